@@ -1,0 +1,1 @@
+"""From the NIH DeepLesion release to an analysis-ready store: OME-Zarr volumes and Parquet tables."""

@@ -1,0 +1,1 @@
+"""Arrays in, arrays out: decode, Hounsfield units, resampling, geometry. No I/O."""

@@ -1,0 +1,1 @@
+"""Where work happens: executors, the cluster, `dask submit`, progress."""
