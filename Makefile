@@ -1,0 +1,81 @@
+# Bare `make` lists the targets. Everything installs from the package index that pip and uv are set to.
+
+PYTHON ?= python3
+VENV ?= .venv
+READY := $(VENV)/.installed
+
+# One thread a process in every numeric library: the work is parallel over volumes, not inside one.
+export OMP_NUM_THREADS ?= 1
+export OPENBLAS_NUM_THREADS ?= 1
+export NUMBA_NUM_THREADS ?= 1
+export BLOSC_NTHREADS ?= 1
+export UV_PYTHON_DOWNLOADS := never
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+UV = $(VENV)/bin/uv --quiet
+COMPILE = $(UV) pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --output-file requirements.lock
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test check lint lock upgrade lowest clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+venv: $(READY) ## make .venv from requirements.lock (PYTHON=python3.12 and VENV=.venv-3.12 choose others)
+
+demo: $(READY) ## write a small synthetic release and build a store of it, under build/
+	$(VENV)/bin/python jobs/make_phantom.py build/phantom
+	$(VENV)/bin/dask-submit jobs/build_store.py conf/demo.yaml
+
+test: $(READY) ## run every test
+	$(VENV)/bin/python -m pytest
+
+check: lint ## lint, types and the fast tests, in under two minutes
+	$(VENV)/bin/python -m pytest -m "not slow"
+
+lint: $(READY) ## ruff and mypy
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+lock: $(READY) ## bring requirements.lock in line with pyproject.toml, keeping the versions in it
+	$(COMPILE)
+
+upgrade: $(READY) ## renew every version in requirements.lock
+	$(COMPILE) --upgrade
+
+lowest: $(READY) ## run the tests with the lower bounds of pyproject.toml, in .venv-lowest
+	$(UV) venv --clear --python $(VENV)/bin/python .venv-lowest
+	$(UV) pip install --python .venv-lowest/bin/python --resolution lowest-direct --editable '.[test]'
+	.venv-lowest/bin/python -m pytest
+
+clean: ## remove the environments, what was built and every cache
+	rm -rf .venv .venv-* build *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# uv is one of the packages in the lock, so it too is pinned and hashed, and syncing keeps it.
+UV_PIN = awk '/^uv==/ {on = 1} on; on && !/\\$$/ {exit}' requirements.lock
+TOO_OLD = $(PYTHON) is missing or older than Python 3.11: install python3, or name one with make PYTHON=...
+NO_PIP = $(PYTHON) has neither venv nor pip: apt install python3-venv
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo '$(TOO_OLD)' >&2; exit 1; }
+	@mkdir -p build && $(UV_PIN) > build/uv-pin.txt
+	@if $(VENV)/bin/uv --version >/dev/null 2>&1 && $(VENV)/bin/python -c '' 2>/dev/null; then \
+		:; \
+	elif $(PYTHON) -c 'import ensurepip' 2>/dev/null; then \
+		echo 'making $(VENV)'; \
+		$(PYTHON) -m venv --clear $(VENV) && \
+		$(VENV)/bin/python -m pip install --quiet --require-hashes -r build/uv-pin.txt; \
+	elif $(PYTHON) -m pip --version >/dev/null 2>&1; then \
+		echo 'making $(VENV) with uv, since $(PYTHON) has no ensurepip'; \
+		$(PYTHON) -m pip install --quiet --upgrade --target build/uv --require-hashes -r build/uv-pin.txt && \
+		build/uv/bin/uv --quiet venv --clear --python $(PYTHON) $(VENV) && \
+		build/uv/bin/uv --quiet pip install --python $(VENV)/bin/python --require-hashes -r build/uv-pin.txt; \
+	else \
+		echo '$(NO_PIP)' >&2; exit 1; \
+	fi
+	$(UV) pip sync --python $(VENV)/bin/python --require-hashes requirements.lock
+	$(UV) pip install --python $(VENV)/bin/python --no-deps --no-build-isolation --editable .
+	@touch $@

@@ -1,0 +1,237 @@
+"""The config of a build: strict, typed, frozen. A wrong key, type or value stops the job before any work.
+
+Values come from the YAML file, then from the environment, then from `--set`; the last one wins:
+
+    volume: {spacing_mm: 0.8}                     in conf/mine.yaml
+    DEEPLESION__VOLUME__SPACING_MM=0.8            in the environment
+    --set volume.spacing_mm=0.8                   on the command line
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, get_args
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from etl.errors import ConfigError
+
+ENVIRONMENT_PREFIX = "DEEPLESION__"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class Source(_Section):
+    """Where the release lies. Give `images` or `archives`, not both."""
+
+    annotations: str = Field(min_length=1, description="path of DL_info.csv")
+    images: str | None = Field(None, min_length=1, description="folder of extracted slices, SERIES/NNN.png")
+    archives: tuple[Annotated[str, Field(min_length=1)], ...] | None = Field(
+        None, min_length=1, description="zip archives: paths or globs"
+    )
+    complete: bool = Field(False, description="the whole release is expected: an absent series is a reject")
+
+    @model_validator(mode="after")
+    def _one_of(self) -> Self:
+        if (self.images is None) == (self.archives is None):
+            raise ValueError("give `images` (extracted slices) or `archives` (zips), one of the two")
+        return self
+
+
+class Codec(_Section):
+    """Blosc settings of the inner chunks."""
+
+    name: Literal["zstd", "lz4", "lz4hc", "zlib"] = "zstd"
+    level: int = Field(1, ge=1, le=9)
+    shuffle: Literal["noshuffle", "shuffle", "bitshuffle"] = "bitshuffle"
+
+
+def _spacing(value: Any) -> Any:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if value == "native" or (is_number and 0.05 <= value <= 100):
+        return value
+    raise ValueError("a number of millimetres from 0.05 to 100, or `native` to keep the source's spacing")
+
+
+class Volume(_Section):
+    """How a run of slices becomes a volume. Every value here is part of the volume's fingerprint."""
+
+    spacing_mm: Annotated[float | Literal["native"], BeforeValidator(_spacing)] = Field(
+        1.0, description="isotropic spacing, or `native`"
+    )
+    interpolation: Literal["nearest", "linear", "cubic"] = "linear"
+    antialias: bool = Field(True, description="low-pass the axes that are reduced")
+    clip_hu: tuple[int, int] = Field((-1024, 3071), description="applied before interpolation")
+    chunk: tuple[int, int, int] = Field((64, 64, 64), description="inner chunk in voxels (z, y, x)")
+    codec: Codec = Codec()
+    pyramid_levels: int = Field(1, ge=1, le=8)
+
+    @model_validator(mode="after")
+    def _ranges(self) -> Self:
+        low, high = self.clip_hu
+        if not -32768 <= low < high <= 32767:
+            raise ValueError(
+                f"clip_hu is [low, high] with -32768 <= low < high <= 32767, not [{low}, {high}]"
+            )
+        if not all(4 <= n <= 1024 for n in self.chunk):
+            raise ValueError(f"each of chunk's three numbers is 4 to 1024 voxels, not {list(self.chunk)}")
+        return self
+
+
+class Select(_Section):
+    """Which part of the release to build; null takes everything."""
+
+    patients: tuple[int, ...] | None = Field(None, description="patient numbers")
+    series: tuple[Annotated[str, Field(pattern=r"^[0-9]{6}_[0-9]{2}_[0-9]{2}$")], ...] | None = Field(
+        None, description="series, as PPPPPP_SS_RR"
+    )
+    splits: tuple[Literal["train", "val", "test"], ...] | None = None
+    limit: int | None = Field(None, ge=1, description="at most this many volumes, in the store's order")
+
+
+class Limits(_Section):
+    """What refuses to publish. Each guard is overridden by its own name, never silently."""
+
+    rejects: float = Field(0.01, ge=0, le=1, description="largest share of rows, or of slices, rejected")
+    allow_fewer_volumes: bool = False
+    allow_fewer_lesions: bool = False
+    allow_schema_change: bool = False
+
+
+class Config(_Section):
+    """One build: where the release lies, what to make of it, where the store is."""
+
+    store: str = Field(min_length=1, description="the store's folder")
+    source: Source
+    volume: Volume = Volume()
+    select: Select = Select()
+    limits: Limits = Limits()
+    cluster: Literal["local", "serial"] = Field("local", description="where work happens")
+
+    def resolved(self) -> dict[str, Any]:
+        """Every value, defaults included, as plain JSON types."""
+        return self.model_dump(mode="json")
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """YAML that refuses a key written twice, where the last would silently win."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} is given twice", node.start_mark
+                )
+        return super().construct_mapping(node, deep)
+
+
+def load_config(
+    path: str | Path, *, overrides: Sequence[str] = (), environment: Mapping[str, str] | None = None
+) -> Config:
+    """Read one YAML file and apply the environment, then `key.path=value` overrides.
+
+    Raises:
+        ConfigError: naming the key, the value and what is allowed.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            "the config can't be read",
+            where=str(path),
+            value=str(error),
+            remedy="name a YAML file; see conf/",
+        ) from error
+    data = _parse_yaml(text, str(path))
+    if not isinstance(data, dict):
+        raise ConfigError(
+            "the config is not a mapping of keys to values", where=str(path), allowed=_keys_of(Config)
+        )
+    for name, value in sorted((environment or {}).items()):
+        if name.startswith(ENVIRONMENT_PREFIX):
+            keys = name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
+            _assign(data, keys, _parse_yaml(value, f"environment variable {name}"), name)
+    for override in overrides:
+        dotted, separator, value = override.partition("=")
+        if not separator or not dotted:
+            raise ConfigError(
+                "--set takes key.path=value", value=override, remedy="for example --set volume.spacing_mm=0.8"
+            )
+        _assign(data, dotted.strip().split("."), _parse_yaml(value, f"--set {dotted}"), f"--set {dotted}")
+    return _validate(data, str(path))
+
+
+def _parse_yaml(text: str, where: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_StrictLoader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ConfigError("this is not valid YAML", where=where, value=str(error)) from error
+
+
+def _assign(data: dict[Any, Any], keys: list[str], value: Any, where: str) -> None:
+    target = data
+    for key in keys[:-1]:
+        inner = target.get(key)
+        if inner is None:
+            inner = target[key] = {}
+        if not isinstance(inner, dict):
+            raise ConfigError(f"`{key}` is a value, not a section", where=where, value=inner)
+        target = inner
+    target[keys[-1]] = value
+
+
+def _validate(data: dict[Any, Any], where: str) -> Config:
+    try:
+        return Config.model_validate_json(json.dumps(data, default=str))
+    except ValidationError as error:
+        problems = [_describe(item) for item in error.errors(include_url=False)]
+        raise ConfigError(
+            "the config is wrong:\n" + "\n".join(f"  - {p}" for p in dict.fromkeys(problems)),
+            where=where,
+            remedy="change the file, the environment or --set; nothing was done",
+        ) from None
+
+
+def _describe(item: Any) -> str:
+    # A union's branches put their own names behind the key; the key is what the user wrote.
+    location = [
+        p for p in item["loc"] if not str(p).startswith(("float", "literal", "constrained-", "function-"))
+    ]
+    key = ".".join(str(part) for part in location) or "the config"
+    if item["type"] == "extra_forbidden":
+        section = _section(location[:-1])
+        allowed = list(section.model_fields) if section else []
+        near = difflib.get_close_matches(str(location[-1]), allowed, n=1)
+        hint = f"; did you mean `{near[0]}`?" if near else ""
+        return f"`{key}` is not a key{hint} Allowed here: {', '.join(allowed)}"
+    if item["type"] == "missing":
+        return f"`{key}` is required and not given"
+    message = item["msg"].removeprefix("Value error, ")
+    shown = "" if isinstance(item["input"], dict) else f" = {json.dumps(item['input'], default=str)}"
+    return f"`{key}`{shown}: {message[0].lower()}{message[1:]}"
+
+
+def _section(location: Sequence[Any]) -> type[BaseModel] | None:
+    model: type[BaseModel] = Config
+    for part in location:
+        field = model.model_fields.get(str(part))
+        if field is None:
+            return None
+        inner = [t for t in (field.annotation, *get_args(field.annotation)) if isinstance(t, type)]
+        models = [t for t in inner if issubclass(t, BaseModel)]
+        if not models:
+            return None
+        model = models[0]
+    return model
+
+
+def _keys_of(model: type[BaseModel]) -> str:
+    return ", ".join(model.model_fields)

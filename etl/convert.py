@@ -1,0 +1,228 @@
+"""One planned run of slices -> one volume on the store, and its receipt.
+
+A slice that can't be read splits its run as a missing one does: both sides are built, the slice is a reject.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from etl.config import Volume
+from etl.errors import SliceError
+from etl.imaging.hounsfield import HuStatistics, statistics, to_hu
+from etl.imaging.png import read_png
+from etl.imaging.pyramid import halve
+from etl.imaging.resample import resample
+from etl.plan import PlannedVolume, plan_run
+from etl.rejects import Kind, Reason, Reject
+from etl.release.index import Container
+from etl.release.names import slice_name
+from etl.release.slices import read_slices
+from etl.store.objects import open_objects
+from etl.store.volumes import (
+    Description,
+    Encoding,
+    Receipt,
+    SplitRecord,
+    read_receipt,
+    read_split,
+    write_split,
+    write_volume,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Conversion:
+    """What became of one planned run.
+
+    Attributes:
+        planned_id: the run's volume_id in the plan.
+        built: what stands for the run on the store; more than one, or none, where slices are unreadable.
+        converted: how many of `built` were written now; the others were there already.
+        rejects: the unreadable slices.
+        slice_count, source_bytes: of the run, for progress.
+    """
+
+    planned_id: str
+    built: tuple[tuple[PlannedVolume, Receipt], ...]
+    converted: int
+    rejects: tuple[Reject, ...]
+    slice_count: int
+    source_bytes: int
+
+
+@dataclass(frozen=True)
+class Converter:
+    """Converts planned volumes; a value that travels to workers.
+
+    Attributes:
+        store: the store's place, reached from every worker.
+        volume: how a run becomes a volume.
+        containers: of the slice index that the plan was made from.
+    """
+
+    store: str
+    volume: Volume
+    containers: tuple[Container, ...]
+
+    def __call__(self, planned: PlannedVolume) -> Conversion:
+        """Build the run's volume, or reuse it where the store has it whole.
+
+        Raises:
+            OSError: the source can't be read or the store can't be written; worth a retry.
+        """
+        return self.recall(planned) or self._convert(planned)
+
+    def recall(self, planned: PlannedVolume) -> Conversion | None:
+        """The conversion of an earlier run where all that it wrote is there; None otherwise."""
+        objects = open_objects(self.store)
+        receipt = read_receipt(objects, planned.volume_id, planned.fingerprint)
+        if receipt is not None:
+            return self._conversion(planned, ((planned, receipt),), 0, {})
+        record = read_split(objects, planned.volume_id, planned.fingerprint)
+        if record is None:
+            return None
+        unreadable = {index: SliceError(Reason(reason), text) for index, reason, text in record.unreadable}
+        built = []
+        for part in self._parts(planned, unreadable):
+            receipt = read_receipt(objects, part.volume_id, part.fingerprint)
+            if receipt is None:
+                return None
+            built.append((part, receipt))
+        return self._conversion(planned, tuple(built), 0, unreadable)
+
+    def _convert(self, planned: PlannedVolume) -> Conversion:
+        try:
+            receipt = self._build(planned)
+        except SliceError:
+            pass
+        else:
+            return self._conversion(planned, ((planned, receipt),), 1, {})
+
+        unreadable = self._unreadable(planned)
+        objects = open_objects(self.store)
+        built, converted = [], 0
+        for part in self._parts(planned, unreadable):
+            there = read_receipt(objects, part.volume_id, part.fingerprint)
+            built.append((part, there or self._build(part)))
+            converted += there is None
+        record = SplitRecord(
+            tuple((part.volume_id, part.fingerprint) for part, _ in built),
+            tuple((index, str(error.reason), error.message) for index, error in unreadable.items()),
+        )
+        write_split(objects, planned.volume_id, planned.fingerprint, record)
+        return self._conversion(planned, tuple(built), converted, unreadable)
+
+    def _build(self, planned: PlannedVolume) -> Receipt:
+        """Raises SliceError at the first slice that can't be read; nothing is written then."""
+        slice_hu: list[HuStatistics] = []
+
+        def slices() -> Iterator[np.ndarray]:
+            for hu in self._read(planned):
+                if isinstance(hu, SliceError):
+                    raise hu
+                slice_hu.append(statistics(hu))
+                yield hu
+
+        voxels = resample(
+            slices(),
+            planned.source_shape,
+            planned.source_spacing_mm,
+            planned.spacing_mm,
+            interpolation=self.volume.interpolation,
+            antialias=self.volume.antialias,
+            clip_hu=self.volume.clip_hu,
+        )
+        levels = [voxels]
+        for _ in range(self.volume.pyramid_levels - 1):
+            levels.append(halve(levels[-1]))
+        return write_volume(
+            open_objects(self.store),
+            levels,
+            self._description(planned),
+            Encoding(
+                self.volume.chunk,
+                self.volume.codec.name,
+                self.volume.codec.level,
+                self.volume.codec.shuffle,
+                self.volume.clip_hu[0],
+            ),
+            statistics(voxels),
+            slice_hu,
+        )
+
+    def _read(self, planned: PlannedVolume) -> Iterator[np.ndarray | SliceError]:
+        for data in read_slices(self.containers, planned.slices):
+            if isinstance(data, SliceError):
+                yield data
+                continue
+            try:
+                yield to_hu(read_png(data, planned.source_shape[1:]))
+            except SliceError as error:
+                yield error
+
+    def _unreadable(self, planned: PlannedVolume) -> dict[int, SliceError]:
+        indices = planned.slices["index"].tolist()
+        return {
+            index: hu
+            for index, hu in zip(indices, self._read(planned), strict=True)
+            if isinstance(hu, SliceError)
+        }
+
+    def _parts(self, planned: PlannedVolume, unreadable: dict[int, SliceError]) -> Iterator[PlannedVolume]:
+        """The runs that are left between unreadable slices."""
+        readable = ~np.isin(planned.slices["index"], list(unreadable))
+        edges = np.flatnonzero(np.diff(np.concatenate([[False], readable, [False]]).astype(np.int8)))
+        for start, stop in edges.reshape(-1, 2).tolist():
+            yield plan_run(
+                planned.series,
+                planned.slices[start:stop],
+                planned.source_spacing_mm,
+                planned.source_shape[1:],
+                self.volume,
+            )
+
+    def _description(self, planned: PlannedVolume) -> Description:
+        return Description(
+            planned.volume_id,
+            str(planned.series),
+            planned.fingerprint,
+            planned.first,
+            planned.last,
+            planned.source_shape,
+            planned.source_spacing_mm,
+            planned.spacing_mm,
+            {
+                "interpolation": self.volume.interpolation,
+                "antialias": self.volume.antialias,
+                "clip_hu": list(self.volume.clip_hu),
+            },
+        )
+
+    def _conversion(
+        self,
+        planned: PlannedVolume,
+        built: tuple[tuple[PlannedVolume, Receipt], ...],
+        converted: int,
+        unreadable: dict[int, SliceError],
+    ) -> Conversion:
+        containers = dict(
+            zip(planned.slices["index"].tolist(), planned.slices["container"].tolist(), strict=True)
+        )
+        rejects = tuple(
+            Reject(
+                Kind.SLICE,
+                error.reason,
+                f"{self.containers[containers[index]].name}: {slice_name(planned.series, index)}",
+                error.message,
+                str(planned.series),
+                index,
+            )
+            for index, error in unreadable.items()
+        )
+        return Conversion(
+            planned.volume_id, built, converted, rejects, len(planned.slices), planned.source_bytes
+        )

@@ -1,0 +1,55 @@
+"""Hounsfield units and their statistics."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from etl.imaging.kernels import integer_moments
+from etl.imaging.png import STORED_ZERO_HU
+
+
+@dataclass(frozen=True)
+class HuStatistics:
+    """Statistics of all voxels of an array, in HU.
+
+    Attributes:
+        minimum: least value.
+        maximum: greatest value.
+        mean: arithmetic mean.
+        standard_deviation: of the whole population (divided by n).
+    """
+
+    minimum: int
+    maximum: int
+    mean: float
+    standard_deviation: float
+
+
+def to_hu(stored: NDArray[np.uint16]) -> NDArray[np.int16]:
+    """HU of stored values: `stored - 32768`, for all 65536 values, in a new array of the same shape.
+
+    Raises:
+        ValueError: `stored` is not uint16.
+    """
+    if stored.dtype != np.uint16:
+        raise ValueError(f"stored values are {stored.dtype}; allowed: uint16")
+    # Flipping the top bit subtracts 32768 in two's complement, without a wider type in between.
+    return np.bitwise_xor(stored, np.uint16(STORED_ZERO_HU)).view(np.int16)
+
+
+def statistics(hu: NDArray[np.int16]) -> HuStatistics:
+    """Statistics of an int16 array of any shape, from exact integer sums: the same bits on every machine.
+
+    Raises:
+        ValueError: the array is empty or not int16.
+    """
+    if hu.dtype != np.int16 or hu.size == 0:
+        raise ValueError(f"array is {hu.dtype} with {hu.size} values; allowed: int16 with at least one")
+    minimum, maximum, total, squares = (int(value) for value in integer_moments(hu.reshape(-1)))
+    count = hu.size
+    variance = (count * squares - total * total) / (count * count)
+    return HuStatistics(minimum, maximum, total / count, math.sqrt(variance))

@@ -1,0 +1,194 @@
+"""Decode one slice of the release: a 16-bit greyscale PNG.
+
+Everything that can be wrong with the file is found before the image library sees it: chunks and their CRCs,
+the header, the size of the inflated pixel data and its checksum. What the library then gets is a PNG of only
+the header and the pixel data, so no other chunk (gamma, transparency, orientation, animation) can change a
+value. Source: PNG specification, third edition, W3C 2025, sections 5, 7, 8 and 10.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import imageio.v3 as imageio
+import numpy as np
+from numpy.typing import NDArray
+
+from etl.errors import SliceError
+from etl.rejects import Reason
+
+STORED_ZERO_HU = 32768
+
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_ANCILLARY = 0x20  # set in the first byte of a chunk type that a decoder may skip
+_BYTES_PER_PIXEL = 2
+_LAST_FILTER_TYPE = 4
+# x start, y start, x step, y step of the passes of an interlaced image
+_ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+
+
+class _Header(NamedTuple):
+    width: int
+    height: int
+    bit_depth: int
+    colour_type: int
+    compression: int
+    filtering: int
+    interlace: int
+
+
+def read_png(data: bytes, shape: tuple[int, int]) -> NDArray[np.uint16]:
+    """Decode a slice.
+
+    Args:
+        data: the whole file. Bytes after its end chunk are ignored.
+        shape: (rows, columns) that the slice must have. Compared with the header before anything is inflated.
+
+    Returns:
+        The values as stored, (rows, columns), native byte order. HU are `stored - STORED_ZERO_HU`.
+
+    Raises:
+        SliceError: for any other file, with the reason for its row in `rejects`. Nothing else is raised, and
+            no pixels are returned that are not all in the file.
+    """
+    header, pixel_data = _read_chunks(data, shape)
+    rows = _inflate(pixel_data, header)
+    # Stored, not compressed: the stream is inflated already, and inflating it twice would cost a third more.
+    bare = b"".join(
+        (
+            _SIGNATURE,
+            _chunk(b"IHDR", struct.pack(">IIBBBBB", *header)),
+            _chunk(b"IDAT", zlib.compress(rows, 0)),
+            _chunk(b"IEND", b""),
+        )
+    )
+    try:
+        image = imageio.imread(bare, plugin="pillow", extension=".png")
+    except Exception as error:
+        raise SliceError(Reason.SLICE_NOT_PNG, f"the image library can't decode it: {error}") from error
+    if image.shape != shape or image.dtype != np.uint16:
+        raise SliceError(
+            Reason.SLICE_NOT_16BIT_GREY,
+            f"decoded to {image.dtype} {image.shape}; expected uint16 {shape}",
+        )
+    return image.astype(np.uint16, copy=False)
+
+
+def _read_chunks(data: bytes, shape: tuple[int, int]) -> tuple[_Header, bytes]:
+    """The checked header and the compressed pixel data."""
+    if not data.startswith(_SIGNATURE):
+        raise SliceError(
+            Reason.SLICE_NOT_PNG, f"starts with {data[:8].hex(' ') or 'nothing'}, not a PNG's signature"
+        )
+    header: _Header | None = None
+    parts: list[bytes] = []
+    previous = b""
+    for kind, body in _chunks(data):
+        if header is None:
+            if kind != b"IHDR":
+                raise SliceError(Reason.SLICE_NOT_PNG, f"first chunk is {kind!r}, not IHDR")
+            header = _read_header(body, shape)
+        elif kind == b"IDAT":
+            if parts and previous != b"IDAT":
+                raise SliceError(Reason.SLICE_NOT_PNG, "IDAT chunks are not consecutive")
+            parts.append(body)
+        elif kind == b"IEND":
+            break
+        elif not kind[0] & _ANCILLARY:
+            raise SliceError(Reason.SLICE_NOT_PNG, f"chunk {kind!r} has no place in a greyscale PNG")
+        previous = kind
+    if header is None or not parts:
+        raise SliceError(Reason.SLICE_TRUNCATED, "holds no pixel data (no IDAT chunk)")
+    return header, b"".join(parts)
+
+
+def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Type and body of every chunk up to IEND, each with its CRC checked."""
+    at = len(_SIGNATURE)
+    kind = b""
+    while kind != b"IEND":
+        if len(data) - at < 12:
+            raise SliceError(Reason.SLICE_TRUNCATED, f"ends at byte {len(data)} without an IEND chunk")
+        (length,) = struct.unpack_from(">I", data, at)
+        kind = data[at + 4 : at + 8]
+        end = at + 12 + length
+        if end > len(data):
+            raise SliceError(
+                Reason.SLICE_TRUNCATED,
+                f"chunk {kind!r} at byte {at} reaches to byte {end}, the data ends at {len(data)}",
+            )
+        (expected,) = struct.unpack_from(">I", data, end - 4)
+        actual = zlib.crc32(data[at + 4 : end - 4])
+        if actual != expected:
+            raise SliceError(
+                Reason.SLICE_CRC_MISMATCH,
+                f"chunk {kind!r} at byte {at} has CRC-32 {actual:08x}, the file says {expected:08x}",
+            )
+        yield kind, data[at + 8 : end - 4]
+        at = end
+
+
+def _read_header(body: bytes, shape: tuple[int, int]) -> _Header:
+    if len(body) != 13:
+        raise SliceError(Reason.SLICE_NOT_PNG, f"IHDR has {len(body)} bytes, not 13")
+    header = _Header(*struct.unpack(">IIBBBBB", body))
+    if (header.bit_depth, header.colour_type) != (16, 0):
+        raise SliceError(
+            Reason.SLICE_NOT_16BIT_GREY,
+            f"bit depth {header.bit_depth}, colour type {header.colour_type}; allowed: 16 and 0 (greyscale)",
+        )
+    if (header.height, header.width) != shape:
+        raise SliceError(
+            Reason.SLICE_SIZE_MISMATCH,
+            f"{header.height} rows x {header.width} columns; its run has {shape[0]} x {shape[1]}",
+        )
+    if header.compression != 0 or header.filtering != 0 or header.interlace > 1 or 0 in shape:
+        raise SliceError(Reason.SLICE_NOT_PNG, f"IHDR has values that no PNG has: {header}")
+    return header
+
+
+def _inflate(pixel_data: bytes, header: _Header) -> bytes:
+    """The filtered rows of all passes: exactly as many bytes as the header needs, checksum right."""
+    passes = list(_passes(header))
+    needed = sum(rows * (1 + columns * _BYTES_PER_PIXEL) for rows, columns in passes)
+    inflater = zlib.decompressobj()
+    try:
+        # One byte more than needed: the stream's end and checksum are then read too, and no bomb goes off.
+        rows_data = inflater.decompress(pixel_data, needed + 1)
+    except zlib.error as error:
+        raise SliceError(Reason.SLICE_CRC_MISMATCH, f"pixel data is corrupt: {error}") from error
+    if len(rows_data) > needed:
+        raise SliceError(
+            Reason.SLICE_SIZE_MISMATCH, f"pixel data inflates to more than the {needed} bytes of its size"
+        )
+    if len(rows_data) < needed or not inflater.eof:
+        raise SliceError(
+            Reason.SLICE_TRUNCATED,
+            f"pixel data inflates to {len(rows_data)} of {needed} bytes and ends early",
+        )
+    at = 0
+    for rows, columns in passes:
+        stride = 1 + columns * _BYTES_PER_PIXEL
+        worst = max(rows_data[at : at + rows * stride : stride])
+        if worst > _LAST_FILTER_TYPE:
+            raise SliceError(Reason.SLICE_NOT_PNG, f"a row has filter type {worst}; allowed: 0 to 4")
+        at += rows * stride
+    return rows_data
+
+
+def _passes(header: _Header) -> Iterator[tuple[int, int]]:
+    """(rows, columns) of every pass that has pixels: one, or up to seven where the image is interlaced."""
+    grid = _ADAM7 if header.interlace else ((0, 0, 1, 1),)
+    for x_start, y_start, x_step, y_step in grid:
+        rows = -(-(header.height - y_start) // y_step)
+        columns = -(-(header.width - x_start) // x_step)
+        if rows > 0 and columns > 0:
+            yield rows, columns
+
+
+def _chunk(kind: bytes, body: bytes) -> bytes:
+    crc = zlib.crc32(body, zlib.crc32(kind))
+    return b"".join((struct.pack(">I", len(body)), kind, body, struct.pack(">I", crc)))

@@ -1,0 +1,171 @@
+"""What was built -> tables and one new version, or a refusal by name. Nothing is published in part."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import platform
+import uuid
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from etl.config import Config, Limits
+from etl.convert import Conversion
+from etl.errors import GuardError
+from etl.join import Counts, make_tables
+from etl.plan import Plan
+from etl.store.fields import TABLES
+from etl.store.layout import ROOT, root_metadata, tables_path
+from etl.store.objects import LocalObjects, object_info
+from etl.store.tables import EncodedTable, encode_tables, schema_columns
+from etl.store.versions import Version, publish_version, read_version
+
+
+@dataclass(frozen=True, eq=False)
+class Published:
+    """The version that holds what was built.
+
+    Attributes:
+        version: the version file's content.
+        is_new: False where the current version held the same already, so that none was added.
+        counts: of this build.
+    """
+
+    version: Version
+    is_new: bool
+    counts: Counts
+
+
+def new_run_id() -> str:
+    """A name for one run that sorts by time: `20261123T160000Z-1a2b3c4d`."""
+    now = datetime.datetime.now(datetime.UTC)
+    return f"{now:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}"
+
+
+def publish(
+    objects: LocalObjects, config: Config, plan: Plan, conversions: Sequence[Conversion], run_id: str
+) -> Published:
+    """Write the tables and publish the next version.
+
+    Raises:
+        GuardError: a guard refused; no version was added and what was converted stays for the next run.
+        OSError: the store can't be written.
+    """
+    joined = make_tables(plan, conversions)
+    files = encode_tables(joined.tables, joined.splits)
+    volumes = _volume_entries(conversions)
+    counts = joined.counts
+    schemas = {name: schema_columns(name) for name in TABLES}
+    check_rejects(counts, config.limits)
+
+    parent = read_version(objects)
+    if parent is not None and _content(parent) == (_digests(files), volumes):
+        return Published(parent, False, counts)
+
+    base = tables_path(run_id)
+    body: dict[str, Any] = {
+        "run_id": run_id,
+        "created_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "counts": asdict(counts),
+        "annotations": {
+            "name": plan.annotations.source,
+            "rows": plan.annotations.row_count,
+            "bytes": plan.annotations.bytes,
+            "sha256": plan.annotations.sha256,
+        },
+        "archives": [
+            {"name": c.name, "bytes": c.bytes, "slices": c.slice_count, "directory_sha256": c.sha256 or None}
+            for c in plan.index.containers
+        ],
+        "config": config.resolved(),
+        "code": code_versions(),
+        "schemas": schemas,
+        "tables": {
+            name: [
+                asdict(object_info(f"{base}/{file.path}", file.data)) | {"rows": file.rows}
+                for file in files
+                if file.path.startswith(f"{name}/")
+            ]
+            for name in TABLES
+        },
+        "volumes": volumes,
+    }
+    check_parent(parent, body, config.limits)
+    objects.create(ROOT, root_metadata())
+    for file in files:
+        objects.write(f"{base}/{file.path}", file.data)
+    version = publish_version(objects, body, lambda current: check_parent(current, body, config.limits))
+    return Published(version, True, counts)
+
+
+def check_rejects(counts: Counts, limits: Limits) -> None:
+    """Raises GuardError where a larger share of rows or slices is rejected than `limits.rejects`."""
+    promised = counts.slices + counts.slices_rejected + counts.slices_missing
+    for noun, rejected, total in (
+        ("rows", counts.rows_rejected, counts.lesions + counts.rows_rejected),
+        ("slices", counts.slices_rejected + counts.slices_missing, promised),
+    ):
+        share = rejected / total if total else 0.0
+        if share > limits.rejects:
+            reasons = ", ".join(f"{reason} {count}" for reason, count in counts.rejects_by_reason.items())
+            raise GuardError(
+                f"too many {noun} are rejected; nothing was published, the converted volumes are kept",
+                value=f"{rejected} of {total} ({share:.2%}): {reasons}",
+                allowed=f"limits.rejects = {limits.rejects:.2%}",
+                remedy="mend the source, or raise the limit by name: --set limits.rejects=SHARE",
+            )
+
+
+def check_parent(parent: Version | None, body: Version, limits: Limits) -> None:
+    """Raises GuardError where the new version would take away what the parent has."""
+    if parent is None:
+        return
+    for noun, allowed in (("volumes", limits.allow_fewer_volumes), ("lesions", limits.allow_fewer_lesions)):
+        before, now = parent["counts"][noun], body["counts"][noun]
+        if now < before and not allowed:
+            raise GuardError(
+                f"fewer {noun} than version {parent['version']}; nothing was published",
+                value=f"{now}, before {before}",
+                allowed=f"at least {before}",
+                remedy=f"mend the source, or allow it by name: --set limits.allow_fewer_{noun}=true",
+            )
+    changed = [name for name in body["schemas"] if parent["schemas"].get(name) != body["schemas"][name]]
+    if changed and not limits.allow_schema_change:
+        raise GuardError(
+            f"the schema of {', '.join(changed)} differs from version {parent['version']}; not published",
+            remedy="allow it by name: --set limits.allow_schema_change=true",
+        )
+
+
+def code_versions() -> dict[str, str]:
+    """Versions of what decides bytes: this package, Python, and the libraries that decode and encode."""
+    names = (
+        "deeplesion-store",
+        "numpy",
+        "numba",
+        "zarr",
+        "numcodecs",
+        "imageio",
+        "pillow",
+        "pyarrow",
+        "pandas",
+    )
+    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in names}
+
+
+def _volume_entries(conversions: Sequence[Conversion]) -> list[dict[str, Any]]:
+    built = sorted(
+        ((p.series, p.first, receipt) for c in conversions for p, receipt in c.built), key=lambda b: b[:2]
+    )
+    return [{"volume_id": receipt.volume_id} | asdict(receipt.info()) for _, _, receipt in built]
+
+
+def _digests(files: Sequence[EncodedTable]) -> dict[str, str]:
+    return {file.path: object_info(file.path, file.data).sha256 for file in files}
+
+
+def _content(version: Version) -> tuple[dict[str, str], list[dict[str, Any]]]:
+    base = f"{tables_path(version['run_id'])}/"
+    entries = [entry for files in version["tables"].values() for entry in files]
+    return {entry["path"].removeprefix(base): entry["sha256"] for entry in entries}, list(version["volumes"])

@@ -1,0 +1,170 @@
+"""What slices a release holds, one row a slice.
+
+The index is columnar (`SLICE_DTYPE`), because the release has 928,020 slices.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from etl.errors import SourceError
+from etl.rejects import Kind, Reason, Reject
+from etl.release.names import SeriesKey, slice_name
+
+# A slice of the release takes about 257 kB, its pixels at most 2 MiB (1024 x 1024); what declares
+# more than this is not one, and is never inflated.
+MAX_SLICE_BYTES = 16 * 2**20
+
+SLICE_DTYPE = np.dtype(
+    [
+        ("patient", "<i4"),
+        ("study", "<i4"),
+        ("series", "<i4"),
+        ("index", "<i4"),
+        ("container", "<i4"),  # position in `SliceIndex.containers`
+        ("deflated", "?"),
+        ("offset", "<i8"),  # of the local header in the archive; 0 in a folder
+        ("end", "<i8"),  # no byte of the member lies at or after this
+        ("stored_bytes", "<i8"),  # in the archive, compressed
+        ("bytes", "<i8"),  # of the PNG file
+        ("crc32", "<u4"),  # of the PNG file
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Container:
+    """An archive, or the folder of extracted slices.
+
+    Attributes:
+        path: absolute path.
+        is_zip: an archive; else a folder.
+        bytes: size of the archive, or of all slices in the folder.
+        slice_count: members that are slices.
+        sha256: of the archive's directory, which holds every member's name, size and CRC-32;
+            empty for a folder.
+    """
+
+    path: str
+    is_zip: bool
+    bytes: int
+    slice_count: int
+    sha256: str
+
+    @property
+    def name(self) -> str:
+        return os.path.basename(self.path.rstrip("/"))
+
+
+@dataclass(frozen=True, eq=False)
+class SliceIndex:
+    """Every slice of a release.
+
+    Attributes:
+        containers: what was read.
+        slices: `SLICE_DTYPE`, sorted by patient, study, series and slice index, each slice once.
+        rejects: archives and members that can't be used.
+        found_count: slices found, rejected ones included; folders and `._*` files are not slices.
+    """
+
+    containers: tuple[Container, ...]
+    slices: np.ndarray
+    rejects: tuple[Reject, ...]
+    found_count: int
+
+    def series_id(self, row: np.void) -> str:
+        return str(SeriesKey(int(row["patient"]), int(row["study"]), int(row["series"])))
+
+
+@dataclass(frozen=True, eq=False)
+class ContainerListing:
+    """What one archive or folder holds: usable slices, rejects, and how many slices there are in all."""
+
+    container: Container
+    slices: np.ndarray
+    rejects: Sequence[Reject]
+    found_count: int
+
+
+def unexpected_name(container: str, name: str, allowed: str) -> Reject:
+    shown = ascii(name)[1:-1][:200]
+    message = f"unexpected name; allowed: {allowed}"
+    return Reject(Kind.SLICE, Reason.MEMBER_NAME_UNEXPECTED, f"{container}: {shown}", message)
+
+
+def too_large(where: str, series: str, index: int, size: int) -> Reject:
+    message = f"declares {size:,} bytes; allowed: at most {MAX_SLICE_BYTES:,}"
+    return Reject(Kind.SLICE, Reason.SLICE_TOO_LARGE, where, message, series, index)
+
+
+def combine(listings: Sequence[ContainerListing], where: str) -> SliceIndex:
+    """Join the listings; a slice that several containers hold is used once.
+
+    Args:
+        where: the config's key, for the error.
+
+    Raises:
+        SourceError: there is no slice in any of them.
+    """
+    containers = tuple(listing.container for listing in listings)
+    slices = np.concatenate([listing.slices for listing in listings])
+    rejects = [reject for listing in listings for reject in listing.rejects]
+    order = np.lexsort([slices[name] for name in ("container", "index", "series", "study", "patient")])
+    slices, repeated = _without_repeats(slices[order], containers)
+    if not len(slices):
+        found = "; ".join(f"{r.found_in}: {r.message}" for r in rejects[:5]) or "nothing"
+        raise SourceError(
+            "the release holds no slice",
+            where=where,
+            value=[c.path for c in containers][:5],
+            allowed="members Images_png/PPPPPP_SS_RR/NNN.png",
+            remedy=f"found instead: {found}",
+        )
+    return SliceIndex(
+        containers, slices, (*rejects, *repeated), sum(listing.found_count for listing in listings)
+    )
+
+
+def _without_repeats(slices: np.ndarray, containers: Sequence[Container]) -> tuple[np.ndarray, list[Reject]]:
+    """Keep the first of equal copies of a slice; where copies differ, nobody knows which is right."""
+    names = ["patient", "study", "series", "index"]
+    same = np.ones(max(len(slices) - 1, 0), dtype=bool)
+    for name in names:
+        same &= slices[name][1:] == slices[name][:-1]
+    if not same.any():
+        return slices, []
+    keep = np.ones(len(slices), dtype=bool)
+    rejects = []
+    starts = np.flatnonzero(same & ~np.concatenate([[False], same[:-1]]))
+    for start in starts:
+        stop = start + 1
+        while stop < len(slices) and same[stop - 1]:
+            stop += 1
+        copies = slices[start:stop]
+        agree = bool(
+            (copies["crc32"] == copies["crc32"][0]).all() and (copies["bytes"] == copies["bytes"][0]).all()
+        )
+        key = SeriesKey(*(int(copies[0][name]) for name in names[:3]))
+        index = int(copies[0]["index"])
+        for position in range(start + agree, stop):
+            keep[position] = False
+            row = slices[position]
+            others = ", ".join(
+                f"{containers[c['container']].name} crc32 {c['crc32']:08x} {c['bytes']} bytes" for c in copies
+            )
+            rejects.append(
+                Reject(
+                    Kind.SLICE,
+                    Reason.SLICE_DUPLICATE if agree else Reason.SLICE_CONFLICT,
+                    f"{containers[row['container']].name}: {slice_name(key, index)}",
+                    f"{len(copies)} copies ({others}); "
+                    + ("equal, the first is used" if agree else "they differ, none is used"),
+                    str(key),
+                    index,
+                )
+            )
+    return slices[keep], rejects

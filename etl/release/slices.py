@@ -1,0 +1,115 @@
+"""Read the PNG files of a run of slices out of their archives or folder, in memory.
+
+Members of a series lie side by side in the official archives, so a run costs one contiguous read
+an archive; nothing is extracted to disk.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from etl.errors import SliceError
+from etl.rejects import Reason
+from etl.release.folders import slice_path
+from etl.release.index import Container
+from etl.release.names import SeriesKey, slice_name
+
+_LOCAL_HEADER = struct.Struct("<4s22xHH")
+_LOCAL_SIGNATURE = b"PK\x03\x04"
+# Bytes of strangers between two members that are cheaper to read over than to seek past.
+_MAX_GAP_BYTES = 1 << 20
+
+
+def read_slices(containers: Sequence[Container], slices: np.ndarray) -> Iterator[bytes | SliceError]:
+    """Yield the PNG file of each slice, in order, or the error that its slice is rejected with.
+
+    Args:
+        containers: of the index that the slices are from.
+        slices: rows of `SLICE_DTYPE`.
+
+    Raises:
+        OSError: an archive or file can't be read at all.
+    """
+    spans = _spans(slices)
+    blobs: dict[int, tuple[int, memoryview]] = {}
+    for position, row in enumerate(slices):
+        container = containers[row["container"]]
+        if not container.is_zip:
+            yield _checked(slice_path(container, row).read_bytes(), row)
+            continue
+        span = int(spans[position])
+        if span not in blobs:
+            members = slices[spans == span]
+            start, end = int(members["offset"].min()), int(members["end"].max())
+            with open(container.path, "rb") as file:
+                file.seek(start)
+                blobs = {span: (start, memoryview(file.read(end - start)))}
+        start, blob = blobs[span]
+        yield _member(blob, int(row["offset"]) - start, row)
+
+
+def _spans(slices: np.ndarray) -> np.ndarray:
+    """A number for each slice: slices of one number are fetched with one read.
+
+    A span's number never recurs after another's, so one blob is held at a time.
+    """
+    container, offset, end = slices["container"], slices["offset"], slices["end"]
+    breaks = np.ones(len(slices), dtype=bool)
+    breaks[1:] = (
+        (container[1:] != container[:-1]) | (offset[1:] < end[:-1]) | (offset[1:] > end[:-1] + _MAX_GAP_BYTES)
+    )
+    return np.cumsum(breaks)
+
+
+def _member(blob: memoryview, start: int, row: np.void) -> bytes | SliceError:
+    header = blob[start : start + _LOCAL_HEADER.size]
+    if len(header) < _LOCAL_HEADER.size:
+        return SliceError(Reason.SLICE_TRUNCATED, "the archive ends before the member's header")
+    signature, name_length, extra_length = _LOCAL_HEADER.unpack(header)
+    if signature != _LOCAL_SIGNATURE:
+        found = bytes(signature).hex()
+        return SliceError(
+            Reason.SLICE_TRUNCATED,
+            f"no member header at byte {row['offset']} of the archive (found {found}); "
+            "the archive is damaged or changed since its directory was read",
+        )
+    name_start = start + _LOCAL_HEADER.size
+    name = bytes(blob[name_start : name_start + name_length]).decode("utf-8", "replace")
+    key = SeriesKey(int(row["patient"]), int(row["study"]), int(row["series"]))
+    if not name.endswith(slice_name(key, int(row["index"]))):
+        return SliceError(
+            Reason.MEMBER_NAME_UNEXPECTED,
+            f"the member's header names {name[:100]!a}, the directory {slice_name(key, int(row['index']))}",
+        )
+    data_start = name_start + name_length + extra_length
+    data = blob[data_start : data_start + int(row["stored_bytes"])]
+    if len(data) < row["stored_bytes"]:
+        return SliceError(
+            Reason.SLICE_TRUNCATED,
+            f"{len(data)} of {row['stored_bytes']} bytes are there before the next member or the end",
+        )
+    if not row["deflated"]:
+        return _checked(bytes(data), row)
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    try:
+        plain = inflater.decompress(data, int(row["bytes"]) + 1)
+    except zlib.error as error:
+        return SliceError(Reason.SLICE_CRC_MISMATCH, f"the member can't be inflated: {error}")
+    return _checked(plain, row)
+
+
+def _checked(data: bytes, row: np.void) -> bytes | SliceError:
+    if len(data) != row["bytes"]:
+        relation = "fewer" if len(data) < row["bytes"] else "more"
+        reason = Reason.SLICE_TRUNCATED if len(data) < row["bytes"] else Reason.SLICE_CRC_MISMATCH
+        return SliceError(reason, f"{relation} bytes than the {row['bytes']} announced")
+    crc32 = zlib.crc32(data)
+    if crc32 != row["crc32"]:
+        return SliceError(
+            Reason.SLICE_CRC_MISMATCH, f"crc32 is {crc32:08x}, announced was {row['crc32']:08x}"
+        )
+    return data

@@ -1,0 +1,148 @@
+"""Plans and builds as text for a terminal and a log."""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from etl.build import Build
+from etl.config import Config
+from etl.convert import Conversion
+from etl.plan import Plan
+from etl.store.layout import version_path
+
+# What a worker process holds before its first task: the interpreter and the libraries.
+WORKER_BYTES = 250 * 2**20
+
+
+def bytes_text(count: float) -> str:
+    """`1.5 GB`: decimal units, as disks and networks are sold."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.2f} TB"
+
+
+def plan_text(
+    config: Config, plan: Plan, reusable: Sequence[Conversion], workers: int, free: int | None
+) -> str:
+    """What a build would do.
+
+    Args:
+        reusable: conversions that the store has already.
+        workers: tasks at once, for the memory in all.
+        free: bytes free at the store, where it can be told.
+    """
+    memory = sorted((v.memory_bytes(config.volume) for v in plan.volumes), reverse=True)
+    largest = max(plan.volumes, key=lambda v: v.memory_bytes(config.volume))
+    there = {c.planned_id for c in reusable}
+    todo = [v for v in plan.volumes if v.volume_id not in there]
+    archives = {int(c) for v in plan.volumes for c in set(v.slices["container"].tolist())}
+    rows = [
+        ("store", config.store),
+        ("volumes", f"{len(plan.volumes):,}: {len(todo):,} to convert, {len(there):,} to reuse"),
+        (
+            "slices",
+            f"{plan.slice_count:,} of {plan.index.found_count:,} ({plan.slices_not_selected:,} not selected)",
+        ),
+        (
+            "rows of the CSV",
+            f"{len(plan.selected_lesion_ids):,} of {plan.annotations.row_count:,} "
+            f"({plan.rows_not_selected:,} not selected)",
+        ),
+        ("archives", f"{len(archives):,} of {len(plan.index.containers):,} touched"),
+        ("bytes in", f"{bytes_text(sum(v.source_bytes for v in todo))} of PNG files"),
+        ("bytes out", f"{bytes_text(sum(v.output_bytes for v in todo))} of voxels before compression"),
+        ("free at the store", bytes_text(free) if free is not None else "not known"),
+        ("peak memory a task", f"{bytes_text(memory[0])} ({largest.volume_id}, {_shape(largest.shape)})"),
+        (
+            "peak memory in all",
+            f"{bytes_text(sum(memory[:workers]) + workers * WORKER_BYTES)} with {workers} workers",
+        ),
+    ]
+    lines = _table(rows)
+    lines += _reasons("rejects known so far", Counter(str(r.reason) for r in plan.rejects))
+    return "\n".join(lines)
+
+
+def volume_lines(plan: Plan, reusable: Sequence[Conversion]) -> list[str]:
+    """One line a planned volume: name, what becomes of it, shapes, bytes in."""
+    there = {c.planned_id for c in reusable}
+    width = max(len(v.volume_id) for v in plan.volumes)
+    return [
+        f"{v.volume_id:{width}}  {'reuse  ' if v.volume_id in there else 'convert'}  "
+        f"{_shape(v.source_shape)} at {_spacing(v.source_spacing_mm)} mm -> "
+        f"{_shape(v.shape)} at {_spacing(v.spacing_mm)} mm, {bytes_text(v.source_bytes)}"
+        for v in plan.volumes
+    ]
+
+
+def build_text(config: Config, build: Build) -> str:
+    """What was built, where it is, and how to open it."""
+    version, counts = build.published.version, build.published.counts
+    number = version["version"]
+    seconds = max(build.seconds, 1e-9)
+    stored = sum(volume["bytes"] for volume in version["volumes"])
+    if build.published.is_new:
+        published = f"{number}, new: {version_path(number)}"
+    else:
+        published = f"{number}, as before: it holds the same already, no new version was needed"
+    rows = [
+        ("store", config.store),
+        ("version", published),
+        ("volumes", f"{counts.volumes:,}: converted {build.converted:,}, reused {build.reused:,}"),
+        (
+            "slices",
+            f"{counts.slices:,} in volumes, {counts.slices_rejected:,} rejected, "
+            f"{counts.slices_not_selected:,} not selected, {counts.slices_missing:,} promised and missing",
+        ),
+        (
+            "lesions",
+            f"{counts.lesions:,} of {counts.patients:,} patients, {counts.rows_rejected:,} rejected, "
+            f"{counts.rows_not_selected:,} not selected",
+        ),
+        ("stored", bytes_text(stored)),
+        (
+            "speed",
+            f"{build.converted_slices:,} slices in {seconds:.1f} s: "
+            f"{build.converted_slices / seconds:,.0f} slices/s, "
+            f"{build.source_bytes / 1e6 / seconds:,.1f} MB/s of PNG files",
+        ),
+    ]
+    lines = _table(rows)
+    lines += _reasons("rejects (table `rejects`)", counts.rejects_by_reason)
+    first = version["volumes"][0]["volume_id"]
+    lines += [
+        "",
+        "open it in Python:",
+        "  from etl.store.reader import open_store",
+        f"  store = open_store({config.store!r})",
+        f"  lesions, voxels_hu = store.lesions(), store.array({first!r})[:]",
+    ]
+    return "\n".join(lines)
+
+
+def resume_text(arguments: Sequence[str]) -> str:
+    """What to say when a run was interrupted."""
+    return f"stopped; finished volumes are kept. Continue with the same command: {shlex.join(arguments)}"
+
+
+def _table(rows: Sequence[tuple[str, str]]) -> list[str]:
+    width = max(len(name) for name, _ in rows)
+    return [f"{name:{width}}  {value}" for name, value in rows]
+
+
+def _reasons(title: str, reasons: Mapping[str, int]) -> list[str]:
+    if not reasons:
+        return [f"{title}: none"]
+    return [f"{title}:", *(f"  {count:7,}  {reason}" for reason, count in sorted(reasons.items()))]
+
+
+def _shape(shape: Sequence[int]) -> str:
+    return " x ".join(map(str, shape))
+
+
+def _spacing(spacing_mm: Sequence[float]) -> str:
+    return " x ".join(f"{s:g}" for s in spacing_mm)

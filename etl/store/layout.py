@@ -1,0 +1,55 @@
+"""Where things lie in a store, and the root group's metadata (contract version 1)."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+CONTRACT_VERSION = 1
+
+CITATION = (
+    "Yan K, Wang X, Lu L, Summers RM. DeepLesion: automated mining of large-scale lesion annotations and "
+    "universal lesion detection with deep learning. J. Med. Imaging 5(3), 036501 (2018). "
+    "doi:10.1117/1.JMI.5.3.036501"
+)
+SOURCE_URL = "https://nihcc.box.com/v/DeepLesion"
+ACKNOWLEDGEMENT = "The images and annotations are from the NIH Clinical Center."
+
+ROOT = "zarr.json"
+VERSIONS = "versions"
+RECEIPT = "receipt.json"
+SPLIT_RECORD = "split.json"
+
+
+def volume_path(volume_id: str, fingerprint: str) -> str:
+    """Of one volume's OME-Zarr group, relative to the store."""
+    return f"volumes/{volume_id}/{fingerprint}"
+
+
+def tables_path(run_id: str) -> str:
+    """Of the tables that one run wrote, relative to the store."""
+    return f"tables/{run_id}"
+
+
+def version_path(number: int) -> str:
+    """Of one version's file, relative to the store."""
+    return f"{VERSIONS}/{number:06d}.json"
+
+
+def to_json(data: Any) -> bytes:
+    """JSON as every file of the store has it: indented, UTF-8, one newline at the end; no NaN."""
+    return (json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def root_metadata() -> bytes:
+    """The root `zarr.json`: a Zarr v3 group that says what this is, whence, and how to cite it."""
+    attributes = {
+        "deeplesion_store": {
+            "contract_version": CONTRACT_VERSION,
+            "source": SOURCE_URL,
+            "acknowledgement": ACKNOWLEDGEMENT,
+            "citation": CITATION,
+            "read": "the highest versions/NNNNNN.json is current; it names every table file and volume",
+        }
+    }
+    return to_json({"zarr_format": 3, "node_type": "group", "attributes": attributes})

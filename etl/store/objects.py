@@ -1,0 +1,168 @@
+"""The bytes of a store: whole objects, written at once or not at all.
+
+Everything in a store goes through here. A reader never sees part of an object: on a local disk each one
+is written under `.partial/`, synced, and renamed (or, for an exclusive create, linked) to its name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from etl.errors import StoreError
+
+PARTIAL = ".partial"
+
+
+@dataclass(frozen=True)
+class ObjectInfo:
+    """One object: path relative to where it is listed, size in bytes, SHA-256 in hex."""
+
+    path: str
+    bytes: int
+    sha256: str
+
+
+def object_info(path: str, data: bytes | memoryview) -> ObjectInfo:
+    """Size and SHA-256 of an object's bytes."""
+    return ObjectInfo(path, len(data), hashlib.sha256(data).hexdigest())
+
+
+@dataclass(frozen=True)
+class LocalObjects:
+    """A store on a local or shared file system.
+
+    Attributes:
+        root: absolute path of the store's folder.
+    """
+
+    root: str
+
+    def _path(self, name: str) -> Path:
+        parts = PurePosixPath(name).parts
+        if not parts or name.startswith("/") or ".." in parts:
+            raise StoreError(
+                "not the name of an object", value=name, allowed="a relative path inside the store"
+            )
+        return Path(self.root, *parts)
+
+    def read(self, name: str) -> bytes:
+        """The object's bytes. Raises FileNotFoundError where there is none."""
+        return self._path(name).read_bytes()
+
+    def size(self, name: str) -> int | None:
+        """The object's size in bytes, or None where there is none."""
+        try:
+            return self._path(name).stat().st_size
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def write(self, name: str, data: bytes | memoryview) -> None:
+        """Write an object whole, replacing one of that name."""
+        partial = self._write_partial(data)
+        target = self._path(name)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(partial, target)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+        _sync_folder(target.parent)
+
+    def create(self, name: str, data: bytes) -> bool:
+        """Write an object only if none of that name exists; False where one does. Atomic."""
+        partial = self._write_partial(data)
+        target = self._path(name)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.link(partial, target)
+        except FileExistsError:
+            return False
+        finally:
+            partial.unlink(missing_ok=True)
+        _sync_folder(target.parent)
+        return True
+
+    def list(self, prefix: str) -> Iterator[str]:
+        """Names of all objects below a folder, sorted; nothing where there is no such folder."""
+        base = self._path(prefix)
+        for folder, folders, files in os.walk(base):
+            folders.sort()
+            for file in sorted(files):
+                yield Path(folder, file).relative_to(self.root).as_posix()
+
+    def check_writable(self) -> None:
+        """Write, read back and delete one object.
+
+        Raises:
+            StoreError: with what the system answered.
+        """
+        name = f"{PARTIAL}/probe-{uuid.uuid4().hex}"
+        try:
+            Path(self.root).mkdir(parents=True, exist_ok=True)
+            if not self.create(name, b"probe") or self.read(name) != b"probe":
+                raise StoreError("the store does not give back what was written", where=self.root)
+            if self.create(name, b"other"):
+                raise StoreError(
+                    "the store's file system lets an exclusive create overwrite",
+                    where=self.root,
+                    remedy="publishing is not safe there; use another file system",
+                )
+            self._path(name).unlink()
+        except OSError as error:
+            raise StoreError(
+                "the store can't be written",
+                where=self.root,
+                value=str(error),
+                allowed="a folder that this user may write, on a file system with hard links",
+                remedy="change its permissions, free some space, or set `store` to another folder",
+            ) from error
+
+    def free_bytes(self) -> int | None:
+        """Bytes free where the store lies."""
+        folder = Path(self.root)
+        while not folder.exists():
+            folder = folder.parent
+        return shutil.disk_usage(folder).free
+
+    def _write_partial(self, data: bytes | memoryview) -> Path:
+        partial = Path(self.root, PARTIAL, uuid.uuid4().hex)
+        partial.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with open(partial, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+        return partial
+
+
+def open_objects(store: str) -> LocalObjects:
+    """The objects of the store at a path.
+
+    Raises:
+        StoreError: the place is not one that this release can write to.
+    """
+    if "://" in store and not store.startswith("file://"):
+        raise StoreError(
+            "this kind of store is not supported",
+            value=store,
+            allowed="a path",
+            remedy="set `store` to a folder",
+        )
+    return LocalObjects(os.path.abspath(store.removeprefix("file://")))
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,81 @@
+"""Published versions: `versions/NNNNNN.json`, each created once, whole, never changed.
+
+A version names every table file and volume with size and SHA-256. The highest number is current.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from etl.errors import StoreError
+from etl.store.layout import CONTRACT_VERSION, VERSIONS, to_json, version_path
+from etl.store.objects import LocalObjects
+
+_NAME = re.compile(rf"{VERSIONS}/([0-9]{{6,}})\.json\Z")
+
+Version = Mapping[str, Any]
+
+
+def version_numbers(objects: LocalObjects) -> list[int]:
+    """Numbers of all published versions, ascending."""
+    matches = (_NAME.match(name) for name in objects.list(VERSIONS))
+    return sorted(int(match[1]) for match in matches if match)
+
+
+def read_version(objects: LocalObjects, number: int | None = None) -> Version | None:
+    """One version, or the current one; None where nothing was published yet.
+
+    Raises:
+        StoreError: there is no version of that number, or it can't be understood.
+    """
+    numbers = version_numbers(objects)
+    if number is None and not numbers:
+        return None
+    wanted = numbers[-1] if number is None else number
+    where = f"{objects.root}/{version_path(wanted)}"
+    if wanted not in numbers:
+        known = ", ".join(map(str, numbers[-10:])) or "none"
+        raise StoreError("no such version", where=where, value=wanted, allowed=f"published: {known}")
+    try:
+        version = json.loads(objects.read(version_path(wanted)))
+        contract = version["contract_version"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise StoreError("the version file is damaged", where=where, value=str(error)) from error
+    if contract != CONTRACT_VERSION:
+        raise StoreError(
+            "the store follows another contract",
+            where=where,
+            value=contract,
+            allowed=f"contract version {CONTRACT_VERSION}",
+            remedy="use the release of this package that wrote it, or build into a new store",
+        )
+    return dict(version)
+
+
+def publish_version(
+    objects: LocalObjects, body: Mapping[str, Any], check: Callable[[Version | None], None]
+) -> Version:
+    """Create the next version file, on top of whatever is current at that moment.
+
+    Args:
+        body: the version without `version` and `parent`; it has a `run_id`.
+        check: called with the parent before each attempt; raises to refuse.
+
+    Returns:
+        The version as published.
+    """
+    while True:
+        parent = read_version(objects)
+        check(parent)
+        number = (parent["version"] if parent else 0) + 1
+        head = {"contract_version": CONTRACT_VERSION, "version": number}
+        version = head | {"parent": parent["version"] if parent else None} | dict(body)
+        if objects.create(version_path(number), to_json(version)):
+            return version
+        # The name is taken: by another run, or by this one where the reply to a create was lost.
+        taken = read_version(objects, number)
+        if taken and taken["run_id"] == body["run_id"]:
+            return taken

@@ -1,0 +1,303 @@
+"""One volume on the store: an OME-Zarr 0.5 image with one shard a level, and its receipt.
+
+The objects are built in memory by zarr-python and written shard first, metadata next, receipt last, so a
+volume without a right receipt is not there.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numcodecs.blosc
+import numpy as np
+import zarr
+from zarr.codecs import BloscCodec
+from zarr.storage import MemoryStore
+
+from etl.errors import StoreError
+from etl.imaging.geometry import voxel_to_lps_mm
+from etl.imaging.hounsfield import HuStatistics
+from etl.imaging.pyramid import level_translation_mm
+from etl.store.layout import CONTRACT_VERSION, RECEIPT, SPLIT_RECORD, to_json, volume_path
+from etl.store.objects import LocalObjects, ObjectInfo, object_info
+
+Shape = tuple[int, int, int]
+Spacing = tuple[float, float, float]
+
+AXES = ("z", "y", "x")
+ORIENTATION = ("superior-to-inferior", "anterior-to-posterior", "right-to-left")
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How voxels are laid out: inner chunk (z, y, x), Blosc settings, fill value in HU."""
+
+    chunk: Shape
+    codec: Literal["zstd", "lz4", "lz4hc", "zlib"]
+    level: int
+    shuffle: Literal["noshuffle", "shuffle", "bitshuffle"]
+    fill_hu: int
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a volume's metadata says of it beside its voxels. Shapes and spacings are (z, y, x).
+
+    Attributes:
+        processing: interpolation, clipping and the like, as in the config.
+    """
+
+    volume_id: str
+    series_id: str
+    fingerprint: str
+    slice_first: int
+    slice_last: int
+    source_shape: Shape
+    source_spacing_mm: Spacing
+    spacing_mm: Spacing
+    processing: Mapping[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Receipt:
+    """What was written, complete and right: the last object of a volume.
+
+    Attributes:
+        volume_id, fingerprint: which volume.
+        shape, spacing_mm: of the stored voxels (z, y, x).
+        hu: of the stored voxels.
+        slice_hu: of each source slice as it was read, before clipping.
+        objects: every other object of the volume, path relative to the volume.
+    """
+
+    volume_id: str
+    fingerprint: str
+    shape: Shape
+    spacing_mm: Spacing
+    hu: HuStatistics
+    slice_hu: tuple[HuStatistics, ...]
+    objects: tuple[ObjectInfo, ...]
+
+    @property
+    def path(self) -> str:
+        return volume_path(self.volume_id, self.fingerprint)
+
+    def to_bytes(self) -> bytes:
+        columns = {
+            name: [getattr(s, name) for s in self.slice_hu] for name in HuStatistics.__dataclass_fields__
+        }
+        return to_json(
+            {
+                "contract_version": CONTRACT_VERSION,
+                "volume_id": self.volume_id,
+                "fingerprint": self.fingerprint,
+                "shape": self.shape,
+                "spacing_mm": self.spacing_mm,
+                "hu": asdict(self.hu),
+                "slice_hu": columns,
+                "objects": [asdict(item) for item in self.objects],
+            }
+        )
+
+    @staticmethod
+    def from_bytes(data: bytes) -> Receipt:
+        """Raises ValueError, KeyError or TypeError where the bytes are not a receipt."""
+        fields = json.loads(data)
+        columns = fields["slice_hu"]
+        rows = zip(*(columns[name] for name in HuStatistics.__dataclass_fields__), strict=True)
+        return Receipt(
+            fields["volume_id"],
+            fields["fingerprint"],
+            tuple(fields["shape"]),
+            tuple(fields["spacing_mm"]),
+            HuStatistics(**fields["hu"]),
+            tuple(HuStatistics(*row) for row in rows),
+            tuple(ObjectInfo(**item) for item in fields["objects"]),
+        )
+
+    def info(self) -> ObjectInfo:
+        """The volume as one entry: bytes of all its objects, SHA-256 of its receipt, which lists theirs."""
+        data = self.to_bytes()
+        total = len(data) + sum(item.bytes for item in self.objects)
+        return ObjectInfo(self.path, total, object_info(RECEIPT, data).sha256)
+
+
+def write_volume(
+    objects: LocalObjects,
+    levels: Sequence[np.ndarray],
+    description: Description,
+    encoding: Encoding,
+    hu: HuStatistics,
+    slice_hu: Sequence[HuStatistics],
+) -> Receipt:
+    """Write a volume and, last, its receipt. What is left of an earlier, cut attempt is overwritten.
+
+    Args:
+        levels: int16 HU (z, y, x), full resolution first, each half of the one before.
+
+    Raises:
+        OSError: the store can't be written; no receipt was.
+    """
+    path = volume_path(description.volume_id, description.fingerprint)
+    built = _build(levels, description, encoding)
+    infos = []
+    for name in sorted(built, key=lambda name: (name.endswith("zarr.json"), -len(name), name)):
+        objects.write(f"{path}/{name}", built[name])
+        infos.append(object_info(name, built.pop(name)))
+    receipt = Receipt(
+        description.volume_id,
+        description.fingerprint,
+        _shape(levels[0]),
+        description.spacing_mm,
+        hu,
+        tuple(slice_hu),
+        tuple(infos),
+    )
+    objects.write(f"{path}/{RECEIPT}", receipt.to_bytes())
+    return receipt
+
+
+def read_receipt(objects: LocalObjects, volume_id: str, fingerprint: str) -> Receipt | None:
+    """The receipt of a volume that is there whole: every object of its size. None for anything else."""
+    path = volume_path(volume_id, fingerprint)
+    try:
+        receipt = Receipt.from_bytes(objects.read(f"{path}/{RECEIPT}"))
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
+    if (receipt.volume_id, receipt.fingerprint) != (volume_id, fingerprint) or not receipt.objects:
+        return None
+    whole = all(objects.size(f"{path}/{item.path}") == item.bytes for item in receipt.objects)
+    return receipt if whole else None
+
+
+@dataclass(frozen=True)
+class SplitRecord:
+    """A run that could not be built whole because slices of it are unreadable: what was built instead.
+
+    Attributes:
+        parts: (volume_id, fingerprint) of the volumes on either side.
+        unreadable: (slice index, reason, message) of the slices between them.
+    """
+
+    parts: tuple[tuple[str, str], ...]
+    unreadable: tuple[tuple[int, str, str], ...]
+
+
+def write_split(objects: LocalObjects, volume_id: str, fingerprint: str, record: SplitRecord) -> None:
+    """Record that a planned run was split, so that the next build need not read it again."""
+    objects.write(f"{volume_path(volume_id, fingerprint)}/{SPLIT_RECORD}", to_json(asdict(record)))
+
+
+def read_split(objects: LocalObjects, volume_id: str, fingerprint: str) -> SplitRecord | None:
+    """The record of a split run, or None."""
+    try:
+        fields = json.loads(objects.read(f"{volume_path(volume_id, fingerprint)}/{SPLIT_RECORD}"))
+        parts = tuple((str(volume), str(mark)) for volume, mark in fields["parts"])
+        unreadable = tuple(
+            (int(index), str(reason), str(text)) for index, reason, text in fields["unreadable"]
+        )
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
+    return SplitRecord(parts, unreadable)
+
+
+def _build(
+    levels: Sequence[np.ndarray], description: Description, encoding: Encoding
+) -> dict[str, memoryview]:
+    """All objects of the OME-Zarr group, by name."""
+    # With several threads Blosc lays blocks out in the order in which they finish: other bytes every time.
+    numcodecs.blosc.use_threads = False
+    memory: dict[str, Any] = {}
+    with zarr.config.set({"async.concurrency": 1}):
+        group = zarr.create_group(
+            MemoryStore(memory), zarr_format=3, attributes=_attributes(description, len(levels))
+        )
+        for number, level in enumerate(levels):
+            shard = [-(-n // c) * c for n, c in zip(level.shape, encoding.chunk, strict=True)]
+            array = group.create_array(
+                str(number),
+                shape=level.shape,
+                dtype=np.dtype("<i2"),
+                chunks=encoding.chunk,
+                shards=tuple(shard),
+                compressors=BloscCodec(
+                    cname=encoding.codec,
+                    clevel=encoding.level,
+                    shuffle=encoding.shuffle,
+                    typesize=2,
+                ),
+                fill_value=encoding.fill_hu,
+                dimension_names=AXES,
+                # A level of air alone is stored like any other, so that every level is one object.
+                config={"write_empty_chunks": True},
+            )
+            array[...] = level
+    return {name: memoryview(buffer.to_bytes()) for name, buffer in memory.items()}
+
+
+def _attributes(description: Description, level_count: int) -> dict[str, Any]:
+    spacing = description.spacing_mm
+    datasets = []
+    for level in range(level_count):
+        transforms: list[dict[str, Any]] = [{"type": "scale", "scale": [s * 2**level for s in spacing]}]
+        if level:
+            transforms.append(
+                {"type": "translation", "translation": list(level_translation_mm(level, spacing))}
+            )
+        datasets.append({"path": str(level), "coordinateTransformations": transforms})
+    axes = [
+        {
+            "name": name,
+            "type": "space",
+            "unit": "millimeter",
+            "orientation": {"type": "anatomical", "value": direction},
+        }
+        for name, direction in zip(AXES, ORIENTATION, strict=True)
+    ]
+    multiscale: dict[str, Any] = {"name": description.volume_id, "axes": axes, "datasets": datasets}
+    if level_count > 1:
+        multiscale["type"] = "mean"
+        multiscale["metadata"] = {"description": "each level is the mean of 2x2x2 voxels of the one before"}
+    return {
+        "ome": {"version": "0.5", "multiscales": [multiscale]},
+        "deeplesion": {
+            "contract_version": CONTRACT_VERSION,
+            "volume_id": description.volume_id,
+            "series_id": description.series_id,
+            "slice_first": description.slice_first,
+            "slice_last": description.slice_last,
+            "source_shape": list(description.source_shape),
+            "source_spacing_mm": list(description.source_spacing_mm),
+            "unit": "HU",
+            "voxel_to_lps_mm": [list(row) for row in voxel_to_lps_mm(spacing)],
+            "voxel_to_lps_mm_note": (
+                "maps (z, y, x, 1) of level 0 to (L, P, S, 1) in mm; origin at the first voxel. Orientation "
+                "(slices head to feet, rows front to back, columns patient's right to left) is the official "
+                "converter's assumption; the release does not state it"
+            ),
+            "processing": dict(description.processing),
+            "fingerprint": description.fingerprint,
+        },
+    }
+
+
+def _shape(array: np.ndarray) -> Shape:
+    z, y, x = array.shape
+    return (z, y, x)
+
+
+def open_level(objects: LocalObjects, path: str, level: int = 0) -> zarr.Array[Any]:
+    """One level of a stored volume, read lazily.
+
+    Raises:
+        StoreError: there is no such array.
+    """
+    try:
+        return zarr.open_array(f"{objects.root}/{path}/{level}", mode="r")
+    except (FileNotFoundError, KeyError, ValueError) as error:
+        raise StoreError(
+            "no such volume", where=f"{objects.root}/{path}/{level}", value=str(error)
+        ) from error

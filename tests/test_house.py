@@ -1,0 +1,141 @@
+"""The house: data flows release -> plan -> convert -> publish -> read, and nobody walks back."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# Which rooms of etl/ each room may import, itself left out. `release.names` allows that module only.
+MAY_IMPORT: dict[str, set[str]] = {
+    "__init__": set(),
+    "rejects": set(),
+    "errors": {"rejects"},
+    "config": {"errors"},
+    "imaging": {"errors", "rejects"},
+    "release": {"errors", "rejects", "imaging"},
+    "selection": {"errors", "rejects", "config", "release"},
+    "plan": {"errors", "rejects", "config", "release", "imaging", "selection"},
+    "store": {"errors", "rejects", "imaging", "release.names"},
+    "convert": {"errors", "rejects", "config", "release", "imaging", "plan", "store"},
+    "join": {"errors", "rejects", "release", "imaging", "plan", "store", "convert"},
+    "publish": {"errors", "config", "plan", "store", "convert", "join"},
+    "build": {"errors", "config", "release", "plan", "store", "convert", "publish"},
+    "run": {"errors", "config", "plan", "store", "convert", "build"},
+    "report": {"errors", "config", "plan", "store", "convert", "build"},
+}
+# Third-party packages, and the only places that may import them.
+ONLY_IN = {
+    "dask": ("etl/run/", "jobs/"),
+    "distributed": ("etl/run/", "jobs/"),
+}
+# What etl/imaging stays free of: it takes arrays and gives arrays.
+NOT_IN_IMAGING = {"dask", "distributed", "zarr", "fsspec", "s3fs", "pandas", "pyarrow"}
+
+
+def sources(*folders: str) -> list[Path]:
+    return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Dotted names of every module that a file imports, at its top or inside a function."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute: from etl.room import name"
+            module = node.module or ""
+            # `from etl import plan` and `from etl.release import names` import modules.
+            parts = (f"{module}.{alias.name}" for alias in node.names)
+            yield from parts if module.split(".")[0] == "etl" else (module,)
+
+
+def room(path: Path) -> str:
+    return path.relative_to(ROOT / "etl").parts[0].removesuffix(".py")
+
+
+def tracked_files() -> list[Path]:
+    listing = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    if listing.returncode:
+        pytest.skip("not a git checkout, so what is tracked can't be told")
+    return [path for name in listing.stdout.split("\0") if name and (path := ROOT / name).is_file()]
+
+
+def relative(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+@pytest.mark.parametrize("path", sources("etl"), ids=relative)
+def test_rooms_import_only_rooms_before_them(path: Path) -> None:
+    own = room(path)
+    assert own in MAY_IMPORT, f"a new room: say in {Path(__file__).name} which rooms it may import"
+    allowed = {f"etl.{name}" for name in {own, *MAY_IMPORT[own]}}
+    names = [name for name in imports(path) if name.split(".")[0] == "etl"]
+    assert [n for n in names if not any(n == a or n.startswith(f"{a}.") for a in allowed)] == []
+
+
+@pytest.mark.parametrize("package", ONLY_IN)
+def test_package_is_imported_in_its_places_only(package: str) -> None:
+    users = [
+        relative(path)
+        for path in sources("etl", "jobs")
+        if any(name.split(".")[0] == package for name in imports(path))
+    ]
+    assert [user for user in users if not user.startswith(ONLY_IN[package])] == []
+
+
+def test_imaging_takes_arrays_and_gives_arrays() -> None:
+    found = {
+        relative(path): sorted(tops)
+        for path in sources("etl/imaging")
+        if (tops := {name.split(".")[0] for name in imports(path)} & NOT_IN_IMAGING)
+    }
+    assert found == {}
+
+
+def test_the_table_of_rooms_has_no_way_back() -> None:
+    seen: set[str] = set()
+    for name, allowed in MAY_IMPORT.items():
+        assert {entry.split(".")[0] for entry in allowed} <= seen, f"{name} imports a later room"
+        seen.add(name)
+
+
+def test_no_file_is_named_for_nothing() -> None:
+    vague = re.compile(r"(^|_)(utils?|helpers?|managers?|common|misc)(_|$)")
+    assert [relative(path) for path in sources("etl", "jobs", "tests") if vague.search(path.stem)] == []
+
+
+def test_files_read_in_one_sitting() -> None:
+    lengths = {relative(path): len(path.read_text().splitlines()) for path in sources("etl", "jobs")}
+    assert {name: lines for name, lines in lengths.items() if lines > 300} == {}
+
+
+def test_no_file_names_a_machine_or_a_registry() -> None:
+    # Spelled in pieces, so that this file passes its own test.
+    folders = [f"/{name}/" for name in ("work", "root", "tmp")]
+    hosts = [".".join(parts) for parts in (("pypi", "org"), ("pythonhosted", "org"), ("conda", "anaconda"))]
+    found = []
+    for path in tracked_files():
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            continue
+        found += [f"{relative(path)}: {word}" for word in folders + hosts if word in text]
+    assert found == []
+
+
+def test_contributing_names_what_is_there() -> None:
+    named = re.findall(r"`((?:etl|jobs|conf|tests)/[^`* ]*)`", (ROOT / "CONTRIBUTING.md").read_text())
+    assert named
+    assert [name for name in named if not (ROOT / name).exists()] == []
