@@ -22,16 +22,8 @@ from etl.release.index import Container
 from etl.release.names import slice_name
 from etl.release.slices import read_slices
 from etl.store.objects import open_objects
-from etl.store.volumes import (
-    Description,
-    Encoding,
-    Receipt,
-    SplitRecord,
-    read_receipt,
-    read_split,
-    write_split,
-    write_volume,
-)
+from etl.store.receipts import Receipt, SplitRecord, read_receipt, read_split, write_split
+from etl.store.volumes import Description, Encoding, write_volume
 
 
 @dataclass(frozen=True, eq=False)

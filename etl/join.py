@@ -17,8 +17,8 @@ from etl.plan import Plan, PlannedVolume
 from etl.rejects import Kind, Reason, Reject
 from etl.release.names import SeriesKey, file_name
 from etl.store.fields import POINT_AXES
+from etl.store.receipts import Receipt
 from etl.store.tables import to_table
-from etl.store.volumes import Receipt
 
 Built = tuple[PlannedVolume, Receipt]
 

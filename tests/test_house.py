@@ -24,11 +24,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "plan": {"errors", "rejects", "config", "release", "imaging", "selection"},
     "store": {"errors", "rejects", "imaging", "release.names"},
     "convert": {"errors", "rejects", "config", "release", "imaging", "plan", "store"},
-    "join": {"errors", "rejects", "release", "imaging", "plan", "store", "convert"},
-    "publish": {"errors", "config", "plan", "store", "convert", "join"},
-    "build": {"errors", "config", "release", "plan", "store", "convert", "publish"},
-    "run": {"errors", "config", "plan", "store", "convert", "build"},
-    "report": {"errors", "config", "plan", "store", "convert", "build"},
+    "join": {"errors", "rejects", "release", "imaging", "plan", "convert", "store"},
+    "publish": {"errors", "rejects", "config", "plan", "convert", "store", "join"},
+    "build": {"errors", "rejects", "config", "release", "plan", "convert", "store", "join", "publish"},
+    "run": {"errors", "rejects", "config", "plan", "convert", "build"},
+    "report": {"errors", "rejects", "config", "plan", "convert", "store", "build"},
 }
 # Third-party packages, and the only places that may import them.
 ONLY_IN = {

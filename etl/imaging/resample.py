@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from etl.imaging.geometry import output_shape
 from etl.imaging.kernels import combine_planes, resample_plane
-from etl.imaging.weights import INTERPOLATIONS, Taps, axis_taps
+from etl.imaging.weights import INTERPOLATIONS, Taps, axis_taps, is_identity, tap_count
 
 __all__ = ["INTERPOLATIONS", "RESAMPLE_VERSION", "Taps", "axis_taps", "resample", "task_memory_bytes"]
 
@@ -51,11 +52,13 @@ def resample(
     bounds = np.iinfo(np.int16)
     if not bounds.min <= clip_hu[0] < clip_hu[1] <= bounds.max:
         raise ValueError(f"clip_hu is {clip_hu}; allowed: low < high, both in {bounds.min} to {bounds.max}")
-    axes = _taps(shape, spacing_in_mm, spacing_out_mm, interpolation, antialias)
-    z, y, x = axes
+    z, y, x = (
+        axis_taps(n, float(spacing_in), float(spacing_out), interpolation, antialias)
+        for n, spacing_in, spacing_out in zip(shape, spacing_in_mm, spacing_out_mm, strict=True)
+    )
     out = np.empty((len(z.index), len(y.index), len(x.index)), np.int16)
     arriving = _checked(slices, shape)
-    if _only_clips(axes, shape):
+    if _only_clips(shape, spacing_in_mm, spacing_out_mm):
         for plane, kept in zip(arriving, out, strict=True):
             np.clip(plane, np.int16(clip_hu[0]), np.int16(clip_hu[1]), out=kept)
         return out
@@ -88,34 +91,26 @@ def task_memory_bytes(
     antialias: bool,
 ) -> int:
     """Bytes of the arrays that `resample` holds at once with these arguments and one arriving slice."""
-    axes = _taps(shape, spacing_in_mm, spacing_out_mm, interpolation, antialias)
-    z, y, x = axes
-    plane_in, plane_out = shape[1] * shape[2], len(y.index) * len(x.index)
-    held = 2 * len(z.index) * plane_out + 2 * plane_in
-    if _only_clips(axes, shape):
+    z, y, x = output_shape(shape, spacing_in_mm, spacing_out_mm)
+    held = 2 * z * y * x + 2 * shape[1] * shape[2]
+    if _only_clips(shape, spacing_in_mm, spacing_out_mm):
         return held
-    ring = 4 * z.index.shape[1] * plane_out
-    work = 4 * (plane_in + shape[2] + len(x.index)) + shape[0]
-    taps = 8 * (z.index.size + y.index.size + 2 * x.index.size)
-    return int(held + ring + work + taps)
+    z_taps, y_taps, x_taps = (
+        tap_count(n, spacing_in, spacing_out, interpolation, antialias)
+        for n, spacing_in, spacing_out in zip(shape, spacing_in_mm, spacing_out_mm, strict=True)
+    )
+    ring = 4 * z_taps * y * x
+    work = 4 * (shape[1] * shape[2] + shape[2] + x) + shape[0]
+    taps = 8 * (z * z_taps + y * y_taps + 2 * x * x_taps)
+    return held + ring + work + taps
 
 
-def _taps(
+def _only_clips(
     shape: tuple[int, int, int],
     spacing_in_mm: tuple[float, float, float],
     spacing_out_mm: tuple[float, float, float],
-    interpolation: str,
-    antialias: bool,
-) -> tuple[Taps, Taps, Taps]:
-    z, y, x = (
-        axis_taps(n, float(spacing_in), float(spacing_out), interpolation, antialias)
-        for n, spacing_in, spacing_out in zip(shape, spacing_in_mm, spacing_out_mm, strict=True)
-    )
-    return z, y, x
-
-
-def _only_clips(axes: tuple[Taps, Taps, Taps], shape: tuple[int, int, int]) -> bool:
-    return all(taps.is_identity(n) for taps, n in zip(axes, shape, strict=True))
+) -> bool:
+    return all(map(is_identity, shape, spacing_in_mm, spacing_out_mm))
 
 
 def _checked(slices: Iterable[NDArray[np.int16]], shape: tuple[int, int, int]) -> Iterator[NDArray[np.int16]]:

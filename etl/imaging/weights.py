@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import lru_cache
 
 import numpy as np
@@ -28,9 +29,20 @@ class Taps:
     index: NDArray[np.int32]
     weight: NDArray[np.float32]
 
-    def is_identity(self, n_in: int) -> bool:
-        """True where the output is all `n_in` input voxels as they are."""
-        return self.index.shape[1] == 1 and np.array_equal(self.index[:, 0], np.arange(n_in))
+
+def is_identity(n_in: int, spacing_in_mm: float, spacing_out_mm: float) -> bool:
+    """True where an axis stays as it is, whatever the interpolation."""
+    return n_in == 1 or spacing_ratio(spacing_in_mm, spacing_out_mm) == 1
+
+
+def tap_count(
+    n_in: int, spacing_in_mm: float, spacing_out_mm: float, interpolation: str, antialias: bool
+) -> int:
+    """Taps in a row of `axis_taps` with the same arguments."""
+    if interpolation == "nearest" or is_identity(n_in, spacing_in_mm, spacing_out_mm):
+        return 1
+    stretch = _stretch(spacing_ratio(spacing_in_mm, spacing_out_mm), antialias)
+    return min(2 * _reach(interpolation, stretch), n_in)
 
 
 @lru_cache(maxsize=256)
@@ -63,15 +75,24 @@ def axis_taps(
     ratio = spacing_ratio(spacing_in_mm, spacing_out_mm)
     top, bottom = ratio.numerator, ratio.denominator
     # In whole numbers, so that no coordinate depends on how a machine rounds a product.
-    if ratio == 1 or n_in == 1:
+    if is_identity(n_in, spacing_in_mm, spacing_out_mm):
         return _one_tap(np.arange(n_out))
     if interpolation == "nearest":
         rounded = [(2 * o * top + bottom) // (2 * bottom) for o in range(n_out)]
         return _one_tap(np.minimum(np.array(rounded, dtype=np.int64), n_in - 1))
     floor = np.array([o * top // bottom for o in range(n_out)], dtype=np.int64)
     fraction = np.array([o * top % bottom / bottom for o in range(n_out)], dtype=np.float64)
-    stretch = max(1.0, top / bottom) if antialias else 1.0
-    return _folded(floor, _kernel_weights(fraction, interpolation, stretch), n_in)
+    weight = _kernel_weights(fraction, interpolation, _stretch(ratio, antialias))
+    return _folded(floor, weight, n_in)
+
+
+def _stretch(ratio: Fraction, antialias: bool) -> float:
+    return max(1.0, float(ratio)) if antialias else 1.0
+
+
+def _reach(interpolation: str, stretch: float) -> int:
+    """Samples on either side of c that the stretched kernel touches."""
+    return math.ceil(_RADIUS[interpolation] * stretch)
 
 
 def _one_tap(index: NDArray[np.int64]) -> Taps:
@@ -87,7 +108,7 @@ def _read_only(index: NDArray[np.int64], weight: NDArray[np.float64]) -> Taps:
 
 def _kernel_weights(fraction: NDArray[np.float64], interpolation: str, stretch: float) -> NDArray[np.float64]:
     """Weights of samples floor(c) + 1 - reach to floor(c) + reach, (n_out, 2 * reach); sum 1, centre c."""
-    reach = math.ceil(_RADIUS[interpolation] * stretch)
+    reach = _reach(interpolation, stretch)
     offset = np.arange(1 - reach, reach + 1) - fraction[:, np.newaxis]
     distance = np.abs(offset) / stretch
     weight = _triangle(distance) if interpolation == "linear" else _keys(distance)

@@ -1,4 +1,4 @@
-"""One volume on the store: an OME-Zarr 0.5 image with one shard a level, and its receipt.
+"""One volume on the store: an OME-Zarr 0.5 image with one shard a level.
 
 The objects are built in memory by zarr-python and written shard first, metadata next, receipt last, so a
 volume without a right receipt is not there.
@@ -6,9 +6,8 @@ volume without a right receipt is not there.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numcodecs.blosc
@@ -21,11 +20,9 @@ from etl.errors import StoreError
 from etl.imaging.geometry import voxel_to_lps_mm
 from etl.imaging.hounsfield import HuStatistics
 from etl.imaging.pyramid import level_translation_mm
-from etl.store.layout import CONTRACT_VERSION, RECEIPT, SPLIT_RECORD, to_json, volume_path
-from etl.store.objects import LocalObjects, ObjectInfo, object_info
-
-Shape = tuple[int, int, int]
-Spacing = tuple[float, float, float]
+from etl.store.layout import CONTRACT_VERSION, RECEIPT, volume_path
+from etl.store.objects import LocalObjects, object_info
+from etl.store.receipts import Receipt, Shape, Spacing
 
 AXES = ("z", "y", "x")
 ORIENTATION = ("superior-to-inferior", "anterior-to-posterior", "right-to-left")
@@ -61,70 +58,6 @@ class Description:
     processing: Mapping[str, Any]
 
 
-@dataclass(frozen=True, eq=False)
-class Receipt:
-    """What was written, complete and right: the last object of a volume.
-
-    Attributes:
-        volume_id, fingerprint: which volume.
-        shape, spacing_mm: of the stored voxels (z, y, x).
-        hu: of the stored voxels.
-        slice_hu: of each source slice as it was read, before clipping.
-        objects: every other object of the volume, path relative to the volume.
-    """
-
-    volume_id: str
-    fingerprint: str
-    shape: Shape
-    spacing_mm: Spacing
-    hu: HuStatistics
-    slice_hu: tuple[HuStatistics, ...]
-    objects: tuple[ObjectInfo, ...]
-
-    @property
-    def path(self) -> str:
-        return volume_path(self.volume_id, self.fingerprint)
-
-    def to_bytes(self) -> bytes:
-        columns = {
-            name: [getattr(s, name) for s in self.slice_hu] for name in HuStatistics.__dataclass_fields__
-        }
-        return to_json(
-            {
-                "contract_version": CONTRACT_VERSION,
-                "volume_id": self.volume_id,
-                "fingerprint": self.fingerprint,
-                "shape": self.shape,
-                "spacing_mm": self.spacing_mm,
-                "hu": asdict(self.hu),
-                "slice_hu": columns,
-                "objects": [asdict(item) for item in self.objects],
-            }
-        )
-
-    @staticmethod
-    def from_bytes(data: bytes) -> Receipt:
-        """Raises ValueError, KeyError or TypeError where the bytes are not a receipt."""
-        fields = json.loads(data)
-        columns = fields["slice_hu"]
-        rows = zip(*(columns[name] for name in HuStatistics.__dataclass_fields__), strict=True)
-        return Receipt(
-            fields["volume_id"],
-            fields["fingerprint"],
-            tuple(fields["shape"]),
-            tuple(fields["spacing_mm"]),
-            HuStatistics(**fields["hu"]),
-            tuple(HuStatistics(*row) for row in rows),
-            tuple(ObjectInfo(**item) for item in fields["objects"]),
-        )
-
-    def info(self) -> ObjectInfo:
-        """The volume as one entry: bytes of all its objects, SHA-256 of its receipt, which lists theirs."""
-        data = self.to_bytes()
-        total = len(data) + sum(item.bytes for item in self.objects)
-        return ObjectInfo(self.path, total, object_info(RECEIPT, data).sha256)
-
-
 def write_volume(
     objects: LocalObjects,
     levels: Sequence[np.ndarray],
@@ -158,50 +91,6 @@ def write_volume(
     )
     objects.write(f"{path}/{RECEIPT}", receipt.to_bytes())
     return receipt
-
-
-def read_receipt(objects: LocalObjects, volume_id: str, fingerprint: str) -> Receipt | None:
-    """The receipt of a volume that is there whole: every object of its size. None for anything else."""
-    path = volume_path(volume_id, fingerprint)
-    try:
-        receipt = Receipt.from_bytes(objects.read(f"{path}/{RECEIPT}"))
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
-        return None
-    if (receipt.volume_id, receipt.fingerprint) != (volume_id, fingerprint) or not receipt.objects:
-        return None
-    whole = all(objects.size(f"{path}/{item.path}") == item.bytes for item in receipt.objects)
-    return receipt if whole else None
-
-
-@dataclass(frozen=True)
-class SplitRecord:
-    """A run that could not be built whole because slices of it are unreadable: what was built instead.
-
-    Attributes:
-        parts: (volume_id, fingerprint) of the volumes on either side.
-        unreadable: (slice index, reason, message) of the slices between them.
-    """
-
-    parts: tuple[tuple[str, str], ...]
-    unreadable: tuple[tuple[int, str, str], ...]
-
-
-def write_split(objects: LocalObjects, volume_id: str, fingerprint: str, record: SplitRecord) -> None:
-    """Record that a planned run was split, so that the next build need not read it again."""
-    objects.write(f"{volume_path(volume_id, fingerprint)}/{SPLIT_RECORD}", to_json(asdict(record)))
-
-
-def read_split(objects: LocalObjects, volume_id: str, fingerprint: str) -> SplitRecord | None:
-    """The record of a split run, or None."""
-    try:
-        fields = json.loads(objects.read(f"{volume_path(volume_id, fingerprint)}/{SPLIT_RECORD}"))
-        parts = tuple((str(volume), str(mark)) for volume, mark in fields["parts"])
-        unreadable = tuple(
-            (int(index), str(reason), str(text)) for index, reason, text in fields["unreadable"]
-        )
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
-        return None
-    return SplitRecord(parts, unreadable)
 
 
 def _build(

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etl.imaging.geometry import output_count
-from etl.imaging.weights import INTERPOLATIONS, Taps, axis_taps
+from etl.imaging.weights import INTERPOLATIONS, Taps, axis_taps, is_identity, tap_count
 
 counts = st.integers(1, 60)
 spacings = st.one_of(
@@ -99,12 +99,13 @@ def test_nearest(n_in: int, spacing_in_mm: float, spacing_out_mm: float, index: 
 
 @pytest.mark.parametrize("interpolation", INTERPOLATIONS)
 def test_equal_spacing_is_the_identity(interpolation: str) -> None:
-    taps = axis_taps(9, 0.7, 0.7, interpolation, True)
-    assert taps.is_identity(9)
-    np.testing.assert_array_equal(dense(taps, 9), np.eye(9))
-    assert not axis_taps(9, 0.7, 0.8, interpolation, True).is_identity(9)
-    assert not axis_taps(9, 0.7, 100.0, interpolation, True).is_identity(9), "one voxel of nine"
-    assert not axis_taps(9, 1.0, 0.9, interpolation, True).is_identity(9), "as many voxels, elsewhere"
+    for n_in, spacing_out in ((9, 0.7), (1, 0.2), (1, 5.0)):
+        taps = axis_taps(n_in, 0.7, spacing_out, interpolation, True)
+        assert taps.index.shape == (n_in, 1)
+        np.testing.assert_array_equal(dense(taps, n_in), np.eye(n_in))
+        assert is_identity(n_in, 0.7, spacing_out)
+    assert not is_identity(9, 0.7, 100.0), "one voxel of nine"
+    assert not is_identity(9, 1.0, 0.9), "as many voxels, elsewhere"
 
 
 @given(
@@ -122,7 +123,11 @@ def test_shape_of_all_taps(
     assert taps.index.dtype == np.int32
     assert taps.weight.dtype == np.float32
     assert taps.index.shape == taps.weight.shape
-    assert len(taps.index) == output_count(n_in, spacing_in, spacing_out)
+    expected = (
+        output_count(n_in, spacing_in, spacing_out),
+        tap_count(n_in, spacing_in, spacing_out, interpolation, antialias),
+    )
+    assert taps.index.shape == expected
     assert taps.index.min() >= 0
     assert taps.index.max() < n_in
     assert (np.diff(taps.index, axis=1) == 1).all()
