@@ -112,7 +112,7 @@ def halve_mean(volume: Any, out: Any) -> None:
             for x in range(out.shape[2]):
                 x0 = 2 * x
                 x1 = x0 + 1 if x < pairs else x0
-                total = (
+                total: Any = (
                     np.int32(a[x0]) + np.int32(b[x0]) + np.int32(c[x0]) + np.int32(d[x0])
                     + np.int32(a[x1]) + np.int32(b[x1]) + np.int32(c[x1]) + np.int32(d[x1])
                 )  # fmt: skip

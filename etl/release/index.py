@@ -140,7 +140,7 @@ def _without_repeats(slices: np.ndarray, containers: Sequence[Container]) -> tup
     keep = np.ones(len(slices), dtype=bool)
     rejects = []
     starts = np.flatnonzero(same & ~np.concatenate([[False], same[:-1]]))
-    for start in starts:
+    for start in starts.tolist():
         stop = start + 1
         while stop < len(slices) and same[stop - 1]:
             stop += 1

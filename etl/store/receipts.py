@@ -1,4 +1,4 @@
-"""Receipts: what proves that a volume is there whole, and what became of a run that could not be built whole."""
+"""Receipts: the proof that a volume is there whole, and the record of a run that had to be split."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def body_box_px(stored: Stored) -> tuple[int, int, int, int]:
     mask, block = stored > 32000, 7
     for _ in range(2):
         rows = mask.shape[0] - block + 1
-        mask = np.logical_and.reduce([mask[start : start + rows] for start in range(block)]).T
+        mask = np.all([mask[start : start + rows] for start in range(block)], axis=0).T
     # `mask` now marks the upper left pixels of whole blocks.
     rows_with, columns_with = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if not rows_with.size:
