@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from etl.config import Config
 from etl.convert import Conversion, Converter
-from etl.errors import SourceError
+from etl.errors import RunError, SourceError
 from etl.plan import Plan, make_plan
 from etl.publish import Published, new_run_id, publish
 from etl.release.annotations import Annotations, parse_annotations
@@ -33,7 +34,9 @@ class Executor(Protocol):
     It retries what fails; what still fails raises RunError, and results given so far stay good.
     """
 
-    def run(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]: ...
+    def run(
+        self, function: Callable[[Item], Result], items: Iterable[Item]
+    ) -> Generator[Result, None, None]: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,18 +112,29 @@ def build(
 
     Raises:
         StoreError: the store can't be written; raised before any work.
-        RunError: work failed after retries; finished volumes are kept and a rerun continues from them.
+        RunError: work failed after retries, or the version could not be written; finished volumes are kept
+            and a rerun continues from them.
         GuardError: built, but publishing was refused.
     """
     objects = open_objects(config.store)
     objects.check_writable()
     start = time.monotonic()
     conversions = []
-    for conversion in executor.run(converter_of(config, plan), plan.volumes):
-        conversions.append(conversion)
-        on_conversion(conversion)
+    # Closed here, not when it is collected, or an interrupted run would go on on the cluster.
+    with contextlib.closing(executor.run(converter_of(config, plan), plan.volumes)) as results:
+        for conversion in results:
+            conversions.append(conversion)
+            on_conversion(conversion)
     seconds = time.monotonic() - start
-    published = publish(objects, config, plan, conversions, new_run_id())
+    try:
+        published = publish(objects, config, plan, conversions, new_run_id())
+    except OSError as error:
+        raise RunError(
+            "the version could not be published; the converted volumes are kept",
+            where=config.store,
+            value=f"{type(error).__name__}: {error}",
+            remedy="mend the cause (disk, space, permissions) and run the same again",
+        ) from error
     fresh = [c for c in conversions if c.converted]
     return Build(
         published,

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
@@ -47,9 +48,11 @@ class Source(_Section):
 class Codec(_Section):
     """Blosc settings of the inner chunks."""
 
-    name: Literal["zstd", "lz4", "lz4hc", "zlib"] = "zstd"
-    level: int = Field(1, ge=1, le=9)
-    shuffle: Literal["noshuffle", "shuffle", "bitshuffle"] = "bitshuffle"
+    name: Literal["zstd", "lz4", "lz4hc", "zlib"] = Field("zstd", description="compressor")
+    level: int = Field(1, ge=1, le=9, description="1 is fastest, 9 is smallest")
+    shuffle: Literal["noshuffle", "shuffle", "bitshuffle"] = Field(
+        "bitshuffle", description="how bytes or bits of neighbouring voxels are regrouped first"
+    )
 
 
 def _spacing(value: Any) -> Any:
@@ -65,12 +68,14 @@ class Volume(_Section):
     spacing_mm: Annotated[float | Literal["native"], BeforeValidator(_spacing)] = Field(
         1.0, description="isotropic spacing, or `native`"
     )
-    interpolation: Literal["nearest", "linear", "cubic"] = "linear"
+    interpolation: Literal["nearest", "linear", "cubic"] = Field(
+        "linear", description="between the source's voxels"
+    )
     antialias: bool = Field(True, description="low-pass the axes that are reduced")
     clip_hu: tuple[int, int] = Field((-1024, 3071), description="applied before interpolation")
     chunk: tuple[int, int, int] = Field((64, 64, 64), description="inner chunk in voxels (z, y, x)")
-    codec: Codec = Codec()
-    pyramid_levels: int = Field(1, ge=1, le=8)
+    codec: Codec = Field(Codec(), description="compression of the inner chunks")
+    pyramid_levels: int = Field(1, ge=1, le=8, description="1 stores full resolution only")
 
     @model_validator(mode="after")
     def _ranges(self) -> Self:
@@ -91,7 +96,7 @@ class Select(_Section):
     series: tuple[Annotated[str, Field(pattern=r"^[0-9]{6}_[0-9]{2}_[0-9]{2}$")], ...] | None = Field(
         None, description="series, as PPPPPP_SS_RR"
     )
-    splits: tuple[Literal["train", "val", "test"], ...] | None = None
+    splits: tuple[Literal["train", "val", "test"], ...] | None = Field(None, description="official splits")
     limit: int | None = Field(None, ge=1, description="at most this many volumes, in the store's order")
 
 
@@ -99,19 +104,19 @@ class Limits(_Section):
     """What refuses to publish. Each guard is overridden by its own name, never silently."""
 
     rejects: float = Field(0.01, ge=0, le=1, description="largest share of rows, or of slices, rejected")
-    allow_fewer_volumes: bool = False
-    allow_fewer_lesions: bool = False
-    allow_schema_change: bool = False
+    allow_fewer_volumes: bool = Field(False, description="publish fewer volumes than the current version")
+    allow_fewer_lesions: bool = Field(False, description="publish fewer lesions than the current version")
+    allow_schema_change: bool = Field(False, description="publish tables of other columns or types")
 
 
 class Config(_Section):
     """One build: where the release lies, what to make of it, where the store is."""
 
     store: str = Field(min_length=1, description="the store's folder")
-    source: Source
-    volume: Volume = Volume()
-    select: Select = Select()
-    limits: Limits = Limits()
+    source: Source = Field(description="where the release lies")
+    volume: Volume = Field(Volume(), description="how a run of slices becomes a volume")
+    select: Select = Field(Select(), description="which part of the release to build")
+    limits: Limits = Field(Limits(), description="what refuses to publish")
     cluster: Literal["local", "serial"] = Field("local", description="where work happens")
 
     def resolved(self) -> dict[str, Any]:
@@ -120,7 +125,13 @@ class Config(_Section):
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """YAML that refuses a key written twice, where the last would silently win."""
+    """YAML 1.2's core schema, and a key written twice is refused, where the last would silently win.
+
+    PyYAML's own schema is 1.1: it reads 000001_01_01 as an octal number and 1e-3 as text.
+    """
+
+    def construct_decimal(self, node: yaml.ScalarNode) -> int:
+        return int(self.construct_scalar(node))
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
@@ -130,6 +141,18 @@ class _StrictLoader(yaml.SafeLoader):
                     None, None, f"the key {key!r} is given twice", node.start_mark
                 )
         return super().construct_mapping(node, deep)
+
+
+_StrictLoader.yaml_implicit_resolvers = {}
+_StrictLoader.add_constructor("tag:yaml.org,2002:int", _StrictLoader.construct_decimal)
+for _tag, _pattern, _first in (
+    ("null", r"(?:~|null|Null|NULL|)", ["~", "n", "N", ""]),
+    ("bool", r"(?:true|True|TRUE|false|False|FALSE)", list("tTfF")),
+    ("int", r"[-+]?[0-9]+", list("-+0123456789")),
+    ("float", r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?", list("-+.0123456789")),
+    ("float", r"(?:[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))", list("-+.")),
+):
+    _StrictLoader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"{_pattern}\Z"), _first)
 
 
 def load_config(
@@ -172,8 +195,13 @@ def load_config(
 def _parse_yaml(text: str, where: str) -> Any:
     try:
         return yaml.load(text, Loader=_StrictLoader)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigError("this is not valid YAML", where=where, value=str(error)) from error
+    except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        # An explicit tag on a text that isn't one, as in `!!float x`, gives all kinds.
+        mark = getattr(error, "problem_mark", None)
+        raise ConfigError(
+            f"this is not valid YAML: {getattr(error, 'problem', None) or error}",
+            where=f"{where}, line {mark.line + 1}, column {mark.column + 1}" if mark else where,
+        ) from error
 
 
 def _assign(data: dict[Any, Any], keys: list[str], value: Any, where: str) -> None:
@@ -190,7 +218,16 @@ def _assign(data: dict[Any, Any], keys: list[str], value: Any, where: str) -> No
 
 def _validate(data: dict[Any, Any], where: str) -> Config:
     try:
-        return Config.model_validate_json(json.dumps(data, default=str))
+        text = json.dumps(data, ensure_ascii=False).encode()
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ConfigError(
+            "the config holds something other than plain values",
+            where=where,
+            value=str(error),
+            allowed="text, numbers, true, false, null, lists, and sections with text as keys",
+        ) from error
+    try:
+        return Config.model_validate_json(text)
     except ValidationError as error:
         problems = [_describe(item) for item in error.errors(include_url=False)]
         raise ConfigError(
@@ -201,21 +238,21 @@ def _validate(data: dict[Any, Any], where: str) -> Config:
 
 
 def _describe(item: Any) -> str:
-    # A union's branches put their own names behind the key; the key is what the user wrote.
-    location = [
-        p for p in item["loc"] if not str(p).startswith(("float", "literal", "constrained-", "function-"))
-    ]
-    key = ".".join(str(part) for part in location) or "the config"
+    location = item["loc"]
+    key = ".".join(str(part) for part in location) if location else "the config"
     if item["type"] == "extra_forbidden":
         section = _section(location[:-1])
         allowed = list(section.model_fields) if section else []
         near = difflib.get_close_matches(str(location[-1]), allowed, n=1)
-        hint = f"; did you mean `{near[0]}`?" if near else ""
-        return f"`{key}` is not a key{hint} Allowed here: {', '.join(allowed)}"
+        hint = f", did you mean `{near[0]}`" if near else ""
+        return f"`{key}` is not a key{hint}; allowed here: {', '.join(allowed)}"
     if item["type"] == "missing":
         return f"`{key}` is required and not given"
+    section = _section(location)
+    if item["type"] in ("model_type", "model_attributes_type") and section:
+        return f"`{key}` = {json.dumps(item['input'])} is not a section; its keys are: {_keys_of(section)}"
     message = item["msg"].removeprefix("Value error, ")
-    shown = "" if isinstance(item["input"], dict) else f" = {json.dumps(item['input'], default=str)}"
+    shown = "" if isinstance(item["input"], dict) else f" = {json.dumps(item['input'], ensure_ascii=False)}"
     return f"`{key}`{shown}: {message[0].lower()}{message[1:]}"
 
 

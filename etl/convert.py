@@ -17,7 +17,7 @@ from etl.imaging.png import read_png
 from etl.imaging.pyramid import halve
 from etl.imaging.resample import resample
 from etl.plan import PlannedVolume, plan_run
-from etl.rejects import Kind, Reason, Reject
+from etl.rejects import Kind, Reject
 from etl.release.index import Container
 from etl.release.names import slice_name
 from etl.release.slices import read_slices
@@ -77,7 +77,9 @@ class Converter:
         record = read_split(objects, planned.volume_id, planned.fingerprint)
         if record is None:
             return None
-        unreadable = {index: SliceError(Reason(reason), text) for index, reason, text in record.unreadable}
+        # Read again: an archive that was damaged may have been fetched anew, with the same directory.
+        indices = [index for index, _, _ in record.unreadable]
+        unreadable = self._unreadable(planned, planned.slices[np.isin(planned.slices["index"], indices)])
         built = []
         for part in self._parts(planned, unreadable):
             receipt = read_receipt(objects, part.volume_id, part.fingerprint)
@@ -94,12 +96,15 @@ class Converter:
         else:
             return self._conversion(planned, ((planned, receipt),), 1, {})
 
-        unreadable = self._unreadable(planned)
+        unreadable = self._unreadable(planned, planned.slices)
         objects = open_objects(self.store)
         built, converted = [], 0
         for part in self._parts(planned, unreadable):
             there = read_receipt(objects, part.volume_id, part.fingerprint)
-            built.append((part, there or self._build(part)))
+            try:
+                built.append((part, there or self._build(part)))
+            except SliceError as error:
+                raise OSError(f"{part.volume_id} reads differently a second time: {error}") from error
             converted += there is None
         record = SplitRecord(
             tuple((part.volume_id, part.fingerprint) for part, _ in built),
@@ -113,7 +118,7 @@ class Converter:
         slice_hu: list[HuStatistics] = []
 
         def slices() -> Iterator[np.ndarray]:
-            for hu in self._read(planned):
+            for hu in self._read(planned, planned.slices):
                 if isinstance(hu, SliceError):
                     raise hu
                 slice_hu.append(statistics(hu))
@@ -146,8 +151,8 @@ class Converter:
             slice_hu,
         )
 
-    def _read(self, planned: PlannedVolume) -> Iterator[np.ndarray | SliceError]:
-        for data in read_slices(self.containers, planned.slices):
+    def _read(self, planned: PlannedVolume, slices: np.ndarray) -> Iterator[np.ndarray | SliceError]:
+        for data in read_slices(self.containers, slices):
             if isinstance(data, SliceError):
                 yield data
                 continue
@@ -156,13 +161,9 @@ class Converter:
             except SliceError as error:
                 yield error
 
-    def _unreadable(self, planned: PlannedVolume) -> dict[int, SliceError]:
-        indices = planned.slices["index"].tolist()
-        return {
-            index: hu
-            for index, hu in zip(indices, self._read(planned), strict=True)
-            if isinstance(hu, SliceError)
-        }
+    def _unreadable(self, planned: PlannedVolume, among: np.ndarray) -> dict[int, SliceError]:
+        found = zip(among["index"].tolist(), self._read(planned, among), strict=True)
+        return {index: hu for index, hu in found if isinstance(hu, SliceError)}
 
     def _parts(self, planned: PlannedVolume, unreadable: dict[int, SliceError]) -> Iterator[PlannedVolume]:
         """The runs that are left between unreadable slices."""

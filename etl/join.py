@@ -16,7 +16,7 @@ from etl.imaging.geometry import mm_to_voxel, pixel_to_mm
 from etl.plan import Plan, PlannedVolume
 from etl.rejects import Kind, Reason, Reject
 from etl.release.names import SeriesKey, file_name
-from etl.store.fields import POINT_AXES
+from etl.store.fields import POINT_AXES, SCHEMAS
 from etl.store.receipts import Receipt
 from etl.store.tables import to_table
 
@@ -177,12 +177,11 @@ def _volumes_table(
             row[f"source_shape_{axis}"] = volume.source_shape[number]
             row[f"source_spacing_{axis}_mm"] = volume.source_spacing_mm[number]
         rows.append(row)
-    return to_table("volumes", {name: [row[name] for row in rows] for name in rows[0]})
+    return to_table("volumes", {name: [row[name] for row in rows] for name in SCHEMAS["volumes"].names})
 
 
 def _slices_table(plan: Plan, built: Sequence[Built]) -> pa.Table:
-    parts = [volume.slices for volume, _ in built]
-    slices = np.concatenate(parts)
+    slices = np.concatenate([plan.index.slices[:0], *(volume.slices for volume, _ in built)])
     names = np.array([container.name for container in plan.index.containers], dtype=object)
     statistics = [row for _, receipt in built for row in receipt.slice_hu]
     columns: dict[str, object] = {
@@ -194,7 +193,7 @@ def _slices_table(plan: Plan, built: Sequence[Built]) -> pa.Table:
         "archive": names[slices["container"]],
         "bytes": slices["bytes"],
         "crc32": slices["crc32"],
-        "z_mm": np.concatenate([np.arange(len(v.slices)) * v.source_spacing_mm[0] for v, _ in built]),
+        "z_mm": [n * v.source_spacing_mm[0] for v, _ in built for n in range(len(v.slices))],
     }
     for name in ("minimum", "maximum", "mean", "standard_deviation"):
         columns[f"hu_{name}"] = [getattr(row, name) for row in statistics]

@@ -159,6 +159,8 @@ def make_plan(
     rejects: list[Reject] = []
     disagreeing: set[int] = set()
     present: set[SeriesKey] = set()
+    reported: set[SeriesKey] = set()
+    left_out: dict[SeriesKey, list[tuple[int, int]]] = defaultdict(list)
     wanted = np.zeros(len(index.slices), dtype=bool)
     not_selected = 0
     for series, run in _runs(index.slices):
@@ -170,7 +172,10 @@ def make_plan(
             select.limit is not None and len(chosen) == select.limit
         ):
             not_selected += len(indices)
-        elif not geometries:
+            left_out[series].append((first, last))
+            continue
+        reported.add(series)
+        if not geometries:
             message = "no row of the CSV gives this run's spacing; allowed: a Slice_range that meets it"
             rejects += _each_slice(index, run, Reason.SLICE_NOT_ANNOTATED, message)
         elif len({(g.spacing_zyx_mm, g.rows, g.columns) for g in geometries}) > 1:
@@ -195,16 +200,16 @@ def make_plan(
         for series, run, geometry in chosen
     )
 
-    members, others = split_member_rejects(index.rejects, select)
+    members, others = split_member_rejects(
+        index.rejects, lambda key: is_selected_run(key, by_series.get(key, []), splits, select)
+    )
     present |= {key for reject in members if (key := parse_series_id(reject.series_id))}
     runs = [(volume.series, volume.first, volume.last) for volume in volumes]
     touched = rows_touching(annotations, runs) if select.limit is not None else None
-    selected, rows = select_rows(annotations, present, disagreeing, touched, config)
+    selected, rows = select_rows(annotations, present, disagreeing, touched, left_out, config)
     rejects += members
     rejects += rows
-    reported = {series for series, _, _ in chosen} | {
-        key for r in members if (key := parse_series_id(r.series_id))
-    }
+    reported |= {key for r in members if (key := parse_series_id(r.series_id))}
     rejects += missing_slices(annotations, index, members, reported, touched)
     return Plan(
         volumes,

@@ -130,7 +130,8 @@ def check_parent(parent: Version | None, body: Version, limits: Limits) -> None:
                 allowed=f"at least {before}",
                 remedy=f"mend the source, or allow it by name: --set limits.allow_fewer_{noun}=true",
             )
-    changed = [name for name in body["schemas"] if parent["schemas"].get(name) != body["schemas"][name]]
+    before, now = parent["schemas"], body["schemas"]
+    changed = [name for name in before | now if before.get(name) != now.get(name)]
     if changed and not limits.allow_schema_change:
         raise GuardError(
             f"the schema of {', '.join(changed)} differs from version {parent['version']}; not published",

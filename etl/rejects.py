@@ -41,6 +41,9 @@ class Reason(StrEnum):
     # an archive
     ARCHIVE_NOT_ZIP = "archive_not_zip"
     ARCHIVE_TRUNCATED = "archive_truncated"
+    ARCHIVE_CHECKSUM = "archive_checksum"
+    ARCHIVE_CHANGED = "archive_changed"
+    ARCHIVE_UNAVAILABLE = "archive_unavailable"
 
     # a slice
     MEMBER_NAME_UNEXPECTED = "member_name_unexpected"

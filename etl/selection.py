@@ -6,7 +6,7 @@ Every row and slice ends in one of three places: built, rejected, not selected.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -31,13 +31,15 @@ def _is_selected_series(series: SeriesKey, select: Select) -> bool:
     )
 
 
-def split_member_rejects(rejects: Sequence[Reject], select: Select) -> tuple[list[Reject], list[Reject]]:
+def split_member_rejects(
+    rejects: Sequence[Reject], is_selected: Callable[[SeriesKey], bool]
+) -> tuple[list[Reject], list[Reject]]:
     """(kept, not selected): a member of a series that `select` leaves out is not this build's affair."""
     kept: list[Reject] = []
     others: list[Reject] = []
     for reject in rejects:
         key = parse_series_id(reject.series_id)
-        (kept if key is None or _is_selected_series(key, select) else others).append(reject)
+        (kept if key is None or is_selected(key) else others).append(reject)
     return kept, others
 
 
@@ -58,9 +60,17 @@ def select_rows(
     present: set[SeriesKey],
     disagreeing: set[int],
     touched: set[int] | None,
+    left_out: Mapping[SeriesKey, Sequence[tuple[int, int]]],
     config: Config,
 ) -> tuple[np.ndarray, list[Reject]]:
-    """(ids of the rows to join, rejected rows); every other row is not selected."""
+    """(ids of the rows to join, rejected rows); every other row is not selected.
+
+    Args:
+        present: series of which the release has a slice.
+        disagreeing: ids of the rows that disagree with others of their run.
+        touched: ids of the rows whose Slice_range meets a planned run, where there is a limit; None for all.
+        left_out: first and last slice of the runs that are not built because they are not selected.
+    """
     select, lesions = config.select, annotations.lesions
     selected: list[int] = []
     rejects: list[Reject] = []
@@ -89,7 +99,8 @@ def select_rows(
                     Reject(Kind.ROW, Reason.SERIES_MISSING, where, message, str(series), key_slice, lesion_id)
                 )
             continue
-        if touched is not None and lesion_id not in touched:
+        in_left_out = any(first <= key_slice <= last for first, last in left_out.get(series, ()))
+        if touched is not None and (lesion_id not in touched or in_left_out):
             continue
         if lesion_id in disagreeing:
             message = (

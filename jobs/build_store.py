@@ -65,7 +65,7 @@ def main(config: str, overrides: tuple[str, ...], plan_only: bool) -> None:
         click.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        click.echo(resume_text(sys.argv), err=True)
+        click.echo(resume_text(["dask-submit", *sys.argv]), err=True)
         sys.exit(130)
 
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import itertools
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,6 +10,7 @@ import pytest
 
 if TYPE_CHECKING:
     from etl.release.phantom import PhantomTruth
+    from tests.servers import Bucket, HttpServer
 
 # Before numpy or numba are imported: one thread a process, as in the Makefile.
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS", "BLOSC_NTHREADS"):
@@ -32,3 +35,45 @@ def phantom(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, PhantomTrut
 
     out = tmp_path_factory.mktemp("phantom")
     return out, write_phantom(out)
+
+
+@pytest.fixture
+def http_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[HttpServer]:
+    """An empty HTTP server on loopback: `put` files, `folder` serves one, `faults` says what goes wrong."""
+    from tests.servers import serve
+
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with serve() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    """The URL of an S3-compatible server on loopback; tests take `s3_bucket`."""
+    from tests.servers import serve_s3
+
+    with serve_s3() as url:
+        yield url
+
+
+_bucket_numbers = itertools.count(1)
+
+
+@pytest.fixture
+def s3_bucket(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
+    """An empty bucket. The environment points s3fs and boto3 at it, in processes started from here too."""
+    from tests.servers import Bucket, s3_environment
+
+    with s3_environment(monkeypatch, s3_server):
+        yield Bucket.make(f"test-bucket-{next(_bucket_numbers)}")
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Waits between attempts, and what counts as stalled, made tiny in this process."""
+    from etl.release import blobs, http
+
+    monkeypatch.setattr(blobs, "FIRST_WAIT_SECONDS", 0.001)
+    monkeypatch.setattr(blobs, "LONGEST_WAIT_SECONDS", 0.01)
+    monkeypatch.setattr(http, "STALL_SECONDS", 0.5)

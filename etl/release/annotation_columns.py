@@ -45,6 +45,8 @@ SPLITS = {1: "train", 2: "val", 3: "test"}
 """Train_Val_Test -> name."""
 
 MAX_SLICE_INDEX = 999_999
+MAX_RANGE_SLICES = 2_000
+"""The longest run of the release has 545 slices; more is damage, and would promise as many absent ones."""
 MAX_IMAGE_SIZE_PX = 4096
 SPACING_LIMITS_MM = (0.001, 100.0)
 MAX_AGE_YEARS = 200
@@ -111,6 +113,11 @@ def read_slice_range(fields: FieldReader) -> tuple[int, ...] | None:
     slices = fields.whole_numbers(column, "slice_first", "slice_last", low=0, high=MAX_SLICE_INDEX)
     if slices and slices[0] > slices[1]:
         fields.problem(Reason.RANGE_REVERSED, column, "is reversed", "first, last with first <= last")
+        return None
+    if slices and slices[1] - slices[0] >= MAX_RANGE_SLICES:
+        count = slices[1] - slices[0] + 1
+        allowed = f"at most {MAX_RANGE_SLICES}"
+        fields.problem(Reason.VALUE_OUT_OF_RANGE, column, f"spans {count} slices", allowed)
         return None
     return slices
 

@@ -9,12 +9,14 @@ import os
 import struct
 import zipfile
 from collections.abc import Sequence
+from typing import BinaryIO
 
 import numpy as np
 
 from etl.errors import SourceError
 from etl.rejects import Kind, Reason, Reject
 from etl.release.index import (
+    MAX_HEADER_BYTES,
     MAX_SLICE_BYTES,
     SLICE_DTYPE,
     Container,
@@ -34,9 +36,9 @@ def index_archives(patterns: Sequence[str]) -> SliceIndex:
         patterns: paths or globs. One archive named twice is read once.
 
     Raises:
-        SourceError: a pattern matches nothing, or no archive holds a slice.
+        SourceError: a pattern matches nothing, an archive can't be read, or none holds a slice.
     """
-    paths: dict[str, None] = {}
+    paths: dict[str, str] = {}
     for pattern in patterns:
         matches = sorted(glob.glob(pattern)) if glob.has_magic(pattern) else [pattern]
         if not matches or not all(map(os.path.isfile, matches)):
@@ -46,37 +48,33 @@ def index_archives(patterns: Sequence[str]) -> SliceIndex:
                 value=pattern,
                 remedy="give the path of a zip, or a glob such as release/Images_png_*.zip",
             )
-        paths.update(dict.fromkeys(os.path.abspath(match) for match in matches))
-    parts = [_index_zip(path, number) for number, path in enumerate(paths)]
-    return combine(parts, "source.archives")
+        for match in matches:
+            paths.setdefault(os.path.realpath(match), os.path.abspath(match))
+    return combine(list(map(_index_zip, paths.values(), range(len(paths)))), "source.archives")
 
 
 def _index_zip(path: str, number: int) -> ContainerListing:
-    size = os.path.getsize(path)
     try:
+        size = os.path.getsize(path)
         with open(path, "rb") as file:
             start = file.read(4)
-            with zipfile.ZipFile(file) as archive:
-                members = archive.infolist()
-                directory_start = archive.start_dir
+            try:
+                members, directory_start = _directory(file)
+            except zipfile.BadZipFile as error:
+                return _bad_archive(path, size, start, str(error))
             file.seek(directory_start)
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    except (
-        zipfile.BadZipFile,
-        NotImplementedError,
-        ValueError,
-        struct.error,
-        EOFError,
-        OverflowError,
-    ) as error:
-        return _bad_archive(path, size, start, str(error))
     except OSError as error:
-        if error.errno != errno.EINVAL:  # a seek to where a damaged directory points
-            raise
-        return _bad_archive(path, size, start, "its directory points outside the file")
+        raise SourceError(
+            "an archive can't be read",
+            where="source.archives",
+            value=f"{path}: {error.strerror or error}",
+            remedy="check its permissions and its disk, or leave it out",
+        ) from error
 
     name = os.path.basename(path)
-    starts = np.sort(np.array([m.header_offset for m in members] + [directory_start], dtype=np.int64))
+    offsets = [m.header_offset for m in members if 0 <= m.header_offset < directory_start]
+    starts = np.sort(np.array([*offsets, directory_start], dtype=np.int64))
     rows, rejects, other = [], [], 0
     for member in members:
         if is_ignorable(member.filename):
@@ -98,8 +96,12 @@ def _index_zip(path: str, number: int) -> ContainerListing:
             message = f"{method}; allowed: stored or deflated, not encrypted"
             rejects.append(Reject(Kind.SLICE, Reason.MEMBER_UNSUPPORTED, where, message, str(key), index))
             continue
-        following = np.searchsorted(starts, member.header_offset, side="right")
-        end = int(starts[following]) if following < len(starts) else member.header_offset
+        if not 0 <= member.header_offset < directory_start:
+            other += 1
+            message = f"the directory places it at byte {member.header_offset} of {directory_start}"
+            rejects.append(Reject(Kind.SLICE, Reason.SLICE_TRUNCATED, where, message, str(key), index))
+            continue
+        following = int(starts[np.searchsorted(starts, member.header_offset, side="right")])
         rows.append(
             (
                 *key,
@@ -107,7 +109,7 @@ def _index_zip(path: str, number: int) -> ContainerListing:
                 number,
                 member.compress_type == zipfile.ZIP_DEFLATED,
                 member.header_offset,
-                end,
+                min(following, member.header_offset + MAX_HEADER_BYTES + member.compress_size),
                 member.compress_size,
                 member.file_size,
                 member.CRC,
@@ -116,6 +118,19 @@ def _index_zip(path: str, number: int) -> ContainerListing:
     slices = np.array(rows, dtype=SLICE_DTYPE)
     container = Container(path, True, size, len(slices), sha256)
     return ContainerListing(container, slices, rejects, len(slices) + other)
+
+
+def _directory(file: BinaryIO) -> tuple[list[zipfile.ZipInfo], int]:
+    """The members and where the directory starts. Raises BadZipFile where there is no sound directory."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            return archive.infolist(), archive.start_dir
+    except (NotImplementedError, ValueError, struct.error, EOFError, OverflowError, MemoryError) as error:
+        raise zipfile.BadZipFile(str(error) or type(error).__name__) from error
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        raise zipfile.BadZipFile("its directory points outside the file") from error
 
 
 def _bad_archive(path: str, size: int, start: bytes, problem: str) -> ContainerListing:

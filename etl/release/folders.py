@@ -30,7 +30,7 @@ def index_folder(root: str) -> SliceIndex:
     Checksums are left 0: `with_checksums` reads the slices that are wanted.
 
     Raises:
-        SourceError: the folder isn't there, or holds no slice.
+        SourceError: the folder isn't there, can't be read, or holds no slice.
     """
     root = os.path.abspath(root)
     if not os.path.isdir(root):
@@ -41,20 +41,21 @@ def index_folder(root: str) -> SliceIndex:
             remedy="give the folder that holds the folders PPPPPP_SS_RR",
         )
     rows, rejects, other = [], [], 0
-    for entry in sorted(os.scandir(root), key=lambda e: e.name):
+    for entry in _entries(root):
         key = parse_series_id(entry.name)
-        if key is None or not entry.is_dir():
+        if key is None or not os.path.isdir(entry.path):
             if not is_ignorable(entry.name):
+                other += 1
                 rejects.append(unexpected_name(root, entry.name, "a folder PPPPPP_SS_RR"))
             continue
-        for file in sorted(os.scandir(entry.path), key=lambda e: e.name):
+        for file in _entries(entry.path):
             name = f"{entry.name}/{file.name}"
             if is_ignorable(name):
                 continue
             parsed = parse_member(name)
-            if parsed is None or not file.is_file():
+            if parsed is None or not os.path.isfile(file.path):
                 other += 1
-                rejects.append(unexpected_name(root, name, "NNN.png"))
+                rejects.append(unexpected_name(root, name, "a file NNN.png"))
                 continue
             size = file.stat().st_size
             if size > MAX_SLICE_BYTES:
@@ -67,6 +68,22 @@ def index_folder(root: str) -> SliceIndex:
     return combine([ContainerListing(container, slices, rejects, len(slices) + other)], "source.images")
 
 
+def _entries(folder: str) -> list[os.DirEntry[str]]:
+    try:
+        return sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError as error:
+        raise _unreadable(folder, error) from error
+
+
+def _unreadable(path: str, error: OSError) -> SourceError:
+    return SourceError(
+        "part of the release can't be read",
+        where="source.images",
+        value=f"{path}: {error.strerror or error}",
+        remedy="check its permissions and its disk",
+    )
+
+
 def with_checksums(
     index: SliceIndex, wanted: np.ndarray, on_bytes: Callable[[int], None] = lambda n: None
 ) -> SliceIndex:
@@ -77,13 +94,17 @@ def with_checksums(
         on_bytes: called with the number of bytes just read.
 
     Raises:
-        OSError: a file can't be read.
+        SourceError: a file can't be read.
     """
     slices = index.slices.copy()
 
     def checksum(position: int) -> None:
         row = slices[position]
-        data = slice_path(index.containers[row["container"]], row).read_bytes()
+        path = slice_path(index.containers[row["container"]], row)
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise _unreadable(str(path), error) from error
         # A file that changed after the listing keeps one consistent pair of size and checksum.
         slices["bytes"][position] = slices["stored_bytes"][position] = slices["end"][position] = len(data)
         slices["crc32"][position] = zlib.crc32(data)

@@ -18,6 +18,8 @@ from etl.release.names import SeriesKey, slice_name
 # A slice of the release takes about 257 kB, its pixels at most 2 MiB (1024 x 1024); what declares
 # more than this is not one, and is never inflated.
 MAX_SLICE_BYTES = 16 * 2**20
+# Of a zip member's local header: 30 bytes, name and extra field.
+MAX_HEADER_BYTES = 30 + 2 * 0xFFFF
 
 SLICE_DTYPE = np.dtype(
     [

@@ -71,6 +71,6 @@ def is_ignorable(name: str) -> bool:
     return (
         name.endswith("/")
         or base.startswith("._")
-        or base in (".DS_Store", "Thumbs.db", "desktop.ini")
+        or base in (".DS_Store", "Thumbs.db", "desktop.ini", "__MACOSX")
         or name.startswith("__MACOSX/")
     )

@@ -35,6 +35,7 @@ def read_slices(containers: Sequence[Container], slices: np.ndarray) -> Iterator
         OSError: an archive or file can't be read at all.
     """
     spans = _spans(slices)
+    last_use = {span: position for position, span in enumerate(spans.tolist())}
     blobs: dict[int, tuple[int, memoryview]] = {}
     for position, row in enumerate(slices):
         container = containers[row["container"]]
@@ -43,26 +44,28 @@ def read_slices(containers: Sequence[Container], slices: np.ndarray) -> Iterator
             continue
         span = int(spans[position])
         if span not in blobs:
-            members = slices[spans == span]
-            start, end = int(members["offset"].min()), int(members["end"].max())
-            with open(container.path, "rb") as file:
-                file.seek(start)
-                blobs = {span: (start, memoryview(file.read(end - start)))}
-        start, blob = blobs[span]
+            blobs[span] = _read_span(container, slices[spans == span])
+        start, blob = blobs[span] if position < last_use[span] else blobs.pop(span)
         yield _member(blob, int(row["offset"]) - start, row)
 
 
 def _spans(slices: np.ndarray) -> np.ndarray:
-    """A number for each slice: slices of one number are fetched with one read.
-
-    A span's number never recurs after another's, so one blob is held at a time.
-    """
-    container, offset, end = slices["container"], slices["offset"], slices["end"]
+    """A number for each slice: slices of one number lie side by side and are fetched with one read."""
+    order = np.lexsort((slices["offset"], slices["container"]))
+    container, offset, end = (slices[name][order] for name in ("container", "offset", "end"))
     breaks = np.ones(len(slices), dtype=bool)
-    breaks[1:] = (
-        (container[1:] != container[:-1]) | (offset[1:] < end[:-1]) | (offset[1:] > end[:-1] + _MAX_GAP_BYTES)
-    )
-    return np.cumsum(breaks)
+    breaks[1:] = (container[1:] != container[:-1]) | (offset[1:] > end[:-1] + _MAX_GAP_BYTES)
+    spans = np.empty(len(slices), dtype=np.int64)
+    spans[order] = np.cumsum(breaks)
+    return spans
+
+
+def _read_span(container: Container, members: np.ndarray) -> tuple[int, memoryview]:
+    """(position of the first byte in the archive, the bytes that hold all the members)."""
+    start, end = int(members["offset"].min()), int(members["end"].max())
+    with open(container.path, "rb") as file:
+        file.seek(start)
+        return start, memoryview(file.read(end - start))
 
 
 def _member(blob: memoryview, start: int, row: np.void) -> bytes | SliceError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import os
@@ -10,6 +11,8 @@ from collections.abc import Iterator
 import dask
 from dask.system import CPU_COUNT
 from distributed import Client, LocalCluster
+from distributed.core import rpc
+from distributed.security import Security
 
 from etl.build import Executor
 from etl.errors import ConfigError
@@ -18,6 +21,8 @@ from etl.run.executors import DaskExecutor, SerialExecutor
 logger = logging.getLogger(__name__)
 
 CONNECT_SECONDS = 10
+# A scheduler may well be up before the queue of a cluster has started its first worker.
+WORKERS_SECONDS = 60
 
 
 @contextlib.contextmanager
@@ -35,8 +40,11 @@ def local_cluster(workers: int | None = None) -> Iterator[LocalCluster]:
             threads_per_worker=1,
             processes=True,
             host="127.0.0.1",
-            dashboard_address=None,
+            # Some free port: a fixed one may be taken, and None means 8787 on every interface.
+            dashboard_address="127.0.0.1:0",
+            worker_dashboard_address="127.0.0.1:0",
             silence_logs=logging.ERROR,
+            preload=["etl.run.worker_signals"],
         ) as cluster,
     ):
         yield cluster
@@ -67,23 +75,48 @@ def connect(kind: str) -> Iterator[Executor]:
         yield DaskExecutor(client)
 
 
+def check_scheduler(address: str) -> None:
+    """See that a Dask scheduler answers at an address.
+
+    Raises:
+        ConfigError: none answers within 10 s, or the address is not one.
+    """
+    try:
+        asyncio.run(_identity(address))
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            "no scheduler answers",
+            where="--scheduler or DASK_SCHEDULER_ADDRESS",
+            value=f"{address}: {error}" if str(error) else address,
+            allowed="the address that `dask scheduler` printed, such as tcp://10.0.0.1:8786",
+            remedy="start one, or leave the address out to use an embedded local cluster",
+        ) from error
+
+
+async def _identity(address: str) -> None:
+    # A Client's own timeout covers the connection only: it waits for ever for a server that says nothing.
+    async with asyncio.timeout(CONNECT_SECONDS):
+        async with rpc(address, connection_args=Security().get_connection_args("client")) as scheduler:
+            await scheduler.identity()
+
+
 @contextlib.contextmanager
 def open_client(address: str) -> Iterator[Client]:
     """A client of the scheduler at an address.
 
     Raises:
-        ConfigError: no scheduler answers there within 10 s, or it has no worker.
+        ConfigError: no scheduler answers there within 10 s, or it has no worker within 60 s.
     """
-    try:
-        client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            "no scheduler answers",
-            where="--scheduler or DASK_SCHEDULER_ADDRESS",
-            value=address,
-            allowed="the address that `dask scheduler` printed, such as tcp://10.0.0.1:8786",
-            remedy="start one, or leave the address out to use an embedded local cluster",
-        ) from error
-    with client:
-        client.wait_for_workers(1, timeout=60)
+    check_scheduler(address)
+    with Client(address, timeout=CONNECT_SECONDS, set_as_default=False) as client:
+        try:
+            client.wait_for_workers(1, timeout=WORKERS_SECONDS)
+        except TimeoutError as error:
+            raise ConfigError(
+                "the scheduler has no worker",
+                where=f"the scheduler at {address}",
+                value=f"0 workers after {WORKERS_SECONDS} s",
+                allowed="1 or more",
+                remedy=f"start some: dask worker {address}",
+            ) from error
         yield client

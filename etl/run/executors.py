@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import CancelledError
 from typing import TypeVar
 
 from distributed import Client, Future, as_completed
@@ -25,12 +26,12 @@ WINDOW_PER_THREAD = 3
 class SerialExecutor:
     """One item after the other, in this process: the oracle of the others."""
 
-    def run(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    def run(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Generator[Result, None, None]:
         for item in items:
             for attempt in range(RETRIES + 1):
                 try:
                     result = function(item)
-                except OSError as error:
+                except (OSError, MemoryError) as error:
                     if attempt == RETRIES:
                         raise _failed(error) from error
                 else:
@@ -44,16 +45,19 @@ class DaskExecutor:
     def __init__(self, client: Client) -> None:
         self._client = client
 
-    def run(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    def run(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Generator[Result, None, None]:
         client = self._client
         run = uuid.uuid4().hex[:8]
         numbered = enumerate(items)
+        held: set[Future[Result]] = set()
 
         def submit(count: int) -> list[Future[Result]]:
-            return [
+            futures = [
                 client.submit(function, item, key=f"convert-{run}-{number}", pure=False, retries=RETRIES)
                 for number, item in itertools.islice(numbered, count)
             ]
+            held.update(futures)
+            return futures
 
         threads = max(sum(client.nthreads().values()), 1)
         pending = as_completed(submit(WINDOW_PER_THREAD * threads), loop=client.loop)
@@ -63,12 +67,20 @@ class DaskExecutor:
                     result = future.result()
                 except (OSError, KilledWorker, MemoryError) as error:
                     raise _failed(error) from error
+                except CancelledError as error:
+                    raise RunError(
+                        "the connection to the scheduler was lost",
+                        value=str(error),
+                        remedy="finished volumes are kept; start the cluster anew, run the same again",
+                    ) from error
+                held.discard(future)
                 future.release()
                 for new in submit(1):
                     pending.add(new)
                 yield result
         finally:
-            client.cancel(list(pending.futures))
+            if held:
+                client.cancel(list(held))
 
 
 def _failed(error: BaseException) -> EtlError:

@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from etl.errors import EtlError
-from etl.run.clusters import local_cluster, open_client
+from etl.run.clusters import check_scheduler, local_cluster
 
 
 @click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
@@ -47,8 +47,7 @@ def submit(scheduler: str | None, workers: int | None, script: Path, args: tuple
         raise click.UsageError("--workers sizes the embedded cluster; it can't be given with --scheduler")
     try:
         if scheduler:
-            with open_client(scheduler):
-                pass
+            check_scheduler(scheduler)
             code = _run(script, args, scheduler)
         else:
             with local_cluster(workers) as cluster:

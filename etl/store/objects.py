@@ -64,8 +64,8 @@ class LocalObjects:
 
     def write(self, name: str, data: bytes | memoryview) -> None:
         """Write an object whole, replacing one of that name."""
-        partial = self._write_partial(data)
         target = self._path(name)
+        partial = self._write_partial(data)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             os.replace(partial, target)
@@ -76,13 +76,14 @@ class LocalObjects:
 
     def create(self, name: str, data: bytes) -> bool:
         """Write an object only if none of that name exists; False where one does. Atomic."""
-        partial = self._write_partial(data)
         target = self._path(name)
+        partial = self._write_partial(data)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            os.link(partial, target)
-        except FileExistsError:
-            return False
+            try:
+                os.link(partial, target)
+            except FileExistsError:
+                return False
         finally:
             partial.unlink(missing_ok=True)
         _sync_folder(target.parent)
@@ -90,11 +91,11 @@ class LocalObjects:
 
     def list(self, prefix: str) -> Iterator[str]:
         """Names of all objects below a folder, sorted; nothing where there is no such folder."""
-        base = self._path(prefix)
-        for folder, folders, files in os.walk(base):
-            folders.sort()
-            for file in sorted(files):
-                yield Path(folder, file).relative_to(self.root).as_posix()
+        yield from sorted(
+            Path(folder, file).relative_to(self.root).as_posix()
+            for folder, _, files in os.walk(self._path(prefix))
+            for file in files
+        )
 
     def check_writable(self) -> None:
         """Write, read back and delete one object.

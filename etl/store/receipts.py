@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 
+from etl.errors import StoreError
 from etl.imaging.hounsfield import HuStatistics
 from etl.store.layout import CONTRACT_VERSION, RECEIPT, SPLIT_RECORD, to_json, volume_path
 from etl.store.objects import LocalObjects, ObjectInfo, object_info
@@ -82,11 +83,11 @@ def read_receipt(objects: LocalObjects, volume_id: str, fingerprint: str) -> Rec
     path = volume_path(volume_id, fingerprint)
     try:
         receipt = Receipt.from_bytes(objects.read(f"{path}/{RECEIPT}"))
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        if (receipt.volume_id, receipt.fingerprint) != (volume_id, fingerprint) or not receipt.objects:
+            return None
+        whole = all(objects.size(f"{path}/{item.path}") == item.bytes for item in receipt.objects)
+    except (FileNotFoundError, StoreError, ValueError, KeyError, TypeError):
         return None
-    if (receipt.volume_id, receipt.fingerprint) != (volume_id, fingerprint) or not receipt.objects:
-        return None
-    whole = all(objects.size(f"{path}/{item.path}") == item.bytes for item in receipt.objects)
     return receipt if whole else None
 
 

@@ -31,10 +31,15 @@ def to_table(name: str, columns: Mapping[str, object]) -> pa.Table:
 
     Raises:
         KeyError: a column is missing.
-        pyarrow.ArrowInvalid: a value does not fit its column.
+        pyarrow.ArrowInvalid: a value does not fit its column, or is null in a column without nulls.
     """
     schema = SCHEMAS[name]
     arrays = [pa.array(columns[field.name], type=field.type, from_pandas=field.nullable) for field in schema]
+    for field, array in zip(schema, arrays, strict=True):
+        if array.null_count and not field.nullable:
+            raise pa.ArrowInvalid(
+                f"column {field.name} of {name} has {array.null_count} nulls; allowed: none"
+            )
     return pa.Table.from_arrays(arrays, schema=schema).replace_schema_metadata(_metadata(name))
 
 

@@ -124,7 +124,7 @@ def _build(
                 config={"write_empty_chunks": True},
             )
             array[...] = level
-    return {name: memoryview(buffer.to_bytes()) for name, buffer in memory.items()}
+    return {name: memoryview(buffer.as_numpy_array()).cast("B") for name, buffer in memory.items()}
 
 
 def _attributes(description: Description, level_count: int) -> dict[str, Any]:

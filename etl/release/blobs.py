@@ -1,0 +1,218 @@
+"""Bytes that lie somewhere: a local file, an HTTP server, a bucket. Read by range, checked, retried.
+
+OSError                             the place can't be read now; worth another try later
++-- ConnectionError, TimeoutError   it does not answer, after retries
+BlobError                           another try does not help
++-- BlobChanged                     it is not what it was when it was looked at
++-- BlobRefused                     it answers, but not with these bytes: not found, forbidden, an error page
+"""
+
+from __future__ import annotations
+
+import builtins
+import os
+import random
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import BinaryIO, Protocol, TypeVar
+from urllib.parse import urlsplit
+
+from etl.errors import ConfigError
+
+Result = TypeVar("Result")
+
+# Failures in a row, without a byte more in between, after which a place is given up.
+ATTEMPTS = 6
+# The wait doubles from the first to the longest; a server that names a time (Retry-After) is given more.
+FIRST_WAIT_SECONDS = 0.5
+LONGEST_WAIT_SECONDS = 30.0
+LONGEST_RETRY_AFTER_SECONDS = 300.0
+STREAM_BYTES = 1 << 18
+
+
+class BlobError(Exception):
+    """The bytes can't be had from this place, and trying again now does not help."""
+
+
+class BlobChanged(BlobError):  # noqa: N818
+    """The bytes are not those that were looked at before."""
+
+
+class BlobRefused(BlobError):  # noqa: N818
+    """The place answers with something else: not found, forbidden, an error page."""
+
+
+class BlobBusyError(ConnectionError):
+    """The place asks to come back later, in `seconds` where it says when."""
+
+    def __init__(self, message: str, seconds: float = 0.0) -> None:
+        self.seconds = seconds
+        super().__init__(message)
+
+
+@dataclass(frozen=True)
+class BlobInfo:
+    """What a place says of a blob.
+
+    Attributes:
+        bytes: its size, or None where the server does not tell.
+        tag: what changes when the blob does: ETag, or time of change; empty where there is none.
+        has_ranges: parts of it can be asked for.
+        head: its first bytes, up to 4.
+    """
+
+    bytes: int | None
+    tag: str
+    has_ranges: bool
+    head: builtins.bytes
+
+
+class Blob(Protocol):
+    """One file or object. All methods raise BlobRefused, and OSError where the place can't be read now."""
+
+    @property
+    def url(self) -> str:
+        """Where it is; may hold secrets in its query."""
+
+    def info(self) -> BlobInfo:
+        """Look at it, in one request."""
+
+    def read(self, start: int, end: int, tag: str = "") -> bytes:
+        """Exactly the bytes [start, end), in one request where nothing goes wrong.
+
+        Args:
+            tag: of an earlier `info`; empty to take what is there now.
+
+        Raises:
+            BlobChanged: it changed since, or is shorter than `end`.
+        """
+
+    def stream(self, start: int = 0, tag: str = "") -> Iterator[bytes]:
+        """Its bytes from `start` on, in small pieces, for servers without ranges, which send the rest too.
+
+        Raises:
+            BlobChanged: it changed since `tag` or on the way, or is shorter than `start`.
+        """
+
+
+def open_blob(url: str) -> Blob:
+    """The blob at a path or URL: http(s) and s3 with retries of their own, any other scheme through fsspec.
+
+    Raises:
+        ConfigError: it is no URL, or nothing here reads this kind.
+    """
+    if is_local(url):
+        return LocalBlob(url.removeprefix("file://"))
+    try:
+        scheme = urlsplit(url).scheme
+    except ValueError as error:
+        raise ConfigError("not a URL", value=url.partition("?")[0], allowed=str(error)) from error
+    if scheme in ("http", "https"):
+        from etl.release.http import HttpBlob
+
+        return HttpBlob(url)
+    from etl.release.buckets import open_object
+
+    return open_object(url)
+
+
+def is_local(url: str) -> bool:
+    """True for a path on this machine or a shared file system."""
+    return "://" not in url or url.startswith("file://")
+
+
+def blob_name(url: str) -> str:
+    """The last part of a path or URL: `Images_png_01.zip`. Queries, which may hold secrets, are left out."""
+    path = url if is_local(url) else urlsplit(url).path
+    return os.path.basename(path.rstrip("/")) or "archive.zip"
+
+
+def public_url(url: str) -> str:
+    """The URL for messages: without user, password, query and fragment, which may hold secrets."""
+    if is_local(url):
+        return url
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+@dataclass(frozen=True)
+class LocalBlob:
+    """A file. See `Blob`."""
+
+    url: str
+
+    def info(self) -> BlobInfo:
+        with self._open() as file:
+            state = os.fstat(file.fileno())
+            return BlobInfo(state.st_size, _file_tag(state), True, file.read(4))
+
+    def read(self, start: int, end: int, tag: str = "") -> bytes:
+        data = next(self._pieces(start, end - start, tag), b"") if start < end else b""
+        if len(data) < end - start:
+            raise BlobChanged(f"{self.url} ends at byte {start + len(data):,}, expected at least {end:,}")
+        return data
+
+    def stream(self, start: int = 0, tag: str = "") -> Iterator[bytes]:
+        return self._pieces(start, STREAM_BYTES, tag)
+
+    def _pieces(self, start: int, size: int, tag: str) -> Iterator[bytes]:
+        with self._open() as file:
+            state = os.fstat(file.fileno())
+            if (tag and _file_tag(state) != tag) or state.st_size < start:
+                raise BlobChanged(f"{self.url} changed since it was looked at")
+            file.seek(start)
+            while piece := file.read(size):
+                yield piece
+
+    def _open(self) -> BinaryIO:
+        try:
+            return open(self.url, "rb")
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError) as error:
+            raise BlobRefused(f"{self.url}: {error.strerror}") from error
+
+
+def _file_tag(state: os.stat_result) -> str:
+    return f"{state.st_size}-{state.st_mtime_ns}"
+
+
+class Attempts:
+    """Counts the failures of one transfer, and waits after each.
+
+    The wait doubles each time, with jitter, so that a cluster's workers do not come back all at once.
+    """
+
+    def __init__(self) -> None:
+        self._failures, self._reached = 0, 0
+
+    def wait_after(self, error: OSError, reached: int = 0) -> None:
+        """Wait before the next attempt; a transfer that moves on is given new ones.
+
+        Args:
+            reached: how far the transfer is, in any unit that grows.
+
+        Raises:
+            OSError: the error given, when it is the last of ATTEMPTS in a row.
+        """
+        if reached > self._reached:
+            self._failures, self._reached = 0, reached
+        self._failures += 1
+        if self._failures >= ATTEMPTS:
+            raise error
+        wait = min(FIRST_WAIT_SECONDS * 2 ** (self._failures - 1), LONGEST_WAIT_SECONDS)
+        asked = min(error.seconds, LONGEST_RETRY_AFTER_SECONDS) if isinstance(error, BlobBusyError) else 0.0
+        time.sleep(max(asked, wait * random.uniform(0.5, 1.0)))
+
+
+def retried(attempt: Callable[[], Result], reached: Callable[[], int] = lambda: 0) -> Result:
+    """Call until it works: OSError is tried again after a wait. See `Attempts`.
+
+    Raises:
+        OSError: the last of ATTEMPTS in a row.
+    """
+    attempts = Attempts()
+    while True:
+        try:
+            return attempt()
+        except OSError as error:
+            attempts.wait_after(error, reached())

@@ -1,0 +1,239 @@
+"""The main job as a process: what it prints, where it stops, and with which exit code."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import re
+import struct
+import subprocess
+import termios
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from etl.release.phantom import PhantomTruth
+from etl.store.reader import open_store
+from jobs.build_store import main as build_store
+from tests.processes import (
+    BUILD_STORE,
+    DASK_SUBMIT,
+    LIMIT_SECONDS,
+    ROOT,
+    environment,
+    kill_tree,
+    run,
+)
+from tests.stored import config_data, version_names
+
+ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+@pytest.fixture
+def data(phantom: tuple[Path, PhantomTruth], tmp_path: Path) -> dict[str, Any]:
+    """Patients 1 and 2, serial: 4 volumes, 50 slices, one of 51 promised ones missing."""
+    return config_data(phantom[0], tmp_path / "store", select={"patients": [1, 2]})
+
+
+def write_config(folder: Path, data: dict[str, Any]) -> str:
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(data))
+    return str(path)
+
+
+def listing(folder: Path) -> list[tuple[str, int]]:
+    return sorted((path.as_posix(), path.stat().st_mtime_ns) for path in folder.rglob("*"))
+
+
+def test_help_names_options_and_exit_codes() -> None:
+    done = run([*BUILD_STORE, "--help"])
+    assert done.returncode == 0
+    for words in ("--plan", "--set KEY.PATH=VALUE", "Exit codes", "130", "dask-submit jobs/build_store.py"):
+        assert words in done.stdout, words
+
+
+def test_build_prints_what_is_there_and_how_to_open_it(data: dict[str, Any], tmp_path: Path) -> None:
+    config = write_config(tmp_path, data)
+    done = run([*BUILD_STORE, config], env=environment(FORCE_COLOR="1"))
+    assert done.returncode == 0, done.stderr
+    for line in (
+        f"store    {data['store']}",
+        "version  1, new: versions/000001.json",
+        "volumes  4: converted 4, reused 0",
+        "slices   50 in volumes, 0 rejected, 230 not selected, 1 promised and missing",
+        "lesions  6 of 2 patients, 0 rejected, 15 not selected",
+        "        1  slice_missing",
+    ):
+        assert line in done.stdout.splitlines(), done.stdout
+    assert re.search(r"^speed +50 slices in .* slices/s, .* MB/s", done.stdout, re.MULTILINE)
+
+    opening = [line.strip() for line in done.stdout.splitlines()[-3:]]
+    names: dict[str, Any] = {}
+    exec("\n".join(opening), names)
+    assert len(names["lesions"]) == 6
+    assert names["voxels_hu"].dtype == "int16"
+
+    # A log: a time on every line of its own, the config as it was used, no control codes.
+    times = re.findall(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4} INFO ", done.stderr, re.MULTILINE)
+    assert len(times) >= 4
+    assert "\x1b" not in done.stdout + done.stderr
+    assert "4/4 volumes (0 reused), 1 rejects" in done.stderr
+    resolved = yaml.safe_load(done.stderr.split("INFO config:\n")[1].split("\n2")[0])
+    assert resolved == open_store(data["store"]).version["config"]
+
+    again = run([*BUILD_STORE, config])
+    assert again.returncode == 0, again.stderr
+    assert "volumes  4: converted 0, reused 4" in again.stdout.splitlines()
+    assert "version  1, as before" in again.stdout
+    assert version_names(Path(data["store"])) == ["000001.json"]
+
+
+def test_plan_writes_nothing(
+    data: dict[str, Any], phantom: tuple[Path, PhantomTruth], tmp_path: Path
+) -> None:
+    config = write_config(tmp_path, data)
+    before, release = listing(tmp_path), listing(phantom[0])
+    done = run([*BUILD_STORE, config, "--plan"])
+    assert done.returncode == 0, done.stderr
+    assert listing(tmp_path) == before
+    assert listing(phantom[0]) == release
+    assert not Path(data["store"]).exists()
+    volume = "000002_01_01_034-045  convert  12 x 512 x 512 at 2.5 x 0.859375 x 0.859375 mm -> 28 x 440 x 440"
+    assert volume in done.stdout
+    for pattern in (
+        r"^volumes +4: 4 to convert, 0 to reuse$",
+        r"^slices +50 of 280 \(230 not selected\)$",
+        r"^rows of the CSV +6 of 21 \(15 not selected\)$",
+        r"^archives +1 of 3 touched$",
+        r"^bytes in +\d+\.\d MB of PNG files$",
+        r"^bytes out +\d+\.\d MB of voxels before compression$",
+        r"^free at the store +\d",
+        r"^peak memory a task +\d+\.\d MB \(00000",
+        r"^peak memory in all +\d+\.\d MB with \d+ workers$",
+        r"^ +1  slice_missing$",
+    ):
+        assert re.search(pattern, done.stdout, re.MULTILINE), f"{pattern}\n{done.stdout}"
+
+
+def test_plan_tells_what_would_be_reused(data: dict[str, Any], tmp_path: Path) -> None:
+    config = write_config(tmp_path, data)
+    assert run([*BUILD_STORE, config, "--set", "select.patients=[1]"]).returncode == 0
+    before = listing(tmp_path)
+    done = run([*BUILD_STORE, config, "--plan"])
+    assert listing(tmp_path) == before
+    assert re.search(r"^volumes +4: 3 to convert, 1 to reuse$", done.stdout, re.MULTILINE)
+    assert re.search(r"^000001_01_01_103-115  reuse ", done.stdout, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--set", "volume.spacing=1"], ["volume.spacing", "did you mean `spacing_mm`"]),
+        (["--set", "volume.spacing_mm=zero"], ["volume.spacing_mm", "zero", "native"]),
+        (["--set", "volume.spacing_mm"], ["--set takes key.path=value"]),
+        (["--set", "source.annotations=nowhere.csv"], ["nowhere.csv", "No such file"]),
+        (["--set", "select.patients=[99]"], ["nothing to build"]),
+        (["--nonsense"], ["No such option", "--nonsense"]),
+    ],
+    ids=lambda value: value[-1],
+)
+def test_wrong_input_ends_with_2_before_any_work(
+    arguments: list[str], words: list[str], data: dict[str, Any], tmp_path: Path
+) -> None:
+    done = CliRunner().invoke(build_store, [write_config(tmp_path, data), *arguments])
+    assert done.exit_code == 2
+    for word in words:
+        assert word in done.stderr
+    assert not Path(data["store"]).exists()
+
+
+def test_missing_config_ends_with_2(tmp_path: Path) -> None:
+    done = run([*BUILD_STORE, str(tmp_path / "none.yaml")])
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: the config can't be read\n")
+    assert "none.yaml" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_environment_overrides_the_file_and_set_overrides_both(data: dict[str, Any], tmp_path: Path) -> None:
+    env = environment(DEEPLESION__VOLUME__SPACING_MM="3", DEEPLESION__SELECT__PATIENTS="[1]")
+    command = [*BUILD_STORE, write_config(tmp_path, data), "--plan"]
+    assert "at 3 x 3 x 3 mm" in run(command, env=env).stdout
+    assert "at 4 x 4 x 4 mm" in run([*command, "--set", "volume.spacing_mm=4"], env=env).stdout
+
+
+def test_guard_ends_with_3_and_publishes_nothing(data: dict[str, Any], tmp_path: Path) -> None:
+    config = write_config(tmp_path, data)
+    done = run([*BUILD_STORE, config, "--set", "limits.rejects=0.001"])
+    assert done.returncode == 3
+    assert "too many slices are rejected" in done.stderr
+    assert "1 of 51" in done.stderr
+    assert "--set limits.rejects=SHARE" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert version_names(Path(data["store"])) == []
+    allowed = run([*BUILD_STORE, config])
+    assert allowed.returncode == 0
+    assert "converted 0, reused 4" in allowed.stdout
+
+
+def test_broken_machine_ends_with_4_and_keeps_the_volumes(data: dict[str, Any], tmp_path: Path) -> None:
+    store = Path(data["store"])
+    store.mkdir()
+    (store / "tables").write_text("in the way")
+    config = write_config(tmp_path, data)
+    done = run([*BUILD_STORE, config])
+    assert done.returncode == 4
+    assert "Traceback" not in done.stderr
+    assert version_names(store) == []
+    (store / "tables").unlink()
+    assert "converted 0, reused 4" in run([*BUILD_STORE, config]).stdout
+
+
+@pytest.mark.slow
+def test_dask_submit_builds_on_an_embedded_cluster(data: dict[str, Any], tmp_path: Path) -> None:
+    config = write_config(tmp_path, data | {"cluster": "local"})
+    done = run([*DASK_SUBMIT, "--workers", "2", str(ROOT / "jobs" / "build_store.py"), config])
+    assert done.returncode == 0, done.stderr
+    assert "2 workers" in done.stderr
+    assert "volumes  4: converted 4, reused 0" in done.stdout.splitlines()
+
+
+def on_terminal(command: list[str], columns: int) -> tuple[int, str]:
+    """Run with a terminal of this width as input and outputs: (exit code, what it showed)."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    env = {name: value for name, value in environment(TERM="xterm").items() if name not in ("CI", "COLUMNS")}
+    process = subprocess.Popen(
+        command, stdin=theirs, stdout=theirs, stderr=theirs, env=env, cwd=ROOT, start_new_session=True
+    )
+    os.close(theirs)
+    shown = b""
+    try:
+        while True:
+            try:
+                data = os.read(ours, 65536)
+            except OSError:  # Linux: the other side is closed
+                break
+            if not data:
+                break
+            shown += data
+        return process.wait(LIMIT_SECONDS), shown.decode()
+    finally:
+        os.close(ours)
+        kill_tree(process)
+
+
+@pytest.mark.slow
+def test_terminal_has_a_live_bar(data: dict[str, Any], tmp_path: Path) -> None:
+    code, shown = on_terminal([*BUILD_STORE, write_config(tmp_path, data)], columns=80)
+    assert code == 0, shown
+    assert "\x1b[" in shown
+    plain = ANSI.sub("", shown)
+    assert re.search(r"4/4 volumes \(0 reused\), 1 rejects .*100% +left +\d+:\d\d:\d\d", plain), plain
+    assert re.search(r"^[1-9]\d* slices/s, [1-9]\d*\.\d MB/s", plain, re.MULTILINE), plain
+    assert "volumes  4: converted 4, reused 0" in plain
+    assert max(len(line.rsplit("\r", 1)[-1]) for line in plain.split("\n") if "slices/s, " in line) <= 80

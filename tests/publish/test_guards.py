@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from etl.config import Config
+from etl.errors import GuardError
+from etl.join import Counts
+from etl.publish import check_rejects, new_run_id, publish
+from etl.report.text import build_text
+from etl.store.layout import version_path
+from etl.store.objects import open_objects
+from etl.store.reader import open_store
+from etl.store.versions import read_version
+from tests.publish.three_volumes import FIRST, PRESENT, ROWS, converted, files_of, variant
+from tests.tiny_release import build_serial, csv_row, tiny_config, write_release
+
+
+def refused(config: Config, *named: str) -> None:
+    before = files_of(config.store, "versions"), files_of(config.store, "tables")
+    plan, conversions = converted(config)
+    with pytest.raises(GuardError) as caught:
+        publish(open_objects(config.store), config, plan, conversions, new_run_id())
+    assert caught.value.exit_code == 3
+    assert [text for text in named if text not in str(caught.value)] == []
+    assert (files_of(config.store, "versions"), files_of(config.store, "tables")) == before
+
+
+def test_too_many_rejected_rows_refuse_until_the_limit_is_raised(release: Path, tmp_path: Path) -> None:
+    rows = (*ROWS, csv_row(FIRST, 3, (3, 5), Patient_gender="X"))
+    write_release(release, PRESENT, rows)
+    config = tiny_config(release, tmp_path / "store", limits={"rejects": 0.2499})
+    refused(config, "rows", "1 of 4 (25.00%)", "unknown_sex 1", "24.99%", "--set limits.rejects=")
+    assert read_version(open_objects(config.store)) is None
+    built = build_serial(variant(config, limits={"rejects": 0.25}))
+    assert (built.converted, built.published.counts.rows_rejected) == (0, 1)
+
+
+def test_too_many_missing_or_rejected_slices_refuse_until_the_limit_is_raised(
+    release: Path, tmp_path: Path
+) -> None:
+    write_release(release, PRESENT | {FIRST: [3, 5, 7]}, [csv_row(FIRST, 3, (3, 7)), ROWS[2]])
+    config = tiny_config(release, tmp_path / "store", limits={"rejects": 0.28})
+    refused(config, "slices", "2 of 7 (28.57%)", "slice_missing 2", "28.00%", "--set limits.rejects=")
+    assert build_serial(variant(config, limits={"rejects": 0.29})).published.is_new
+
+
+def test_the_limit_on_rejects_counts_shares_of_what_is_selected() -> None:
+    counts = Counts(
+        volumes=1,
+        patients=1,
+        lesions=99,
+        rows_rejected=1,
+        rows_not_selected=9999,
+        rows_found=10099,
+        slices=0,
+        slices_rejected=0,
+        slices_not_selected=5,
+        slices_found=5,
+        slices_missing=0,
+        rejects_by_reason={"unknown_sex": 1},
+    )
+    limits = Config.model_fields["limits"].default
+    check_rejects(counts, limits)
+    with pytest.raises(GuardError, match=r"1 of 100 \(1\.00%\)"):
+        check_rejects(counts, limits.model_copy(update={"rejects": 0.0099}))
+
+
+def test_fewer_volumes_refuse_until_allowed_by_name(config: Config) -> None:
+    build_serial(config)
+    fewer = variant(config, select={"limit": 2}, limits={"allow_fewer_lesions": True})
+    refused(fewer, "fewer volumes than version 1", "2, before 3", "limits.allow_fewer_volumes=true")
+    allowed = variant(fewer, limits={"allow_fewer_volumes": True})
+    assert build_serial(allowed).published.version["version"] == 2
+
+
+def test_fewer_lesions_refuse_until_allowed_by_name(config: Config, release: Path) -> None:
+    write_release(release, PRESENT, [*ROWS, csv_row(FIRST, 5, (3, 5))])
+    build_serial(config)
+    write_release(release, PRESENT, ROWS)
+    refused(config, "fewer lesions than version 1", "3, before 4", "limits.allow_fewer_lesions=true")
+    assert (
+        build_serial(variant(config, limits={"allow_fewer_lesions": True})).published.version["parent"] == 1
+    )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda schemas: schemas["lesions"].pop(),
+        lambda schemas: schemas["lesions"].insert(0, ["extra", "int32"]),
+        lambda schemas: schemas["lesions"][0].__setitem__(1, "int64"),
+    ],
+    ids=["column added", "column removed", "type changed"],
+)
+def test_a_changed_schema_refuses_until_allowed_by_name(
+    config: Config, change: Callable[[dict[str, list[list[str]]]], object]
+) -> None:
+    version = dict(build_serial(config).published.version)
+    change(version["schemas"])
+    Path(config.store, version_path(1)).write_text(json.dumps(version))
+    changed = variant(config, volume={"spacing_mm": 2.0})
+    refused(changed, "schema of lesions", "version 1", "limits.allow_schema_change=true")
+    assert (
+        build_serial(variant(changed, limits={"allow_schema_change": True})).published.version["parent"] == 1
+    )
+
+
+def test_a_table_that_would_vanish_is_a_changed_schema(config: Config) -> None:
+    version = dict(build_serial(config).published.version)
+    version["schemas"]["segmentations"] = [["lesion_id", "int32"]]
+    Path(config.store, version_path(1)).write_text(json.dumps(version))
+    refused(variant(config, volume={"spacing_mm": 2.0}), "schema of segmentations")
+
+
+def test_a_release_of_which_nothing_can_be_read_is_refused(release: Path, tmp_path: Path) -> None:
+    archive = release / "Images_png_01.zip"
+    archive.write_bytes(archive.read_bytes().replace(b"\x89PNG", b"\x89GNP"))
+    config = tiny_config(release, tmp_path / "store", limits={"rejects": 0.99})
+    refused(config, "3 of 3", "key_slice_rejected 3", "slice_crc_mismatch 6")
+    built = build_serial(variant(config, limits={"rejects": 1.0}))
+    assert (built.published.counts.volumes, built.published.counts.lesions) == (0, 0)
+    assert open_store(config.store).lesions().empty
+    assert "slice_crc_mismatch" in build_text(config, built)

@@ -1,0 +1,113 @@
+"""What readers of a store see, as text: `python -m tests.regenerate_contract` writes it to tests/contract/.
+
+The texts come from a small build. What differs from run to run, or with the versions of libraries, is
+shown as `<what it is>`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from etl.rejects import Kind, Reason
+from etl.store.fields import TABLES, schema_text
+from etl.store.layout import CONTRACT_VERSION, to_json, version_path
+from tests.tiny_release import build_serial, csv_row, tiny_config, write_release
+
+FOLDER = Path(__file__).parent / "contract"
+SERIES = "000001_01_01"
+
+
+def contract_texts(folder: Path) -> dict[str, str]:
+    """File name below tests/contract/ -> text, of a store that is built in `folder`."""
+    release, store = folder / "release", folder / "store"
+    rows = (
+        csv_row(SERIES, 4, (3, 7), Train_Val_Test="1", Coarse_lesion_type="-1"),
+        csv_row(SERIES, 7, (3, 7), Train_Val_Test="1", Coarse_lesion_type="-1", Patient_age="NaN"),
+        csv_row("000002_01_01", 2, (1, 2)),
+        csv_row("000002_01_01", 2, (1, 2), Patient_gender="X"),
+    )
+    write_release(release, {SERIES: [3, 4, 6, 7], "000002_01_01": [1, 2]}, rows)
+    config = tiny_config(release, store, volume={"pyramid_levels": 2})
+    version = build_serial(config).published.version
+    first = version["volumes"][0]["path"]
+    placeholders = {str(folder): "<folder>", version["run_id"]: "<run>"}
+    placeholders |= {volume["path"].rsplit("/", 1)[1]: "<fingerprint>" for volume in version["volumes"]}
+    documents = {
+        "root_zarr.json": "zarr.json",
+        "volume_zarr.json": f"{first}/zarr.json",
+        "level_zarr.json": f"{first}/0/zarr.json",
+        "receipt.json": f"{first}/receipt.json",
+        "version.json": version_path(1),
+    }
+    texts = {
+        name: _short_lists(
+            to_json(_without_variable_values(json.loads((store / path).read_bytes()))).decode()
+        )
+        for name, path in documents.items()
+    }
+    for table in TABLES:
+        path = version["tables"][table][0]["path"]
+        texts[f"{table}.schema.txt"] = schema_text(pq.read_schema(store / path))
+    texts["reject_reasons.txt"] = "".join(f"{value}\n" for value in (*Kind, *Reason))
+    names = sorted(path.relative_to(store).as_posix() for path in store.rglob("*") if path.is_file())
+    texts["tree.txt"] = "".join(f"{name}\n" for name in names)
+    for value, placeholder in placeholders.items():
+        texts = {name: text.replace(value, placeholder) for name, text in texts.items()}
+    return texts
+
+
+def _without_variable_values(data: Any, key: str = "") -> Any:
+    if isinstance(data, dict):
+        if key == "code":
+            return dict.fromkeys(data, "<version>")
+        return {name: _without_variable_values(value, name) for name, value in data.items()}
+    if isinstance(data, list):
+        return [_without_variable_values(value) for value in data]
+    # Compressed bytes differ with the versions of zlib, Blosc and Arrow.
+    if key in ("bytes", "sha256", "directory_sha256", "created_at"):
+        return f"<{key}>"
+    return data
+
+
+def _short_lists(text: str) -> str:
+    """Innermost lists on one line each, for review."""
+    return re.sub(r"\[\n[^][{}]*\]", lambda found: "[" + " ".join(found[0][1:-1].split()) + "]", text)
+
+
+def breaking_changes(old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[str]:
+    """Columns and reasons of `old` that `new` lacks, or has with another type or unit."""
+    for name, text in old.items():
+        if name.endswith(".txt") and name != "tree.txt":
+            columns = [line.split(" - ")[0] for line in new.get(name, "").splitlines()]
+            lines = (line.split(" - ")[0] for line in text.splitlines())
+            yield from (f"{name}: {line}" for line in lines if line not in columns)
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        texts = contract_texts(Path(folder))
+    old = {path.name: path.read_text(encoding="utf-8") for path in FOLDER.glob("*")}
+    known = re.search(r'"contract_version": (\d+)', old.get("version.json", ""))
+    broken = list(breaking_changes(old, texts))
+    if broken and known and int(known[1]) >= CONTRACT_VERSION:
+        lines = "\n".join(f"  {line}" for line in broken)
+        sys.exit(f"readers break on what is gone or changed; raise CONTRACT_VERSION first:\n{lines}")
+    FOLDER.mkdir(exist_ok=True)
+    for name in old.keys() - texts.keys():
+        (FOLDER / name).unlink()
+    for name, text in texts.items():
+        (FOLDER / name).write_text(text, encoding="utf-8")
+    changed = sorted(name for name in old | texts if old.get(name) != texts.get(name))
+    print("changed:", ", ".join(changed) or "nothing")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,62 @@
+"""Fetch an archive as workers do: call after call, here or in a process of its own that can be killed."""
+
+from __future__ import annotations
+
+import multiprocessing
+import random
+import resource
+import time
+from collections.abc import Callable
+from multiprocessing.process import BaseProcess
+
+from etl.release.blobs import open_blob
+from etl.release.staging import Fetched, Fetcher, RemoteArchive, remote_archive
+
+BLOCK_BYTES = 65_536
+
+
+def archive_bytes(size: int, seed: int = 1) -> bytes:
+    """Bytes that begin as an archive does."""
+    return b"PK\x03\x04" + random.Random(seed).randbytes(size - 4)
+
+
+def looked_at(url: str, sha256: str = "") -> RemoteArchive:
+    """The archive as a plan describes it."""
+    info, archive = open_blob(url).info(), remote_archive(url, sha256)
+    return RemoteArchive(archive.url, archive.name, info.bytes, sha256, info.tag, info.has_ranges)
+
+
+def fetch(fetcher: Fetcher, archive: RemoteArchive) -> list[Fetched]:
+    """Call until the archive is whole or refused."""
+    results = [fetcher(archive)]
+    while not results[-1].is_whole and results[-1].reason is None:
+        results.append(fetcher(archive))
+        assert len(results) < 1000
+    return results
+
+
+def start_fetching(fetcher: Fetcher, archive: RemoteArchive, largest_file_bytes: int = -1) -> BaseProcess:
+    """`fetch` in another process; exits with 0 when the archive is whole, 28 when a write was refused."""
+    process = multiprocessing.get_context("spawn").Process(
+        target=_fetch_and_exit, args=(fetcher, archive, largest_file_bytes), daemon=True
+    )
+    process.start()
+    return process
+
+
+def _fetch_and_exit(fetcher: Fetcher, archive: RemoteArchive, largest_file_bytes: int) -> None:
+    if largest_file_bytes >= 0:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file_bytes, largest_file_bytes))
+    try:
+        raise SystemExit(0 if fetch(fetcher, archive)[-1].is_whole else 1)
+    except OSError:
+        raise SystemExit(28) from None
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    """Poll; fails after a minute."""
+    for _ in range(6000):
+        if is_so():
+            return
+        time.sleep(0.01)
+    raise AssertionError("waited for a minute")

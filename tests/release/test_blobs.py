@@ -1,0 +1,296 @@
+from __future__ import annotations
+
+import os
+import pickle
+import random
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import fsspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from etl.errors import ConfigError
+from etl.release import blobs
+from etl.release.blobs import (
+    Attempts,
+    Blob,
+    BlobBusyError,
+    BlobChanged,
+    BlobInfo,
+    BlobRefused,
+    LocalBlob,
+    blob_name,
+    is_local,
+    open_blob,
+    public_url,
+    retried,
+)
+from etl.release.buckets import FsspecBlob, S3Blob
+from tests.servers import Answer, Bucket, Change, Cut, HttpServer, busy, s3_environment
+
+CONTENT = b"PK\x03\x04" + random.Random(1).randbytes(600_000)
+OTHER = b"PK\x03\x04" + random.Random(2).randbytes(600_000)
+SIZE = len(CONTENT)
+
+
+@pytest.mark.parametrize(
+    ("url", "local", "name", "public"),
+    [
+        ("/data/Images_png_01.zip", True, "Images_png_01.zip", "/data/Images_png_01.zip"),
+        ("release/a?b#c.zip", True, "a?b#c.zip", "release/a?b#c.zip"),
+        ("file:///data/a.zip", True, "a.zip", "file:///data/a.zip"),
+        ("https://host/static/a.zip?sig=s#part", False, "a.zip", "https://host/static/a.zip"),
+        ("https://me:pw@host:8443/a.zip", False, "a.zip", "https://host:8443/a.zip"),
+        ("https://host/", False, "archive.zip", "https://host/"),
+        ("https://host?id=a/b.zip", False, "archive.zip", "https://host"),
+        ("s3://bucket/mirror/a.zip", False, "a.zip", "s3://bucket/mirror/a.zip"),
+    ],
+)
+def test_names_of_places(url: str, local: bool, name: str, public: str) -> None:
+    assert (is_local(url), blob_name(url), public_url(url)) == (local, name, public)
+
+
+@given(st.text(max_size=40))
+@settings(deadline=None)
+def test_a_name_is_never_a_path(path: str) -> None:
+    assert "/" not in blob_name(f"/data/{path}")
+    assert blob_name(f"/data/{path}")
+
+
+def test_each_scheme_has_its_reader() -> None:
+    assert open_blob("file:///data/a.zip") == LocalBlob("/data/a.zip")
+    assert open_blob("s3://bucket/a.zip") == S3Blob("s3://bucket/a.zip")
+    assert open_blob("memory://a.zip") == FsspecBlob("memory://a.zip")
+
+
+@pytest.mark.parametrize("url", ["nowhere://host/a.zip?sig=secret", "http://[host/a.zip?sig=secret"])
+def test_a_url_that_nothing_reads_is_a_config_error(url: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        open_blob(url)
+    assert "host/a.zip" in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+class Place:
+    """One kind of place: what puts content there, and the blob."""
+
+    def __init__(self, url: str, put: Callable[[bytes], object]) -> None:
+        self.url, self.put = url, put
+        put(CONTENT)
+
+    @property
+    def blob(self) -> Blob:
+        return open_blob(self.url)
+
+
+@pytest.fixture(params=["file", "http", "s3", "memory"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+    if request.param == "file":
+        path = tmp_path / "a.zip"
+
+        def write(content: bytes) -> None:
+            path.write_bytes(content)
+            # Clocks of file systems are coarse: the next state is another second.
+            os.utime(path, ns=(0, hash(content) % 2**30 * 10**9))
+
+        yield Place(str(path), write)
+    elif request.param == "http":
+        server: HttpServer = request.getfixturevalue("http_server")
+        yield Place(f"{server.url}/a.zip", lambda content: server.put("/a.zip", content))
+    elif request.param == "s3":
+        bucket: Bucket = request.getfixturevalue("s3_bucket")
+        yield Place(f"{bucket.url}/folder/a.zip", lambda content: bucket.put("folder/a.zip", content))
+    else:
+        memory = fsspec.filesystem("memory")
+        yield Place("memory://folder/a.zip", lambda content: memory.pipe_file("/folder/a.zip", content))
+        memory.rm("/folder", recursive=True)
+
+
+def test_a_place_tells_size_tag_and_head(place: Place) -> None:
+    info = place.blob.info()
+    assert info == BlobInfo(SIZE, info.tag, True, CONTENT[:4])
+    assert info.tag
+    assert place.blob.info() == info
+
+
+def test_empty_and_tiny_blobs_are_told(place: Place) -> None:
+    for content in (b"", b"PK"):
+        place.put(content)
+        info = place.blob.info()
+        assert (info.bytes, info.has_ranges, info.head) == (len(content), True, content)
+        assert b"".join(place.blob.stream()) == content
+        assert place.blob.read(0, len(content)) == content
+
+
+@given(start=st.integers(0, SIZE), length=st.one_of(st.integers(-10, 10), st.integers(0, SIZE)))
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_read_is_a_slice(place: Place, start: int, length: int) -> None:
+    end = min(start + length, SIZE)
+    assert place.blob.read(start, end) == CONTENT[start : max(start, end)]
+
+
+@pytest.mark.parametrize("start", [0, 1, 300_000, SIZE])
+def test_a_stream_is_the_rest(place: Place, start: int) -> None:
+    assert b"".join(place.blob.stream(start)) == CONTENT[start:]
+
+
+def test_a_read_past_the_end_is_a_change(place: Place) -> None:
+    for start, end in [(SIZE - 5, SIZE + 5), (SIZE, SIZE + 5), (2 * SIZE, 3 * SIZE)]:
+        with pytest.raises(BlobChanged, match=r"a\.zip.*expected at least|a\.zip changed"):
+            place.blob.read(start, end)
+    with pytest.raises(BlobChanged):
+        list(place.blob.stream(SIZE + 1))
+
+
+def test_a_changed_blob_is_noticed_by_its_tag(place: Place) -> None:
+    tag = place.blob.info().tag
+    assert place.blob.read(5, 10, tag) == CONTENT[5:10]
+    place.put(OTHER)
+    with pytest.raises(BlobChanged, match=r"a\.zip changed since it was looked at"):
+        place.blob.read(5, 10, tag)
+    with pytest.raises(BlobChanged, match=r"a\.zip changed since it was looked at"):
+        list(place.blob.stream(0, tag))
+    assert place.blob.read(5, 10) == OTHER[5:10]
+    assert place.blob.info().tag != tag
+
+
+def test_a_missing_blob_is_refused(place: Place) -> None:
+    missing = open_blob(place.url.replace("a.zip", "b.zip"))
+    for ask in (missing.info, lambda: missing.read(0, 5), lambda: list(missing.stream())):
+        with pytest.raises(BlobRefused, match=r"b\.zip"):
+            ask()
+
+
+def test_blobs_travel(place: Place) -> None:
+    assert pickle.loads(pickle.dumps(place.blob)) == place.blob
+
+
+def test_a_folder_is_no_blob(tmp_path: Path) -> None:
+    with pytest.raises(BlobRefused, match="Is a directory"):
+        LocalBlob(str(tmp_path)).info()
+    fsspec.filesystem("memory").mkdir("/folder")
+    with pytest.raises(BlobRefused):
+        FsspecBlob("memory://folder").info()
+
+
+class TestS3Requests:
+    """The HTTP server speaks enough S3 for GetObject, counts requests and can fail."""
+
+    @pytest.fixture(autouse=True)
+    def endpoint(
+        self, http_server: HttpServer, monkeypatch: pytest.MonkeyPatch, impatient: None
+    ) -> Iterator[None]:
+        with s3_environment(monkeypatch, http_server.url):
+            # The drivers wait between their own attempts: leave it to ours.
+            monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+            monkeypatch.setattr("s3fs.S3FileSystem.retries", 1)
+            http_server.put("/bucket/a.zip", CONTENT)
+            yield
+
+    @pytest.fixture
+    def blob(self) -> S3Blob:
+        return S3Blob("s3://bucket/a.zip")
+
+    def test_a_look_and_a_read_are_one_request_each(self, http_server: HttpServer, blob: S3Blob) -> None:
+        tag = blob.info().tag
+        assert blob.read(100, 500_000, tag) == CONTENT[100:500_000]
+        assert http_server.ranges("/bucket/a.zip") == [(0, 4), (100, 500_000)]
+        assert http_server.requests[1].headers["If-Match"] == tag
+
+    def test_a_cut_body_goes_on_from_where_it_stopped(self, http_server: HttpServer, blob: S3Blob) -> None:
+        http_server.faults["/bucket/a.zip"] = [Cut(100_000), busy(500), Cut(0), Cut(200_000)]
+        assert blob.read(0, SIZE) == CONTENT
+        starts = [asked[0] for asked in http_server.ranges("/bucket/a.zip") if asked]
+        assert starts == [0, 100_000, 100_000, 100_000, 300_000]
+
+    def test_a_change_on_the_way_is_noticed(self, http_server: HttpServer, blob: S3Blob) -> None:
+        http_server.faults["/bucket/a.zip"] = [Cut(100_000), Change(OTHER)]
+        with pytest.raises(BlobChanged):
+            blob.read(0, SIZE)
+
+    def test_a_server_that_stays_busy_is_given_up(self, http_server: HttpServer, blob: S3Blob) -> None:
+        http_server.faults["/bucket/a.zip"] = [busy(503)] * 50
+        with pytest.raises(ConnectionError, match=r"s3://bucket/a\.zip: .*Service Unavailable"):
+            blob.info()
+        assert len(http_server.requests) == blobs.ATTEMPTS
+
+    @pytest.mark.parametrize("status", [400, 403, 404, 405])
+    def test_a_refusal_is_not_tried_again(self, http_server: HttpServer, blob: S3Blob, status: int) -> None:
+        http_server.faults["/bucket/a.zip"] = [Answer(status)] * 50
+        with pytest.raises(BlobRefused, match=r"s3://bucket/a\.zip"):
+            blob.read(0, 10)
+        assert len(http_server.requests) == 1
+
+    def test_nobody_listens(self, blob: S3Blob, monkeypatch: pytest.MonkeyPatch) -> None:
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            with s3_environment(monkeypatch, f"http://127.0.0.1:{taken.getsockname()[1]}"):
+                monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+                with pytest.raises(ConnectionError, match=r"s3://bucket/a\.zip: EndpointConnectionError"):
+                    blob.info()
+
+    def test_without_credentials_it_is_refused(self, blob: S3Blob, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+        monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+        monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        with pytest.raises(BlobRefused, match="credentials"):
+            blob.info()
+
+
+class TestAttempts:
+    @pytest.fixture
+    def waits(self, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+        waits: list[float] = []
+        monkeypatch.setattr("time.sleep", waits.append)
+        return waits
+
+    def test_waits_double_with_jitter_up_to_the_longest(
+        self, waits: list[float], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(blobs, "ATTEMPTS", 12)
+        attempts = Attempts()
+        for _ in range(11):
+            attempts.wait_after(OSError())
+        full = [0.5, 1, 2, 4, 8, 16, 30, 30, 30, 30, 30]
+        assert all(wanted / 2 <= wait <= wanted for wait, wanted in zip(waits, full, strict=True))
+        assert len(set(waits[6:])) == 5  # workers do not come back all at once
+
+    def test_the_last_error_is_raised(self, waits: list[float]) -> None:
+        errors = iter([OSError(str(number)) for number in range(100)])
+
+        def attempt() -> None:
+            raise next(errors)
+
+        with pytest.raises(OSError, match=f"^{blobs.ATTEMPTS - 1}$"):
+            retried(attempt)
+        assert len(waits) == blobs.ATTEMPTS - 1
+
+    def test_what_moves_on_starts_to_count_anew(self, waits: list[float]) -> None:
+        reached = 0
+
+        def attempt() -> str:
+            nonlocal reached
+            reached += 1
+            if reached < 100:
+                raise ConnectionError
+            return "whole"
+
+        assert retried(attempt, lambda: reached) == "whole"
+        assert max(waits) <= blobs.FIRST_WAIT_SECONDS
+
+    def test_a_busy_place_is_given_the_time_it_asks_for(self, waits: list[float]) -> None:
+        attempts = Attempts()
+        attempts.wait_after(BlobBusyError("busy", 20.0))
+        attempts.wait_after(BlobBusyError("busy", 1e9))
+        assert waits == [20.0, blobs.LONGEST_RETRY_AFTER_SECONDS]
+
+    def test_other_errors_pass_at_once(self, waits: list[float]) -> None:
+        def attempt() -> None:
+            raise BlobRefused("no")
+
+        with pytest.raises(BlobRefused):
+            retried(attempt)
+        assert waits == []

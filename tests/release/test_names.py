@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from etl.release.names import (
+    SeriesKey,
+    file_name,
+    is_ignorable,
+    parse_file_name,
+    parse_member,
+    parse_series_id,
+    slice_name,
+    volume_id,
+)
+
+SERIES = SeriesKey(1, 2, 3)
+FUZZ = settings(deadline=None, max_examples=200)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("Images_png/000001_02_03/103.png", (SERIES, 103)),
+        ("000001_02_03/103.png", (SERIES, 103)),
+        ("000001_02_03/001.png", (SERIES, 1)),
+        ("000001_02_03/000.png", (SERIES, 0)),
+        ("000001_02_03/1141.png", (SERIES, 1141)),
+        ("000001_02_03/999999.png", (SERIES, 999_999)),
+        ("999999_99_99/999.png", (SeriesKey(999_999, 99, 99), 999)),
+    ],
+)
+def test_member_names_that_are_slices(name: str, expected: tuple[SeriesKey, int]) -> None:
+    assert parse_member(name) == expected
+
+
+NOT_MEMBERS = [
+    "",
+    "103.png",
+    "000001_02_03/",
+    "000001_02_03/103",
+    "000001_02_03/103.PNG",
+    "000001_02_03/103.png\n",
+    "000001_02_03/103.png/",
+    "000001_02_03/103.png.bak",
+    "000001_02_03/03.png",
+    "000001_02_03/0103.png",
+    "000001_02_03/1000000.png",
+    "000001_02_03/+10.png",
+    "000001_02_03/1_3.png",
+    "000001_02_03/\uff11\uff10\uff13.png",
+    "00001_02_03/103.png",
+    "0000001_02_03/103.png",
+    "000001_2_03/103.png",
+    "000001_02_03_04/103.png",
+    "000001-02-03/103.png",
+    "000001_02_03\\103.png",
+    "/000001_02_03/103.png",
+    "/Images_png/000001_02_03/103.png",
+    "./000001_02_03/103.png",
+    "../000001_02_03/103.png",
+    "Images_png/../000001_02_03/103.png",
+    "Images_png//000001_02_03/103.png",
+    "Images_png/Images_png/000001_02_03/103.png",
+    "images_png/000001_02_03/103.png",
+    "000001_02_03/sub/103.png",
+    "000001_02_03_103.png",
+]
+
+
+@pytest.mark.parametrize("name", NOT_MEMBERS)
+def test_any_other_member_name_is_none(name: str) -> None:
+    assert parse_member(name) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("000001_02_03_103.png", (SERIES, 103)),
+        ("000001_02_03_1103.png", (SERIES, 1103)),
+        ("000001_02_03_0103.png", None),
+        ("000001_02_03_13.png", None),
+        ("000001_02_03_103.png\n", None),
+        ("000001_02_03/103.png", None),
+        ("000001_02_103.png", None),
+        ("x000001_02_03_103.png", None),
+    ],
+)
+def test_file_names_of_the_csv(name: str, expected: tuple[SeriesKey, int] | None) -> None:
+    assert parse_file_name(name) == expected
+
+
+@pytest.mark.parametrize("text", ["000001_02_03\n", "000001_02_03/", "1_2_3", "000001_02", ""])
+def test_what_is_not_a_series(text: str) -> None:
+    assert parse_series_id(text) is None
+
+
+@FUZZ
+@given(
+    st.builds(SeriesKey, st.integers(0, 999_999), st.integers(0, 99), st.integers(0, 99)),
+    st.integers(0, 999_999),
+)
+def test_names_come_back_as_they_went_in(series: SeriesKey, index: int) -> None:
+    assert parse_member(slice_name(series, index)) == (series, index)
+    assert parse_member(f"Images_png/{slice_name(series, index)}") == (series, index)
+    assert parse_file_name(file_name(series, index)) == (series, index)
+    assert parse_series_id(str(series)) == series
+
+
+@FUZZ
+@given(st.text(alphabet="0123456789_/.png Iaes\n", max_size=40) | st.text(max_size=40))
+def test_a_name_has_one_spelling(text: str) -> None:
+    member = parse_member(text)
+    if member is not None:
+        assert text.removeprefix("Images_png/") == slice_name(*member)
+    named = parse_file_name(text)
+    if named is not None:
+        assert text == file_name(*named)
+
+
+def test_volume_ids_are_those_of_the_official_converter() -> None:
+    assert volume_id(SERIES, 103, 115) == "000001_02_03_103-115"
+    assert volume_id(SERIES, 5, 1141) == "000001_02_03_005-1141"
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("Images_png/", True),
+        ("Images_png/000001_02_03/", True),
+        ("Images_png/000001_02_03/._103.png", True),
+        ("Images_png/._000001_02_03", True),
+        ("._103.png", True),
+        (".DS_Store", True),
+        ("Images_png/.DS_Store", True),
+        ("Images_png/000001_02_03/Thumbs.db", True),
+        ("__MACOSX", True),
+        ("__MACOSX/Images_png/000001_02_03/103.png", True),
+        ("Images_png/000001_02_03/103.png", False),
+        ("Images_png/000001_02_03/.103.png", False),
+        ("Images_png/000001_02_03/_103.png", False),
+        ("notes.txt", False),
+        ("", False),
+    ],
+)
+def test_what_is_ignored(name: str, expected: bool) -> None:
+    assert is_ignorable(name) is expected

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import csv
+import re
+import tomllib
+from pathlib import Path
+
+from etl.release import official
+from etl.release.official import official_archives
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_the_official_release_has_56_archives() -> None:
+    archives = official_archives()
+    assert [archive.name for archive in archives] == [f"Images_png_{n:02}.zip" for n in range(1, 57)]
+    assert len(archives) == official.ARCHIVE_COUNT == 56
+    assert sum(archive.bytes or 0 for archive in archives) == official.ARCHIVE_BYTES == 238_116_019_288
+    assert sum((archive.bytes or 0) > 2**32 for archive in archives) == 51  # zip64
+
+
+def test_each_has_its_own_link_and_checksum() -> None:
+    archives = official_archives()
+    assert all(re.fullmatch(r"https://[\w.]+/shared/static/\w+\.zip", archive.url) for archive in archives)
+    assert all(re.fullmatch("[0-9a-f]{64}", archive.sha256) for archive in archives)
+    assert re.fullmatch("[0-9a-f]{64}", official.ANNOTATIONS_SHA256)
+    assert len({archive.url for archive in archives}) == 56
+    assert len({archive.sha256 for archive in archives}) == 56
+    assert len({archive.staged_name for archive in archives}) == 56
+
+
+def test_they_equal_the_published_list(real_release: Path) -> None:
+    with open(real_release / "archives.csv", newline="", encoding="utf-8") as file:
+        published = [
+            (row["url"], row["name"], int(row["bytes"]), row["sha256"]) for row in csv.DictReader(file)
+        ]
+    assert [(a.url, a.name, a.bytes, a.sha256) for a in official_archives()] == published
+
+
+def test_data_files_are_declared_so_that_an_installed_package_has_them() -> None:
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
+    shipped = {
+        file
+        for package, patterns in declared.items()
+        for pattern in patterns
+        for file in (ROOT / package.replace(".", "/")).glob(pattern)
+    }
+    data = {
+        file
+        for file in (ROOT / "etl").rglob("*")
+        if file.is_file() and file.suffix not in (".py", ".pyc", ".nbi", ".nbc")
+    }
+    assert data - shipped == set()
+    assert ROOT / "etl/release/official_archives.csv" in shipped

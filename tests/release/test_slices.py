@@ -1,0 +1,263 @@
+from __future__ import annotations
+
+import io
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from etl.errors import SliceError, SourceError
+from etl.rejects import Kind, Reason
+from etl.release import slices as slices_module
+from etl.release.archives import index_archives
+from etl.release.index import SliceIndex
+from etl.release.slices import read_slices
+
+FUZZ = settings(deadline=None, max_examples=150)
+SERIES = "000001_01_01"
+Reads = list[tuple[str, int]]
+
+
+def content(index: int) -> bytes:
+    """Different sizes, so that no slice could pass for another."""
+    return np.random.default_rng(index).bytes(200 + index)
+
+
+def write_zip(path: Path, order: Sequence[int], method: int = zipfile.ZIP_DEFLATED, gap: int = 0) -> None:
+    """Slices in an order, each followed by a stranger of `gap` bytes."""
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for index in order:
+            archive.writestr(f"Images_png/{SERIES}/{index:03d}.png", content(index))
+            if gap:
+                archive.writestr(f"Images_png/000099_01_01/{index:03d}.png", bytes(gap), zipfile.ZIP_STORED)
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> Reads:
+    """The (archive, bytes) of each read that `etl.release.slices` makes."""
+    made: Reads = []
+
+    class Counted(io.FileIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            data = super().read(size)
+            made.append((Path(str(self.name)).name, len(data)))
+            return data
+
+    monkeypatch.setattr(slices_module, "open", Counted, raising=False)
+    return made
+
+
+def run_of(index: SliceIndex) -> np.ndarray:
+    return index.slices[index.slices["patient"] == 1]
+
+
+@pytest.mark.parametrize(
+    "order",
+    [range(5, 25), range(24, 4, -1), [10, 5, 24, *range(11, 24), *range(6, 10)]],
+    ids=["ascending", "descending", "shuffled"],
+)
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_a_run_is_one_read(tmp_path: Path, reads: Reads, order: Sequence[int], method: int) -> None:
+    write_zip(tmp_path / "a.zip", order, method)
+    index = index_archives([str(tmp_path / "a.zip")])
+    assert list(read_slices(index.containers, run_of(index))) == [content(i) for i in range(5, 25)]
+    assert [name for name, _ in reads] == ["a.zip"]
+
+
+def test_a_part_of_a_run_reads_that_part(tmp_path: Path, reads: Reads) -> None:
+    write_zip(tmp_path / "a.zip", range(5, 25), zipfile.ZIP_STORED)
+    index = index_archives([str(tmp_path / "a.zip")])
+    part = run_of(index)[3:5]
+    assert list(read_slices(index.containers, part)) == [content(8), content(9)]
+    header = 30 + len(f"Images_png/{SERIES}/008.png")
+    assert reads == [("a.zip", 2 * header + len(content(8)) + len(content(9)))]
+
+
+def test_strangers_between_are_read_over_or_skipped(tmp_path: Path, reads: Reads) -> None:
+    write_zip(tmp_path / "near.zip", range(5, 9), gap=1000)
+    index = index_archives([str(tmp_path / "near.zip")])
+    assert list(read_slices(index.containers, run_of(index))) == [content(i) for i in range(5, 9)]
+    assert len(reads) == 1
+    reads.clear()
+    write_zip(tmp_path / "far.zip", range(5, 9), gap=2 << 20)
+    index = index_archives([str(tmp_path / "far.zip")])
+    assert list(read_slices(index.containers, run_of(index))) == [content(i) for i in range(5, 9)]
+    assert len(reads) == 4
+    assert sum(size for _, size in reads) < 1 << 20
+
+
+def test_a_hole_behind_a_member_is_not_read(tmp_path: Path, reads: Reads) -> None:
+    with open(tmp_path / "a.zip", "w+b") as file:
+        for number in (5, 6):
+            with zipfile.ZipFile(file, "a") as archive:
+                archive.writestr(f"Images_png/{SERIES}/{number:03d}.png", content(number))
+                archive.start_dir += 1 << 30
+                file.truncate(archive.start_dir)
+    index = index_archives([str(tmp_path / "a.zip")])
+    assert list(read_slices(index.containers, run_of(index))) == [content(5), content(6)]
+    assert sum(size for _, size in reads) < 1 << 20
+
+
+def test_a_run_over_two_archives_is_two_reads(tmp_path: Path, reads: Reads) -> None:
+    write_zip(tmp_path / "a.zip", range(5, 15))
+    write_zip(tmp_path / "b.zip", range(15, 25), zipfile.ZIP_STORED)
+    index = index_archives([str(tmp_path / "?.zip")])
+    assert list(read_slices(index.containers, run_of(index))) == [content(i) for i in range(5, 25)]
+    assert [name for name, _ in reads] == ["a.zip", "b.zip"]
+
+
+def test_slices_that_take_turns_in_two_archives(tmp_path: Path, reads: Reads) -> None:
+    write_zip(tmp_path / "a.zip", range(5, 25, 2))
+    write_zip(tmp_path / "b.zip", range(6, 25, 2))
+    index = index_archives([str(tmp_path / "?.zip")])
+    assert list(read_slices(index.containers, run_of(index))) == [content(i) for i in range(5, 25)]
+    assert [name for name, _ in reads] == ["a.zip", "b.zip"]
+
+
+def test_a_file_that_is_gone_is_an_os_error(tmp_path: Path) -> None:
+    write_zip(tmp_path / "a.zip", [5])
+    index = index_archives([str(tmp_path / "a.zip")])
+    (tmp_path / "a.zip").unlink()
+    with pytest.raises(FileNotFoundError):
+        list(read_slices(index.containers, index.slices))
+
+
+@pytest.fixture
+def three(tmp_path: Path) -> SliceIndex:
+    write_zip(tmp_path / "a.zip", [5, 6, 7], zipfile.ZIP_STORED)
+    return index_archives([str(tmp_path / "a.zip")])
+
+
+def spoil(index: SliceIndex, at: int, data: bytes) -> list[bytes | SliceError]:
+    """Overwrite the second member at its byte `at`, counted from its local header."""
+    with open(index.containers[0].path, "r+b") as file:
+        file.seek(int(index.slices["offset"][1]) + at)
+        file.write(data)
+    return list(read_slices(index.containers, index.slices))
+
+
+@pytest.mark.parametrize(
+    ("at", "data", "reason", "message"),
+    [
+        (0, b"XXXX", Reason.SLICE_TRUNCATED, "no member header at byte"),
+        (30 + 24, b"9", Reason.MEMBER_NAME_UNEXPECTED, "names 'Images_png/000001_01_01/906.png'"),
+        (28, b"\xff\xff", Reason.SLICE_TRUNCATED, "of 206 bytes"),
+        (
+            30 + 31 + 100,
+            b"\0\1\2\3",
+            Reason.SLICE_CRC_MISMATCH,
+            f"announced was {zlib.crc32(content(6)):08x}",
+        ),
+    ],
+    ids=["signature", "name", "lengths", "pixels"],
+)
+def test_a_damaged_member_costs_itself_only(
+    three: SliceIndex, at: int, data: bytes, reason: Reason, message: str
+) -> None:
+    first, second, third = spoil(three, at, data)
+    assert (first, third) == (content(5), content(7))
+    assert isinstance(second, SliceError)
+    assert second.reason is reason
+    assert message in second.message
+
+
+def test_an_archive_that_shrank(three: SliceIndex) -> None:
+    with open(three.containers[0].path, "r+b") as file:
+        file.truncate(int(three.slices["offset"][1]) + 100)
+    first, *others = read_slices(three.containers, three.slices)
+    assert first == content(5)
+    assert [other.reason for other in others if isinstance(other, SliceError)] == [Reason.SLICE_TRUNCATED] * 2
+
+
+def test_data_that_inflates_to_more_than_announced(tmp_path: Path) -> None:
+    plain = bytes(10_000_000)
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(f"Images_png/{SERIES}/005.png", plain)
+    index = index_archives([str(tmp_path / "a.zip")])
+    announced = index.slices.copy()
+    announced["bytes"] = 1000
+    (error,) = read_slices(index.containers, announced)
+    assert isinstance(error, SliceError)
+    assert error.reason is Reason.SLICE_CRC_MISMATCH
+
+
+def small_archive(method: int, *, zip64: bool) -> bytes:
+    data = io.BytesIO()
+    with pytest.MonkeyPatch.context() as patch, zipfile.ZipFile(data, "w", method) as archive:
+        if zip64:
+            patch.setattr(zipfile, "ZIP_FILECOUNT_LIMIT", 2)
+        for index in (5, 6, 7):
+            name = zipfile.ZipInfo(f"Images_png/{SERIES}/{index:03d}.png")
+            name.compress_type = method
+            with archive.open(name, "w", force_zip64=zip64) as member:
+                member.write(content(index))
+        archive.comment = b"comment"
+        archive.close()
+    assert (b"PK\x06\x06" in data.getvalue()) == zip64
+    return data.getvalue()
+
+
+ARCHIVES = [
+    small_archive(method, zip64=zip64)
+    for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+    for zip64 in (False, True)
+]
+
+
+def nothing_wrong_comes_out(data: bytes) -> None:
+    """Each slice that comes out is the original; everything else is a reject or one of our errors."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "a.zip")
+        path.write_bytes(data)
+        try:
+            index = index_archives([str(path)])
+        except SourceError:
+            return
+        members = [reject for reject in index.rejects if reject.kind is Kind.SLICE]
+        assert len(index.slices) + len(members) == index.found_count
+        for row, found in zip(index.slices, read_slices(index.containers, index.slices), strict=True):
+            if isinstance(found, bytes):
+                assert (index.series_id(row), found) == (SERIES, content(int(row["index"])))
+            else:
+                assert isinstance(found, SliceError)
+                assert found.message.isprintable()
+
+
+@FUZZ
+@given(st.sampled_from(ARCHIVES), st.data())
+def test_any_byte_changed(archive: bytes, data: st.DataObject) -> None:
+    damaged = bytearray(archive)
+    # Half of the changes go into the directory, which most of the code is about.
+    lowest = data.draw(st.sampled_from([0, archive.index(b"PK\x01\x02")]))
+    for _ in range(data.draw(st.integers(1, 3))):
+        at = data.draw(st.integers(lowest, len(damaged) - 1))
+        damaged[at] = data.draw(st.integers(0, 255))
+    nothing_wrong_comes_out(bytes(damaged))
+
+
+@FUZZ
+@given(st.sampled_from(ARCHIVES), st.data())
+def test_any_part_cut_or_put_in(archive: bytes, data: st.DataObject) -> None:
+    start = data.draw(st.integers(0, len(archive)))
+    stop = data.draw(st.integers(start, len(archive)))
+    inserted = data.draw(st.binary(max_size=40))
+    nothing_wrong_comes_out(archive[:start] + inserted + archive[stop:])
+
+
+@FUZZ
+@given(st.sampled_from(ARCHIVES), st.integers(0, 2000))
+def test_any_cut(archive: bytes, size: int) -> None:
+    nothing_wrong_comes_out(archive[:size])
+
+
+@FUZZ
+@given(st.binary(max_size=200))
+def test_any_bytes(data: bytes) -> None:
+    nothing_wrong_comes_out(data)
+    nothing_wrong_comes_out(b"PK\x03\x04" + data + b"PK\x05\x06" + bytes(18))

@@ -1,0 +1,227 @@
+"""Executors with real worker processes: every result once, within the window, whatever fails on the way."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+import traceback
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from distributed import Client, LocalCluster, Scheduler, SchedulerPlugin
+
+from etl.build import Executor
+from etl.errors import RunError
+from etl.run.clusters import local_cluster, open_client
+from etl.run.executors import RETRIES, WINDOW_PER_THREAD, DaskExecutor, SerialExecutor
+from tests.processes import dask_scheduler, wait_until
+
+WORKERS = 2
+WINDOW = WINDOW_PER_THREAD * WORKERS
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[LocalCluster]:
+    with local_cluster(WORKERS) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def client(cluster: LocalCluster) -> Iterator[Client]:
+    with Client(cluster, set_as_default=False) as client:
+        # A test may have cost the cluster a worker; its nanny starts another.
+        client.wait_for_workers(WORKERS, timeout=60)
+        yield client
+
+
+@pytest.fixture(params=["serial", "dask"])
+def executor(request: pytest.FixtureRequest) -> Executor:
+    if request.param == "serial":
+        return SerialExecutor()
+    return DaskExecutor(request.getfixturevalue("client"))
+
+
+def attempts(folder: Path, item: int) -> int:
+    """How often an item was started, counted across processes."""
+    return len(list(folder.glob(f"{item}-*")))
+
+
+def note_attempt(folder: Path, item: int) -> int:
+    (folder / f"{item}-{time.monotonic_ns()}").touch()
+    return attempts(folder, item)
+
+
+def square(item: int) -> int:
+    return item * item
+
+
+def fail_times(folder: Path, failing: int, times: int, item: int) -> int:
+    """Raise OSError for one item, the first so many times."""
+    if note_attempt(folder, item) <= times and item == failing:
+        raise OSError(5, "Input/output error", "Images_png_03.zip")
+    return item
+
+
+def hunger(item: int) -> int:
+    raise MemoryError("Unable to allocate 9 TiB")
+
+
+def divide_by_zero(item: int) -> int:
+    return item // 0
+
+
+def die(folder: Path, failing: int, times: int, item: int) -> int:
+    """Take the worker down, as the system does with one that has too much memory."""
+    if item == failing and note_attempt(folder, item) <= times:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return item
+
+
+def doze(item: int) -> int:
+    time.sleep(0.05)
+    return item
+
+
+def scheduler_of(cluster: LocalCluster) -> Scheduler:
+    assert isinstance(cluster.scheduler, Scheduler)
+    return cluster.scheduler
+
+
+def held_by(cluster: LocalCluster) -> list[Any]:
+    return [key for key in list(scheduler_of(cluster).tasks) if str(key).startswith("convert-")]
+
+
+def test_every_item_once(executor: Executor) -> None:
+    assert sorted(executor.run(square, range(50))) == [n * n for n in range(50)]
+
+
+def test_no_items(executor: Executor) -> None:
+    assert list(executor.run(square, [])) == []
+
+
+def test_transient_fault_is_retried(executor: Executor, tmp_path: Path) -> None:
+    task = partial(fail_times, tmp_path, 3, RETRIES)
+    assert sorted(executor.run(task, range(6))) == list(range(6))
+    assert [attempts(tmp_path, item) for item in range(6)] == [1, 1, 1, RETRIES + 1, 1, 1]
+
+
+def test_lasting_fault_ends_the_run_and_keeps_what_came_before(executor: Executor, tmp_path: Path) -> None:
+    came: list[int] = []
+    with pytest.raises(RunError) as caught:
+        came.extend(executor.run(partial(fail_times, tmp_path, 20, 99), range(40)))
+    assert caught.value.exit_code == 4
+    assert "Images_png_03.zip" in str(caught.value)
+    assert isinstance(caught.value.__cause__, OSError)
+    assert attempts(tmp_path, 20) == RETRIES + 1
+    assert len(came) >= 20 - WINDOW
+    assert 20 not in came
+
+
+def test_too_little_memory_is_a_run_error(executor: Executor) -> None:
+    with pytest.raises(RunError, match="Unable to allocate 9 TiB"):
+        list(executor.run(hunger, [1]))
+
+
+def test_bug_surfaces_with_its_traceback(executor: Executor) -> None:
+    with pytest.raises(ZeroDivisionError) as caught:
+        list(executor.run(divide_by_zero, [1]))
+    assert "return item // 0" in "".join(traceback.format_exception(caught.value))
+
+
+class Peak(SchedulerPlugin):
+    """The most conversions that the scheduler has known at once, results that it still holds included."""
+
+    def __init__(self, cluster: LocalCluster) -> None:
+        self.name, self.cluster, self.most = "peak", cluster, 0
+
+    def transition(self, *_: Any, **__: Any) -> None:
+        self.most = max(self.most, len(held_by(self.cluster)))
+
+
+def test_window_bounds_what_is_under_way(cluster: LocalCluster, client: Client) -> None:
+    pulled = 0
+
+    def items() -> Iterator[int]:
+        nonlocal pulled
+        while pulled < 60:
+            pulled += 1
+            yield pulled
+
+    peak = Peak(cluster)
+    scheduler_of(cluster).add_plugin(peak)
+    try:
+        for taken, _ in enumerate(DaskExecutor(client).run(doze, items()), start=1):
+            assert pulled <= WINDOW + taken
+            if taken == 10:
+                time.sleep(0.5)  # a slow consumer: the workers run dry and nothing piles up
+                assert pulled <= WINDOW + taken
+    finally:
+        scheduler_of(cluster).remove_plugin("peak")
+    assert taken == pulled == 60
+    # One result may still wait for its release when the next task arrives.
+    assert WORKERS < peak.most <= WINDOW + 1
+
+
+def test_embedded_cluster_listens_on_the_loopback_interface_only(
+    cluster: LocalCluster, client: Client
+) -> None:
+    assert {address.split("//")[1].split(":")[0] for address in client.nthreads()} == {"127.0.0.1"}
+    workers = [psutil.Process(pid) for pid in client.run(os.getpid).values()]
+    addresses = {
+        connection.laddr.ip
+        for process in [psutil.Process(), *workers]
+        for connection in process.net_connections()
+        if connection.status == psutil.CONN_LISTEN
+    }
+    assert addresses == {"127.0.0.1"}
+
+
+def test_results_are_released(cluster: LocalCluster, client: Client) -> None:
+    for _ in DaskExecutor(client).run(square, range(30)):
+        assert len(held_by(cluster)) <= WINDOW + 1
+    wait_until(lambda: not held_by(cluster), "the scheduler held no task", 10)
+
+
+@pytest.mark.parametrize("how", ["closed", "failed"])
+def test_unfinished_run_is_cancelled(how: str, cluster: LocalCluster, client: Client, tmp_path: Path) -> None:
+    results = DaskExecutor(client).run(partial(fail_times, tmp_path, 9, 99), range(1000))
+    next(results)
+    if how == "closed":
+        results.close()
+    else:
+        with pytest.raises(RunError):
+            list(results)
+    wait_until(lambda: not held_by(cluster), "the scheduler held no task", 10)
+    assert len({path.name.split("-")[0] for path in tmp_path.iterdir()}) < 100
+
+
+@pytest.mark.slow
+def test_killed_worker_costs_nothing(client: Client, tmp_path: Path) -> None:
+    results = DaskExecutor(client).run(partial(die, tmp_path, 4, 1), range(12))
+    assert sorted(results) == list(range(12))
+    assert attempts(tmp_path, 4) == 2
+
+
+@pytest.mark.slow
+def test_task_that_kills_every_worker_is_a_run_error(
+    cluster: LocalCluster, client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scheduler_of(cluster), "allowed_failures", 1)
+    with pytest.raises(RunError, match="KilledWorker"):
+        list(DaskExecutor(client).run(partial(die, tmp_path, 0, 99), range(3)))
+    assert attempts(tmp_path, 0) == 2
+
+
+@pytest.mark.slow
+def test_lost_scheduler_is_a_run_error(tmp_path: Path) -> None:
+    with dask_scheduler(tmp_path) as (address, scheduler), open_client(address) as client:
+        results = DaskExecutor(client).run(doze, range(1000))
+        assert next(results) in range(1000)
+        scheduler.kill()
+        with pytest.raises(RunError, match="connection to the scheduler was lost"):
+            list(results)

@@ -1,0 +1,264 @@
+"""`dask submit` with real scripts, schedulers and workers: exit codes, arguments, signals, addresses."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from etl.errors import ConfigError
+from etl.run import clusters
+from etl.run.clusters import local_cluster, open_client
+from etl.run.submit import submit
+from tests.processes import (
+    DASK_SUBMIT,
+    ROOT,
+    assert_gone,
+    dask_scheduler,
+    descendants,
+    environment,
+    interrupt,
+    run,
+    running,
+    wait_until,
+)
+
+# Prints what it was given, then ends as its first argument says.
+SCRIPT = """
+import json, os, signal, sys
+print(json.dumps({"arguments": sys.argv[1:], "address": os.environ["DASK_SCHEDULER_ADDRESS"]}), flush=True)
+if sys.argv[1] == "signal":
+    os.kill(os.getpid(), int(sys.argv[2]))
+sys.exit(int(sys.argv[2]))
+"""
+# Waits for a signal, says which came, and ends with a code of its own.
+WAITING = """
+import pathlib, signal, sys, time
+def told(number, frame):
+    print("got", signal.Signals(number).name, flush=True)
+    sys.exit(7)
+for number in (signal.SIGTERM, signal.SIGINT):
+    signal.signal(number, told)
+pathlib.Path(sys.argv[1]).touch()
+time.sleep(60)
+"""
+USES_CLUSTER = """
+from distributed import Client
+with Client() as client:
+    print("workers:", len(client.nthreads()), "sum:", client.submit(sum, [1, 2, 3]).result())
+"""
+
+
+@pytest.fixture(scope="module")
+def scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of a real scheduler with one worker."""
+    with dask_scheduler(tmp_path_factory.mktemp("cluster")) as (address, _):
+        yield address
+
+
+def script_file(folder: Path, text: str = SCRIPT) -> str:
+    path = folder / "script.py"
+    path.write_text(text)
+    return str(path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["exit", "0", "--plan", "-x", "--set", "a.b=c d", "--scheduler", "mine", "--", "--help", ""], 0),
+        (["exit", "3"], 3),
+        (["signal", str(int(signal.SIGKILL))], 128 + 9),
+        (["signal", str(int(signal.SIGTERM))], 128 + 15),
+    ],
+)
+def test_exit_code_and_arguments_are_the_scripts(
+    arguments: list[str], code: int, scheduler: str, tmp_path: Path
+) -> None:
+    done = run([*DASK_SUBMIT, "--scheduler", scheduler, script_file(tmp_path), *arguments])
+    assert json.loads(done.stdout) == {"arguments": arguments, "address": scheduler}
+    assert (done.returncode, done.stderr) == (code, "")
+
+
+@pytest.mark.slow
+def test_scheduler_comes_from_the_environment(scheduler: str, tmp_path: Path) -> None:
+    env = environment(DASK_SCHEDULER_ADDRESS=scheduler)
+    done = run([*DASK_SUBMIT, script_file(tmp_path, USES_CLUSTER)], env=env)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "workers: 1 sum: 6\n", "")
+
+
+@pytest.mark.slow
+def test_option_wins_over_the_environment(scheduler: str, tmp_path: Path) -> None:
+    env = environment(DASK_SCHEDULER_ADDRESS="tcp://127.0.0.1:1")
+    done = run([*DASK_SUBMIT, "--scheduler", scheduler, script_file(tmp_path), "exit", "0"], env=env)
+    assert json.loads(done.stdout)["address"] == scheduler
+
+
+@pytest.mark.slow
+def test_embedded_cluster_has_the_workers_asked_for(tmp_path: Path) -> None:
+    done = run([*DASK_SUBMIT, "--workers", "3", script_file(tmp_path, USES_CLUSTER)])
+    assert (done.returncode, done.stdout, done.stderr) == (0, "workers: 3 sum: 6\n", "")
+
+
+def test_missing_script_is_a_usage_error(tmp_path: Path) -> None:
+    done = run([*DASK_SUBMIT, str(tmp_path / "nothing.py")])
+    assert done.returncode == 2
+    assert "no such script" in done.stderr
+    assert "nothing.py" in done.stderr
+
+
+@pytest.mark.parametrize("workers", ["0", "-1", "two"])
+def test_wrong_number_of_workers_is_a_usage_error(workers: str, tmp_path: Path) -> None:
+    done = CliRunner().invoke(submit, ["--workers", workers, script_file(tmp_path)])
+    assert done.exit_code == 2
+    assert "--workers" in done.stderr
+
+
+def test_workers_and_scheduler_exclude_each_other(tmp_path: Path) -> None:
+    done = run(
+        [
+            *DASK_SUBMIT,
+            "--workers",
+            "1",
+            "--scheduler",
+            "tcp://127.0.0.1:1",
+            script_file(tmp_path),
+            "exit",
+            "0",
+        ]
+    )
+    assert done.returncode == 2
+    assert "embedded" in done.stderr
+
+
+@contextlib.contextmanager
+def listening_to_nobody() -> Iterator[str]:
+    """The address of a server that takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"tcp://127.0.0.1:{server.getsockname()[1]}"
+
+
+@pytest.mark.parametrize("address", ["nonsense", "foo://127.0.0.1:8786", "tcp://127.0.0.1"])
+def test_address_that_is_none_is_refused(address: str, tmp_path: Path) -> None:
+    done = CliRunner().invoke(submit, ["--scheduler", address, script_file(tmp_path), "exit", "0"])
+    assert done.exit_code == 2
+    assert done.stderr.startswith("error: no scheduler answers\n")
+    assert address in done.stderr
+
+
+@pytest.mark.slow
+def test_closed_port_is_refused(tmp_path: Path) -> None:
+    with listening_to_nobody() as address:
+        pass
+    done = run([*DASK_SUBMIT, "--scheduler", address, script_file(tmp_path), "exit", "0"])
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: no scheduler answers\n")
+    assert address in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_server_that_says_nothing_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clusters, "CONNECT_SECONDS", 1)
+    with (
+        listening_to_nobody() as address,
+        pytest.raises(ConfigError, match="no scheduler answers"),
+        open_client(address),
+    ):
+        pass
+
+
+@pytest.mark.slow
+def test_scheduler_without_workers_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clusters, "WORKERS_SECONDS", 1)
+    with local_cluster(1) as cluster:
+        cluster.scale(0)
+        wait_until(lambda: not cluster.scheduler_info["workers"], "the worker had left")
+        with pytest.raises(ConfigError, match="has no worker"), open_client(cluster.scheduler_address):
+            pass
+
+
+@pytest.mark.slow
+def test_sigterm_is_forwarded(scheduler: str, tmp_path: Path) -> None:
+    ready, output = tmp_path / "ready", tmp_path / "output"
+    command = [*DASK_SUBMIT, "--scheduler", scheduler, script_file(tmp_path, WAITING), str(ready)]
+    with running(command, output) as process:
+        wait_until(ready.exists, "the script ran")
+        process.terminate()
+        assert process.wait(60) == 7
+    assert output.read_text() == "got SIGTERM\n"
+
+
+@pytest.mark.slow
+def test_ctrl_c_reaches_the_script_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    ready, output = tmp_path / "ready", tmp_path / "output"
+    command = [*DASK_SUBMIT, "--workers", "1", script_file(tmp_path, WAITING), str(ready)]
+    with running(command, output) as process:
+        wait_until(ready.exists, "the script ran")
+        others = descendants(process)
+        assert len(others) >= 2  # the script and a worker
+        interrupt(process)
+        assert process.wait(60) == 7
+        assert_gone(others)
+    assert output.read_text() == "got SIGINT\n"
+
+
+@pytest.mark.slow
+def test_killed_dask_submit_takes_its_workers_with_it(tmp_path: Path) -> None:
+    ready = tmp_path / "ready"
+    command = [*DASK_SUBMIT, "--workers", "1", script_file(tmp_path, WAITING), str(ready)]
+    with running(command, tmp_path / "output") as process:
+        wait_until(ready.exists, "the script ran")
+        others = descendants(process)
+        script = next(other for other in others if str(ready) in other.cmdline())
+        os.kill(process.pid, signal.SIGKILL)
+        script.kill()
+        assert_gone(others)
+
+
+def test_dask_has_the_command() -> None:
+    done = run([sys.executable, "-m", "dask", "submit", "--help"])
+    assert done.returncode == 0
+    assert "SCRIPT" in done.stdout
+    assert "--scheduler" in done.stdout
+
+
+def commands() -> dict[str, click.Command]:
+    """Every command line of the project: those of jobs/*.py and `dask submit`."""
+    found: dict[str, click.Command] = {"submit": submit}
+    for path in sorted((ROOT / "jobs").glob("*.py")):
+        spec = importlib.util.spec_from_file_location(f"jobs_{path.stem}", path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        found |= {
+            f"{path.stem}.{name}": value
+            for name, value in vars(module).items()
+            if isinstance(value, click.Command)
+        }
+    return found
+
+
+def test_every_job_is_a_command() -> None:
+    assert {f"{path.stem}.main" for path in (ROOT / "jobs").glob("*.py")} < commands().keys()
+
+
+@pytest.mark.parametrize(("name", "command"), commands().items(), ids=lambda value: str(value))
+def test_every_command_and_option_has_help(name: str, command: click.Command) -> None:
+    assert command.help, name
+    text = command.get_help(click.Context(command, info_name=name))
+    for parameter in command.params:
+        if isinstance(parameter, click.Option):
+            assert parameter.help, f"{name}: {parameter.opts[0]} has no help"
+        else:
+            assert parameter.make_metavar(click.Context(command)) in text

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from etl.config import Config
+from etl.errors import StoreError
+from etl.store.fields import SCHEMAS
+from etl.store.reader import Store, open_store
+from tests.tiny_release import build_serial, csv_row, slice_hu, tiny_config, write_release
+
+FIRST, SECOND = "000001_01_01", "000002_01_01"
+FIRST_VOLUME, SECOND_VOLUME = f"{FIRST}_003-005", f"{SECOND}_001-002"
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
+    folder = tmp_path_factory.mktemp("reader")
+    rows = (
+        csv_row(SECOND, 2, (1, 2)),
+        csv_row(FIRST, 4, (3, 5), Train_Val_Test="1", Coarse_lesion_type="-1", Patient_age=""),
+        csv_row(FIRST, 4, (3, 5), Patient_gender="X"),
+    )
+    write_release(folder, {FIRST: [3, 4, 5], SECOND: [1, 2]}, rows)
+    native = {"spacing_mm": "native", "pyramid_levels": 2}
+    made = tiny_config(folder, folder / "store", volume=native)
+    build_serial(made)
+    return made
+
+
+@pytest.fixture(scope="module")
+def store(config: Config) -> Store:
+    return open_store(config.store)
+
+
+def test_lesions(store: Store) -> None:
+    lesions = store.lesions()
+    assert list(lesions.columns) == [*SCHEMAS["lesions"].names, "split"]
+    assert lesions["lesion_id"].tolist() == [0, 1]
+    assert lesions["volume_id"].tolist() == [SECOND_VOLUME, FIRST_VOLUME]
+    assert lesions["split"].tolist() == ["val", "train"]
+    assert lesions["coarse_type"].isna().tolist() == [False, True]
+    assert lesions["age_years"].isna().tolist() == [False, True]
+
+
+def test_volumes_slices_and_rejects(store: Store) -> None:
+    volumes, slices, rejects = store.volumes(), store.slices(), store.rejects()
+    assert volumes["volume_id"].tolist() == [FIRST_VOLUME, SECOND_VOLUME]
+    assert slices["slice_index"].tolist() == [3, 4, 5, 1, 2]
+    assert rejects[["kind", "reason", "lesion_id"]].values.tolist() == [["row", "unknown_sex", 2]]
+    for name, frame in (("volumes", volumes), ("slices", slices), ("rejects", rejects)):
+        assert list(frame.columns) == SCHEMAS[name].names
+
+
+def test_array(store: Store) -> None:
+    expected = np.stack([slice_hu(FIRST, index) for index in (3, 4, 5)])
+    array = store.array(FIRST_VOLUME)
+    assert array.dtype == np.int16
+    assert array.shape == (3, 16, 16)
+    assert np.array_equal(array[:], expected)
+    assert np.array_equal(array[1, 4:6, 2:9], expected[1, 4:6, 2:9])
+    assert store.array(FIRST_VOLUME, level=1).shape == (2, 8, 8)
+
+
+def test_the_statistics_are_those_of_the_voxels(store: Store) -> None:
+    volumes = store.volumes().set_index("volume_id")
+    for volume_id, row in volumes.iterrows():
+        voxels = np.asarray(store.array(str(volume_id)), float)
+        assert (row["hu_minimum"], row["hu_maximum"]) == (voxels.min(), voxels.max())
+        assert row["hu_mean"] == pytest.approx(voxels.mean(), rel=1e-12)
+        assert row["hu_standard_deviation"] == pytest.approx(voxels.std(), rel=1e-12)
+        assert tuple(row[f"shape_{axis}"] for axis in "zyx") == voxels.shape
+
+
+def test_an_unknown_volume_names_some_that_are_there(store: Store) -> None:
+    with pytest.raises(StoreError, match="no such volume in this version") as caught:
+        store.array("000009_01_01_001-002")
+    for part in ("000009_01_01_001-002", "version 1", "2 volume_ids", FIRST_VOLUME, "volumes()"):
+        assert part in str(caught.value)
+
+
+def test_an_unknown_level_is_a_store_error(store: Store) -> None:
+    with pytest.raises(StoreError, match="no such volume") as caught:
+        store.array(FIRST_VOLUME, level=2)
+    assert "/2" in str(caught.value)
+
+
+def test_an_unknown_version_names_those_that_are_there(config: Config) -> None:
+    with pytest.raises(StoreError, match="no such version") as caught:
+        open_store(config.store, version=3)
+    assert "published: 1" in str(caught.value)
+
+
+@pytest.mark.parametrize("place", ["absent", "."])
+def test_where_no_store_is_the_remedy_is_to_build_one(tmp_path: Path, place: str) -> None:
+    with pytest.raises(StoreError, match="no store here") as caught:
+        open_store(str(tmp_path / place))
+    assert "jobs/build_store.py" in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_open_store_stays_at_its_version(config: Config, tmp_path: Path) -> None:
+    made = config.model_copy(update={"store": str(tmp_path / "store")})
+    build_serial(made)
+    opened = open_store(made.store)
+    other = {"volume": made.volume.model_copy(update={"spacing_mm": 4.0})}
+    build_serial(made.model_copy(update=other))
+    assert opened.version["version"] == 1
+    assert opened.array(FIRST_VOLUME).shape == (3, 16, 16)
+    assert open_store(made.store).array(FIRST_VOLUME).shape == (2, 2, 2)

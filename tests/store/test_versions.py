@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from etl.errors import StoreError
+from etl.store.objects import LocalObjects, open_objects
+from etl.store.versions import Version, publish_version, read_version, version_numbers
+
+
+@pytest.fixture
+def objects(tmp_path: Path) -> LocalObjects:
+    return open_objects(str(tmp_path))
+
+
+def publish(objects: LocalObjects, run_id: str) -> Version:
+    return publish_version(objects, {"run_id": run_id, "tables": {}}, lambda parent: None)
+
+
+def test_an_empty_store_has_no_version(objects: LocalObjects) -> None:
+    assert version_numbers(objects) == []
+    assert read_version(objects) is None
+    with pytest.raises(StoreError, match="no such version") as caught:
+        read_version(objects, 1)
+    assert "published: none" in str(caught.value)
+
+
+def test_versions_count_up_and_name_their_parents(objects: LocalObjects) -> None:
+    for number in (1, 2, 3):
+        assert publish(objects, f"run-{number}") == {
+            "contract_version": 1,
+            "version": number,
+            "parent": number - 1 or None,
+            "run_id": f"run-{number}",
+            "tables": {},
+        }
+    assert version_numbers(objects) == [1, 2, 3]
+    current, first = read_version(objects), read_version(objects, 1)
+    assert (current or {})["run_id"] == "run-3"
+    assert (first or {})["run_id"] == "run-1"
+
+
+def test_numbers_go_on_after_a_gap_and_past_six_digits(objects: LocalObjects) -> None:
+    publish(objects, "a")
+    content = objects.read("versions/000001.json")
+    objects.write("versions/999999.json", content.replace(b'"version": 1', b'"version": 999999'))
+    assert publish(objects, "b")["version"] == 1_000_000
+    assert publish(objects, "c")["parent"] == 1_000_000
+    assert version_numbers(objects) == [1, 999_999, 1_000_000, 1_000_001]
+
+
+def test_other_files_beside_the_versions_are_no_versions(objects: LocalObjects) -> None:
+    publish(objects, "a")
+    for name in (
+        "000002.json.tmp",
+        "2.json",
+        "latest.json",
+        "000003.JSON",
+        "old/000004.json",
+        "000005.json\n",
+    ):
+        objects.write(f"versions/{name}", b"{}")
+    assert version_numbers(objects) == [1]
+
+
+def test_the_check_sees_the_parent_and_may_refuse(objects: LocalObjects) -> None:
+    publish(objects, "a")
+    seen: list[Version | None] = []
+
+    def refuse(parent: Version | None) -> None:
+        seen.append(parent)
+        raise ValueError("refused")
+
+    with pytest.raises(ValueError, match="refused"):
+        publish_version(objects, {"run_id": "b"}, refuse)
+    assert [(parent or {})["run_id"] for parent in seen] == ["a"]
+    assert version_numbers(objects) == [1]
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b"null", b"\xff\xff", b'"contract_version"'])
+def test_a_damaged_version_is_named(objects: LocalObjects, content: bytes) -> None:
+    publish(objects, "a")
+    objects.write("versions/000002.json", content)
+    with pytest.raises(StoreError, match="damaged") as caught:
+        read_version(objects)
+    assert "versions/000002.json" in str(caught.value)
+    assert (read_version(objects, 1) or {})["run_id"] == "a"
+
+
+def test_another_contract_is_refused_with_what_is_understood(objects: LocalObjects) -> None:
+    objects.write("versions/000001.json", json.dumps({"contract_version": 2}).encode())
+    with pytest.raises(StoreError, match="another contract") as caught:
+        read_version(objects)
+    assert "contract version 1" in str(caught.value)
+
+
+def test_an_unknown_number_names_the_known(objects: LocalObjects) -> None:
+    for run in "abc":
+        publish(objects, run)
+    with pytest.raises(StoreError, match="no such version") as caught:
+        read_version(objects, 7)
+    assert "published: 1, 2, 3" in str(caught.value)

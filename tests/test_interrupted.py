@@ -1,0 +1,147 @@
+"""A run that is cut anywhere: nothing half published, nothing done twice, nothing left running."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from etl.release.phantom import PhantomTruth
+from etl.run.executors import SerialExecutor
+from tests.processes import (
+    BUILD_STORE,
+    DASK_SUBMIT,
+    ROOT,
+    assert_gone,
+    descendants,
+    interrupt,
+    kill_tree,
+    run,
+    running,
+    wait_until,
+)
+from tests.stored import (
+    build_store,
+    config_data,
+    files_below,
+    read_versions,
+    table_bytes,
+    version_names,
+    without_run,
+)
+
+pytestmark = pytest.mark.slow
+VOLUMES = 13
+
+
+def receipts(store: Path) -> int:
+    return len(list(store.glob("volumes/*/*/receipt.json")))
+
+
+AT: dict[str, Callable[[Path], bool]] = {
+    "first volume": lambda store: receipts(store) >= 1,
+    "sixth volume": lambda store: receipts(store) >= 6,
+    "tables": lambda store: any(store.glob("tables/*")),
+}
+
+
+def reached_or_ended(cut: str, store: Path, process: subprocess.Popen[bytes]) -> bool:
+    return AT[cut](store) or process.poll() is not None
+
+
+@pytest.fixture
+def data(phantom: tuple[Path, PhantomTruth], tmp_path: Path) -> dict[str, Any]:
+    return config_data(phantom[0], tmp_path / "store", volume={"spacing_mm": 0.9})
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(phantom: tuple[Path, PhantomTruth], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The store of a run that nobody cut. Read only."""
+    root = tmp_path_factory.mktemp("uninterrupted")
+    build_store(config_data(phantom[0], root, volume={"spacing_mm": 0.9}), SerialExecutor())
+    return root
+
+
+def write_config(folder: Path, data: dict[str, Any]) -> str:
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(data))
+    return str(path)
+
+
+def assert_published_is_whole(store: Path) -> None:
+    """Every version that a reader could see has all that it names, byte for byte."""
+    for version in read_versions(store):
+        for entry in (entry for files in version["tables"].values() for entry in files):
+            content = (store / entry["path"]).read_bytes()
+            assert hashlib.sha256(content).hexdigest() == entry["sha256"], entry["path"]
+        assert len(version["volumes"]) == VOLUMES
+        for entry in version["volumes"]:
+            receipt = (store / entry["path"] / "receipt.json").read_bytes()
+            assert hashlib.sha256(receipt).hexdigest() == entry["sha256"], entry["path"]
+
+
+def assert_same_as(uninterrupted: Path, store: Path) -> None:
+    assert files_below(store / "volumes") == files_below(uninterrupted / "volumes")
+    (version,), (other,) = read_versions(store), read_versions(uninterrupted)
+    assert table_bytes(store, version) == table_bytes(uninterrupted, other)
+    assert without_run(version) == without_run(other)
+
+
+@pytest.mark.parametrize(
+    ("cluster", "cuts"),
+    [("serial", ["first volume", "sixth volume", "tables"]), ("local", ["sixth volume"])],
+)
+def test_killed_run_is_continued_to_the_same_store(
+    cluster: str, cuts: list[str], data: dict[str, Any], uninterrupted: Path, tmp_path: Path
+) -> None:
+    store = Path(data["store"])
+    command = [*BUILD_STORE, write_config(tmp_path, data | {"cluster": cluster})]
+    for cut in cuts:
+        with running(command, tmp_path / "log") as process:
+            wait_until(partial(reached_or_ended, cut, store, process), cut)
+            assert AT[cut](store), (tmp_path / "log").read_text()
+            others = descendants(process)
+            kill_tree(process)
+            assert_gone(others)
+        assert_published_is_whole(store)
+    whole = receipts(store)
+    done = run(command)
+    assert done.returncode == 0, done.stderr
+    assert f"converted {VOLUMES - whole}, reused {whole}" in done.stdout
+    assert_published_is_whole(store)
+    assert_same_as(uninterrupted, store)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [BUILD_STORE, [*DASK_SUBMIT, "--workers", "2", str(ROOT / "jobs" / "build_store.py")]],
+    ids=["python", "dask-submit"],
+)
+def test_ctrl_c_stops_in_order(
+    command: list[str], data: dict[str, Any], uninterrupted: Path, tmp_path: Path
+) -> None:
+    store, log = Path(data["store"]), tmp_path / "log"
+    config = write_config(tmp_path, data | {"cluster": "local"})
+    with running([*command, config], log) as process:
+        wait_until(lambda: receipts(store) >= 1 or process.poll() is not None, "the first volume was there")
+        others = descendants(process)
+        interrupt(process)
+        assert process.wait(60) == 130, log.read_text()
+        assert_gone(others)
+    assert version_names(store) == []
+    told = log.read_text().splitlines()[-1]
+    assert told.startswith("stopped; finished volumes are kept. Continue with the same command: dask-submit ")
+    assert told.endswith(f"build_store.py {config}")
+    assert "Traceback" not in log.read_text()
+
+    whole = receipts(store)
+    assert 1 <= whole < VOLUMES
+    again = build_store(data, SerialExecutor())
+    assert (again.converted, again.reused) == (VOLUMES - whole, whole)
+    assert_same_as(uninterrupted, store)
