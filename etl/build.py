@@ -4,39 +4,42 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import time
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, TypeVar
 
 from etl.config import Config
 from etl.convert import Conversion, Converter
 from etl.errors import RunError, SourceError
-from etl.plan import Plan, make_plan
+from etl.plan import Plan, PlannedVolume, make_plan
 from etl.publish import Published, new_run_id, publish
-from etl.release.annotations import Annotations, parse_annotations
-from etl.release.archives import index_archives
-from etl.release.folders import index_folder
-from etl.release.index import SliceIndex
+from etl.rejects import Kind, Reject
+from etl.release.blobs import public_url
+from etl.release.staging import Fetched, Fetcher, RemoteArchive
+from etl.release.staging_areas import open_staging
+from etl.sharing import check_shared
+from etl.source import read_annotations, read_index
 from etl.store.objects import open_objects
+from etl.work import Conversions, Fetches, Work
 
 logger = logging.getLogger(__name__)
 
-Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
 class Executor(Protocol):
-    """Runs a function over items somewhere and gives results as they come, in any order.
+    """Does tasks somewhere and gives results as they come, in any order.
 
     It retries what fails; what still fails raises RunError, and results given so far stay good.
     """
 
-    def run(
-        self, function: Callable[[Item], Result], items: Iterable[Item]
-    ) -> Generator[Result, None, None]: ...
+    def work(self, work: Work) -> Generator[Any, None, None]:
+        """Do the tasks of `work` until there are none; yields their results."""
+
+    def everywhere(self, function: Callable[[], Result]) -> dict[str, Result]:
+        """Call a function once in every process that does work: its result by the process's name."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +62,9 @@ class Build:
 
 
 def load_plan(config: Config, on_bytes: Callable[[int], None] = lambda n: None) -> Plan:
-    """Read the CSV and the archives' directories, and plan.
+    """Read the CSV and the archives' directories, and plan. Remote archives are not downloaded.
+
+    An archive whose server gives no ranges and that is not staged yet is in `plan.index.unread`.
 
     Args:
         on_bytes: called with the bytes read for checksums, which a folder of slices needs.
@@ -67,16 +72,15 @@ def load_plan(config: Config, on_bytes: Callable[[int], None] = lambda n: None) 
     Raises:
         SourceError: the release can't be used, or nothing in it is to be built.
     """
-    annotations = _read_annotations(config.source.annotations)
+    annotations, index = read_annotations(config.source), read_index(config.source)
     logger.info("read %s: %d rows", annotations.source, annotations.row_count)
-    index = _read_index(config)
     logger.info("found %d slices in %d archives or folders", index.found_count, len(index.containers))
     plan = make_plan(annotations, index, config, on_bytes)
-    if not plan.volumes:
+    if not plan.volumes and not index.unread:
         rejected = "; ".join(f"{r.found_in}: {r.reason}" for r in plan.rejects[:3]) or "none"
         raise SourceError(
             "there is nothing to build",
-            where=f"{config.source.annotations} with {len(index.containers)} archives or folders",
+            where=f"{annotations.source} with {len(index.containers)} archives or folders",
             value=(
                 f"{index.found_count} slices, {plan.slices_not_selected} not selected; "
                 f"{annotations.row_count} rows, {plan.rows_not_selected} not selected"
@@ -87,8 +91,39 @@ def load_plan(config: Config, on_bytes: Callable[[int], None] = lambda n: None) 
     return plan
 
 
+def stage_unread(
+    config: Config, plan: Plan, executor: Executor, on_fetch: Callable[[Fetched], None] = lambda fetched: None
+) -> Plan:
+    """Fetch the archives that can't be planned from afar, and plan again.
+
+    Raises:
+        SourceError: there are such archives and no staging area.
+    """
+    unread = plan.index.unread
+    if not unread:
+        return plan
+    if config.source.staging is None:
+        raise SourceError(
+            "the server gives no ranges, so its archives can't be read in place",
+            where="source.archives",
+            value=[public_url(archive.url) for archive in unread][:3],
+            remedy="set source.staging to a folder or bucket that all workers reach",
+        )
+    check_shared(executor.everywhere, open_objects(config.store), config.source.staging)
+    fetches = Fetches(unread, Fetcher(config.source.staging), config.source.downloads)
+    refused = []
+    with contextlib.closing(executor.work(fetches)) as results:
+        for fetched in results:
+            on_fetch(fetched)
+            if fetched.reason is not None:
+                where = fetched.archive.name
+                refused.append(Reject(Kind.ARCHIVE, fetched.reason, where, fetched.message))
+    plan = load_plan(config)
+    return replace(plan, rejects=(*plan.rejects, *refused))
+
+
 def converter_of(config: Config, plan: Plan) -> Converter:
-    """What converts this plan's volumes."""
+    """What converts this plan's volumes, from where the archives lie now."""
     return Converter(open_objects(config.store).root, config.volume, plan.index.containers)
 
 
@@ -104,14 +139,16 @@ def build(
     plan: Plan,
     executor: Executor,
     on_conversion: Callable[[Conversion], None] = lambda conversion: None,
+    on_fetch: Callable[[Fetched], None] = lambda fetched: None,
 ) -> Build:
-    """Convert every planned volume and publish.
+    """Fetch what is missing, convert every planned volume that the store lacks, and publish.
 
     Args:
         on_conversion: called with each conversion as it comes in.
+        on_fetch: called with each step of an archive's way into the staging area.
 
     Raises:
-        StoreError: the store can't be written; raised before any work.
+        StoreError: the store can't be written, or not by all workers; raised before any work.
         RunError: work failed after retries, or the version could not be written; finished volumes are kept
             and a rerun continues from them.
         GuardError: built, but publishing was refused.
@@ -119,12 +156,25 @@ def build(
     objects = open_objects(config.store)
     objects.check_writable()
     start = time.monotonic()
-    conversions = []
+    conversions = find_reusable(config, plan)
+    for conversion in conversions:
+        on_conversion(conversion)
+    there = {conversion.planned_id for conversion in conversions}
+    missing = [volume for volume in plan.volumes if volume.volume_id not in there]
+    if missing:
+        check_shared(executor.everywhere, objects, config.source.staging)
+    work = _conversions(config, plan, missing)
     # Closed here, not when it is collected, or an interrupted run would go on on the cluster.
-    with contextlib.closing(executor.run(converter_of(config, plan), plan.volumes)) as results:
-        for conversion in results:
-            conversions.append(conversion)
-            on_conversion(conversion)
+    with contextlib.closing(executor.work(work)) as results:
+        for result in results:
+            if isinstance(result, Fetched):
+                on_fetch(result)
+            else:
+                conversions.append(result)
+                on_conversion(result)
+    conversions += work.refused
+    for conversion in work.refused:
+        on_conversion(conversion)
     seconds = time.monotonic() - start
     try:
         published = publish(objects, config, plan, conversions, new_run_id())
@@ -146,22 +196,32 @@ def build(
     )
 
 
-def _read_annotations(path: str) -> Annotations:
-    try:
-        with open(path, "rb") as file:
-            data = file.read()
-    except OSError as error:
-        raise SourceError(
-            "the annotations can't be read",
-            where="source.annotations",
-            value=f"{path}: {error.strerror or error}",
-            remedy="give the path of DL_info.csv",
-        ) from error
-    return parse_annotations(data, os.path.basename(path))
+def _conversions(config: Config, plan: Plan, volumes: Sequence[PlannedVolume]) -> Conversions:
+    """The work of converting `volumes`: in place, or through the staging area."""
+    converter = converter_of(config, plan)
+    if config.source.staging is None or not plan.index.remote:
+        return Conversions(volumes, converter, {})
+    area, remote = open_staging(config.source.staging), plan.index.remote
 
+    def remove(archive: RemoteArchive) -> None:
+        logger.info("%s is done: removed from the staging area", archive.name)
+        area.remove(archive.staged_name)
 
-def _read_index(config: Config) -> SliceIndex:
-    if config.source.images is not None:
-        return index_folder(config.source.images)
-    assert config.source.archives is not None  # the config has one of the two
-    return index_archives(config.source.archives)
+    if not config.source.keep_archives:
+        wanted = {number for volume in volumes for number in set(volume.slices["container"].tolist())}
+        for number, archive in remote.items():
+            if number not in wanted and area.size(archive.staged_name) is not None:
+                remove(archive)
+    staged = tuple(
+        replace(c, path=area.url(remote[number].staged_name), tag="") if number in remote else c
+        for number, c in enumerate(plan.index.containers)
+    )
+    return Conversions(
+        volumes,
+        replace(converter, containers=staged),
+        remote,
+        Fetcher(config.source.staging),
+        downloads=config.source.downloads,
+        keep_archives=config.source.keep_archives,
+        remove=remove,
+    )

@@ -17,7 +17,8 @@ from etl.imaging.png import read_png
 from etl.imaging.pyramid import halve
 from etl.imaging.resample import resample
 from etl.plan import PlannedVolume, plan_run
-from etl.rejects import Kind, Reject
+from etl.rejects import Kind, Reason, Reject
+from etl.release.blobs import BlobChanged, BlobError
 from etl.release.index import Container
 from etl.release.names import slice_name
 from etl.release.slices import read_slices
@@ -66,7 +67,17 @@ class Converter:
         Raises:
             OSError: the source can't be read or the store can't be written; worth a retry.
         """
-        return self.recall(planned) or self._convert(planned)
+        try:
+            return self.recall(planned) or self._convert(planned)
+        except BlobChanged as error:
+            return self.refuse(planned, Reason.ARCHIVE_CHANGED, str(error))
+        except BlobError as error:
+            return self.refuse(planned, Reason.ARCHIVE_UNAVAILABLE, str(error))
+
+    def refuse(self, planned: PlannedVolume, reason: Reason, message: str) -> Conversion:
+        """A conversion that rejects every slice of the run, because its archive can't be had this time."""
+        error = SliceError(reason, message)
+        return self._conversion(planned, (), 0, dict.fromkeys(planned.slices["index"].tolist(), error))
 
     def recall(self, planned: PlannedVolume) -> Conversion | None:
         """The conversion of an earlier run where all that it wrote is there; None otherwise."""
@@ -79,7 +90,11 @@ class Converter:
             return None
         # Read again: an archive that was damaged may have been fetched anew, with the same directory.
         indices = [index for index, _, _ in record.unreadable]
-        unreadable = self._unreadable(planned, planned.slices[np.isin(planned.slices["index"], indices)])
+        among = planned.slices[np.isin(planned.slices["index"], indices)]
+        try:
+            unreadable = self._unreadable(planned, among)
+        except (BlobError, OSError):
+            return None
         built = []
         for part in self._parts(planned, unreadable):
             receipt = read_receipt(objects, part.volume_id, part.fingerprint)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import importlib.metadata
+import logging
 import platform
 import uuid
 from collections.abc import Sequence
@@ -20,6 +21,8 @@ from etl.store.layout import ROOT, root_metadata, tables_path
 from etl.store.objects import LocalObjects, object_info
 from etl.store.tables import EncodedTable, encode_tables, schema_columns
 from etl.store.versions import Version, publish_version, read_version
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,8 +62,10 @@ def publish(
     schemas = {name: schema_columns(name) for name in TABLES}
     check_rejects(counts, config.limits)
 
+    objects.create(ROOT, root_metadata())
     parent = read_version(objects)
     if parent is not None and _content(parent) == (_digests(files), volumes):
+        _mend_tables(objects, parent, files)
         return Published(parent, False, counts)
 
     base = tables_path(run_id)
@@ -92,7 +97,6 @@ def publish(
         "volumes": volumes,
     }
     check_parent(parent, body, config.limits)
-    objects.create(ROOT, root_metadata())
     for file in files:
         objects.write(f"{base}/{file.path}", file.data)
     version = publish_version(objects, body, lambda current: check_parent(current, body, config.limits))
@@ -153,6 +157,15 @@ def code_versions() -> dict[str, str]:
         "pandas",
     )
     return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in names}
+
+
+def _mend_tables(objects: LocalObjects, version: Version, files: Sequence[EncodedTable]) -> None:
+    """Write those files of a published version anew that are lost or damaged: they have the same bytes."""
+    for file in files:
+        path = f"{tables_path(version['run_id'])}/{file.path}"
+        if objects.size(path) != len(file.data) or objects.read(path) != file.data:
+            logger.warning("%s was lost or damaged and is written anew", path)
+            objects.write(path, file.data)
 
 
 def _volume_entries(conversions: Sequence[Conversion]) -> list[dict[str, Any]]:

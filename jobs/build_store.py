@@ -10,8 +10,8 @@ import click
 import yaml
 from dask.system import CPU_COUNT
 
-from etl.build import build, find_reusable, load_plan
-from etl.config import load_config
+from etl.build import build, find_reusable, load_plan, stage_unread
+from etl.config_file import load_config
 from etl.errors import EtlError
 from etl.report.text import build_text, plan_text, resume_text, volume_lines
 from etl.run.clusters import connect
@@ -58,8 +58,11 @@ def main(config: str, overrides: tuple[str, ...], plan_only: bool) -> None:
             click.echo("\n".join([*volume_lines(plan, reusable), ""]))
             click.echo(plan_text(settings, plan, reusable, CPU_COUNT, free))
             return
-        with connect(settings.cluster) as executor, BuildProgress(plan, console) as progress:
-            result = build(settings, plan, executor, progress.add)
+        with connect(settings.cluster) as executor, BuildProgress(console) as progress:
+            progress.expect(plan.index.unread)
+            plan = stage_unread(settings, plan, executor, progress.add_fetch)
+            progress.start(plan)
+            result = build(settings, plan, executor, progress.add, progress.add_fetch)
         click.echo(build_text(settings, result))
     except EtlError as error:
         click.echo(f"error: {error}", err=True)

@@ -10,7 +10,8 @@ import pytest
 
 if TYPE_CHECKING:
     from etl.release.phantom import PhantomTruth
-    from tests.servers import Bucket, HttpServer
+    from tests.s3_server import Bucket
+    from tests.servers import HttpServer
 
 # Before numpy or numba are imported: one thread a process, as in the Makefile.
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS", "BLOSC_NTHREADS"):
@@ -51,7 +52,7 @@ def http_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[HttpServer]:
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[str]:
     """The URL of an S3-compatible server on loopback; tests take `s3_bucket`."""
-    from tests.servers import serve_s3
+    from tests.s3_server import serve_s3
 
     with serve_s3() as url:
         yield url
@@ -61,12 +62,12 @@ _bucket_numbers = itertools.count(1)
 
 
 @pytest.fixture
-def s3_bucket(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
+def s3_bucket(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> Bucket:
     """An empty bucket. The environment points s3fs and boto3 at it, in processes started from here too."""
-    from tests.servers import Bucket, s3_environment
+    from tests.s3_server import Bucket, use_s3
 
-    with s3_environment(monkeypatch, s3_server):
-        yield Bucket.make(f"test-bucket-{next(_bucket_numbers)}")
+    use_s3(monkeypatch, s3_server)
+    return Bucket.make(f"test-bucket-{next(_bucket_numbers)}")
 
 
 @pytest.fixture

@@ -1,126 +1,36 @@
-"""Real servers on loopback for tests: an HTTP server that misbehaves on request, and an S3-compatible one.
-
-`tests/conftest.py` offers them as the fixtures `http_server` and `s3_bucket`. Both stop with their test.
-"""
+"""A real HTTP server on loopback that misbehaves on request. Tests take the fixture `http_server`."""
 
 from __future__ import annotations
 
 import hashlib
-import os
-import random
 import re
 import select
 import socket
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
-if TYPE_CHECKING:
-    import pytest
-
-PIECE_BYTES = 1 << 16
-
-
-@dataclass(frozen=True)
-class Cut:
-    """The connection ends after so many bytes of the body; `is_reset`: with a reset instead of an end."""
-
-    after: int
-    is_reset: bool = False
-
-
-@dataclass(frozen=True)
-class Stall:
-    """Nothing more comes after so many bytes of the body; None: not even a header."""
-
-    after: int | None = None
-
-
-@dataclass(frozen=True)
-class Trickle:
-    """The body comes in small pieces with a pause after each."""
-
-    piece_bytes: int
-    pause_seconds: float
-
-
-@dataclass(frozen=True)
-class Answer:
-    """Another answer in place of the file: an error, a redirect, a web page with status 200."""
-
-    status: int
-    headers: dict[str, str] = field(default_factory=dict)
-    body: bytes = b""
-
-
-@dataclass(frozen=True)
-class WrongLength:
-    """Content-Length says so many bytes more than come; a negative number: fewer."""
-
-    by: int
-
-
-@dataclass(frozen=True)
-class NoRange:
-    """The range asked for is ignored; `is_chunked`: without a Content-Length too."""
-
-    is_chunked: bool = False
-    after: int | None = None
-
-
-@dataclass(frozen=True)
-class ShortRange:
-    """The answer's range ends early, as a server may choose."""
-
-    at_most: int
-
-
-@dataclass(frozen=True)
-class Change:
-    """The file is another one from this request on."""
-
-    content: bytes
-
-
-Fault = Cut | Stall | Trickle | Answer | WrongLength | NoRange | ShortRange | Change
-PAGE = Answer(
-    200, {"Content-Type": "text/html; charset=utf-8"}, b"<!DOCTYPE html><p>This link has expired.</p>"
+from tests.http_faults import (
+    Answer,
+    Change,
+    Cut,
+    Fault,
+    NoRange,
+    Request,
+    ShortRange,
+    Stall,
+    Trickle,
+    WrongLength,
 )
 
-
-def busy(status: int = 503, retry_after: str = "") -> Answer:
-    """An answer of a server that has too much to do."""
-    return Answer(status, {"Retry-After": retry_after} if retry_after else {}, b"<html>busy</html>")
-
-
-@dataclass
-class Request:
-    """One line of the server's log.
-
-    Attributes:
-        headers: names are in Title-Case.
-        connection: number of the connection it came on.
-        byte_range: (first, end) as asked for, or None.
-        sent: bytes of the body that were written, those that never arrived among them.
-        status: of the answer; 0 where none was sent.
-    """
-
-    method: str
-    path: str
-    query: str
-    headers: dict[str, str]
-    connection: int
-    byte_range: tuple[int, int] | None
-    sent: int = 0
-    status: int = 0
+PIECE_BYTES = 1 << 16
 
 
 class HttpServer:
@@ -174,30 +84,15 @@ class HttpServer:
     def next_fault(self, request: Request) -> Fault | None:
         with self.lock:
             script = self.faults.get(request.path)
-            return script.pop(0) if script else self.chance(request)
+            if script:
+                return script.pop(0)
+        return self.chance(request)
 
     def stop(self) -> None:
         self.stopped.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
-
-
-def seeded_faults(seed: int, chance: float, faults: Sequence[Fault]) -> Callable[[Request], Fault | None]:
-    """For `HttpServer.chance`: each request fails with this chance, never twice in a row at one path.
-
-    What goes wrong depends on the seed and on the number of the request at its path, not on threads.
-    """
-    counts: dict[str, int] = {}
-    failed: dict[str, bool] = {}
-
-    def choose(request: Request) -> Fault | None:
-        number = counts[request.path] = counts.get(request.path, 0) + 1
-        dice = random.Random(f"{seed} {request.path} {number}")
-        failed[request.path] = not failed.get(request.path, False) and dice.random() < chance
-        return dice.choice(faults) if failed[request.path] else None
-
-    return choose
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -295,8 +190,9 @@ class _Handler(BaseHTTPRequestHandler):
             size, pause = fault.piece_bytes, fault.pause_seconds
         for start in range(0, len(body), size):
             piece = body[start : start + size]
-            self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece) if is_chunked else piece)
+            # Counted before: the client may look as soon as it has the bytes.
             request.sent += len(piece)
+            self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece) if is_chunked else piece)
             if pause and self.owner.stopped.wait(pause):
                 return
 
@@ -321,79 +217,5 @@ def serve(folder: Path | None = None) -> Iterator[HttpServer]:
     server = HttpServer(folder)
     try:
         yield server
-    finally:
-        server.stop()
-
-
-@dataclass(frozen=True)
-class Bucket:
-    """A bucket on the S3-compatible server that the environment names, looked at through boto3."""
-
-    name: str
-
-    @classmethod
-    def make(cls, name: str) -> Bucket:
-        bucket = cls(name)
-        bucket.client.create_bucket(Bucket=name)
-        return bucket
-
-    @property
-    def client(self) -> Any:
-        import boto3
-
-        return boto3.client("s3")
-
-    @property
-    def url(self) -> str:
-        return f"s3://{self.name}"
-
-    def put(self, key: str, content: bytes) -> str:
-        """Write an object; returns its URL."""
-        self.client.put_object(Bucket=self.name, Key=key, Body=content)
-        return f"{self.url}/{key}"
-
-    def get(self, key: str) -> bytes:
-        content: bytes = self.client.get_object(Bucket=self.name, Key=key)["Body"].read()
-        return content
-
-    def keys(self) -> list[str]:
-        """All keys, in order; at most 1,000."""
-        return [entry["Key"] for entry in self.client.list_objects_v2(Bucket=self.name).get("Contents", [])]
-
-
-@contextmanager
-def s3_environment(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> Iterator[None]:
-    """Let s3fs and boto3 find a server, here and in processes started from here."""
-    import s3fs
-
-    for name in list(os.environ):
-        if name.startswith("AWS_"):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    # fsspec keeps its filesystems, which keep the endpoint.
-    s3fs.S3FileSystem.clear_instance_cache()
-    try:
-        yield
-    finally:
-        s3fs.S3FileSystem.clear_instance_cache()
-
-
-@contextmanager
-def serve_s3() -> Iterator[str]:
-    """An S3-compatible server that enforces conditional writes; gives its URL."""
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    try:
-        host, port = server.get_host_and_port()
-        yield f"http://{host}:{port}"
     finally:
         server.stop()

@@ -9,7 +9,8 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from etl.config import Config, load_config
+from etl.config import Config, File
+from etl.config_file import load_config
 from etl.errors import ConfigError
 
 SMALLEST: dict[str, Any] = {"store": "s", "source": {"annotations": "a.csv", "images": "png"}}
@@ -34,7 +35,15 @@ def with_value(dotted: str, value: Any) -> str:
 def test_the_smallest_config_has_the_documented_defaults(tmp_path: Path) -> None:
     assert load(tmp_path, yaml.safe_dump(SMALLEST)).resolved() == {
         "store": "s",
-        "source": {"annotations": "a.csv", "images": "png", "archives": None, "complete": False},
+        "source": {
+            "annotations": "a.csv",
+            "images": "png",
+            "archives": None,
+            "staging": None,
+            "downloads": 4,
+            "keep_archives": True,
+            "complete": False,
+        },
         "volume": {
             "spacing_mm": 1.0,
             "interpolation": "linear",
@@ -218,7 +227,7 @@ def test_overrides_make_sections_and_replace_lists(tmp_path: Path) -> None:
     )
     assert config.select.splits == ("val", "test")
     assert config.volume.codec.level == 3
-    assert (config.source.images, config.source.archives) == (None, ("a.zip",))
+    assert (config.source.images, config.source.archives) == (None, (File(url="a.zip"),))
     assert config.store == "s3://bucket/a=b"
 
 

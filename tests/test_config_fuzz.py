@@ -10,7 +10,8 @@ import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from etl.config import Config, load_config
+from etl.config import Config
+from etl.config_file import load_config
 from etl.errors import ConfigError
 
 SMALLEST: dict[str, Any] = {"store": "s", "source": {"annotations": "a.csv", "images": "png"}}

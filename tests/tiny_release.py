@@ -83,7 +83,9 @@ def slice_index(present: Present, **fields: int) -> SliceIndex:
     slices["bytes"] = slices["stored_bytes"] = 500 + slices["index"]
     for name, value in fields.items():
         slices[name] = value
-    container = Container("/release/Images_png_01.zip", True, 10_000, len(slices), "ab" * 32)
+    container = Container(
+        "/release/Images_png_01.zip", "Images_png_01.zip", True, 10_000, len(slices), "ab" * 32
+    )
     return SliceIndex((container,), slices, (), len(slices))
 
 

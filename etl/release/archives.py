@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import errno
-import glob
 import hashlib
+import io
 import os
 import struct
 import zipfile
 from collections.abc import Sequence
-from typing import BinaryIO
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
+from typing import BinaryIO, cast
 
 import numpy as np
 
 from etl.errors import SourceError
 from etl.rejects import Kind, Reason, Reject
+from etl.release.blob_file import BlobFile
+from etl.release.blobs import BlobChanged, BlobError, is_local, open_blob
 from etl.release.index import (
     MAX_HEADER_BYTES,
     MAX_SLICE_BYTES,
@@ -27,43 +32,67 @@ from etl.release.index import (
     unexpected_name,
 )
 from etl.release.names import is_ignorable, parse_member
+from etl.release.sources import ArchiveEntry, find_archives, look_at
+from etl.release.staging import RemoteArchive
+from etl.release.staging_areas import open_staging
+
+# Archives whose directories are read at the same time: requests wait, they don't compute.
+_LOOKS_AT_ONCE = 16
 
 
-def index_archives(patterns: Sequence[str]) -> SliceIndex:
-    """Read the directories of zip archives.
+def index_archives(entries: Sequence[ArchiveEntry], staging: str | None = None) -> SliceIndex:
+    """Read the directories of zip archives, wherever they lie; of a remote one, a few ranges at its end.
 
     Args:
-        patterns: paths or globs. One archive named twice is read once.
+        entries: one archive named twice is read once.
+        staging: where copies may lie of archives whose server gives no ranges.
 
     Raises:
-        SourceError: a pattern matches nothing, an archive can't be read, or none holds a slice.
+        SourceError: an entry names nothing, a local archive can't be read, or none holds a slice.
     """
-    paths: dict[str, str] = {}
-    for pattern in patterns:
-        matches = sorted(glob.glob(pattern)) if glob.has_magic(pattern) else [pattern]
-        if not matches or not all(map(os.path.isfile, matches)):
-            raise SourceError(
-                "no such archive",
-                where="source.archives",
-                value=pattern,
-                remedy="give the path of a zip, or a glob such as release/Images_png_*.zip",
-            )
-        for match in matches:
-            paths.setdefault(os.path.realpath(match), os.path.abspath(match))
-    return combine(list(map(_index_zip, paths.values(), range(len(paths)))), "source.archives")
+    archives = find_archives(entries)
+    with ThreadPoolExecutor(_LOOKS_AT_ONCE) as pool:
+        listings = list(pool.map(partial(_index, staging=staging), archives, range(len(archives))))
+    index = combine(
+        [listing for listing, _ in listings], "source.archives", has_more=any(u for _, u in listings)
+    )
+    remote = {number: found for number, found in enumerate(u for _, u in listings) if found is not None}
+    unread = tuple(archive for number, archive in remote.items() if not index.containers[number].sha256)
+    return replace(index, remote=remote, unread=unread)
 
 
-def _index_zip(path: str, number: int) -> ContainerListing:
+def _index(
+    archive: RemoteArchive, number: int, *, staging: str | None
+) -> tuple[ContainerListing, RemoteArchive | None]:
+    """(what the archive holds, the archive where it is remote and usable)."""
+    if is_local(archive.url):
+        return _index_local(archive, number), None
+    looked = look_at(archive)
+    if isinstance(looked, Reject):
+        return _nothing(archive, 0, [looked]), None
+    blob, size, tag = open_blob(looked.url), looked.bytes, looked.tag
+    if not looked.has_ranges or size is None:
+        area = open_staging(staging) if staging else None
+        size = area.size(looked.staged_name) if area else None
+        if area is None or size is None:
+            return _nothing(archive, looked.bytes or 0, []), looked
+        blob, tag = open_blob(area.url(looked.staged_name)), ""
     try:
-        size = os.path.getsize(path)
+        with BlobFile(blob, size, tag) as file:
+            listing = _index_zip(file, Container(blob.url, archive.name, True, size, 0, "", tag), number)
+    except (BlobError, OSError) as error:
+        reason = Reason.ARCHIVE_CHANGED if isinstance(error, BlobChanged) else Reason.ARCHIVE_UNAVAILABLE
+        reject = Reject(Kind.ARCHIVE, reason, archive.name, str(error))
+        return _nothing(archive, size, [reject]), None
+    return listing, looked if listing.container.sha256 else None
+
+
+def _index_local(archive: RemoteArchive, number: int) -> ContainerListing:
+    path = archive.url
+    try:
         with open(path, "rb") as file:
-            start = file.read(4)
-            try:
-                members, directory_start = _directory(file)
-            except zipfile.BadZipFile as error:
-                return _bad_archive(path, size, start, str(error))
-            file.seek(directory_start)
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            size = os.fstat(file.fileno()).st_size
+            return _index_zip(file, Container(path, archive.name, True, size, 0, ""), number)
     except OSError as error:
         raise SourceError(
             "an archive can't be read",
@@ -72,7 +101,24 @@ def _index_zip(path: str, number: int) -> ContainerListing:
             remedy="check its permissions and its disk, or leave it out",
         ) from error
 
-    name = os.path.basename(path)
+
+def _nothing(archive: RemoteArchive, size: int, rejects: Sequence[Reject]) -> ContainerListing:
+    container = Container(archive.url, archive.name, True, size, 0, "")
+    return ContainerListing(container, np.empty(0, SLICE_DTYPE), rejects, 0)
+
+
+def _index_zip(file: BinaryIO | io.RawIOBase, container: Container, number: int) -> ContainerListing:
+    start = file.read(4) or b""
+    try:
+        members, directory_start = _directory(file)
+    except zipfile.BadZipFile as error:
+        return _bad_archive(container, start, str(error))
+    file.seek(directory_start)
+    sha256 = hashlib.sha256()
+    while piece := file.read(1 << 20):
+        sha256.update(piece)
+
+    name = container.name
     offsets = [m.header_offset for m in members if 0 <= m.header_offset < directory_start]
     starts = np.sort(np.array([*offsets, directory_start], dtype=np.int64))
     rows, rejects, other = [], [], 0
@@ -116,14 +162,14 @@ def _index_zip(path: str, number: int) -> ContainerListing:
             )
         )
     slices = np.array(rows, dtype=SLICE_DTYPE)
-    container = Container(path, True, size, len(slices), sha256)
+    container = replace(container, slice_count=len(slices), sha256=sha256.hexdigest())
     return ContainerListing(container, slices, rejects, len(slices) + other)
 
 
-def _directory(file: BinaryIO) -> tuple[list[zipfile.ZipInfo], int]:
+def _directory(file: BinaryIO | io.RawIOBase) -> tuple[list[zipfile.ZipInfo], int]:
     """The members and where the directory starts. Raises BadZipFile where there is no sound directory."""
     try:
-        with zipfile.ZipFile(file) as archive:
+        with zipfile.ZipFile(cast("BinaryIO", file)) as archive:
             return archive.infolist(), archive.start_dir
     except (NotImplementedError, ValueError, struct.error, EOFError, OverflowError, MemoryError) as error:
         raise zipfile.BadZipFile(str(error) or type(error).__name__) from error
@@ -133,10 +179,10 @@ def _directory(file: BinaryIO) -> tuple[list[zipfile.ZipInfo], int]:
         raise zipfile.BadZipFile("its directory points outside the file") from error
 
 
-def _bad_archive(path: str, size: int, start: bytes, problem: str) -> ContainerListing:
+def _bad_archive(container: Container, start: bytes, problem: str) -> ContainerListing:
     is_cut = start[:2] == b"PK"
     reason = Reason.ARCHIVE_TRUNCATED if is_cut else Reason.ARCHIVE_NOT_ZIP
     kind = "starts like a zip but has no readable directory at its end" if is_cut else "is not a zip"
-    message = f"{size:,} bytes; {kind} ({problem}); remedy: fetch it again"
-    reject = Reject(Kind.ARCHIVE, reason, os.path.basename(path), message)
-    return ContainerListing(Container(path, True, size, 0, ""), np.empty(0, SLICE_DTYPE), [reject], 0)
+    message = f"{container.bytes:,} bytes; {kind} ({problem}); remedy: fetch it again"
+    reject = Reject(Kind.ARCHIVE, reason, container.name, message)
+    return ContainerListing(container, np.empty(0, SLICE_DTYPE), [reject], 0)

@@ -214,6 +214,8 @@ def only_oserrors(url: str) -> Iterator[None]:
     except (OSError, BlobError):
         raise
     except Exception as error:
+        if type(error).__module__ == "builtins":
+            raise  # a fault in a program, not in a place
         kind = PermissionError if "Credentials" in type(error).__name__ else ConnectionError
         raise kind(f"{public_url(url)}: {type(error).__name__}: {error}") from error
 

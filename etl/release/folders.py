@@ -6,6 +6,7 @@ import os
 import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -64,7 +65,7 @@ def index_folder(root: str) -> SliceIndex:
                 continue
             rows.append((*key, parsed[1], 0, False, 0, size, size, size, 0))
     slices = np.array(rows, dtype=SLICE_DTYPE)
-    container = Container(root, False, int(slices["bytes"].sum()), len(slices), "")
+    container = Container(root, os.path.basename(root), False, int(slices["bytes"].sum()), len(slices), "")
     return combine([ContainerListing(container, slices, rejects, len(slices) + other)], "source.images")
 
 
@@ -114,7 +115,7 @@ def with_checksums(
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for _ in pool.map(checksum, np.flatnonzero(wanted & in_folder)):
             pass
-    return SliceIndex(index.containers, slices, index.rejects, index.found_count)
+    return replace(index, slices=slices)
 
 
 def slice_path(container: Container, row: np.void) -> Path:

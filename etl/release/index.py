@@ -5,15 +5,15 @@ The index is columnar (`SLICE_DTYPE`), because the release has 928,020 slices.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from etl.errors import SourceError
 from etl.rejects import Kind, Reason, Reject
 from etl.release.names import SeriesKey, slice_name
+from etl.release.staging import RemoteArchive
 
 # A slice of the release takes about 257 kB, its pixels at most 2 MiB (1024 x 1024); what declares
 # more than this is not one, and is never inflated.
@@ -43,23 +43,23 @@ class Container:
     """An archive, or the folder of extracted slices.
 
     Attributes:
-        path: absolute path.
+        path: absolute path, or URL.
+        name: as it is told to readers: the archive's or folder's own name, wherever it lies now.
         is_zip: an archive; else a folder.
         bytes: size of the archive, or of all slices in the folder.
         slice_count: members that are slices.
         sha256: of the archive's directory, which holds every member's name, size and CRC-32;
-            empty for a folder.
+            empty for a folder, and where the directory was not read.
+        tag: what changes when the archive does, to be checked when it is read; empty where there is none.
     """
 
     path: str
+    name: str
     is_zip: bool
     bytes: int
     slice_count: int
     sha256: str
-
-    @property
-    def name(self) -> str:
-        return os.path.basename(self.path.rstrip("/"))
+    tag: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,12 +71,16 @@ class SliceIndex:
         slices: `SLICE_DTYPE`, sorted by patient, study, series and slice index, each slice once.
         rejects: archives and members that can't be used.
         found_count: slices found, rejected ones included; folders and `._*` files are not slices.
+        remote: the usable archives that lie on servers and in buckets, by position in `containers`.
+        unread: of these, the ones whose directory can't be read before they are staged.
     """
 
     containers: tuple[Container, ...]
     slices: np.ndarray
     rejects: tuple[Reject, ...]
     found_count: int
+    remote: Mapping[int, RemoteArchive] = field(default_factory=dict)
+    unread: tuple[RemoteArchive, ...] = ()
 
     def series_id(self, row: np.void) -> str:
         return str(SeriesKey(int(row["patient"]), int(row["study"]), int(row["series"])))
@@ -103,11 +107,12 @@ def too_large(where: str, series: str, index: int, size: int) -> Reject:
     return Reject(Kind.SLICE, Reason.SLICE_TOO_LARGE, where, message, series, index)
 
 
-def combine(listings: Sequence[ContainerListing], where: str) -> SliceIndex:
+def combine(listings: Sequence[ContainerListing], where: str, *, has_more: bool = False) -> SliceIndex:
     """Join the listings; a slice that several containers hold is used once.
 
     Args:
         where: the config's key, for the error.
+        has_more: there are archives that can't be read yet.
 
     Raises:
         SourceError: there is no slice in any of them.
@@ -117,7 +122,7 @@ def combine(listings: Sequence[ContainerListing], where: str) -> SliceIndex:
     rejects = [reject for listing in listings for reject in listing.rejects]
     order = np.lexsort([slices[name] for name in ("container", "index", "series", "study", "patient")])
     slices, repeated = _without_repeats(slices[order], containers)
-    if not len(slices):
+    if not len(slices) and not has_more:
         found = "; ".join(f"{r.found_in}: {r.message}" for r in rejects[:5]) or "nothing"
         raise SourceError(
             "the release holds no slice",

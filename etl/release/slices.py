@@ -14,6 +14,7 @@ import numpy as np
 
 from etl.errors import SliceError
 from etl.rejects import Reason
+from etl.release.blobs import open_blob
 from etl.release.folders import slice_path
 from etl.release.index import Container
 from etl.release.names import SeriesKey, slice_name
@@ -32,7 +33,8 @@ def read_slices(containers: Sequence[Container], slices: np.ndarray) -> Iterator
         slices: rows of `SLICE_DTYPE`.
 
     Raises:
-        OSError: an archive or file can't be read at all.
+        OSError: an archive or file can't be read now, after retries.
+        BlobError: an archive is gone, or is not what it was when its directory was read.
     """
     spans = _spans(slices)
     last_use = {span: position for position, span in enumerate(spans.tolist())}
@@ -63,9 +65,7 @@ def _spans(slices: np.ndarray) -> np.ndarray:
 def _read_span(container: Container, members: np.ndarray) -> tuple[int, memoryview]:
     """(position of the first byte in the archive, the bytes that hold all the members)."""
     start, end = int(members["offset"].min()), int(members["end"].max())
-    with open(container.path, "rb") as file:
-        file.seek(start)
-        return start, memoryview(file.read(end - start))
+    return start, memoryview(open_blob(container.path).read(start, end, container.tag))
 
 
 def _member(blob: memoryview, start: int, row: np.void) -> bytes | SliceError:

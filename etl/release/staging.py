@@ -123,7 +123,7 @@ class Fetcher:
             if archive.has_ranges and there < (archive.bytes or 0):
                 return Fetched(archive, there, now, False)
             _check(area, archive, there)
-            area.finish(name)
+            area.finish(name, there)
         except _SpoiltError as spoilt:
             area.discard(name)
             return Fetched(archive, 0, now, False, spoilt.reason, spoilt.message)
@@ -186,8 +186,6 @@ def _check(area: StagingArea, archive: RemoteArchive, there: int) -> None:
             raise _RefusedError(Reason.ARCHIVE_TRUNCATED, message)
         raise _SpoiltError(Reason.ARCHIVE_CHANGED, message)
     if not archive.sha256:
-        if area.part_bytes(archive.staged_name) != there:
-            raise PartGoneError(archive.staged_name)
         return
     digest, read = hashlib.sha256(), 0
     for piece in area.read_part(archive.staged_name):

@@ -52,8 +52,8 @@ class StagingArea(Protocol):
     def read_part(self, name: str) -> Iterator[bytes]:
         """The part's bytes, in order. Raises PartGoneError."""
 
-    def finish(self, name: str) -> None:
-        """Give the part its name. Raises PartGoneError."""
+    def finish(self, name: str, size: int) -> None:
+        """Give the part, which has `size` bytes, its name. Raises PartGoneError."""
 
     def discard(self, name: str) -> None:
         """Remove the part; nothing where it is not there."""
@@ -129,7 +129,9 @@ class FolderStaging:
         except FileNotFoundError as error:
             raise PartGoneError(name) from error
 
-    def finish(self, name: str) -> None:
+    def finish(self, name: str, size: int) -> None:
+        if self.part_bytes(name) != size:
+            raise PartGoneError(name)
         try:
             os.replace(self._part(name), Path(self.root, name))
         except FileNotFoundError as error:
@@ -184,13 +186,13 @@ class BucketStaging:
                 raise PartGoneError(name) from error
             yield block
 
-    def finish(self, name: str) -> None:
-        blocks = [path for path, _ in self._blocks(name)]
-        if not blocks:
+    def finish(self, name: str, size: int) -> None:
+        blocks = self._blocks(name)
+        if sum(block_bytes for _, block_bytes in blocks) != size:
             raise PartGoneError(name)
         try:
             with only_oserrors(self.root):
-                _s3().merge(self.url(name), [path.removeprefix("s3://") for path in blocks])
+                _s3().merge(self.url(name), [path.removeprefix("s3://") for path, _ in blocks])
         except FileNotFoundError as error:
             raise PartGoneError(name) from error
         self.discard(name)

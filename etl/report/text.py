@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from etl.build import Build
 from etl.config import Config
 from etl.convert import Conversion
-from etl.plan import Plan
+from etl.plan import Plan, PlannedVolume
 from etl.store.layout import version_path
 
 # What a worker process holds before its first task: the interpreter and the libraries.
@@ -35,8 +35,7 @@ def plan_text(
         workers: tasks at once, for the memory in all.
         free: bytes free at the store, where it can be told.
     """
-    memory = sorted((v.memory_bytes(config.volume) for v in plan.volumes), reverse=True)
-    largest = max(plan.volumes, key=lambda v: v.memory_bytes(config.volume))
+    memory = sorted(((v.memory_bytes(config.volume), v) for v in plan.volumes), key=lambda m: -m[0])
     there = {c.planned_id for c in reusable}
     todo = [v for v in plan.volumes if v.volume_id not in there]
     archives = {int(c) for v in plan.volumes for c in set(v.slices["container"].tolist())}
@@ -53,24 +52,44 @@ def plan_text(
             f"({plan.rows_not_selected:,} not selected)",
         ),
         ("archives", f"{len(archives):,} of {len(plan.index.containers):,} touched"),
+        *_fetch_rows(config, plan, todo),
         ("bytes in", f"{bytes_text(sum(v.source_bytes for v in todo))} of PNG files"),
         ("bytes out", f"{bytes_text(sum(v.output_bytes for v in todo))} of voxels before compression"),
         ("free at the store", bytes_text(free) if free is not None else "not known"),
-        ("peak memory a task", f"{bytes_text(memory[0])} ({largest.volume_id}, {_shape(largest.shape)})"),
-        (
-            "peak memory in all",
-            f"{bytes_text(sum(memory[:workers]) + workers * WORKER_BYTES)} with {workers} workers",
-        ),
     ]
+    if memory:
+        peak, largest = memory[0]
+        in_all = sum(size for size, _ in memory[:workers]) + workers * WORKER_BYTES
+        rows += [
+            ("peak memory a task", f"{bytes_text(peak)} ({largest.volume_id}, {_shape(largest.shape)})"),
+            ("peak memory in all", f"{bytes_text(in_all)} with {workers} workers"),
+        ]
     lines = _table(rows)
     lines += _reasons("rejects known so far", Counter(str(r.reason) for r in plan.rejects))
     return "\n".join(lines)
 
 
+def _fetch_rows(config: Config, plan: Plan, todo: Sequence[PlannedVolume]) -> list[tuple[str, str]]:
+    remote, unread = plan.index.remote, plan.index.unread
+    numbers = {int(c) for v in todo for c in set(v.slices["container"].tolist())} & set(remote)
+    rows = []
+    if numbers and config.source.staging:
+        size = bytes_text(sum(remote[number].bytes or 0 for number in numbers))
+        rows.append(("to fetch", f"{size} of {len(numbers):,} archives into {config.source.staging}"))
+    elif numbers:
+        rows.append(("to fetch", f"nothing: {len(numbers):,} remote archives are read in place, by range"))
+    if unread:
+        names = ", ".join(archive.name for archive in unread[:5]) + (" ..." if len(unread) > 5 else "")
+        size = bytes_text(sum(archive.bytes or 0 for archive in unread))
+        why = "their server gives no ranges, so they are fetched before planning"
+        rows.append(("not known yet", f"what {len(unread):,} archives hold ({names}; {size}): {why}"))
+    return rows
+
+
 def volume_lines(plan: Plan, reusable: Sequence[Conversion]) -> list[str]:
     """One line a planned volume: name, what becomes of it, shapes, bytes in."""
     there = {c.planned_id for c in reusable}
-    width = max(len(v.volume_id) for v in plan.volumes)
+    width = max((len(v.volume_id) for v in plan.volumes), default=0)
     return [
         f"{v.volume_id:{width}}  {'reuse  ' if v.volume_id in there else 'convert'}  "
         f"{_shape(v.source_shape)} at {_spacing(v.source_spacing_mm)} mm -> "

@@ -105,7 +105,8 @@ def open_client(address: str) -> Iterator[Client]:
     """A client of the scheduler at an address.
 
     Raises:
-        ConfigError: no scheduler answers there within 10 s, or it has no worker within 60 s.
+        ConfigError: no scheduler answers there within 10 s, it has no worker within 60 s, or one that lacks
+            this package.
     """
     check_scheduler(address)
     with Client(address, timeout=CONNECT_SECONDS, set_as_default=False) as client:
@@ -119,4 +120,19 @@ def open_client(address: str) -> Iterator[Client]:
                 allowed="1 or more",
                 remedy=f"start some: dask worker {address}",
             ) from error
+        _check_workers(client, address)
         yield client
+
+
+def _check_workers(client: Client, address: str) -> None:
+    """Have every worker import what its tasks need: one that can't would close, and the run wait for ever."""
+    try:
+        client.run(exec, "import etl.convert")
+    except (ImportError, SyntaxError) as error:
+        raise ConfigError(
+            "the workers can't import this package",
+            where=f"the scheduler at {address}",
+            value=f"{type(error).__name__}: {error}",
+            allowed="workers with the same version of this package as the job",
+            remedy="install it where `dask worker` runs, and start the workers anew",
+        ) from error

@@ -1,17 +1,18 @@
-"""Where conversions run: one after the other here, or on a Dask cluster within a bounded window."""
+"""Where work is done: one task after the other here, or on a Dask cluster within a bounded window."""
 
 from __future__ import annotations
 
-import itertools
+import socket
 import uuid
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import CancelledError
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from distributed import Client, Future, as_completed
 from distributed.scheduler import KilledWorker
 
 from etl.errors import EtlError, RunError
+from etl.work import Items, Work
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -24,19 +25,29 @@ WINDOW_PER_THREAD = 3
 
 
 class SerialExecutor:
-    """One item after the other, in this process: the oracle of the others."""
+    """One task after the other, in this process: the oracle of the others."""
 
-    def run(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Generator[Result, None, None]:
-        for item in items:
+    def work(self, work: Work) -> Generator[Any, None, None]:
+        """Do all tasks; yields their results."""
+        while (task := work.take()) is not None:
             for attempt in range(RETRIES + 1):
                 try:
-                    result = function(item)
+                    result = task.function(task.argument)
                 except (OSError, MemoryError) as error:
                     if attempt == RETRIES:
-                        raise _failed(error) from error
+                        raise _failed(task.name, error) from error
                 else:
+                    work.give(task, result)
                     yield result
                     break
+
+    def run(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Generator[Result, None, None]:
+        """Call a function for each item; yields the results."""
+        return self.work(Items(function, items))
+
+    def everywhere(self, function: Callable[[], Result]) -> dict[str, Result]:
+        """Call a function once in every process that does work: its result by the process's name."""
+        return {socket.gethostname(): function()}
 
 
 class DaskExecutor:
@@ -45,47 +56,55 @@ class DaskExecutor:
     def __init__(self, client: Client) -> None:
         self._client = client
 
-    def run(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Generator[Result, None, None]:
-        client = self._client
-        run = uuid.uuid4().hex[:8]
-        numbered = enumerate(items)
-        held: set[Future[Result]] = set()
+    def work(self, work: Work) -> Generator[Any, None, None]:
+        """Do all tasks; yields their results in the order in which they come."""
+        client, run = self._client, uuid.uuid4().hex[:8]
+        window = WINDOW_PER_THREAD * max(sum(client.nthreads().values()), 1)
+        held: dict[Future[Any], Any] = {}
+        pending = as_completed(loop=client.loop)
 
-        def submit(count: int) -> list[Future[Result]]:
-            futures = [
-                client.submit(function, item, key=f"convert-{run}-{number}", pure=False, retries=RETRIES)
-                for number, item in itertools.islice(numbered, count)
-            ]
-            held.update(futures)
-            return futures
+        def fill() -> None:
+            while len(held) < window and (task := work.take()) is not None:
+                key = f"{task.name}-{run}-{uuid.uuid4().hex[:8]}"
+                future = client.submit(task.function, task.argument, key=key, pure=False, retries=RETRIES)
+                held[future] = task
+                pending.add(future)
 
-        threads = max(sum(client.nthreads().values()), 1)
-        pending = as_completed(submit(WINDOW_PER_THREAD * threads), loop=client.loop)
         try:
+            fill()
             for future in pending:
+                task = held[future]
                 try:
                     result = future.result()
                 except (OSError, KilledWorker, MemoryError) as error:
-                    raise _failed(error) from error
+                    raise _failed(task.name, error) from error
                 except CancelledError as error:
                     raise RunError(
                         "the connection to the scheduler was lost",
                         value=str(error),
                         remedy="finished volumes are kept; start the cluster anew, run the same again",
                     ) from error
-                held.discard(future)
+                del held[future]
                 future.release()
-                for new in submit(1):
-                    pending.add(new)
+                work.give(task, result)
+                fill()
                 yield result
         finally:
             if held:
                 client.cancel(list(held))
 
+    def run(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Generator[Result, None, None]:
+        """Call a function for each item; yields the results in the order in which they come."""
+        return self.work(Items(function, items))
 
-def _failed(error: BaseException) -> EtlError:
+    def everywhere(self, function: Callable[[], Result]) -> dict[str, Result]:
+        """Call a function once in every worker: its result by the worker's address."""
+        return dict(self._client.run(function))
+
+
+def _failed(task: str, error: BaseException) -> EtlError:
     return RunError(
-        "a volume could not be built, after retries",
+        f"{task} failed, after retries",
         value=f"{type(error).__name__}: {error}",
         remedy="finished volumes are kept; mend the cause (disk, memory, network), run the same again",
     )

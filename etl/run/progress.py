@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from collections import Counter
+from collections.abc import Iterable
 from types import TracebackType
 from typing import Self
 
@@ -14,6 +16,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 
 from etl.convert import Conversion
 from etl.plan import Plan
+from etl.release.staging import Fetched, RemoteArchive
 
 logger = logging.getLogger(__name__)
 
@@ -41,14 +44,9 @@ def start_logging() -> Console:
 
 
 class BuildProgress:
-    """Counts conversions as they come: volumes, slices/s, MB/s, time left, rejects."""
+    """Counts what comes in: archives fetched, volumes converted, rates, time left, rejects."""
 
-    def __init__(self, plan: Plan, console: Console) -> None:
-        self._volumes, self._slices = len(plan.volumes), plan.slice_count
-        self._rejects = len(plan.rejects)
-        self._done = self._slices_done = self._reused = 0
-        self._converted_slices = self._converted_bytes = 0
-        self._start = self._last_line = time.monotonic()
+    def __init__(self, console: Console) -> None:
         self._live = console.is_interactive
         self._bar = Progress(
             TextColumn("{task.description}"),
@@ -59,7 +57,10 @@ class BuildProgress:
             console=console,
             disable=not self._live,
         )
-        self._task: TaskID = self._bar.add_task(self._status("\n"), total=self._slices)
+        self._fetching: _Fetching | None = None
+        self._converting: _Converting | None = None
+        self._tasks: dict[str, TaskID] = {}
+        self._last_line = time.monotonic()
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -70,33 +71,129 @@ class BuildProgress:
     ) -> None:
         self._bar.stop()
         if not self._live:
-            logger.info("%s", self._status())
+            self._write_lines()
+
+    def expect(self, archives: Iterable[RemoteArchive]) -> None:
+        """These archives will be fetched."""
+        self._fetching = _Fetching({archive.url: archive.bytes or 0 for archive in archives})
+
+    def start(self, plan: Plan) -> None:
+        """This plan will be built; its volumes come in one by one."""
+        self._fetching, self._converting = None, _Converting(plan)
+        if self._live:
+            self._show("converting", self._converting)
 
     def add(self, conversion: Conversion) -> None:
         """Take one conversion into account."""
-        self._done += 1
-        self._slices_done += conversion.slice_count
+        assert self._converting is not None  # started
+        self._converting.add(conversion)
+        faults = Counter((reject.reason, reject.message) for reject in conversion.rejects)
+        for (reason, message), count in faults.items():
+            first = next(r for r in conversion.rejects if (r.reason, r.message) == (reason, message))
+            more = f" and {count - 1} more" if count > 1 else ""
+            logger.warning("rejected %s%s: %s: %s", first.found_in, more, reason, message)
+        self._show("converting", self._converting)
+
+    def add_fetch(self, fetched: Fetched) -> None:
+        """Take one step of an archive into account."""
+        if self._fetching is None:
+            assert self._converting is not None  # what is expected is known from the plan
+            self._fetching = _Fetching(self._converting.archives_wanted())
+        self._fetching.add(fetched)
+        if fetched.reason is not None:
+            logger.warning("%s can't be had: %s: %s", fetched.archive.name, fetched.reason, fetched.message)
+        elif fetched.is_whole and fetched.bytes_now:
+            logger.info("%s is staged", fetched.archive.name)
+        self._show("fetching", self._fetching)
+
+    def _show(self, name: str, part: _Fetching | _Converting) -> None:
+        if self._live:
+            if name not in self._tasks:
+                self._tasks[name] = self._bar.add_task(part.status("\n"), total=part.total)
+            self._bar.update(
+                self._tasks[name], completed=part.done, total=part.total, description=part.status("\n")
+            )
+        elif time.monotonic() - self._last_line >= LOG_SECONDS:
+            self._write_lines()
+
+    def _write_lines(self) -> None:
+        self._last_line = time.monotonic()
+        for part in (self._fetching, self._converting):
+            if part is not None:
+                left = part.seconds_left()
+                logger.info("%s%s", part.status(), f", about {left:.0f} s left" if left else "")
+
+
+class _Part:
+    """A share of the work: how much of `total` is `done`, since when."""
+
+    def __init__(self, total: int) -> None:
+        self.total, self.done, self._before = total, 0, 0
+        self._start = time.monotonic()
+
+    @property
+    def _seconds(self) -> float:
+        return max(time.monotonic() - self._start, 1e-3)
+
+    def seconds_left(self) -> float | None:
+        """None before anything came in, and at the end."""
+        came = self.done - self._before
+        return (
+            self._seconds / came * (self.total - self.done) if came > 0 and self.done < self.total else None
+        )
+
+
+class _Fetching(_Part):
+    def __init__(self, archive_bytes: dict[str, int]) -> None:
+        super().__init__(sum(archive_bytes.values()))
+        self._archives, self._there = len(archive_bytes), dict.fromkeys(archive_bytes, 0)
+        self._whole = self._bytes_now = 0
+
+    def add(self, fetched: Fetched) -> None:
+        url = fetched.archive.url
+        self._before += max(0, fetched.bytes_there - fetched.bytes_now - self._there.get(url, 0))
+        self._there[url] = fetched.bytes_there
+        self._bytes_now += fetched.bytes_now
+        self._whole += fetched.is_whole
+        self.done = sum(self._there.values())
+
+    def status(self, middle: str = ", ") -> str:
+        return (
+            f"{self._whole}/{self._archives} archives staged{middle}"
+            f"{self.done / 1e9:.2f} of {self.total / 1e9:.2f} GB, "
+            f"{self._bytes_now / 1e6 / self._seconds:.1f} MB/s"
+        )
+
+
+class _Converting(_Part):
+    def __init__(self, plan: Plan) -> None:
+        super().__init__(plan.slice_count)
+        self._plan, self._rejects = plan, len(plan.rejects)
+        self._waiting = {v.volume_id: set(v.slices["container"].tolist()) for v in plan.volumes}
+        self._volumes, self._reused = len(plan.volumes), 0
+        self._slices = self._bytes = 0
+
+    def add(self, conversion: Conversion) -> None:
+        self._waiting.pop(conversion.planned_id, None)
+        self.done += conversion.slice_count
         self._rejects += len(conversion.rejects)
         if conversion.converted:
-            self._converted_slices += conversion.slice_count
-            self._converted_bytes += conversion.source_bytes
+            self._slices += conversion.slice_count
+            self._bytes += conversion.source_bytes
         else:
-            self._reused += 1
-        for reject in conversion.rejects:
-            logger.warning("rejected %s: %s: %s", reject.found_in, reject.reason, reject.message)
-        now = time.monotonic()
-        if self._live:
-            self._bar.update(self._task, advance=conversion.slice_count, description=self._status("\n"))
-        elif now - self._last_line >= LOG_SECONDS:
-            self._last_line = now
-            left = (now - self._start) / self._slices_done * (self._slices - self._slices_done)
-            logger.info("%s, about %.0f s left", self._status(), left)
+            self._before += conversion.slice_count
+            self._reused += bool(conversion.built)
 
-    def _status(self, middle: str = ", ") -> str:
+    def archives_wanted(self) -> dict[str, int]:
+        """Bytes of the remote archives of the volumes that are still to come, by URL."""
+        numbers = set().union(*self._waiting.values())
+        remote = self._plan.index.remote
+        return {remote[n].url: remote[n].bytes or 0 for n in numbers if n in remote}
+
+    def status(self, middle: str = ", ") -> str:
         """The counts; in two lines beside the bar, or it would not fit on 80 columns."""
-        seconds = max(time.monotonic() - self._start, 1e-3)
+        came = self._volumes - len(self._waiting)
         return (
-            f"{self._done}/{self._volumes} volumes ({self._reused} reused), {self._rejects} rejects{middle}"
-            f"{self._converted_slices / seconds:.0f} slices/s, "
-            f"{self._converted_bytes / 1e6 / seconds:.1f} MB/s"
+            f"{came}/{self._volumes} volumes ({self._reused} reused), {self._rejects} rejects{middle}"
+            f"{self._slices / self._seconds:.0f} slices/s, {self._bytes / 1e6 / self._seconds:.1f} MB/s"
         )

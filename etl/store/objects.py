@@ -89,6 +89,10 @@ class LocalObjects:
         _sync_folder(target.parent)
         return True
 
+    def remove(self, name: str) -> None:
+        """Delete an object; nothing where there is none."""
+        self._path(name).unlink(missing_ok=True)
+
     def list(self, prefix: str) -> Iterator[str]:
         """Names of all objects below a folder, sorted; nothing where there is no such folder."""
         yield from sorted(

@@ -32,16 +32,19 @@ class Repair(Enum):
         "a damaged volume: delete the folder volumes/<volume_id>/<fingerprint> that is named and run the "
         "same build again; it converts what is missing, to the same bytes"
     )
+    TABLE = (
+        "a damaged table of the highest version: run the same build again; it writes the same bytes anew (of "
+        "an earlier version: bring the file back from a copy; the version file tells its size and SHA-256)"
+    )
     VERSION = (
-        "a damaged table or version file: move versions/NNNNNN.json aside and run the same build again; it "
-        "reuses the volumes and publishes the tables anew (for a version that is not the highest: bring the "
-        "file back from a copy; the version file tells its size and SHA-256)"
+        "a damaged version file: move versions/NNNNNN.json aside and run the same build again; it reuses the "
+        "volumes and publishes the tables anew (of an earlier version: bring the file back from a copy)"
     )
     CONTENT = (
         "whole files that contradict each other: build into a new store and verify that; if it is wrong too, "
         "the fault is in this program, so report it with these lines"
     )
-    ROOT = "a damaged root: delete the store's zarr.json; the next version that is published writes it anew"
+    ROOT = "a damaged root: delete the store's zarr.json and run the same build again; it writes it anew"
     PARENT = "a missing or damaged parent: bring its file back from a copy; this version reads without it"
 
 

@@ -55,7 +55,7 @@ def _read_file(
     path = str(entry.get("path"))
     try:
         info = ObjectInfo(path, entry["bytes"], entry["sha256"])
-        data, wrong = read_whole(reads, info, Repair.VERSION)
+        data, wrong = read_whole(reads, info, Repair.TABLE)
         if data is None:
             return None, list(wrong)
         table = pq.read_table(io.BytesIO(data))

@@ -14,7 +14,8 @@ from pathlib import Path
 import yaml
 
 from etl.build import Build, build, load_plan
-from etl.config import Config, load_config
+from etl.config import Config
+from etl.config_file import load_config
 from etl.plan import Plan
 from etl.release.phantom import COLUMNS
 from etl.run.executors import SerialExecutor

@@ -17,8 +17,9 @@ import yaml
 from click.testing import CliRunner
 
 from etl.release.phantom import PhantomTruth
+from etl.run.executors import SerialExecutor
 from etl.store.reader import open_store
-from jobs.build_store import main as build_store
+from jobs.build_store import main
 from tests.processes import (
     BUILD_STORE,
     DASK_SUBMIT,
@@ -28,7 +29,7 @@ from tests.processes import (
     kill_tree,
     run,
 )
-from tests.stored import config_data, version_names
+from tests.stored import build_store, config_data, version_names
 
 ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
@@ -121,7 +122,7 @@ def test_plan_writes_nothing(
 
 def test_plan_tells_what_would_be_reused(data: dict[str, Any], tmp_path: Path) -> None:
     config = write_config(tmp_path, data)
-    assert run([*BUILD_STORE, config, "--set", "select.patients=[1]"]).returncode == 0
+    build_store(data | {"select": {"patients": [1]}}, SerialExecutor())
     before = listing(tmp_path)
     done = run([*BUILD_STORE, config, "--plan"])
     assert listing(tmp_path) == before
@@ -144,7 +145,7 @@ def test_plan_tells_what_would_be_reused(data: dict[str, Any], tmp_path: Path) -
 def test_wrong_input_ends_with_2_before_any_work(
     arguments: list[str], words: list[str], data: dict[str, Any], tmp_path: Path
 ) -> None:
-    done = CliRunner().invoke(build_store, [write_config(tmp_path, data), *arguments])
+    done = CliRunner().invoke(main, [write_config(tmp_path, data), *arguments])
     assert done.exit_code == 2
     for word in words:
         assert word in done.stderr
@@ -160,10 +161,10 @@ def test_missing_config_ends_with_2(tmp_path: Path) -> None:
 
 
 def test_environment_overrides_the_file_and_set_overrides_both(data: dict[str, Any], tmp_path: Path) -> None:
-    env = environment(DEEPLESION__VOLUME__SPACING_MM="3", DEEPLESION__SELECT__PATIENTS="[1]")
-    command = [*BUILD_STORE, write_config(tmp_path, data), "--plan"]
-    assert "at 3 x 3 x 3 mm" in run(command, env=env).stdout
-    assert "at 4 x 4 x 4 mm" in run([*command, "--set", "volume.spacing_mm=4"], env=env).stdout
+    runner = CliRunner(env={"DEEPLESION__VOLUME__SPACING_MM": "3", "DEEPLESION__SELECT__PATIENTS": "[1]"})
+    command = [write_config(tmp_path, data), "--plan"]
+    assert "at 3 x 3 x 3 mm" in runner.invoke(main, command).stdout
+    assert "at 4 x 4 x 4 mm" in runner.invoke(main, [*command, "--set", "volume.spacing_mm=4"]).stdout
 
 
 def test_guard_ends_with_3_and_publishes_nothing(data: dict[str, Any], tmp_path: Path) -> None:
@@ -175,9 +176,8 @@ def test_guard_ends_with_3_and_publishes_nothing(data: dict[str, Any], tmp_path:
     assert "--set limits.rejects=SHARE" in done.stderr
     assert "Traceback" not in done.stderr
     assert version_names(Path(data["store"])) == []
-    allowed = run([*BUILD_STORE, config])
-    assert allowed.returncode == 0
-    assert "converted 0, reused 4" in allowed.stdout
+    allowed = build_store(data, SerialExecutor())
+    assert (allowed.converted, allowed.reused) == (0, 4)
 
 
 def test_broken_machine_ends_with_4_and_keeps_the_volumes(data: dict[str, Any], tmp_path: Path) -> None:
@@ -190,7 +190,8 @@ def test_broken_machine_ends_with_4_and_keeps_the_volumes(data: dict[str, Any], 
     assert "Traceback" not in done.stderr
     assert version_names(store) == []
     (store / "tables").unlink()
-    assert "converted 0, reused 4" in run([*BUILD_STORE, config]).stdout
+    again = build_store(data, SerialExecutor())
+    assert (again.converted, again.reused) == (0, 4)
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ from etl.errors import SourceError
 from etl.rejects import Reason
 from etl.release.archives import index_archives
 from etl.release.slices import read_slices
+from etl.release.sources import ArchiveEntry
 from tests.release.zips import SLICES, assert_whole, content, contents, read, zipped
 
 
@@ -92,7 +93,7 @@ def test_members_beyond_4_gib(tmp_path: Path) -> None:
         with zipfile.ZipFile(file, "a", zipfile.ZIP_DEFLATED) as archive:
             for name, body in SLICES.items():
                 archive.writestr(name, body)
-    index = index_archives([str(tmp_path / "large.zip")])
+    index = index_archives([ArchiveEntry(str(tmp_path / "large.zip"))])
     assert index.slices["offset"].min() >= hole
     assert_whole(index)
 
@@ -155,7 +156,7 @@ def test_one_archive_named_in_many_ways_is_read_once(tmp_path: Path) -> None:
         f"{folder}/./0.zip",
         f"{folder}/../{tmp_path.name}/0.zip",
     ]
-    index = index_archives(patterns)
+    index = index_archives([ArchiveEntry(pattern) for pattern in patterns])
     assert [container.path for container in index.containers] == [f"{folder}/0.zip"]
     assert_whole(index)
 
@@ -164,4 +165,4 @@ def test_one_archive_named_in_many_ways_is_read_once(tmp_path: Path) -> None:
 def test_a_pattern_that_matches_no_file(tmp_path: Path, pattern: str) -> None:
     read(tmp_path, zipped())
     with pytest.raises(SourceError, match="no such archive"):
-        index_archives([str(tmp_path / "0.zip"), str(tmp_path / pattern)])
+        index_archives([ArchiveEntry(str(tmp_path / name)) for name in ("0.zip", pattern)])

@@ -9,6 +9,7 @@ import pytest
 from etl.errors import SliceError, SourceError
 from etl.rejects import Kind, Reason
 from etl.release.archives import index_archives
+from etl.release.sources import ArchiveEntry
 from tests.release.zips import SLICES, content, contents, read, zipped
 
 DIRECTORY_ENTRY = b"PK\x01\x02"
@@ -91,7 +92,7 @@ def test_a_long_name_is_cut_in_the_message(tmp_path: Path) -> None:
 def test_an_archive_that_can_t_be_read(tmp_path: Path) -> None:
     (tmp_path / "0.zip").symlink_to("/proc/self/mem")
     with pytest.raises(SourceError, match=r"can't be read(.|\n)*0\.zip: Input/output error"):
-        index_archives([str(tmp_path / "0.zip")])
+        index_archives([ArchiveEntry(str(tmp_path / "0.zip"))])
 
 
 @pytest.mark.parametrize(

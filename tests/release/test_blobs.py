@@ -29,7 +29,9 @@ from etl.release.blobs import (
     retried,
 )
 from etl.release.buckets import FsspecBlob, S3Blob
-from tests.servers import Answer, Bucket, Change, Cut, HttpServer, busy, s3_environment
+from tests.http_faults import Answer, Change, Cut, busy
+from tests.s3_server import Bucket, use_s3
+from tests.servers import HttpServer
 
 CONTENT = b"PK\x03\x04" + random.Random(1).randbytes(600_000)
 OTHER = b"PK\x03\x04" + random.Random(2).randbytes(600_000)
@@ -180,15 +182,12 @@ class TestS3Requests:
     """The HTTP server speaks enough S3 for GetObject, counts requests and can fail."""
 
     @pytest.fixture(autouse=True)
-    def endpoint(
-        self, http_server: HttpServer, monkeypatch: pytest.MonkeyPatch, impatient: None
-    ) -> Iterator[None]:
-        with s3_environment(monkeypatch, http_server.url):
-            # The drivers wait between their own attempts: leave it to ours.
-            monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-            monkeypatch.setattr("s3fs.S3FileSystem.retries", 1)
-            http_server.put("/bucket/a.zip", CONTENT)
-            yield
+    def endpoint(self, http_server: HttpServer, monkeypatch: pytest.MonkeyPatch, impatient: None) -> None:
+        use_s3(monkeypatch, http_server.url)
+        # The drivers wait between their own attempts: leave it to ours.
+        monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+        monkeypatch.setattr("s3fs.S3FileSystem.retries", 1)
+        http_server.put("/bucket/a.zip", CONTENT)
 
     @pytest.fixture
     def blob(self) -> S3Blob:
@@ -227,10 +226,10 @@ class TestS3Requests:
     def test_nobody_listens(self, blob: S3Blob, monkeypatch: pytest.MonkeyPatch) -> None:
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", 0))
-            with s3_environment(monkeypatch, f"http://127.0.0.1:{taken.getsockname()[1]}"):
-                monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-                with pytest.raises(ConnectionError, match=r"s3://bucket/a\.zip: EndpointConnectionError"):
-                    blob.info()
+            use_s3(monkeypatch, f"http://127.0.0.1:{taken.getsockname()[1]}")
+            monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+            with pytest.raises(ConnectionError, match=r"s3://bucket/a\.zip: EndpointConnectionError"):
+                blob.info()
 
     def test_without_credentials_it_is_refused(self, blob: S3Blob, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv("AWS_ACCESS_KEY_ID")

@@ -1,102 +1,32 @@
 from __future__ import annotations
 
-import errno
 import hashlib
-import os
 import pickle
-import random
-import subprocess
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from etl.rejects import Reason
-from etl.release.blobs import open_blob
 from etl.release.staging import BLOCK_BYTES as REAL_BLOCK_BYTES
 from etl.release.staging import Fetcher, RemoteArchive, remote_archive
-from etl.release.staging_areas import StagingArea, open_staging
+from tests.http_faults import PAGE, Answer, Change, Cut, Fault, Stall, WrongLength, busy, seeded_faults
 from tests.release.fetching import (
     BLOCK_BYTES,
+    CONTENT,
+    RANGES,
+    SHA256,
+    SIZE,
+    Staged,
     archive_bytes,
     fetch,
     looked_at,
-    start_fetching,
-    wait_until,
+    serve_archive,
 )
-from tests.servers import (
-    PAGE,
-    Answer,
-    Bucket,
-    Change,
-    Cut,
-    Fault,
-    HttpServer,
-    Stall,
-    Trickle,
-    WrongLength,
-    busy,
-    seeded_faults,
-)
+from tests.s3_server import Bucket
+from tests.servers import HttpServer
 
 pytestmark = pytest.mark.usefixtures("impatient")
-
-# 12 blocks, the last one shorter.
-CONTENT = archive_bytes(11 * BLOCK_BYTES + 1234)
-SIZE = len(CONTENT)
-SHA256 = hashlib.sha256(CONTENT).hexdigest()
-RANGES = [(at, min(at + BLOCK_BYTES, SIZE)) for at in range(0, SIZE, BLOCK_BYTES)]
-
-
-@dataclass(frozen=True)
-class Staged:
-    """A staging area and what fetches into it."""
-
-    root: str
-
-    @property
-    def fetcher(self) -> Fetcher:
-        return Fetcher(self.root, BLOCK_BYTES, 4)
-
-    @property
-    def area(self) -> StagingArea:
-        return open_staging(self.root)
-
-    def content(self, archive: RemoteArchive) -> bytes:
-        url = self.area.url(archive.staged_name)
-        return open_blob(url).read(0, self.area.size(archive.staged_name) or 0)
-
-    def assert_holds_only(self, archive: RemoteArchive, content: bytes = CONTENT) -> None:
-        assert self.content(archive) == content
-        assert self.area.names("") == [archive.staged_name]
-        assert self.area.part_names("") == []
-
-    def assert_is_empty(self) -> None:
-        assert self.area.names("") == self.area.part_names("") == []
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Staged:
-    return Staged(str(tmp_path / "staging"))
-
-
-@pytest.fixture(params=["folder", "bucket"])
-def staged(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Staged]:
-    if request.param == "folder":
-        yield request.getfixturevalue("folder")
-    else:
-        bucket: Bucket = request.getfixturevalue("s3_bucket")
-        monkeypatch.setattr("moto.s3.models.S3_UPLOAD_PART_MIN_SIZE", 1)
-        yield Staged(f"{bucket.url}/staging")
-
-
-def serve_archive(server: HttpServer, *faults: Fault | None, sha256: str = SHA256) -> RemoteArchive:
-    """Put the archive on the server, look at it, forget the look, and let the next requests fail."""
-    archive = looked_at(server.put("/a.zip", CONTENT) + "?sig=secret", sha256)
-    server.requests.clear()
-    server.faults["/a.zip"] = list(faults)
-    return archive
 
 
 class TestNames:
@@ -299,74 +229,6 @@ def test_an_empty_archive_is_no_zip(http_server: HttpServer, staged: Staged) -> 
     staged.assert_is_empty()
 
 
-class TestWithoutRanges:
-    @pytest.fixture
-    def archive(self, http_server: HttpServer) -> RemoteArchive:
-        http_server.has_ranges = False
-        archive = serve_archive(http_server)
-        assert not archive.has_ranges
-        return archive
-
-    def test_it_comes_whole_in_one_request(
-        self, http_server: HttpServer, staged: Staged, archive: RemoteArchive
-    ) -> None:
-        (result,) = fetch(staged.fetcher, archive)
-        assert (result.is_whole, result.bytes_now) == (True, SIZE)
-        assert http_server.ranges("/a.zip") == [None]
-        staged.assert_holds_only(archive)
-
-    @pytest.mark.parametrize("fault", [Cut(300_000), Stall(300_000), busy(), WrongLength(99)])
-    def test_a_passing_fault_leaves_no_trace(
-        self, http_server: HttpServer, folder: Staged, archive: RemoteArchive, fault: Fault
-    ) -> None:
-        http_server.faults["/a.zip"] = [fault]
-        assert fetch(folder.fetcher, archive)[-1].is_whole
-        folder.assert_holds_only(archive)
-
-    def test_the_next_run_passes_over_what_is_there(
-        self, http_server: HttpServer, staged: Staged, archive: RemoteArchive
-    ) -> None:
-        http_server.faults["/a.zip"] = [Cut(300_000)] * 6
-        (result,) = fetch(staged.fetcher, archive)
-        assert result.reason is Reason.ARCHIVE_UNAVAILABLE
-        there = staged.area.part_bytes(archive.staged_name)
-        assert there == result.bytes_there == 300_000 // BLOCK_BYTES * BLOCK_BYTES
-        (result,) = fetch(staged.fetcher, archive)
-        assert (result.is_whole, result.bytes_now) == (True, SIZE - there)
-        staged.assert_holds_only(archive)
-
-    def test_one_that_ends_early_is_truncated_and_goes_on(
-        self, http_server: HttpServer, staged: Staged, archive: RemoteArchive
-    ) -> None:
-        http_server.faults["/a.zip"] = [WrongLength(-1000)]
-        (result,) = fetch(staged.fetcher, archive)
-        assert (result.reason, result.bytes_there) == (Reason.ARCHIVE_TRUNCATED, SIZE - 1000)
-        assert f"{SIZE - 1000:,} bytes arrived, announced were {SIZE:,}" in result.message
-        assert fetch(staged.fetcher, archive)[-1].is_whole
-        staged.assert_holds_only(archive)
-
-    def test_one_that_is_longer_than_announced_is_thrown_away(
-        self, staged: Staged, archive: RemoteArchive
-    ) -> None:
-        (result,) = fetch(staged.fetcher, replace(archive, bytes=SIZE - 1))
-        assert (result.reason, result.bytes_there) == (Reason.ARCHIVE_CHANGED, 0)
-        staged.assert_is_empty()
-
-    def test_one_of_unknown_size_is_taken_as_it_comes(self, staged: Staged, archive: RemoteArchive) -> None:
-        (result,) = fetch(staged.fetcher, unknown := replace(archive, bytes=None, sha256=""))
-        assert result.is_whole
-        staged.assert_holds_only(unknown)
-
-    def test_a_web_page_is_no_zip(
-        self, http_server: HttpServer, staged: Staged, archive: RemoteArchive
-    ) -> None:
-        http_server.faults["/a.zip"] = [PAGE]
-        (result,) = fetch(staged.fetcher, replace(archive, tag=""))
-        assert result.reason is Reason.ARCHIVE_NOT_ZIP
-        assert "<!DOCTYPE" in result.message
-        staged.assert_is_empty()
-
-
 class TestChangedSource:
     other = archive_bytes(7 * BLOCK_BYTES, seed=2)
 
@@ -395,160 +257,6 @@ class TestChangedSource:
         assert staged.area.names("") == sorted([new.staged_name, neighbour.staged_name])
         assert staged.area.part_names("") == []
         assert staged.content(new) == self.other
-
-
-class TestTwoRuns:
-    def test_one_that_is_late_finds_the_archive_whole(self, http_server: HttpServer, staged: Staged) -> None:
-        """Both begin; one finishes between two blocks of the other."""
-        archive = serve_archive(http_server)
-        staged.fetcher(archive)
-        blocks = staged.fetcher._blocks(archive, 4 * BLOCK_BYTES)
-        late = next(blocks)
-        assert fetch(staged.fetcher, archive)[-1].is_whole
-
-        class Late(Fetcher):
-            def _blocks(self, archive: RemoteArchive, there: int) -> Iterator[bytes]:
-                yield late
-
-        # What it saw before: no file, four blocks.
-        area = staged.area
-        area.remove(archive.staged_name)
-        for at in range(0, 4 * BLOCK_BYTES, BLOCK_BYTES):
-            area.append(archive.staged_name, at, CONTENT[at : at + BLOCK_BYTES])
-
-        class Racing(Late):
-            def _blocks(self, archive: RemoteArchive, there: int) -> Iterator[bytes]:
-                assert fetch(staged.fetcher, archive)[-1].is_whole  # the other run, meanwhile
-                yield late
-                yield from staged.fetcher._blocks(archive, there + BLOCK_BYTES)
-
-        result = Racing(staged.root, BLOCK_BYTES, 8)(archive)
-        assert (result.reason, result.is_whole, result.bytes_there) == (None, True, SIZE)
-        assert fetch(staged.fetcher, archive)[-1].is_whole
-        staged.assert_holds_only(archive)
-
-    def test_two_processes_at_once_make_one_sound_file(self, http_server: HttpServer, staged: Staged) -> None:
-        archive = serve_archive(http_server)
-        http_server.chance = seeded_faults(1, 0.5, [Trickle(BLOCK_BYTES // 3, 0.01)])
-        processes = [start_fetching(staged.fetcher, archive) for _ in range(2)]
-        for process in processes:
-            process.join(60)
-        assert [process.exitcode for process in processes] == [0, 0]
-        assert len({request.connection for request in http_server.requests}) >= 2
-        assert fetch(staged.fetcher, archive)[-1].is_whole
-        staged.assert_holds_only(archive)
-
-
-class TestKilled:
-    def test_at_any_moment_the_next_run_goes_on_after_the_last_whole_block(
-        self, http_server: HttpServer, staged: Staged
-    ) -> None:
-        archive = serve_archive(http_server)
-        for kill_at in (0, 1, 3, 8, 11):
-            # The process is in the middle of a block when it is killed.
-            done = staged.area.part_bytes(archive.staged_name) // BLOCK_BYTES
-            http_server.requests.clear()
-            http_server.faults["/a.zip"] = [*[None] * (kill_at - done), Stall(1000)]
-            process = start_fetching(staged.fetcher, archive)
-            wait_until(lambda: RANGES[kill_at] in http_server.ranges("/a.zip"))  # noqa: B023
-            process.kill()
-            process.join(60)
-            assert http_server.ranges("/a.zip") == RANGES[done : kill_at + 1]
-            assert staged.area.names("") == []
-        http_server.requests.clear()
-        assert fetch(staged.fetcher, archive)[-1].is_whole
-        assert http_server.ranges("/a.zip") == RANGES[11:]
-        staged.assert_holds_only(archive)
-
-    @pytest.mark.parametrize("seed", range(3))
-    def test_at_random_moments_what_is_there_is_always_right(
-        self, http_server: HttpServer, folder: Staged, seed: int
-    ) -> None:
-        archive = serve_archive(http_server)
-        http_server.chance = lambda request: Trickle(1000, 0.0002)
-        dice = random.Random(seed)
-        process = start_fetching(folder.fetcher, archive)
-        wait_until(lambda: sum(request.sent for request in http_server.requests) > dice.randrange(SIZE))
-        process.kill()
-        process.join(60)
-        there = folder.area.part_bytes(archive.staged_name)
-        if process.exitcode != 0:
-            assert b"".join(folder.area.read_part(archive.staged_name) if there else []) == CONTENT[:there]
-        assert fetch(folder.fetcher, archive)[-1].is_whole
-        folder.assert_holds_only(archive)
-
-    def test_with_all_blocks_there_nothing_is_asked_for(
-        self, http_server: HttpServer, staged: Staged
-    ) -> None:
-        archive = serve_archive(http_server)
-        for start, end in RANGES:
-            staged.area.append(archive.staged_name, start, CONTENT[start:end])
-        (result,) = fetch(staged.fetcher, archive)
-        assert (result.is_whole, result.bytes_there, result.bytes_now) == (True, SIZE, 0)
-        assert http_server.requests == []
-        staged.assert_holds_only(archive)
-
-    def test_between_joining_and_clearing_up_the_next_run_clears_up(
-        self, http_server: HttpServer, staged: Staged
-    ) -> None:
-        archive = serve_archive(http_server)
-        fetch(staged.fetcher, archive)
-        staged.area.append(archive.staged_name, 0, CONTENT[:BLOCK_BYTES])
-        assert fetch(staged.fetcher, archive)[-1].is_whole
-        staged.assert_holds_only(archive)
-
-
-def test_a_file_of_another_size_under_the_name_is_fetched_anew(
-    http_server: HttpServer, folder: Staged
-) -> None:
-    archive = serve_archive(http_server)
-    fetch(folder.fetcher, archive)
-    os.truncate(folder.area.url(archive.staged_name), 1000)
-    assert fetch(folder.fetcher, archive)[-1].is_whole
-    folder.assert_holds_only(archive)
-
-
-class TestNoRoom:
-    """What the staging area does wrong is nobody's reason: it passes as OSError, and the run can go on later."""
-
-    def test_a_write_that_is_refused_stops_the_fetcher(self, http_server: HttpServer, folder: Staged) -> None:
-        archive = serve_archive(http_server)
-        process = start_fetching(folder.fetcher, archive, largest_file_bytes=5 * BLOCK_BYTES + 100)
-        process.join(60)
-        assert process.exitcode == 28
-        assert folder.area.part_bytes(archive.staged_name) == 5 * BLOCK_BYTES + 100
-        assert folder.area.names("") == []
-        assert fetch(folder.fetcher, archive)[-1].is_whole
-        folder.assert_holds_only(archive)
-
-    def test_a_full_disk_stops_the_fetcher(self, http_server: HttpServer, tmp_path: Path) -> None:
-        disk = tmp_path / "disk"
-        disk.mkdir()
-        mounted = subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(disk)], capture_output=True, check=False
-        )
-        if mounted.returncode:
-            pytest.skip("needs to mount a small file system, which this user may not")
-        try:
-            staged, archive = Staged(str(disk)), serve_archive(http_server)
-            with pytest.raises(OSError, match="No space left on device") as caught:
-                fetch(staged.fetcher, archive)
-            assert caught.value.errno == errno.ENOSPC
-            assert staged.area.names("") == []
-            subprocess.run(["mount", "-o", "remount,size=4m", str(disk)], check=True)
-            http_server.requests.clear()
-            assert fetch(staged.fetcher, archive)[-1].is_whole
-            first = http_server.ranges("/a.zip")[0]
-            assert first is not None
-            assert first[0] >= 2 * BLOCK_BYTES
-            staged.assert_holds_only(archive)
-        finally:
-            subprocess.run(["umount", str(disk)], check=True)
-
-    def test_a_bucket_that_is_gone_is_an_oserror(self, http_server: HttpServer, s3_bucket: Bucket) -> None:
-        archive = serve_archive(http_server)
-        with pytest.raises(OSError, match="bucket"):
-            Fetcher(f"{s3_bucket.url}-missing/staging", BLOCK_BYTES)(archive)
 
 
 def test_what_travels_to_workers_travels(http_server: HttpServer, folder: Staged) -> None:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,20 +16,13 @@ from etl.release.staging_areas import (
     StagingArea,
     open_staging,
 )
-from tests.servers import Bucket
+from tests.release.fetching import Staged
+from tests.s3_server import Bucket
 
 
-@pytest.fixture(params=["folder", "bucket"])
-def area(
-    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[StagingArea]:
-    if request.param == "folder":
-        yield open_staging(str(tmp_path / "staging"))
-    else:
-        bucket: Bucket = request.getfixturevalue("s3_bucket")
-        # Buckets join parts of 5 MiB and more only; small ones do for everything but the test of that.
-        monkeypatch.setattr("moto.s3.models.S3_UPLOAD_PART_MIN_SIZE", 1)
-        yield open_staging(f"{bucket.url}/staging/")
+@pytest.fixture
+def area(staged: Staged) -> StagingArea:
+    return staged.area
 
 
 def test_each_place_has_its_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,7 +41,7 @@ def test_an_area_that_does_not_exist_yet_is_empty(area: StagingArea) -> None:
     area.discard("a.zip")
     area.remove("a.zip")
     with pytest.raises(PartGoneError):
-        area.finish("a.zip")
+        area.finish("a.zip", 1)
 
 
 def test_a_part_grows_and_becomes_a_file_at_once(area: StagingArea) -> None:
@@ -58,7 +50,7 @@ def test_a_part_grows_and_becomes_a_file_at_once(area: StagingArea) -> None:
     assert area.part_bytes("a.zip") == 12
     assert b"".join(area.read_part("a.zip")) == b"first second"
     assert (area.size("a.zip"), area.names(""), area.part_names("")) == (None, [], ["a.zip"])
-    area.finish("a.zip")
+    area.finish("a.zip", 12)
     assert (area.size("a.zip"), area.names(""), area.part_names("")) == (12, ["a.zip"], [])
     assert open_blob(area.url("a.zip")).read(0, 12) == b"first second"
     area.remove("a.zip")
@@ -68,7 +60,7 @@ def test_a_part_grows_and_becomes_a_file_at_once(area: StagingArea) -> None:
 def test_names_are_found_by_their_beginning_letter_by_letter(area: StagingArea) -> None:
     for name in ("a[1].b.zip", "a1.b.zip", "aXb.zip"):
         area.append(name, 0, b"1")
-        area.finish(name)
+        area.finish(name, 1)
         area.append(name, 0, b"2")
     assert area.names("a[1].") == area.part_names("a[1].") == ["a[1].b.zip"]
     assert area.names("a") == area.part_names("a") == ["a1.b.zip", "aXb.zip", "a[1].b.zip"]
@@ -101,11 +93,19 @@ def test_a_late_block_never_makes_a_gap_that_counts(area: StagingArea) -> None:
         assert b"".join(area.read_part("b.zip") if begun else []) == begun
 
 
+def test_a_part_of_another_size_is_not_finished(area: StagingArea) -> None:
+    """Another run is discarding it block by block, or has begun it anew."""
+    area.append("a.zip", 0, b"12345")
+    with pytest.raises(PartGoneError):
+        area.finish("a.zip", 6)
+    assert area.size("a.zip") is None
+
+
 def test_a_part_that_another_run_finished_is_gone(area: StagingArea) -> None:
     area.append("a.zip", 0, b"12345")
-    area.finish("a.zip")
+    area.finish("a.zip", 5)
     with pytest.raises(PartGoneError):
-        area.finish("a.zip")
+        area.finish("a.zip", 5)
     assert area.size("a.zip") == 5
 
 
@@ -118,7 +118,7 @@ def test_blocks_of_any_size_are_joined_in_order(area: StagingArea, blocks: list[
         at += len(block)
         assert area.part_bytes("a.zip") == at
     assert b"".join(area.read_part("a.zip")) == b"".join(blocks)
-    area.finish("a.zip")
+    area.finish("a.zip", at)
     assert open_blob(area.url("a.zip")).read(0, at) == b"".join(blocks)
 
 
@@ -128,7 +128,7 @@ def test_a_bucket_joins_real_blocks_without_sending_them_again(s3_bucket: Bucket
     area.append("a.zip", 0, block)
     area.append("a.zip", len(block), b"the last one is short")
     assert s3_bucket.keys() == [f"staging/.partial/a.zip/{at:015d}" for at in (0, len(block))]
-    area.finish("a.zip")
+    area.finish("a.zip", len(block) + 21)
     assert s3_bucket.keys() == ["staging/a.zip"]
     assert s3_bucket.get("staging/a.zip") == block + b"the last one is short"
     assert "-" in s3_bucket.client.head_object(Bucket=s3_bucket.name, Key="staging/a.zip")["ETag"]  # in parts
@@ -136,7 +136,7 @@ def test_a_bucket_joins_real_blocks_without_sending_them_again(s3_bucket: Bucket
 
 def test_a_folder_next_to_it_is_no_archive(area: StagingArea, tmp_path: Path) -> None:
     area.append("a.zip", 0, b"1")
-    area.finish("a.zip")
+    area.finish("a.zip", 1)
     if isinstance(area, FolderStaging):
         Path(area.root, "a.folder").mkdir()
     else:

@@ -11,6 +11,7 @@ from etl.errors import SliceError
 from etl.release.archives import index_archives
 from etl.release.index import SliceIndex
 from etl.release.slices import read_slices
+from etl.release.sources import ArchiveEntry
 
 
 def content(index: int) -> bytes:
@@ -35,7 +36,7 @@ def zipped(
 def read(tmp_path: Path, *archives: bytes) -> SliceIndex:
     for number, data in enumerate(archives):
         (tmp_path / f"{number}.zip").write_bytes(data)
-    return index_archives([str(tmp_path / "*.zip")])
+    return index_archives([ArchiveEntry(str(tmp_path / "*.zip"))])
 
 
 def contents(index: SliceIndex) -> dict[int, bytes | SliceError]:

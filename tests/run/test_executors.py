@@ -93,7 +93,7 @@ def scheduler_of(cluster: LocalCluster) -> Scheduler:
 
 
 def held_by(cluster: LocalCluster) -> list[Any]:
-    return [key for key in list(scheduler_of(cluster).tasks) if str(key).startswith("convert-")]
+    return [key for key in list(scheduler_of(cluster).tasks) if str(key).startswith("item-")]
 
 
 def test_every_item_once(executor: Executor) -> None:

@@ -26,8 +26,9 @@ def config(phantom: tuple[Path, PhantomTruth], tmp_path: Path) -> Config:
 
 def built_with(config: Config, console: Console) -> None:
     plan = load_plan(config)
-    with BuildProgress(plan, console) as shown:
-        build(config, plan, SerialExecutor(), shown.add)
+    with BuildProgress(console) as shown:
+        shown.start(plan)
+        build(config, plan, SerialExecutor(), shown.add, shown.add_fetch)
 
 
 def on_terminal(config: Config, width: int) -> str:

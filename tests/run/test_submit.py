@@ -79,7 +79,6 @@ def script_file(folder: Path, text: str = SCRIPT) -> str:
         (["exit", "0", "--plan", "-x", "--set", "a.b=c d", "--scheduler", "mine", "--", "--help", ""], 0),
         (["exit", "3"], 3),
         (["signal", str(int(signal.SIGKILL))], 128 + 9),
-        (["signal", str(int(signal.SIGTERM))], 128 + 15),
     ],
 )
 def test_exit_code_and_arguments_are_the_scripts(
@@ -125,19 +124,9 @@ def test_wrong_number_of_workers_is_a_usage_error(workers: str, tmp_path: Path) 
 
 
 def test_workers_and_scheduler_exclude_each_other(tmp_path: Path) -> None:
-    done = run(
-        [
-            *DASK_SUBMIT,
-            "--workers",
-            "1",
-            "--scheduler",
-            "tcp://127.0.0.1:1",
-            script_file(tmp_path),
-            "exit",
-            "0",
-        ]
-    )
-    assert done.returncode == 2
+    both = ["--workers", "1", "--scheduler", "tcp://127.0.0.1:1"]
+    done = CliRunner().invoke(submit, [*both, script_file(tmp_path), "exit", "0"])
+    assert done.exit_code == 2
     assert "embedded" in done.stderr
 
 
@@ -185,6 +174,19 @@ def test_scheduler_without_workers_is_refused(monkeypatch: pytest.MonkeyPatch) -
         wait_until(lambda: not cluster.scheduler_info["workers"], "the worker had left")
         with pytest.raises(ConfigError, match="has no worker"), open_client(cluster.scheduler_address):
             pass
+
+
+@pytest.mark.slow
+def test_workers_without_the_package_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "etl").mkdir()
+    (tmp_path / "etl" / "__init__.py").touch()
+    env = environment() | {"PYTHONPATH": str(tmp_path)}
+    with (
+        dask_scheduler(tmp_path, worker_env=env) as (address, _),
+        pytest.raises(ConfigError, match="can't import this package"),
+        open_client(address),
+    ):
+        pass
 
 
 @pytest.mark.slow

@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from etl.build import build, load_plan
-from etl.config import Config, load_config
+from etl.config import Config
+from etl.config_file import load_config
 from etl.release.phantom import write_phantom
 from etl.run.executors import SerialExecutor
 

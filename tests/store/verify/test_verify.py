@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from etl.build import build, load_plan
-from etl.config import Config, load_config
+from etl.config import Config
+from etl.config_file import load_config
 from etl.errors import StoreError
 from etl.run.executors import SerialExecutor
 from etl.store.layout import to_json

@@ -41,7 +41,7 @@ def test_job_lists_what_is_wrong_and_what_repairs_it(store: Path) -> None:
     assert lines[0].startswith("2 wrong in version 1 of ")
     assert re.fullmatch(rf"  volumes/{VOLUME}/\w+/0/c/0/0/0: is missing: expected \d+ bytes", lines[1])
     assert re.fullmatch(r"  tables/[^/]+/rejects/part-0\.parquet: is missing: expected \d+ bytes", lines[2])
-    assert lines[4:] == [f"  - {Repair.VOLUME.value}", f"  - {Repair.VERSION.value}"]
+    assert lines[4:] == [f"  - {Repair.VOLUME.value}", f"  - {Repair.TABLE.value}"]
     assert "Traceback" not in done.stderr
 
 

@@ -33,7 +33,23 @@ def test_deleting_a_damaged_volume_and_building_again_repairs_it(
     assert problems_of(store) == ()
 
 
-@pytest.mark.parametrize("name", ["missing table", "truncated table", "truncated version", "lost lesions"])
+@pytest.mark.parametrize("name", ["missing table", "truncated table", "flipped bit in a table"])
+def test_building_again_repairs_the_tables_of_the_current_version(
+    store: Path, config: Config, name: str
+) -> None:
+    DAMAGE[name][0](store)
+    assert build_again(config, store) is False
+    assert problems_of(store) == ()
+
+
+def test_deleting_a_damaged_root_and_building_again_repairs_it(store: Path, config: Config) -> None:
+    DAMAGE["root of another contract"][0](store)
+    (store / "zarr.json").unlink()
+    assert build_again(config, store) is False
+    assert problems_of(store) == ()
+
+
+@pytest.mark.parametrize("name", ["truncated version", "lost lesions", "missing table"])
 def test_moving_a_version_aside_and_building_again_repairs_its_tables(
     store: Path, config: Config, name: str
 ) -> None:

@@ -48,17 +48,17 @@ VERSION_CASES: Cases = {
     # tables
     "truncated table": (
         lambda store: cut(table_file(store, "volumes")),
-        Repair.VERSION,
+        Repair.TABLE,
         [("volumes/part-0.parquet", "size is wrong")],
     ),
     "flipped bit in a table": (
         lambda store: flip(table_file(store, "slices"), 99),
-        Repair.VERSION,
+        Repair.TABLE,
         [("slices/part-0.parquet", "SHA-256 is wrong")],
     ),
     "missing table": (
         lambda store: table_file(store, "rejects").unlink(),
-        Repair.VERSION,
+        Repair.TABLE,
         [("rejects/part-0.parquet", "is missing")],
     ),
     "table without a column": (

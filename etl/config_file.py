@@ -1,0 +1,175 @@
+"""Read a config: YAML, then the environment, then `--set`; the last one wins.
+
+    volume: {spacing_mm: 0.8}                     in conf/mine.yaml
+    DEEPLESION__VOLUME__SPACING_MM=0.8            in the environment
+    --set volume.spacing_mm=0.8                   on the command line
+
+A wrong key, type or value stops the job before any work.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from etl.config import Config
+from etl.errors import ConfigError
+
+ENVIRONMENT_PREFIX = "DEEPLESION__"
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """YAML 1.2's core schema, and a key written twice is refused, where the last would silently win.
+
+    PyYAML's own schema is 1.1: it reads 000001_01_01 as an octal number and 1e-3 as text.
+    """
+
+    def construct_decimal(self, node: yaml.ScalarNode) -> int:
+        return int(self.construct_scalar(node))
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} is given twice", node.start_mark
+                )
+        return super().construct_mapping(node, deep)
+
+
+_StrictLoader.yaml_implicit_resolvers = {}
+_StrictLoader.add_constructor("tag:yaml.org,2002:int", _StrictLoader.construct_decimal)
+for _tag, _pattern, _first in (
+    ("null", r"(?:~|null|Null|NULL|)", ["~", "n", "N", ""]),
+    ("bool", r"(?:true|True|TRUE|false|False|FALSE)", list("tTfF")),
+    ("int", r"[-+]?[0-9]+", list("-+0123456789")),
+    ("float", r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?", list("-+.0123456789")),
+    ("float", r"(?:[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))", list("-+.")),
+):
+    _StrictLoader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"{_pattern}\Z"), _first)
+
+
+def load_config(
+    path: str | Path, *, overrides: Sequence[str] = (), environment: Mapping[str, str] | None = None
+) -> Config:
+    """Read one YAML file and apply the environment, then `key.path=value` overrides.
+
+    Raises:
+        ConfigError: naming the key, the value and what is allowed.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            "the config can't be read",
+            where=str(path),
+            value=str(error),
+            remedy="name a YAML file; see conf/",
+        ) from error
+    data = _parse_yaml(text, str(path))
+    if not isinstance(data, dict):
+        raise ConfigError(
+            "the config is not a mapping of keys to values", where=str(path), allowed=_keys_of(Config)
+        )
+    for name, value in sorted((environment or {}).items()):
+        if name.startswith(ENVIRONMENT_PREFIX):
+            keys = name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
+            _assign(data, keys, _parse_yaml(value, f"environment variable {name}"), name)
+    for override in overrides:
+        dotted, separator, value = override.partition("=")
+        if not separator or not dotted:
+            raise ConfigError(
+                "--set takes key.path=value", value=override, remedy="for example --set volume.spacing_mm=0.8"
+            )
+        _assign(data, dotted.strip().split("."), _parse_yaml(value, f"--set {dotted}"), f"--set {dotted}")
+    return _validate(data, str(path))
+
+
+def _parse_yaml(text: str, where: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_StrictLoader)
+    except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        # An explicit tag on a text that isn't one, as in `!!float x`, gives all kinds.
+        mark = getattr(error, "problem_mark", None)
+        raise ConfigError(
+            f"this is not valid YAML: {getattr(error, 'problem', None) or error}",
+            where=f"{where}, line {mark.line + 1}, column {mark.column + 1}" if mark else where,
+        ) from error
+
+
+def _assign(data: dict[Any, Any], keys: list[str], value: Any, where: str) -> None:
+    target = data
+    for key in keys[:-1]:
+        inner = target.get(key)
+        if inner is None:
+            inner = target[key] = {}
+        if not isinstance(inner, dict):
+            raise ConfigError(f"`{key}` is a value, not a section", where=where, value=inner)
+        target = inner
+    target[keys[-1]] = value
+
+
+def _validate(data: dict[Any, Any], where: str) -> Config:
+    try:
+        text = json.dumps(data, ensure_ascii=False).encode()
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ConfigError(
+            "the config holds something other than plain values",
+            where=where,
+            value=str(error),
+            allowed="text, numbers, true, false, null, lists, and sections with text as keys",
+        ) from error
+    try:
+        return Config.model_validate_json(text)
+    except ValidationError as error:
+        problems = [_describe(item) for item in error.errors(include_url=False)]
+        raise ConfigError(
+            "the config is wrong:\n" + "\n".join(f"  - {p}" for p in dict.fromkeys(problems)),
+            where=where,
+            remedy="change the file, the environment or --set; nothing was done",
+        ) from None
+
+
+def _describe(item: Any) -> str:
+    location = item["loc"]
+    key = ".".join(str(part) for part in location) if location else "the config"
+    if item["type"] == "extra_forbidden":
+        section = _section(location[:-1])
+        allowed = list(section.model_fields) if section else []
+        near = difflib.get_close_matches(str(location[-1]), allowed, n=1)
+        hint = f", did you mean `{near[0]}`" if near else ""
+        return f"`{key}` is not a key{hint}; allowed here: {', '.join(allowed)}"
+    if item["type"] == "missing":
+        return f"`{key}` is required and not given"
+    section = _section(location)
+    if item["type"] in ("model_type", "model_attributes_type") and section:
+        return f"`{key}` = {json.dumps(item['input'])} is not a section; its keys are: {_keys_of(section)}"
+    message = item["msg"].removeprefix("Value error, ")
+    shown = "" if isinstance(item["input"], dict) else f" = {json.dumps(item['input'], ensure_ascii=False)}"
+    return f"`{key}`{shown}: {message[0].lower()}{message[1:]}"
+
+
+def _section(location: Sequence[Any]) -> type[BaseModel] | None:
+    model: type[BaseModel] = Config
+    for part in location:
+        field = model.model_fields.get(str(part))
+        if field is None:
+            return None
+        inner = [t for t in (field.annotation, *get_args(field.annotation)) if isinstance(t, type)]
+        models = [t for t in inner if issubclass(t, BaseModel)]
+        if not models:
+            return None
+        model = models[0]
+    return model
+
+
+def _keys_of(model: type[BaseModel]) -> str:
+    return ", ".join(model.model_fields)
