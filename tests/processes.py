@@ -106,10 +106,8 @@ def assert_gone(processes: Sequence[psutil.Process]) -> None:
 
 
 @contextlib.contextmanager
-def dask_scheduler(
-    folder: Path, worker_env: Mapping[str, str] | None = None
-) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """A real `dask scheduler` with one `dask worker`, on free ports of the loopback interface.
+def dask_scheduler(folder: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """A real `dask scheduler` with one `dask worker` in `folder`, on free ports of the loopback interface.
 
     Yields:
         The scheduler's address and its process.
@@ -122,7 +120,7 @@ def dask_scheduler(
         wait_until(lambda: file.is_file() and file.read_bytes().rstrip().endswith(b"}"), "it was listening")
         address = json.loads(file.read_bytes())["address"]
         worker = [*dask, "worker", address, *local, "--nthreads", "1", "--no-nanny"]
-        with running(worker, folder / "worker.log", env=worker_env):
+        with running(worker, folder / "worker.log", cwd=folder):
             yield address, scheduler
 
 

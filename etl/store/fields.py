@@ -59,7 +59,12 @@ LESIONS = pa.schema(
             )
             for name, (_, text) in _POINTS.items()
         ),
-        _field("z_vox", _FLOAT, "key slice, index in the stored volume, voxel centres from 0", "voxel"),
+        _field(
+            "z_vox",
+            _FLOAT,
+            "key slice, index in the stored volume, voxel centres from 0; up to 1 past the last voxel",
+            "voxel",
+        ),
         _field("long_diameter_px", _FLOAT, "long RECIST diameter as published", "pixel"),
         _field("short_diameter_px", _FLOAT, "short RECIST diameter as published", "pixel"),
         _field("long_diameter_mm", _FLOAT, "long RECIST diameter, from its ends and the pixel spacing", "mm"),

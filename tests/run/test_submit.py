@@ -179,10 +179,9 @@ def test_scheduler_without_workers_is_refused(monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.slow
 def test_workers_without_the_package_are_refused(tmp_path: Path) -> None:
     (tmp_path / "etl").mkdir()
-    (tmp_path / "etl" / "__init__.py").touch()
-    env = environment() | {"PYTHONPATH": str(tmp_path)}
+    (tmp_path / "etl" / "__init__.py").touch()  # found first, in the worker's folder
     with (
-        dask_scheduler(tmp_path, worker_env=env) as (address, _),
+        dask_scheduler(tmp_path) as (address, _),
         pytest.raises(ConfigError, match="can't import this package"),
         open_client(address),
     ):
