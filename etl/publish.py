@@ -60,13 +60,13 @@ def publish(
     volumes = _volume_entries(conversions)
     counts = joined.counts
     schemas = {name: schema_columns(name) for name in TABLES}
+    check_rejects(counts, config.limits)
     if not counts.volumes:
         raise GuardError(
             "not one volume could be built; nothing was published",
             value=", ".join(f"{reason} {count}" for reason, count in counts.rejects_by_reason.items()),
             remedy="the log tells why each slice was rejected; mend the source",
         )
-    check_rejects(counts, config.limits)
 
     objects.create(ROOT, root_metadata())
     parent = read_version(objects)

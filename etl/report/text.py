@@ -132,8 +132,6 @@ def build_text(config: Config, build: Build) -> str:
     ]
     lines = _table(rows)
     lines += _reasons("rejects (table `rejects`)", counts.rejects_by_reason)
-    if not version["volumes"]:
-        return "\n".join(lines)
     first = version["volumes"][0]["volume_id"]
     lines += [
         "",
