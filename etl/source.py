@@ -28,7 +28,7 @@ def read_annotations(source: Source) -> Annotations:
         raise SourceError(
             "the annotations can't be read",
             where="source.annotations",
-            value=f"{where}: {error}",
+            value=str(error),
             remedy="give the path or URL of DL_info.csv",
         ) from error
     sha256 = hashlib.sha256(data).hexdigest()

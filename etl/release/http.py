@@ -211,14 +211,14 @@ class HttpBlob:
         return public_url(self.url)
 
 
-@functools.lru_cache(maxsize=8)
+@functools.lru_cache(maxsize=16)
 def _pool(proxy: str) -> urllib3.PoolManager:
     if not proxy:
-        return urllib3.PoolManager(maxsize=8)
+        return urllib3.PoolManager(maxsize=16)
     parts = urlsplit(proxy)
     user = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
     headers = urllib3.make_headers(proxy_basic_auth=user) if parts.username else None
-    return urllib3.ProxyManager(proxy, maxsize=8, proxy_headers=headers)
+    return urllib3.ProxyManager(proxy, maxsize=16, proxy_headers=headers)
 
 
 # Two processes can't share a connection.

@@ -73,7 +73,7 @@ def look_at(archive: RemoteArchive) -> RemoteArchive | Reject:
     try:
         info = open_blob(archive.url).info()
     except (BlobError, OSError) as error:
-        return Reject(Kind.ARCHIVE, Reason.ARCHIVE_UNAVAILABLE, archive.name, f"{where}: {error}")
+        return Reject(Kind.ARCHIVE, Reason.ARCHIVE_UNAVAILABLE, archive.name, str(error))
     if archive.bytes is not None and info.bytes not in (None, archive.bytes):
         message = f"{where} has {info.bytes:,} bytes; allowed: {archive.bytes:,}, as published"
         return Reject(Kind.ARCHIVE, Reason.ARCHIVE_CHANGED, archive.name, message)

@@ -38,7 +38,7 @@ def start_logging() -> Console:
             logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S%z")
         )
     logging.basicConfig(level=logging.INFO, handlers=[handler])
-    for noisy in ("distributed", "asyncio", "tornado"):
+    for noisy in ("distributed", "asyncio", "tornado", "botocore", "aiobotocore"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     return console
 
