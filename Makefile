@@ -12,6 +12,8 @@ export BLOSC_NTHREADS ?= 1
 export UV_PYTHON_DOWNLOADS := never
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
+# As many processes as cores; a file's tests stay together, for the sake of what they share.
+PYTEST = python -m pytest -n auto --dist loadfile
 UV = $(VENV)/bin/uv --quiet
 COMPILE = $(UV) pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --output-file requirements.lock
@@ -29,10 +31,10 @@ demo: $(READY) ## write a small synthetic release and build a store of it, under
 	$(VENV)/bin/dask-submit jobs/build_store.py conf/demo.yaml
 
 test: $(READY) ## run every test
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/$(PYTEST)
 
 check: lint ## lint, types and the fast tests, in under two minutes
-	$(VENV)/bin/python -m pytest -m "not slow"
+	$(VENV)/bin/$(PYTEST) -m "not slow"
 
 lint: $(READY) ## ruff and mypy
 	$(VENV)/bin/ruff check .
@@ -48,7 +50,7 @@ upgrade: $(READY) ## renew every version in requirements.lock
 lowest: $(READY) ## run the tests with the lower bounds of pyproject.toml, in .venv-lowest
 	$(UV) venv --clear --python $(VENV)/bin/python .venv-lowest
 	$(UV) pip install --python .venv-lowest/bin/python --resolution lowest-direct --editable '.[test]'
-	.venv-lowest/bin/python -m pytest
+	.venv-lowest/bin/$(PYTEST)
 
 clean: ## remove the environments, what was built and every cache
 	rm -rf .venv .venv-* build *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache

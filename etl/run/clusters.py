@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import dask
 from dask.system import CPU_COUNT
@@ -14,9 +15,10 @@ from distributed import Client, LocalCluster
 from distributed.core import rpc
 from distributed.security import Security
 
-from etl.build import Executor
 from etl.errors import ConfigError
-from etl.run.executors import DaskExecutor, SerialExecutor
+
+if TYPE_CHECKING:
+    from etl.build import Executor
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +63,9 @@ def connect(kind: str) -> Iterator[Executor]:
     Raises:
         ConfigError: no scheduler answers at the address.
     """
+    # `dask` imports this module to list its commands; what converts volumes need not load for that.
+    from etl.run.executors import DaskExecutor, SerialExecutor
+
     if kind == "serial":
         yield SerialExecutor()
         return
