@@ -18,7 +18,7 @@ from etl.join import Counts, make_tables
 from etl.plan import Plan
 from etl.store.fields import TABLES
 from etl.store.layout import ROOT, root_metadata, tables_path
-from etl.store.objects import LocalObjects, object_info
+from etl.store.objects import Objects, object_info
 from etl.store.tables import EncodedTable, encode_tables, schema_columns
 from etl.store.versions import Version, publish_version, read_version
 
@@ -47,7 +47,7 @@ def new_run_id() -> str:
 
 
 def publish(
-    objects: LocalObjects, config: Config, plan: Plan, conversions: Sequence[Conversion], run_id: str
+    objects: Objects, config: Config, plan: Plan, conversions: Sequence[Conversion], run_id: str
 ) -> Published:
     """Write the tables and publish the next version.
 
@@ -165,7 +165,7 @@ def code_versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in names}
 
 
-def _mend_tables(objects: LocalObjects, version: Version, files: Sequence[EncodedTable]) -> None:
+def _mend_tables(objects: Objects, version: Version, files: Sequence[EncodedTable]) -> None:
     """Write those files of a published version anew that are lost or damaged: they have the same bytes."""
     for file in files:
         path = f"{tables_path(version['run_id'])}/{file.path}"

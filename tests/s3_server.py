@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -44,7 +45,7 @@ class Bucket:
         content: bytes = self.client.get_object(Bucket=self.name, Key=key)["Body"].read()
         return content
 
-    def keys(self) -> list[str]:
+    def all_keys(self) -> list[str]:
         """All keys, in order; at most 1,000."""
         return [entry["Key"] for entry in self.client.list_objects_v2(Bucket=self.name).get("Contents", [])]
 
@@ -89,3 +90,25 @@ def serve_s3() -> Iterator[str]:
         yield f"http://{host}:{port}"
     finally:
         server.stop()
+
+
+@contextmanager
+def serve_careless_s3() -> Iterator[str]:
+    """The same buckets behind a server that ignores `If-None-Match`, as many small ones do; gives its URL."""
+    from moto.server import DomainDispatcherApplication, create_backend_app
+    from werkzeug.serving import make_server
+
+    careful = DomainDispatcherApplication(create_backend_app)
+
+    def careless(environ: dict[str, Any], start_response: Any) -> Any:
+        environ.pop("HTTP_IF_NONE_MATCH", None)
+        return careful(environ, start_response)
+
+    server = make_server("127.0.0.1", 0, careless, threaded=True)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import fsspec
 from fsspec.asyn import sync
 
+from etl.drivers import only_oserrors
 from etl.errors import ConfigError
 from etl.release.blobs import (
     STREAM_BYTES,
@@ -189,7 +190,7 @@ def driver_errors(url: str) -> Iterator[None]:
     """Turn what fsspec's drivers raise into BlobError and OSError, by what another try can change."""
     where = public_url(url)
     try:
-        with only_oserrors(url):
+        with only_oserrors(where):
             yield
     except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
         raise BlobRefused(f"{where}: {type(error).__name__}: {error}") from error
@@ -204,20 +205,6 @@ def driver_errors(url: str) -> Iterator[None]:
         if str(error).startswith(where):
             raise
         raise ConnectionError(f"{where}: {error}") from error
-
-
-@contextmanager
-def only_oserrors(url: str) -> Iterator[None]:
-    """Turn the errors that fsspec's drivers have of their own, most for lost connections, into OSError."""
-    try:
-        yield
-    except (OSError, BlobError):
-        raise
-    except Exception as error:
-        if type(error).__module__ == "builtins":
-            raise  # a fault in a program, not in a place
-        kind = PermissionError if "Credentials" in type(error).__name__ else ConnectionError
-        raise kind(f"{public_url(url)}: {type(error).__name__}: {error}") from error
 
 
 def _status(error: OSError) -> int:

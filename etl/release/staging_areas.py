@@ -11,9 +11,9 @@ from typing import Any, Protocol
 import fsspec
 from fsspec.asyn import sync
 
+from etl.drivers import only_oserrors
 from etl.errors import ConfigError
 from etl.release.blobs import is_local
-from etl.release.buckets import only_oserrors
 
 _PARTIAL = ".partial"
 _READ_BYTES = 8 * 2**20

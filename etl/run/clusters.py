@@ -16,6 +16,7 @@ from distributed.core import rpc
 from distributed.security import Security
 
 from etl.errors import ConfigError
+from etl.run.interrupts import deferred_interrupt
 
 if TYPE_CHECKING:
     from etl.build import Executor
@@ -34,21 +35,23 @@ def local_cluster(workers: int | None = None) -> Iterator[LocalCluster]:
     Args:
         workers: number of worker processes; all cores where None.
     """
-    # Decoding and compression hold the interpreter in part, so processes scale where threads don't.
-    with (
-        dask.config.set({"distributed.worker.daemon": True}),
-        LocalCluster(
-            n_workers=workers or CPU_COUNT,
-            threads_per_worker=1,
-            processes=True,
-            host="127.0.0.1",
-            # Some free port: a fixed one may be taken, and None means 8787 on every interface.
-            dashboard_address="127.0.0.1:0",
-            worker_dashboard_address="127.0.0.1:0",
-            silence_logs=logging.ERROR,
-            preload=["etl.run.worker_signals"],
-        ) as cluster,
-    ):
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(dask.config.set({"distributed.worker.daemon": True}))
+        with deferred_interrupt():
+            cluster = stack.enter_context(
+                LocalCluster(
+                    n_workers=workers or CPU_COUNT,
+                    # Decoding and compression hold the interpreter in part: processes scale, threads don't.
+                    threads_per_worker=1,
+                    processes=True,
+                    host="127.0.0.1",
+                    # Some free port: a fixed one may be taken, and None means 8787 on every interface.
+                    dashboard_address="127.0.0.1:0",
+                    worker_dashboard_address="127.0.0.1:0",
+                    silence_logs=logging.ERROR,
+                    preload=["etl.run.worker_signals"],
+                )
+            )
         yield cluster
 
 
@@ -75,7 +78,10 @@ def connect(kind: str) -> Iterator[Executor]:
             logger.info("using the scheduler at %s, %d workers", address, len(client.nthreads()))
             yield DaskExecutor(client)
         return
-    with local_cluster() as cluster, Client(cluster, set_as_default=False) as client:
+    with contextlib.ExitStack() as stack:
+        cluster = stack.enter_context(local_cluster())
+        with deferred_interrupt():
+            client = stack.enter_context(Client(cluster, set_as_default=False))
         logger.info("started a local cluster of %d workers", len(cluster.workers))
         yield DaskExecutor(client)
 
@@ -114,18 +120,20 @@ def open_client(address: str) -> Iterator[Client]:
             this package.
     """
     check_scheduler(address)
-    with Client(address, timeout=CONNECT_SECONDS, set_as_default=False) as client:
-        try:
-            client.wait_for_workers(1, timeout=WORKERS_SECONDS)
-        except TimeoutError as error:
-            raise ConfigError(
-                "the scheduler has no worker",
-                where=f"the scheduler at {address}",
-                value=f"0 workers after {WORKERS_SECONDS} s",
-                allowed="1 or more",
-                remedy=f"start some: dask worker {address}",
-            ) from error
-        _check_workers(client, address)
+    with contextlib.ExitStack() as stack:
+        with deferred_interrupt():
+            client = stack.enter_context(Client(address, timeout=CONNECT_SECONDS, set_as_default=False))
+            try:
+                client.wait_for_workers(1, timeout=WORKERS_SECONDS)
+            except TimeoutError as error:
+                raise ConfigError(
+                    "the scheduler has no worker",
+                    where=f"the scheduler at {address}",
+                    value=f"0 workers after {WORKERS_SECONDS} s",
+                    allowed="1 or more",
+                    remedy=f"start some: dask worker {address}",
+                ) from error
+            _check_workers(client, address)
         yield client
 
 

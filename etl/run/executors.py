@@ -12,6 +12,7 @@ from distributed import Client, Future, as_completed
 from distributed.scheduler import KilledWorker
 
 from etl.errors import EtlError, RunError
+from etl.run.interrupts import deferred_interrupt
 from etl.work import Items, Work
 
 Item = TypeVar("Item")
@@ -75,7 +76,8 @@ class DaskExecutor:
             for future in pending:
                 task = held[future]
                 try:
-                    result = future.result()
+                    with deferred_interrupt():
+                        result = future.result()
                 except (OSError, KilledWorker, MemoryError) as error:
                     raise _failed(task.name, error) from error
                 except CancelledError as error:
@@ -91,7 +93,8 @@ class DaskExecutor:
                 yield result
         finally:
             if held:
-                client.cancel(list(held))
+                with deferred_interrupt():
+                    client.cancel(list(held))
 
     def run(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Generator[Result, None, None]:
         """Call a function for each item; yields the results in the order in which they come."""
@@ -99,7 +102,8 @@ class DaskExecutor:
 
     def everywhere(self, function: Callable[[], Result]) -> dict[str, Result]:
         """Call a function once in every worker: its result by the worker's address."""
-        return dict(self._client.run(function))
+        with deferred_interrupt():
+            return dict(self._client.run(function))
 
 
 def _failed(task: str, error: BaseException) -> EtlError:

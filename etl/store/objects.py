@@ -1,7 +1,8 @@
 """The bytes of a store: whole objects, written at once or not at all.
 
 Everything in a store goes through here. A reader never sees part of an object: on a local disk each one
-is written under `.partial/`, synced, and renamed (or, for an exclusive create, linked) to its name.
+is written under `.partial/`, synced, and renamed (or, for an exclusive create, linked) to its name; a bucket
+does the like by itself.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Protocol
 
 from etl.errors import StoreError
 
@@ -33,9 +35,56 @@ def object_info(path: str, data: bytes | memoryview) -> ObjectInfo:
     return ObjectInfo(path, len(data), hashlib.sha256(data).hexdigest())
 
 
+class Objects(Protocol):
+    """A store's bytes, wherever they lie. Every method may raise OSError where the place fails."""
+
+    @property
+    def root(self) -> str:
+        """Absolute path, or URL, of the store."""
+
+    def read(self, name: str) -> bytes:
+        """The object's bytes. Raises FileNotFoundError where there is none."""
+
+    def size(self, name: str) -> int | None:
+        """The object's size in bytes, or None where there is none."""
+
+    def sizes(self, prefix: str) -> dict[str, int]:
+        """Sizes in bytes of all objects below a folder, by their names in it."""
+
+    def write(self, name: str, data: bytes | memoryview) -> None:
+        """Write an object whole, replacing one of that name."""
+
+    def create(self, name: str, data: bytes) -> bool:
+        """Write an object only if none of that name exists; False where one does. Atomic."""
+
+    def remove(self, name: str) -> None:
+        """Delete an object; nothing where there is none."""
+
+    def list(self, prefix: str) -> Iterator[str]:
+        """Names of all objects below a folder, sorted; nothing where there is no such folder."""
+
+    def check_writable(self) -> None:
+        """Write, read back and delete one object; see that an exclusive create is one.
+
+        Raises:
+            StoreError: with what the system answered.
+        """
+
+    def free_bytes(self) -> int | None:
+        """Bytes free where the store lies; None where that can't be told."""
+
+
+def checked_name(name: str) -> tuple[str, ...]:
+    """The parts of an object's name. Raises StoreError where it would lead out of the store."""
+    parts = PurePosixPath(name).parts
+    if not parts or name.startswith("/") or ".." in parts:
+        raise StoreError("not the name of an object", value=name, allowed="a relative path inside the store")
+    return parts
+
+
 @dataclass(frozen=True)
 class LocalObjects:
-    """A store on a local or shared file system.
+    """A store on a local or shared file system. See `Objects`.
 
     Attributes:
         root: absolute path of the store's folder.
@@ -44,26 +93,26 @@ class LocalObjects:
     root: str
 
     def _path(self, name: str) -> Path:
-        parts = PurePosixPath(name).parts
-        if not parts or name.startswith("/") or ".." in parts:
-            raise StoreError(
-                "not the name of an object", value=name, allowed="a relative path inside the store"
-            )
-        return Path(self.root, *parts)
+        return Path(self.root, *checked_name(name))
 
     def read(self, name: str) -> bytes:
-        """The object's bytes. Raises FileNotFoundError where there is none."""
         return self._path(name).read_bytes()
 
     def size(self, name: str) -> int | None:
-        """The object's size in bytes, or None where there is none."""
         try:
             return self._path(name).stat().st_size
         except (FileNotFoundError, NotADirectoryError):
             return None
 
+    def sizes(self, prefix: str) -> dict[str, int]:
+        base = self._path(prefix)
+        return {
+            path.relative_to(base).as_posix(): path.stat().st_size
+            for folder, _, files in os.walk(base)
+            for path in (Path(folder, file) for file in files)
+        }
+
     def write(self, name: str, data: bytes | memoryview) -> None:
-        """Write an object whole, replacing one of that name."""
         target = self._path(name)
         partial = self._write_partial(data)
         try:
@@ -75,7 +124,6 @@ class LocalObjects:
         _sync_folder(target.parent)
 
     def create(self, name: str, data: bytes) -> bool:
-        """Write an object only if none of that name exists; False where one does. Atomic."""
         target = self._path(name)
         partial = self._write_partial(data)
         try:
@@ -90,11 +138,9 @@ class LocalObjects:
         return True
 
     def remove(self, name: str) -> None:
-        """Delete an object; nothing where there is none."""
         self._path(name).unlink(missing_ok=True)
 
     def list(self, prefix: str) -> Iterator[str]:
-        """Names of all objects below a folder, sorted; nothing where there is no such folder."""
         yield from sorted(
             Path(folder, file).relative_to(self.root).as_posix()
             for folder, _, files in os.walk(self._path(prefix))
@@ -102,11 +148,6 @@ class LocalObjects:
         )
 
     def check_writable(self) -> None:
-        """Write, read back and delete one object.
-
-        Raises:
-            StoreError: with what the system answered.
-        """
         name = f"{PARTIAL}/probe-{uuid.uuid4().hex}"
         try:
             Path(self.root).mkdir(parents=True, exist_ok=True)
@@ -129,7 +170,6 @@ class LocalObjects:
             ) from error
 
     def free_bytes(self) -> int | None:
-        """Bytes free where the store lies."""
         folder = Path(self.root)
         while not folder.exists():
             folder = folder.parent
@@ -149,18 +189,22 @@ class LocalObjects:
         return partial
 
 
-def open_objects(store: str) -> LocalObjects:
-    """The objects of the store at a path.
+def open_objects(store: str) -> Objects:
+    """The objects of the store at a path or an s3:// URL.
 
     Raises:
-        StoreError: the place is not one that this release can write to.
+        StoreError: the place is not one that a store can be in.
     """
+    if store.startswith("s3://"):
+        from etl.store.buckets import BucketObjects
+
+        return BucketObjects(store.rstrip("/"))
     if "://" in store and not store.startswith("file://"):
         raise StoreError(
             "this kind of store is not supported",
             value=store,
-            allowed="a path",
-            remedy="set `store` to a folder",
+            allowed="a path, or s3://bucket/prefix",
+            remedy="set `store` to a folder or a bucket",
         )
     return LocalObjects(os.path.abspath(store.removeprefix("file://")))
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from etl.store.objects import LocalObjects, ObjectInfo, object_info
+from etl.store.objects import ObjectInfo, Objects, object_info
 
 
 class CountedReads:
     """Reads objects of a store and counts them and their bytes."""
 
-    def __init__(self, objects: LocalObjects) -> None:
+    def __init__(self, objects: Objects) -> None:
         self._objects = objects
         self.count = self.bytes = 0
 

@@ -11,7 +11,7 @@ import zarr
 
 from etl.errors import StoreError
 from etl.store.layout import VERSIONS
-from etl.store.objects import LocalObjects, open_objects
+from etl.store.objects import Objects, open_objects
 from etl.store.tables import read_table
 from etl.store.versions import Version, read_version
 from etl.store.volumes import open_level
@@ -26,7 +26,7 @@ class Store:
         version: the version file's content.
     """
 
-    objects: LocalObjects
+    objects: Objects
     version: Version
 
     def lesions(self) -> pd.DataFrame:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from etl.errors import StoreError
 from etl.imaging.hounsfield import HuStatistics
 from etl.store.layout import CONTRACT_VERSION, RECEIPT, SPLIT_RECORD, to_json, volume_path
-from etl.store.objects import LocalObjects, ObjectInfo, object_info
+from etl.store.objects import ObjectInfo, Objects, object_info
 
 Shape = tuple[int, int, int]
 Spacing = tuple[float, float, float]
@@ -78,14 +78,15 @@ class Receipt:
         return ObjectInfo(self.path, total, object_info(RECEIPT, data).sha256)
 
 
-def read_receipt(objects: LocalObjects, volume_id: str, fingerprint: str) -> Receipt | None:
+def read_receipt(objects: Objects, volume_id: str, fingerprint: str) -> Receipt | None:
     """The receipt of a volume that is there whole: every object of its size. None for anything else."""
     path = volume_path(volume_id, fingerprint)
     try:
         receipt = Receipt.from_bytes(objects.read(f"{path}/{RECEIPT}"))
         if (receipt.volume_id, receipt.fingerprint) != (volume_id, fingerprint) or not receipt.objects:
             return None
-        whole = all(objects.size(f"{path}/{item.path}") == item.bytes for item in receipt.objects)
+        sizes = objects.sizes(path)
+        whole = all(sizes.get(item.path) == item.bytes for item in receipt.objects)
     except (FileNotFoundError, StoreError, ValueError, KeyError, TypeError):
         return None
     return receipt if whole else None
@@ -104,12 +105,12 @@ class SplitRecord:
     unreadable: tuple[tuple[int, str, str], ...]
 
 
-def write_split(objects: LocalObjects, volume_id: str, fingerprint: str, record: SplitRecord) -> None:
+def write_split(objects: Objects, volume_id: str, fingerprint: str, record: SplitRecord) -> None:
     """Record that a planned run was split, so that the next build need not read it again."""
     objects.write(f"{volume_path(volume_id, fingerprint)}/{SPLIT_RECORD}", to_json(asdict(record)))
 
 
-def read_split(objects: LocalObjects, volume_id: str, fingerprint: str) -> SplitRecord | None:
+def read_split(objects: Objects, volume_id: str, fingerprint: str) -> SplitRecord | None:
     """The record of a split run, or None."""
     try:
         fields = json.loads(objects.read(f"{volume_path(volume_id, fingerprint)}/{SPLIT_RECORD}"))

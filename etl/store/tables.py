@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from etl.store.fields import SCHEMAS
 from etl.store.layout import CONTRACT_VERSION
-from etl.store.objects import LocalObjects
+from etl.store.objects import Objects
 
 SPLITS = ("train", "val", "test")
 
@@ -69,7 +69,7 @@ def _encode(path: str, table: pa.Table) -> EncodedTable:
     return EncodedTable(path, buffer.getvalue(), table.num_rows)
 
 
-def read_table(objects: LocalObjects, paths: list[str], name: str) -> pa.Table:
+def read_table(objects: Objects, paths: list[str], name: str) -> pa.Table:
     """Read and join the files of one table; `lesions` gets its `split` column back from the paths.
 
     Raises:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from etl.errors import StoreError
 from etl.store.layout import CONTRACT_VERSION, ROOT, VERSIONS, version_path
-from etl.store.objects import LocalObjects
+from etl.store.objects import Objects
 from etl.store.problems import CountedReads, Problem, Repair, collect, describe, differences
 from etl.store.receipts import Receipt
 from etl.store.verify_tables import (
@@ -43,7 +43,7 @@ class Verification:
     bytes: int
 
 
-def choose_version(objects: LocalObjects, number: int | None = None) -> int:
+def choose_version(objects: Objects, number: int | None = None) -> int:
     """The version of that number, or the current one.
 
     Raises:
@@ -66,7 +66,7 @@ def choose_version(objects: LocalObjects, number: int | None = None) -> int:
 
 
 def verify(
-    objects: LocalObjects,
+    objects: Objects,
     number: int,
     on_volume: Callable[[VolumeCheck, int], None] = lambda check, total: None,
 ) -> Verification:
@@ -136,7 +136,7 @@ def _check_root(reads: CountedReads) -> Iterator[Problem]:
     yield from differences(ROOT, Repair.ROOT, values)
 
 
-def _check_head(objects: LocalObjects, version: Version, number: int) -> Iterator[Problem]:
+def _check_head(objects: Objects, version: Version, number: int) -> Iterator[Problem]:
     """The version file's own number, its parent, its volumes' names."""
     where = version_path(number)
     yield from differences(where, Repair.VERSION, [("version", version["version"], number)])

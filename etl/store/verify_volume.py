@@ -18,7 +18,7 @@ from etl.imaging.hounsfield import statistics
 from etl.imaging.pyramid import level_translation_mm
 from etl.release.names import is_ignorable
 from etl.store.layout import CONTRACT_VERSION, RECEIPT, SPLIT_RECORD
-from etl.store.objects import LocalObjects, ObjectInfo, object_info
+from etl.store.objects import ObjectInfo, Objects, object_info
 from etl.store.problems import CountedReads, Problem, Repair, collect, describe, differences, read_whole
 from etl.store.receipts import Receipt, Shape
 from etl.store.volumes import AXES
@@ -47,7 +47,7 @@ class VolumeCheck:
     bytes: int
 
 
-def verify_volume(objects: LocalObjects, entry: Mapping[str, Any]) -> VolumeCheck:
+def verify_volume(objects: Objects, entry: Mapping[str, Any]) -> VolumeCheck:
     """Read and decode one volume whole: one unit of work, independent of every other.
 
     Each object is read once and held in memory, compressed, beside one level's decoded voxels. Voxels and
@@ -115,7 +115,7 @@ def _levels(receipt: Receipt) -> list[int]:
     return sorted(int(name) for name in names if name.isdecimal())
 
 
-def _check_names(objects: LocalObjects, path: str, receipt: Receipt) -> Iterator[Problem]:
+def _check_names(objects: Objects, path: str, receipt: Receipt) -> Iterator[Problem]:
     """The receipt lists what a volume consists of, and nothing else lies there."""
     listed = [item.path for item in receipt.objects]
     levels = range(max(len(_levels(receipt)), 1))

@@ -12,20 +12,20 @@ from typing import Any
 
 from etl.errors import StoreError
 from etl.store.layout import CONTRACT_VERSION, VERSIONS, to_json, version_path
-from etl.store.objects import LocalObjects
+from etl.store.objects import Objects
 
 _NAME = re.compile(rf"{VERSIONS}/([0-9]{{6,}})\.json\Z")
 
 Version = Mapping[str, Any]
 
 
-def version_numbers(objects: LocalObjects) -> list[int]:
+def version_numbers(objects: Objects) -> list[int]:
     """Numbers of all published versions, ascending."""
     matches = (_NAME.match(name) for name in objects.list(VERSIONS))
     return sorted(int(match[1]) for match in matches if match)
 
 
-def read_version(objects: LocalObjects, number: int | None = None) -> Version | None:
+def read_version(objects: Objects, number: int | None = None) -> Version | None:
     """One version, or the current one; None where nothing was published yet.
 
     Raises:
@@ -56,7 +56,7 @@ def read_version(objects: LocalObjects, number: int | None = None) -> Version | 
 
 
 def publish_version(
-    objects: LocalObjects, body: Mapping[str, Any], check: Callable[[Version | None], None]
+    objects: Objects, body: Mapping[str, Any], check: Callable[[Version | None], None]
 ) -> Version:
     """Create the next version file, on top of whatever is current at that moment.
 

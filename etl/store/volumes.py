@@ -21,7 +21,7 @@ from etl.imaging.geometry import voxel_to_lps_mm
 from etl.imaging.hounsfield import HuStatistics
 from etl.imaging.pyramid import level_translation_mm
 from etl.store.layout import CONTRACT_VERSION, RECEIPT, volume_path
-from etl.store.objects import LocalObjects, object_info
+from etl.store.objects import Objects, object_info
 from etl.store.receipts import Receipt, Shape, Spacing
 
 AXES = ("z", "y", "x")
@@ -59,7 +59,7 @@ class Description:
 
 
 def write_volume(
-    objects: LocalObjects,
+    objects: Objects,
     levels: Sequence[np.ndarray],
     description: Description,
     encoding: Encoding,
@@ -178,7 +178,7 @@ def _shape(array: np.ndarray) -> Shape:
     return (z, y, x)
 
 
-def open_level(objects: LocalObjects, path: str, level: int = 0) -> zarr.Array[Any]:
+def open_level(objects: Objects, path: str, level: int = 0) -> zarr.Array[Any]:
     """One level of a stored volume, read lazily.
 
     Raises:
