@@ -60,11 +60,17 @@ def running(
             stdout=file,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            preexec_fn=_heed_interrupts,
         )
     try:
         yield process
     finally:
         kill_tree(process)
+
+
+def _heed_interrupts() -> None:
+    """A shell starts what it puts in the background deaf to Ctrl-C, and so would be all that tests start."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def descendants(process: subprocess.Popen[bytes]) -> list[psutil.Process]:

@@ -13,7 +13,7 @@ from etl.errors import StoreError
 from etl.store.layout import VERSIONS
 from etl.store.objects import Objects, open_objects
 from etl.store.tables import read_table
-from etl.store.versions import Version, read_version
+from etl.store.versions import Version, read_version, readable
 from etl.store.volumes import open_level
 
 
@@ -79,7 +79,8 @@ def open_store(store: str, version: int | None = None) -> Store:
         StoreError: nothing is published there, or not that version.
     """
     objects = open_objects(store)
-    content = read_version(objects, version)
+    with readable(objects):
+        content = read_version(objects, version)
     if content is None:
         raise StoreError(
             "there is no store here, or nothing was published yet",

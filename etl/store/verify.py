@@ -21,7 +21,7 @@ from etl.store.verify_tables import (
     read_tables,
 )
 from etl.store.verify_volume import VolumeCheck, verify_volume
-from etl.store.versions import Version, read_version, version_numbers
+from etl.store.versions import Version, read_version, readable, version_numbers
 
 # What the entry of a volume in a version file has.
 ENTRY = {"volume_id", "path", "bytes", "sha256"}
@@ -49,7 +49,8 @@ def choose_version(objects: Objects, number: int | None = None) -> int:
     Raises:
         StoreError: there is no store, or it has no such version.
     """
-    numbers = version_numbers(objects)
+    with readable(objects):
+        numbers = version_numbers(objects)
     if not numbers:
         raise StoreError(
             "there is no store here, or nothing was published yet",

@@ -5,9 +5,10 @@ A version names every table file and volume with size and SHA-256. The highest n
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from etl.errors import StoreError
@@ -23,6 +24,20 @@ def version_numbers(objects: Objects) -> list[int]:
     """Numbers of all published versions, ascending."""
     matches = (_NAME.match(name) for name in objects.list(VERSIONS))
     return sorted(int(match[1]) for match in matches if match)
+
+
+@contextlib.contextmanager
+def readable(objects: Objects) -> Iterator[None]:
+    """For those who only read: a store that can't be read is a StoreError, not an OSError."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(
+            "the store can't be read",
+            where=objects.root,
+            value=str(error),
+            remedy="check its place, permissions or credentials, and the network",
+        ) from error
 
 
 def read_version(objects: Objects, number: int | None = None) -> Version | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -126,3 +127,14 @@ def test_a_half_written_volume_is_replaced(phantom: tuple[Path, Any], s3_bucket:
     s3_bucket.put(shard, whole[:1000])
     assert build_store(data, SerialExecutor()).converted == 1
     assert s3_bucket.get(shard) == whole
+
+
+def test_a_bucket_that_cannot_be_read(s3_bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(StoreError, match="nothing was published yet"):
+        open_store(s3_bucket.url)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        closed = f"http://127.0.0.1:{free.getsockname()[1]}"
+    use_s3(monkeypatch, closed)
+    with pytest.raises(StoreError, match="the store can't be read"):
+        open_store(s3_bucket.url)

@@ -45,7 +45,7 @@ def test_job_lists_what_is_wrong_and_what_repairs_it(store: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("arguments", [("nowhere",), (".", "--version", "7"), ("s3://bucket/store",), ()])
+@pytest.mark.parametrize("arguments", [("nowhere",), (".", "--version", "7"), ("ftp://host/store",), ()])
 def test_job_without_a_store_ends_with_2(config: Config, tmp_path: Path, arguments: tuple[str, ...]) -> None:
     places = {"nowhere": str(tmp_path / "nowhere"), ".": config.store}
     done = job(*(places.get(argument, argument) for argument in arguments))
