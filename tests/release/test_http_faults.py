@@ -100,6 +100,7 @@ def ask(blob: HttpBlob, question: str) -> object:
         (format_datetime(datetime.now(UTC) + timedelta(days=2), usegmt=True), 300, 300),
         (format_datetime(datetime.now(UTC) - timedelta(days=2), usegmt=True), 0, 0.01),
     ],
+    ids=["seconds", "none", "no number", "too long", "a day to come", "a day gone by"],
 )
 def test_retry_after_is_heeded_within_a_bound(
     http_server: HttpServer, monkeypatch: pytest.MonkeyPatch, retry_after: str, least: float, most: float
