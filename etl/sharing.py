@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from etl.errors import ConfigError, EtlError, StoreError
-from etl.release.staging_areas import open_staging
-from etl.store.objects import PARTIAL, LocalObjects, open_objects
+from etl.release.blobs import BlobError
+from etl.release.staging_areas import PartGoneError, open_staging
+from etl.store.objects import PARTIAL, Objects, open_objects
 
 _PROBE = b"deeplesion-store: do all workers see this?"
 
@@ -31,14 +33,14 @@ class _Look:
             return sees_store, True
         try:
             sees_staging = b"".join(open_staging(self.staging).read_part(self.staging_probe)) == _PROBE
-        except OSError:
+        except (OSError, BlobError, PartGoneError):
             sees_staging = False
         return sees_store, sees_staging
 
 
 def check_shared(
     everywhere: Callable[[Callable[[], tuple[bool, bool]]], Mapping[str, tuple[bool, bool]]],
-    objects: LocalObjects,
+    objects: Objects,
     staging: str | None,
 ) -> None:
     """See that every worker reads what the driver writes, in the store and in the staging area.
@@ -68,7 +70,8 @@ def check_shared(
     finally:
         objects.remove(look.store_probe)
         if area is not None:
-            area.discard(name)
+            with contextlib.suppress(OSError):  # the place is as bad as it was
+                area.discard(name)
     for place, key, kind, found in (
         (objects.root, "store", StoreError, [sees for sees, _ in answers.values()]),
         (staging, "source.staging", ConfigError, [sees for _, sees in answers.values()]),

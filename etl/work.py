@@ -60,35 +60,39 @@ class Fetches:
 
     def __init__(self, archives: Iterable[RemoteArchive], fetcher: Fetcher, downloads: int) -> None:
         self._fetcher, self._downloads = fetcher, downloads
-        self._to_start = deque(archives)
-        self._to_continue: deque[RemoteArchive] = deque()
+        self._to_start = {archive.url: archive for archive in archives}
+        self._to_continue: dict[str, RemoteArchive] = {}
         self._under_way: set[str] = set()
+        self._dropped: set[str] = set()
 
     def take(self, *, may_start: bool = True) -> Task | None:
         """Args: may_start: False to go on with what was begun only."""
         if self._to_continue:
-            archive = self._to_continue.popleft()
+            archive = self._to_continue.pop(next(iter(self._to_continue)))
         elif may_start and self._to_start and len(self._under_way) < self._downloads:
-            archive = self._to_start.popleft()
+            archive = self._to_start.pop(next(iter(self._to_start)))
             self._under_way.add(archive.url)
         else:
             return None
         return Task(f"fetch-{archive.name}", self._fetcher, archive)
 
     def give(self, task: Task, result: Fetched) -> None:
-        if result.is_whole or result.reason is not None:
-            self._under_way.discard(result.archive.url)
+        url = result.archive.url
+        if result.is_whole or result.reason is not None or url in self._dropped:
+            self._under_way.discard(url)
         else:
-            self._to_continue.append(result.archive)
+            self._to_continue[url] = result.archive
 
     def is_waiting(self, archive: RemoteArchive) -> bool:
         """It was not begun yet."""
-        return archive in self._to_start
+        return archive.url in self._to_start
 
     def drop(self, archive: RemoteArchive) -> None:
-        """Nobody needs it any more; no effect once it was begun."""
-        if archive in self._to_start:
-            self._to_start.remove(archive)
+        """Nobody needs it any more: it is not begun, or not continued."""
+        self._dropped.add(archive.url)
+        self._to_start.pop(archive.url, None)
+        if self._to_continue.pop(archive.url, None) is not None:
+            self._under_way.discard(archive.url)
 
 
 class Conversions:
@@ -138,7 +142,11 @@ class Conversions:
         self._fetches = Fetches(wanted, fetcher, downloads) if fetcher else None
 
     def take(self) -> Task | None:
-        task = self._fetches.take(may_start=self._may_start()) if self._fetches else None
+        task = None
+        # Downloads first, so that they never pause; but one task at a time, a volume that is ready does not
+        # wait for archives that others need.
+        if self._fetches and (self._running or not self._ready):
+            task = self._fetches.take(may_start=self._may_start())
         if task is None and self._ready:
             volume = self._ready.popleft()
             task = Task(f"convert-{volume.volume_id}", self._converter, volume)
@@ -165,6 +173,8 @@ class Conversions:
                     lacks.discard(number)
                     if not lacks:
                         self._ready.append(volume)
+            if number not in self._unserved and not self._keep:  # its volumes were refused meanwhile
+                self._remove(result.archive)
 
     def _may_start(self) -> bool:
         assert self._fetches is not None

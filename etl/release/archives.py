@@ -108,11 +108,11 @@ def _nothing(archive: RemoteArchive, size: int, rejects: Sequence[Reject]) -> Co
 
 
 def _index_zip(file: BinaryIO | io.RawIOBase, container: Container, number: int) -> ContainerListing:
-    start = file.read(4) or b""
     try:
         members, directory_start = _directory(file)
     except zipfile.BadZipFile as error:
-        return _bad_archive(container, start, str(error))
+        file.seek(0)
+        return _bad_archive(container, file.read(4) or b"", str(error))
     file.seek(directory_start)
     sha256 = hashlib.sha256()
     while piece := file.read(1 << 20):

@@ -6,7 +6,7 @@ import logging
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Self
 
@@ -59,6 +59,7 @@ class BuildProgress:
         )
         self._fetching: _Fetching | None = None
         self._converting: _Converting | None = None
+        self._knows_wanted = False
         self._tasks: dict[str, TaskID] = {}
         self._last_line = time.monotonic()
 
@@ -75,11 +76,14 @@ class BuildProgress:
 
     def expect(self, archives: Iterable[RemoteArchive]) -> None:
         """These archives will be fetched."""
-        self._fetching = _Fetching({archive.url: archive.bytes or 0 for archive in archives})
+        sizes = {archive.url: archive.bytes or 0 for archive in archives}
+        if sizes:
+            self._fetching = self._fetching or _Fetching()
+            self._fetching.expect(sizes)
 
     def start(self, plan: Plan) -> None:
         """This plan will be built; its volumes come in one by one."""
-        self._fetching, self._converting = None, _Converting(plan)
+        self._converting, self._knows_wanted = _Converting(plan), False
         if self._live:
             self._show("converting", self._converting)
 
@@ -96,9 +100,11 @@ class BuildProgress:
 
     def add_fetch(self, fetched: Fetched) -> None:
         """Take one step of an archive into account."""
-        if self._fetching is None:
-            assert self._converting is not None  # what is expected is known from the plan
-            self._fetching = _Fetching(self._converting.archives_wanted())
+        if self._converting is not None and not self._knows_wanted:
+            # Not before: only now is it known which volumes the store has already.
+            self.expect(self._converting.archives_wanted())
+            self._knows_wanted = True
+        assert self._fetching is not None  # expected, or wanted by the plan
         self._fetching.add(fetched)
         if fetched.reason is not None:
             logger.warning("%s can't be had: %s: %s", fetched.archive.name, fetched.reason, fetched.message)
@@ -144,22 +150,29 @@ class _Part:
 
 
 class _Fetching(_Part):
-    def __init__(self, archive_bytes: dict[str, int]) -> None:
-        super().__init__(sum(archive_bytes.values()))
-        self._archives, self._there = len(archive_bytes), dict.fromkeys(archive_bytes, 0)
-        self._whole = self._bytes_now = 0
+    def __init__(self) -> None:
+        super().__init__(0)
+        self._sizes: dict[str, int] = {}
+        self._there: dict[str, int] = {}
+        self._whole: set[str] = set()
+        self._bytes_now = 0
+
+    def expect(self, archive_bytes: Mapping[str, int]) -> None:
+        self._sizes |= archive_bytes
+        self.total = sum(self._sizes.values())
 
     def add(self, fetched: Fetched) -> None:
         url = fetched.archive.url
         self._before += max(0, fetched.bytes_there - fetched.bytes_now - self._there.get(url, 0))
         self._there[url] = fetched.bytes_there
         self._bytes_now += fetched.bytes_now
-        self._whole += fetched.is_whole
+        if fetched.is_whole:
+            self._whole.add(url)
         self.done = sum(self._there.values())
 
     def status(self, middle: str = ", ") -> str:
         return (
-            f"{self._whole}/{self._archives} archives staged{middle}"
+            f"{len(self._whole)}/{len(self._sizes)} archives staged{middle}"
             f"{self.done / 1e9:.2f} of {self.total / 1e9:.2f} GB, "
             f"{self._bytes_now / 1e6 / self._seconds:.1f} MB/s"
         )
@@ -184,11 +197,10 @@ class _Converting(_Part):
             self._before += conversion.slice_count
             self._reused += bool(conversion.built)
 
-    def archives_wanted(self) -> dict[str, int]:
-        """Bytes of the remote archives of the volumes that are still to come, by URL."""
+    def archives_wanted(self) -> list[RemoteArchive]:
+        """The remote archives of the volumes that are still to come."""
         numbers = set().union(*self._waiting.values())
-        remote = self._plan.index.remote
-        return {remote[n].url: remote[n].bytes or 0 for n in numbers if n in remote}
+        return [archive for number, archive in self._plan.index.remote.items() if number in numbers]
 
     def status(self, middle: str = ", ") -> str:
         """The counts; in two lines beside the bar, or it would not fit on 80 columns."""

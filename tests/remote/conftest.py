@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from etl.build import Executor
+    from tests.remote.released import Served
+    from tests.servers import HttpServer
+
+
+@pytest.fixture(scope="session")
+def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two patients, four volumes, three archives: two volumes span two archives each. Read only."""
+    from etl.release.phantom import write_phantom
+
+    folder = tmp_path_factory.mktemp("release")
+    write_phantom(folder, patients=2, archives=3, extracted=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def local_store(release: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The store built from the archives as they lie on this disk: what all others are compared with."""
+    from etl.run.executors import SerialExecutor
+    from tests.remote.released import local_source, store_data
+    from tests.stored import build_store
+
+    store = tmp_path_factory.mktemp("local")
+    build_store(store_data(store, local_source(release)), SerialExecutor())
+    return store
+
+
+@pytest.fixture
+def served(http_server: HttpServer, release: Path) -> Served:
+    """The release on an HTTP server."""
+    from tests.remote.released import Served
+
+    return Served.of(http_server, release)
+
+
+@pytest.fixture
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Archives come in a few blocks each, and their ends are looked at in one of another size."""
+    from etl.release.staging import Fetcher
+    from tests.remote.released import BLOCK_BYTES, TAIL_BYTES
+
+    monkeypatch.setattr("etl.build.Fetcher", partial(Fetcher, block_bytes=BLOCK_BYTES, blocks_a_task=2))
+    monkeypatch.setattr("etl.release.blob_file.TAIL_BYTES", TAIL_BYTES)
+
+
+@pytest.fixture
+def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Waits between attempts made tiny in this process; what counts as stalled stays as it is."""
+    monkeypatch.setattr("etl.release.blobs.FIRST_WAIT_SECONDS", 0.001)
+    monkeypatch.setattr("etl.release.blobs.LONGEST_WAIT_SECONDS", 0.01)
+
+
+@pytest.fixture(scope="session")
+def two_workers() -> Iterator[Executor]:
+    """A local cluster of two worker processes."""
+    from distributed import Client
+
+    from etl.run.clusters import local_cluster
+    from etl.run.executors import DaskExecutor
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NO_PROXY", "127.0.0.1")
+        patch.setenv("no_proxy", "127.0.0.1")
+        with local_cluster(2) as cluster, Client(cluster, set_as_default=False) as client:
+            yield DaskExecutor(client)

@@ -1,0 +1,22 @@
+"""`jobs/build_store.py` with tiny waits and small blocks, as a process of its own that tests can kill."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+
+from etl.release.staging import Fetcher
+from jobs.build_store import main
+from tests.remote.released import TAIL_BYTES
+
+BLOCK_BYTES = 1 << 18
+
+if __name__ == "__main__":
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("etl.release.blobs.FIRST_WAIT_SECONDS", 0.001)
+        patch.setattr("etl.release.blobs.LONGEST_WAIT_SECONDS", 0.01)
+        patch.setattr("etl.release.http.STALL_SECONDS", 0.3)
+        patch.setattr("etl.release.blob_file.TAIL_BYTES", TAIL_BYTES)
+        patch.setattr("etl.build.Fetcher", partial(Fetcher, block_bytes=BLOCK_BYTES, blocks_a_task=2))
+        main()

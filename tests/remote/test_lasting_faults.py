@@ -1,0 +1,149 @@
+"""Faults of a server that last: what they concern is rejected with a reason, all else is built, and the next
+run, with a server that is well again, converts what is missing and nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from etl.errors import GuardError, RunError
+from etl.run.executors import SerialExecutor
+from tests.http_faults import PAGE, Answer, Cut, NoRange, Stall, busy
+from tests.remote.released import (
+    ARCHIVES,
+    VOLUMES,
+    Served,
+    assert_accounts,
+    assert_same_store,
+    build_as_job,
+    receipts,
+    store_data,
+)
+from tests.remote.spoiling import (
+    STRUCK,
+    TOUCHED,
+    UNTOUCHED,
+    Spoil,
+    always,
+    assert_next_run_mends,
+    assert_only_touched_is_missing,
+    change,
+    planned_then,
+    reasons,
+    remove,
+    shorten,
+)
+from tests.stored import version_names
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("small_blocks", "short_waits")]
+
+NOT_THE_ARCHIVE = Answer(200, {"Content-Type": "application/zip"}, b"PK\x03\x04 and so on")
+AFTER_PLANNING: dict[str, tuple[Spoil, str]] = {
+    "changed": (change, "archive_changed"),
+    "shorter": (shorten, "archive_changed"),
+    "removed": (remove, "archive_unavailable"),
+    "forbidden": (always(Answer(403)), "archive_unavailable"),
+    "a web page": (always(PAGE), "archive_unavailable"),
+    "no ranges any more": (always(NoRange()), "archive_unavailable"),
+    "other bytes come": (always(NOT_THE_ARCHIVE), "archive_changed"),
+}
+# The place does not answer: with a staging area the archive is given up, in place the run ends.
+SILENT = {
+    "500 for ever": always(busy(500)),
+    "429 for ever": always(busy(429, "0")),
+    "cut for ever": always(Cut(0)),
+    "stalled for ever": always(Stall()),
+}
+
+
+@pytest.fixture(params=["in place", "staged"])
+def data(request: pytest.FixtureRequest, served: Served, tmp_path: Path) -> dict[str, Any]:
+    staging = str(tmp_path / "staging") if request.param == "staged" else None
+    return store_data(tmp_path / "store", served.source(staging=staging), limits={"rejects": 1.0})
+
+
+@pytest.mark.parametrize("fault", AFTER_PLANNING)
+def test_what_the_archive_holds_is_rejected_and_built_the_next_time(
+    fault: str, served: Served, data: dict[str, Any], local_store: Path
+) -> None:
+    spoil, reason = AFTER_PLANNING[fault]
+    done = planned_then(spoil, served, data)()
+    assert (done.converted, done.reused) == (len(UNTOUCHED), 0)
+    assert_only_touched_is_missing(Path(data["store"]), reason, local_store)
+    assert_next_run_mends(served, data, local_store)
+
+
+@pytest.mark.parametrize("fault", SILENT)
+def test_an_archive_whose_place_is_silent_is_given_up(
+    fault: str, served: Served, local_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("etl.release.http.STALL_SECONDS", 0.2)
+    source = served.source(staging=str(tmp_path / "staging"))
+    data = store_data(tmp_path / "store", source, limits={"rejects": 1.0})
+    planned_then(SILENT[fault], served, data)()
+    assert_only_touched_is_missing(tmp_path / "store", "archive_unavailable", local_store)
+    assert_next_run_mends(served, data, local_store)
+
+
+@pytest.mark.parametrize("fault", ["500 for ever", "cut for ever"])
+def test_in_place_a_silent_place_ends_the_run_with_4_and_the_next_run_goes_on(
+    fault: str, served: Served, local_store: Path, tmp_path: Path
+) -> None:
+    data = store_data(tmp_path, served.source(), limits={"rejects": 1.0})
+    with pytest.raises(RunError) as caught:
+        planned_then(SILENT[fault], served, data)()
+    assert caught.value.exit_code == 4
+    assert ARCHIVES[1] in str(caught.value)
+    assert version_names(tmp_path) == []
+    before = receipts(tmp_path)
+    assert before == {"000001_01_01_103-115"}
+    served.mend()
+    again = build_as_job(data, SerialExecutor())
+    assert (again.converted, again.reused) == (len(VOLUMES) - 1, 1)
+    assert_same_store(tmp_path, local_store)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (always(PAGE), "archive_not_zip"),
+        (always(Answer(403)), "archive_unavailable"),
+        (always(busy(500)), "archive_unavailable"),
+        (remove, "archive_unavailable"),
+        (shorten, "archive_truncated"),
+        (lambda served: served.server.put(STRUCK, b""), "archive_not_zip"),
+        (lambda served: served.server.put(STRUCK, b"PK"), "archive_truncated"),
+    ],
+    ids=["a web page", "forbidden", "500 for ever", "removed", "cut short", "empty", "two bytes"],
+)
+def test_an_archive_that_can_not_be_planned_is_rejected_and_built_the_next_time(
+    spoil: Spoil, reason: str, served: Served, data: dict[str, Any], local_store: Path
+) -> None:
+    """Its slices are not known then: what the others hold is built, in shorter volumes where it is amidst."""
+    spoil(served)
+    store = Path(data["store"])
+    build_as_job(data, SerialExecutor())
+    assert reasons(store, "archive") == {reason: 1}
+    assert reasons(store, "row") == {"key_slice_missing": 2}
+    assert reasons(store, "slice") == {}
+    assert receipts(store) >= UNTOUCHED
+    assert len(receipts(store)) == 4
+    assert_accounts(store)
+    served.mend()
+    again = build_as_job(data, SerialExecutor())
+    assert (again.converted, again.reused) == (len(TOUCHED), len(UNTOUCHED))
+    assert_same_store(store, local_store)
+
+
+def test_with_the_usual_limits_nothing_is_published_until_all_is_there(
+    served: Served, data: dict[str, Any], local_store: Path
+) -> None:
+    data["limits"] = {"rejects": 0.05}
+    run = planned_then(change, served, data)
+    with pytest.raises(GuardError, match="archive_changed 25"):
+        run()
+    assert version_names(Path(data["store"])) == []
+    assert_next_run_mends(served, data, local_store)
+    assert version_names(Path(data["store"])) == ["000001.json"]

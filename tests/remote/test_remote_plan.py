@@ -1,0 +1,126 @@
+"""`--plan` on a release that lies elsewhere: the exact plan, from the archives' ends; nothing is written."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from jobs.build_store import main
+from tests.http_faults import busy
+from tests.remote.released import (
+    ARCHIVES,
+    CSV,
+    TAIL_BYTES,
+    VOLUMES,
+    Served,
+    local_source,
+    receipts,
+    store_data,
+    write_config,
+)
+
+pytestmark = pytest.mark.usefixtures("small_blocks", "short_waits")
+
+
+def printed_plan(tmp_path: Path, source: dict[str, Any], *arguments: str) -> list[str]:
+    data = store_data(tmp_path / "store", source)
+    done = CliRunner().invoke(main, [write_config(tmp_path, data), "--plan", *arguments])
+    assert done.exit_code == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def what_is_built(plan: list[str]) -> list[str]:
+    """A plan less the lines that tell whence the archives come and what is free on the disk."""
+    return [line for line in plan if not line.startswith(("to fetch", "free at", "peak memory in all"))]
+
+
+@pytest.mark.parametrize("staging", [None, "staging"], ids=["in place", "staged"])
+def test_plan_of_a_server_is_that_of_the_disk_and_downloads_nothing(
+    staging: str | None, served: Served, tmp_path: Path
+) -> None:
+    local = printed_plan(tmp_path, local_source(served.release))
+    place = None if staging is None else str(tmp_path / staging)
+    plan = printed_plan(tmp_path, served.source(staging=place))
+    assert what_is_built(plan) == what_is_built(local)
+    assert [line.split()[0] for line in plan[: len(VOLUMES)]] == list(VOLUMES)
+    (to_fetch,) = (line for line in plan if line.startswith("to fetch"))
+    if place is None:
+        assert to_fetch.endswith("nothing: 3 remote archives are read in place, by range")
+    else:
+        size = sum(served.bytes(number) for number in (1, 2, 3)) / 1e6
+        assert to_fetch.endswith(f"{size:.1f} MB of 3 archives into {place}")
+    assert not any(line.startswith("to fetch") for line in local)
+
+    # A look at the head and one at the directory for each archive, and the CSV.
+    asked = served.server.requests
+    assert len(asked) == 1 + 2 * len(ARCHIVES)
+    assert [served.server.ranges(f"/{CSV}")] == [[None]]
+    for number in (1, 2, 3):
+        assert (served.looks(number), served.reads(number)) == (2, [])
+    sent = sum(request.sent for request in asked if request.path != f"/{CSV}")
+    assert sent == len(ARCHIVES) * (4 + TAIL_BYTES)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.yaml"]
+
+
+def test_plan_survives_a_busy_server(served: Served, tmp_path: Path) -> None:
+    calm = printed_plan(tmp_path, served.source())
+    for name in (CSV, *ARCHIVES):
+        served.server.faults[f"/{name}"] = [busy(), busy(500), None, busy(429)]
+    assert printed_plan(tmp_path, served.source()) == calm
+
+
+def test_plan_tells_what_is_fetched_for_what_the_store_lacks(served: Served, tmp_path: Path) -> None:
+    source = served.source(staging=str(tmp_path / "staging"))
+    config = write_config(tmp_path, store_data(tmp_path / "store", source))
+    done = CliRunner().invoke(main, [config, "--set", 'select.series=["000002_01_01"]'])
+    assert done.exit_code == 0, done.stderr
+    plan = printed_plan(tmp_path, source)
+    assert "volumes             4: 2 to convert, 2 to reuse" in plan
+    (to_fetch,) = (line for line in plan if line.startswith("to fetch"))
+    size = (served.bytes(1) + served.bytes(3)) / 1e6
+    assert f"{size:.1f} MB of 2 archives" in to_fetch
+    assert receipts(tmp_path / "store") == {name for name in VOLUMES if name.startswith("000002_01_01")}
+
+
+def test_plan_tells_what_a_server_without_ranges_leaves_open(served: Served, tmp_path: Path) -> None:
+    served.server.has_ranges = False
+    source = served.source(staging=str(tmp_path / "staging"))
+    plan = "\n".join(printed_plan(tmp_path, source))
+    size = sum(served.bytes(number) for number in (1, 2, 3)) / 1e6
+    assert f"what 3 archives hold ({', '.join(ARCHIVES)}; {size:.1f} MB)" in plan
+    assert "no ranges" in plan
+    assert re.search(r"^volumes +0: 0 to convert, 0 to reuse$", plan, re.MULTILINE)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.yaml"]
+    # The server sends each archive whole; nobody waits for it.
+    assert [request.byte_range for request in served.server.requests] == [None] + 3 * [(0, 4)]
+
+    done = CliRunner().invoke(main, [write_config(tmp_path, store_data(tmp_path / "store", source))])
+    assert done.exit_code == 0, done.stderr
+    assert "volumes  4: converted 4, reused 0" in done.stdout.splitlines()
+    after = printed_plan(tmp_path, source)
+    assert "volumes             4: 0 to convert, 4 to reuse" in after
+    assert not any(line.startswith("not known yet") for line in after)
+
+
+def test_what_is_on_the_disk_is_planned_while_a_server_leaves_the_rest_open(
+    served: Served, tmp_path: Path
+) -> None:
+    served.server.has_ranges = False
+    archives = [str(served.release / ARCHIVES[0]), *served.source()["archives"][1:]]
+    plan = printed_plan(tmp_path, served.source(archives=archives, staging=str(tmp_path / "staging")))
+    assert any(line.startswith("000001_01_01_103-115  convert") for line in plan)
+    assert any(line.startswith("not known yet") and "what 2 archives hold" in line for line in plan)
+
+
+def test_a_server_without_ranges_can_not_be_read_in_place(served: Served, tmp_path: Path) -> None:
+    served.server.has_ranges = False
+    config = write_config(tmp_path, store_data(tmp_path / "store", served.source()))
+    done = CliRunner().invoke(main, [config])
+    assert done.exit_code == 2
+    for words in ("gives no ranges", "source.staging", f"{served.server.url}/{ARCHIVES[0]}"):
+        assert words in done.stderr
+    assert not (tmp_path / "store").exists()
