@@ -16,12 +16,12 @@ from etl.errors import RunError, SourceError
 from etl.plan import Plan, PlannedVolume, make_plan
 from etl.publish import Published, new_run_id, publish
 from etl.rejects import Kind, Reject
-from etl.release.blobs import public_url
 from etl.release.staging import Fetched, Fetcher, RemoteArchive
 from etl.release.staging_areas import open_staging
 from etl.sharing import check_shared
 from etl.source import read_annotations, read_index
 from etl.store.objects import open_objects
+from etl.urls import public_url
 from etl.work import Conversions, Fetches, Work
 
 logger = logging.getLogger(__name__)

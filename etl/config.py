@@ -13,6 +13,8 @@ from pydantic import (
     model_validator,
 )
 
+from etl.urls import public_url
+
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
@@ -31,7 +33,9 @@ class File(_Section):
 
     @model_serializer
     def _to_text(self) -> str | dict[str, str]:
-        return self.url if self.sha256 is None else {"url": self.url, "sha256": self.sha256}
+        # Logs and versions keep what this gives: no user, password or signature.
+        url = public_url(self.url)
+        return url if self.sha256 is None else {"url": url, "sha256": self.sha256}
 
 
 class Source(_Section):

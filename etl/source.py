@@ -8,10 +8,11 @@ from etl.config import Source
 from etl.errors import SourceError
 from etl.release.annotations import Annotations, parse_annotations
 from etl.release.archives import index_archives
-from etl.release.blobs import BlobError, blob_name, open_blob, public_url
+from etl.release.blobs import BlobError, open_blob
 from etl.release.folders import index_folder
 from etl.release.index import SliceIndex
 from etl.release.sources import ArchiveEntry
+from etl.urls import blob_name, public_url
 
 
 def read_annotations(source: Source) -> Annotations:

@@ -274,3 +274,10 @@ def test_a_config_is_frozen(tmp_path: Path) -> None:
     config = load(tmp_path, yaml.safe_dump(SMALLEST))
     with pytest.raises(ValueError, match="frozen"):
         config.volume.antialias = False  # type: ignore[misc]
+
+
+def test_what_is_kept_of_a_config_holds_no_secret(tmp_path: Path) -> None:
+    signed = "https://user:word@host/zips/a.zip?X-Amz-Signature=0123&id=7"
+    config = load(tmp_path, yaml.safe_dump(SMALLEST), "source.images=null", f"source.archives=['{signed}']")
+    assert config.source.archives == (File(url=signed),)
+    assert config.resolved()["source"]["archives"] == ["https://host/zips/a.zip"]

@@ -19,7 +19,7 @@ import numpy as np
 from etl.errors import SourceError
 from etl.rejects import Kind, Reason, Reject
 from etl.release.blob_file import BlobFile
-from etl.release.blobs import BlobChanged, BlobError, is_local, open_blob
+from etl.release.blobs import BlobChanged, BlobError, open_blob
 from etl.release.index import (
     MAX_HEADER_BYTES,
     MAX_SLICE_BYTES,
@@ -35,6 +35,7 @@ from etl.release.names import is_ignorable, parse_member
 from etl.release.sources import ArchiveEntry, find_archives, look_at
 from etl.release.staging import RemoteArchive
 from etl.release.staging_areas import open_staging
+from etl.urls import is_local
 
 # Archives whose directories are read at the same time: requests wait, they don't compute.
 _LOOKS_AT_ONCE = 16

@@ -13,15 +13,8 @@ from fsspec.asyn import sync
 
 from etl.drivers import only_oserrors
 from etl.errors import ConfigError
-from etl.release.blobs import (
-    STREAM_BYTES,
-    BlobChanged,
-    BlobError,
-    BlobInfo,
-    BlobRefused,
-    public_url,
-    retried,
-)
+from etl.release.blobs import STREAM_BYTES, BlobChanged, BlobError, BlobInfo, BlobRefused, retried
+from etl.urls import public_url
 
 # Client errors that pass: time-out, conflict, too early, too many.
 _PASSING = (408, 409, 425, 429)

@@ -33,9 +33,9 @@ from etl.release.blobs import (
     BlobChanged,
     BlobInfo,
     BlobRefused,
-    public_url,
     retried,
 )
+from etl.urls import public_url
 
 CONNECT_SECONDS = 20.0
 # A connection that gives nothing for this long has stalled, and so has one that gives next to nothing.

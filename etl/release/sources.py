@@ -11,9 +11,10 @@ import fsspec
 
 from etl.errors import SourceError
 from etl.rejects import Kind, Reason, Reject
-from etl.release.blobs import BlobError, is_local, open_blob, public_url
+from etl.release.blobs import BlobError, open_blob
 from etl.release.official import official_archives
 from etl.release.staging import RemoteArchive, remote_archive
+from etl.urls import is_local, public_url
 
 OFFICIAL = "official"
 

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from etl.rejects import Reason
-from etl.release.blobs import BlobChanged, BlobError, blob_name, open_blob, public_url
+from etl.release.blobs import BlobChanged, BlobError, open_blob
 from etl.release.staging_areas import PartGoneError, StagingArea, open_staging
+from etl.urls import blob_name, public_url
 
 # Large enough that a request's latency does not count, and the least that a bucket takes as a part is 5 MiB.
 BLOCK_BYTES = 8 * 2**20

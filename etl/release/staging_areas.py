@@ -13,7 +13,7 @@ from fsspec.asyn import sync
 
 from etl.drivers import only_oserrors
 from etl.errors import ConfigError
-from etl.release.blobs import is_local
+from etl.urls import is_local
 
 _PARTIAL = ".partial"
 _READ_BYTES = 8 * 2**20

@@ -22,13 +22,11 @@ from etl.release.blobs import (
     BlobInfo,
     BlobRefused,
     LocalBlob,
-    blob_name,
-    is_local,
     open_blob,
-    public_url,
     retried,
 )
 from etl.release.buckets import FsspecBlob, S3Blob
+from etl.urls import blob_name, is_local, public_url
 from tests.http_faults import Answer, Change, Cut, busy
 from tests.s3_server import Bucket, use_s3
 from tests.servers import HttpServer
