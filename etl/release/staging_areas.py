@@ -118,6 +118,8 @@ class FolderStaging:
                 written = os.pwrite(descriptor, view, position)
                 view, position = view[written:], position + written
             os.fsync(descriptor)
+        except OSError as error:  # a descriptor's error names no place
+            raise OSError(error.errno, error.strerror, str(part)) from error
         finally:
             os.close(descriptor)
 
