@@ -71,25 +71,30 @@ class DaskExecutor:
                 held[future] = task
                 pending.add(future)
 
+        def take(future: Future[Any]) -> Any:
+            task = held[future]
+            try:
+                result = future.result()
+            except (OSError, KilledWorker, MemoryError) as error:
+                raise _failed(task.name, error) from error
+            except CancelledError as error:
+                raise RunError(
+                    "the connection to the scheduler was lost",
+                    value=str(error),
+                    remedy="finished volumes are kept; start the cluster anew, run the same again",
+                ) from error
+            del held[future]
+            future.release()
+            work.give(task, result)
+            return result
+
         try:
-            fill()
-            for future in pending:
-                task = held[future]
-                try:
-                    with deferred_interrupt():
-                        result = future.result()
-                except (OSError, KilledWorker, MemoryError) as error:
-                    raise _failed(task.name, error) from error
-                except CancelledError as error:
-                    raise RunError(
-                        "the connection to the scheduler was lost",
-                        value=str(error),
-                        remedy="finished volumes are kept; start the cluster anew, run the same again",
-                    ) from error
-                del held[future]
-                future.release()
-                work.give(task, result)
+            with deferred_interrupt():
                 fill()
+            for future in pending:
+                with deferred_interrupt():
+                    result = take(future)
+                    fill()
                 yield result
         finally:
             if held:
