@@ -49,7 +49,7 @@ def local_cluster(workers: int | None = None) -> Iterator[LocalCluster]:
                     dashboard_address="127.0.0.1:0",
                     worker_dashboard_address="127.0.0.1:0",
                     silence_logs=logging.ERROR,
-                    preload=["etl.run.worker_signals"],
+                    preload=["etl.run.worker_preload"],
                 )
             )
         yield cluster

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import json
+import logging
 import os
 import signal
 import socket
@@ -17,7 +18,7 @@ import pytest
 from click.testing import CliRunner
 
 from etl.errors import ConfigError
-from etl.run import clusters
+from etl.run import clusters, worker_preload
 from etl.run.clusters import local_cluster, open_client
 from etl.run.submit import submit
 from tests.processes import (
@@ -107,6 +108,20 @@ def test_option_wins_over_the_environment(scheduler: str, tmp_path: Path) -> Non
 def test_embedded_cluster_has_the_workers_asked_for(tmp_path: Path) -> None:
     done = run([*DASK_SUBMIT, "--workers", "3", script_file(tmp_path, USES_CLUSTER)])
     assert (done.returncode, done.stdout, done.stderr) == (0, "workers: 3 sum: 6\n", "")
+
+
+def test_workers_do_not_report_the_end_of_their_cluster_as_an_error(caplog: pytest.LogCaptureFixture) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    logger = logging.getLogger("distributed.worker")
+    filters = list(logger.filters)
+    try:
+        worker_preload.dask_setup(object())
+        logger.error("Failed to communicate with scheduler during heartbeat.")
+        logger.error("something else")
+    finally:
+        signal.signal(signal.SIGINT, before)
+        logger.filters[:] = filters
+    assert [record.getMessage() for record in caplog.records] == ["something else"]
 
 
 def test_missing_script_is_a_usage_error(tmp_path: Path) -> None:
