@@ -1,6 +1,6 @@
 """Preloaded by the workers of the embedded cluster, whose end is the job's affair.
 
-A terminal sends Ctrl-C to the workers too, which would print a traceback each while the job stops them in order.
+A terminal sends Ctrl-C to the workers too: each would print a traceback while the job stops them in order.
 A worker whose heartbeat falls between the scheduler's end and its own would report an error that is none.
 """
 
