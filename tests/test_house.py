@@ -26,6 +26,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "selection": {"errors", "rejects", "config", "release"},
     "plan": {"errors", "rejects", "config", "release", "imaging", "selection"},
     "store": {"errors", "rejects", "drivers", "imaging", "release.names"},
+    "export": {"errors", "imaging", "store", "release.names", "release.annotation_columns"},
     "convert": {"errors", "rejects", "config", "release", "imaging", "plan", "store"},
     "join": {"errors", "rejects", "release", "imaging", "plan", "store", "convert"},
     "publish": {"errors", "config", "plan", "store", "convert", "join"},

@@ -1,0 +1,1 @@
+"""Files of other people's formats, made from one version of a store."""

@@ -1,0 +1,117 @@
+"""Key slices and boxes for detectors: 8-bit PNGs and, a file a split, COCO detection JSON."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from etl.export.files import ExportFile, Format
+from etl.export.key_images import KeyImage, encode_png, key_images
+from etl.export.selection import UNLABELLED, Selected
+from etl.release.annotation_columns import COARSE_TYPES
+from etl.store.layout import ACKNOWLEDGEMENT, CITATION, SOURCE_URL
+from etl.store.reader import Store
+
+UNLABELLED_CATEGORY = max(COARSE_TYPES) + 1
+CATEGORIES = COARSE_TYPES | {UNLABELLED_CATEGORY: UNLABELLED}
+"""category_id -> name: the release's type codes, and one more for lesions that have none."""
+
+
+def coco_document(images: list[KeyImage], version: dict[str, Any]) -> dict[str, Any]:
+    """COCO detection JSON of some images.
+
+    Boxes are [x, y, width, height] in pixels of the PNG from its upper left corner, so the centre of the
+    first pixel is at 0.5; cut at the image's edge. Beside COCO's own keys, images say their volume, plane,
+    window and pixel spacing, and annotations their lesion_id, diameters and flags.
+
+    Args:
+        version: the store's version file.
+    """
+    return {
+        "info": {
+            "description": f"DeepLesion key slices. {ACKNOWLEDGEMENT} {CITATION}",
+            "url": SOURCE_URL,
+            "version": str(version["version"]),
+            "year": int(version["created_at"][:4]),
+            "contributor": "NIH Clinical Center",
+            "date_created": version["created_at"],
+        },
+        "licenses": [],
+        "categories": [
+            {"id": number, "name": name, "supercategory": "lesion"} for number, name in CATEGORIES.items()
+        ],
+        "images": [_image(image) for image in images],
+        "annotations": [_annotation(image, lesion) for image in images for lesion in image.lesions],
+    }
+
+
+def _image(image: KeyImage) -> dict[str, Any]:
+    height, width = image.shape
+    return {
+        "id": image.image_id,
+        "file_name": image.path,
+        "height": height,
+        "width": width,
+        "volume_id": image.volume_id,
+        "plane": image.plane,
+        "window_hu": list(image.window_hu),
+        "spacing_yx_mm": list(image.spacing_mm),
+        "patient_index": int(image.lesions[0].patient_index),
+        "key_slice": image.lesions[0].file_name,
+    }
+
+
+def _annotation(image: KeyImage, lesion: Any) -> dict[str, Any]:
+    corners = np.array([lesion.bbox_x1_vox, lesion.bbox_y1_vox, lesion.bbox_x2_vox, lesion.bbox_y2_vox]) + 0.5
+    height, width = image.shape
+    x1, y1, x2, y2 = np.clip(corners, 0, [width, height, width, height]).tolist()
+    code = lesion.coarse_type_code
+    return {
+        "id": int(lesion.lesion_id) + 1,
+        "image_id": image.image_id,
+        "category_id": UNLABELLED_CATEGORY if pd.isna(code) else int(code),
+        "bbox": [x1, y1, x2 - x1, y2 - y1],
+        "area": (x2 - x1) * (y2 - y1),
+        "iscrowd": 0,
+        "lesion_id": int(lesion.lesion_id),
+        "long_diameter_mm": float(lesion.long_diameter_mm),
+        "short_diameter_mm": float(lesion.short_diameter_mm),
+        "possibly_noisy": bool(lesion.possibly_noisy),
+        "past_edge": bool(lesion.bbox_past_edge),
+    }
+
+
+def _encode_image(store: Store, image: KeyImage) -> bytes:
+    return encode_png(image.grey(store))
+
+
+def _encode_document(store: Store, images: list[KeyImage]) -> bytes:
+    return (json.dumps(coco_document(images, dict(store.version)), allow_nan=False) + "\n").encode()
+
+
+def _files(store: Store, selected: Selected) -> list[ExportFile]:
+    images = key_images(selected)
+    files = [ExportFile(f"images/{image.path}", partial(_encode_image, store, image)) for image in images]
+    by_split: dict[str, list[KeyImage]] = {}
+    for image in images:
+        by_split.setdefault(image.split, []).append(image)
+    return files + [
+        ExportFile(f"annotations/{split}.json", partial(_encode_document, store, part))
+        for split, part in by_split.items()
+    ]
+
+
+COCO = Format(
+    _files,
+    "annotations/<split>.json is COCO detection JSON; its file_name is relative to images/. An image is the\n"
+    "plane of the store's volume that is nearest to a key slice, so its pixels are the store's voxels\n"
+    "(spacing_yx_mm), in 8 bits, 0 and 255 at the ends of window_hu. A key slice whose lesions were read in\n"
+    "several windows is there once for each, with the lesions of that window. Boxes are [x, y, width,\n"
+    "height] from the image's upper left corner, cut at its edge. Categories are the release's type codes\n"
+    f"1 to 8, and {UNLABELLED_CATEGORY}, `{UNLABELLED}`, for lesions that have none: all of train.\n"
+    "An annotation's id is its lesion_id plus 1: COCO's evaluation takes id 0 for no match.",
+)

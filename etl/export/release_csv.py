@@ -1,0 +1,77 @@
+"""DL_info.csv again, from the lesions table: the release's own 18 columns."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable
+from typing import Any
+
+import pandas as pd
+
+from etl.export.files import ExportFile, Format
+from etl.export.selection import Selected
+from etl.release.annotation_columns import COLUMNS, SPLITS
+from etl.store.reader import Store
+
+NAME = "DL_info.csv"
+_SPLIT_CODES = {name: code for code, name in SPLITS.items()}
+_RECIST = [f"recist_{axis}_{end}_px" for axis in ("long", "short") for end in ("x1", "y1", "x2", "y2")]
+_BOX = [f"bbox_{end}_px" for end in ("x1", "y1", "x2", "y2")]
+
+
+def release_csv(lesions: pd.DataFrame) -> bytes:
+    """The rows as the release prints them: %g numbers, `, ` inside a quoted field, LF, NaN for no age.
+
+    Equal byte for byte to the accepted rows of the official file. A number that its six digits can't hold,
+    which the release has none of, is printed with as many as it takes.
+
+    Args:
+        lesions: rows of the lesions table with their `split`.
+    """
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows(_cells(row) for row in lesions.to_dict("records"))
+    return text.getvalue().encode()
+
+
+def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+    """One row's cells, in the order of `COLUMNS`."""
+
+    def joined(names: Iterable[str]) -> str:
+        return ", ".join(_printed(row[name]) for name in names)
+
+    return (
+        row["file_name"],
+        *(str(row[name]) for name in ("patient_index", "study_index", "series_index", "key_slice_index")),
+        joined(_RECIST),
+        joined(_BOX),
+        joined(["long_diameter_px", "short_diameter_px"]),
+        joined(["norm_x", "norm_y", "norm_z"]),
+        "-1" if pd.isna(row["coarse_type_code"]) else str(int(row["coarse_type_code"])),
+        str(int(row["possibly_noisy"])),
+        f"{row['slice_first']}, {row['slice_last']}",
+        joined(["spacing_x_mm", "spacing_y_mm", "spacing_z_mm"]),
+        f"{row['image_height_px']}, {row['image_width_px']}",
+        joined(["window_low_hu", "window_high_hu"]),
+        row["sex"],
+        "NaN" if pd.isna(row["age_years"]) else str(int(row["age_years"])),
+        str(_SPLIT_CODES[row["split"]]),
+    )
+
+
+def _printed(value: float) -> str:
+    text = f"{value:g}"
+    return text if float(text) == value else repr(value)
+
+
+def _files(store: Store, selected: Selected) -> list[ExportFile]:
+    return [ExportFile(NAME, lambda: release_csv(selected.lesions))]
+
+
+CSV = Format(
+    _files,
+    f"{NAME} has the release's 18 columns, one row a lesion of this version, printed as the release prints\n"
+    "them. Coordinates are pixels of the original slices, counted from 1.",
+)

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from etl.release.phantom import PhantomTruth
+from etl.run.executors import SerialExecutor
+from jobs.export import main
+from tests.processes import ROOT, run, running, wait_until
+from tests.stored import build_store, config_data, files_below
+
+EXPORT = [sys.executable, str(ROOT / "jobs" / "export.py")]
+
+
+@pytest.fixture(scope="module")
+def store(phantom: tuple[Path, PhantomTruth], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("job") / "store"
+    build_store(config_data(phantom[0], root, select={"patients": [1, 2]}), SerialExecutor())
+    build_store(config_data(phantom[0], root), SerialExecutor())
+    return root
+
+
+def test_help_names_every_option_and_format() -> None:
+    done = run([*EXPORT, "--help"])
+    assert done.returncode == 0
+    for option in main.params:
+        assert isinstance(option, click.Option | click.Argument)
+        assert (
+            option.opts[0] if isinstance(option, click.Option) else option.human_readable_name
+        ) in done.stdout
+    for word in ("nifti", "coco", "csv", "images", "croissant", "Exit codes", "build/store"):
+        assert word in done.stdout
+
+
+def test_a_version_and_a_part_can_be_chosen(store: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    done = run([*EXPORT, str(store), str(out), "--format", "csv", "--version", "1", "--split", "train"])
+    assert done.returncode == 0, done.stderr
+    assert "1 files of 3 volumes and 3 lesions" in done.stdout
+    assert len((out / "DL_info.csv").read_text().splitlines()) == 4
+    assert json.loads((out / "export.json").read_text())["store_version"] == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--version", "9"], "no such version"),
+        (["--patient", "77"], "no such patient"),
+        (["--split", "train", "--type", "lung"], "nothing is selected"),
+        (["--split", "training"], "'training' is not one of"),
+        (["--type", "brain"], "'brain' is not one of"),
+    ],
+)
+def test_wrong_arguments_are_told_before_anything_is_written(
+    store: Path, tmp_path: Path, arguments: list[str], said: str
+) -> None:
+    done = run([*EXPORT, str(store), str(tmp_path / "out"), "--format", "csv", *arguments])
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_no_store_is_told(tmp_path: Path) -> None:
+    done = run([*EXPORT, str(tmp_path / "nowhere"), str(tmp_path / "out"), "--format", "nifti"])
+    assert done.returncode == 2
+    assert "there is no store here" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL])
+def test_an_export_that_is_stopped_leaves_whole_files_and_continues(
+    store: Path, tmp_path: Path, end: signal.Signals
+) -> None:
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    assert run([*EXPORT, str(store), str(whole), "--format", "nifti"]).returncode == 0
+    command = [*EXPORT, str(store), str(cut), "--format", "nifti"]
+    with running(command, tmp_path / "log") as process:
+        wait_until(lambda: any(cut.glob("*.nii.gz")), "a first file")
+        process.send_signal(end)
+        process.wait(60)
+    log = (tmp_path / "log").read_text()
+    expected = files_below(whole)
+    there = {name: data for name, data in files_below(cut).items() if name.endswith(".nii.gz")}
+    assert there.items() <= expected.items()
+    if end is signal.SIGINT:
+        assert process.returncode == 130, log
+        assert "the same command continues" in log
+    assert len(there) < 13
+    done = run(command)
+    assert done.returncode == 0, done.stderr
+    assert f"{len(there)} were there" in done.stdout
+    assert files_below(cut) == expected
