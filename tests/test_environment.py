@@ -27,7 +27,6 @@ CONDA_NAMES = {"dask": "dask-core"}
 DISTRIBUTIONS = {"yaml": "pyyaml", "PIL": "pillow"}
 # Needed and never imported by name in etl/ or jobs/.
 LOADED_BY_NAME = {
-    "pillow",  # imageio's plugin for PNG
     "s3fs",  # fsspec's filesystem for s3://
 }
 

@@ -27,6 +27,8 @@ from etl.store.versions import readable
 FORMATS = {"nifti": NIFTI, "coco": COCO, "csv": CSV, "images": IMAGES, "croissant": CROISSANT}
 STAMP = "export.json"
 README = "README.txt"
+THREADS = 8
+"""At most; each holds a volume about three times: the largest of the release at 1 mm takes 0.5 GB."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ def export(
 def _write_all(
     store: Store, objects: LocalObjects, files: Sequence[ExportFile], on_file: Callable[[int, int], None]
 ) -> int:
-    """Write files with as many threads as cores: reading, inflating and deflating leave Python's lock."""
+    """Write files in threads: reading, inflating and deflating leave Python's lock."""
 
     def write(file: ExportFile) -> int:
         try:
@@ -114,7 +116,7 @@ def _write_all(
         return len(data)
 
     written = 0
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as pool:
         futures = [pool.submit(write, file) for file in files]
         try:
             for future in as_completed(futures):

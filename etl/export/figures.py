@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 RED, GREEN, YELLOW = (255, 48, 48), (0, 220, 0), (255, 235, 0)
-CENTRE_RADIUS_PX = 2
+CENTRE_RADIUS_PX = 1
 
 Segment = tuple[float, float, float, float]
 
@@ -47,15 +47,14 @@ def draw_marks(grey: NDArray[np.uint8], marks: Iterable[Marks], scale: int = 1) 
     picture = picture.convert("RGB")
     draw = ImageDraw.Draw(picture)
 
-    def place(value: float) -> float:
-        return (value + 0.5) * scale - 0.5
+    def place(value: float) -> int:
+        return round((value + 0.5) * scale - 0.5)
 
     for mark in marks:
-        box = tuple(map(place, mark.box))
-        draw.rectangle(box, outline=GREEN)
+        x1, y1, x2, y2 = mark.box
+        draw.rectangle(tuple(map(place, mark.box)), outline=GREEN)
         for diameter in (mark.long_diameter, mark.short_diameter):
             draw.line(tuple(map(place, diameter)), fill=RED)
-        x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
-        r = CENTRE_RADIUS_PX
-        draw.ellipse((x - r, y - r, x + r, y + r), fill=YELLOW)
+        x, y, r = place((x1 + x2) / 2), place((y1 + y2) / 2), CENTRE_RADIUS_PX
+        draw.rectangle((x - r, y - r, x + r, y + r), fill=YELLOW)
     return np.asarray(picture)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import gzip
 from functools import partial
+from typing import Any
 
 import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
+from etl.errors import StoreError
 from etl.export.files import ExportFile, Format
 from etl.export.selection import Selected
 from etl.imaging.geometry import voxel_to_lps_mm
@@ -48,18 +50,28 @@ def encode_nifti(
     return gzip.compress(image.to_bytes(), COMPRESSION, mtime=0)
 
 
-def _encode(store: Store, volume_id: str, spacing_mm: tuple[float, float, float]) -> bytes:
-    voxels_hu = np.asarray(store.array(volume_id)[...])
-    return encode_nifti(
-        voxels_hu, spacing_mm, f"DeepLesion {volume_id}, HU; store version {store.version['version']}"
-    )
+def _encode(store: Store, volume: Any) -> bytes:
+    """One row of the catalogue, a named tuple -> its file."""
+    voxels_hu = np.asarray(store.array(volume.volume_id)[...])
+    found, stored = (voxels_hu.min(), voxels_hu.max()), (volume.hu_minimum, volume.hu_maximum)
+    if found != stored:
+        # Zarr reads a shard that is gone as air.
+        raise StoreError(
+            "the volume is not as it was stored",
+            where=f"{store.objects.root}/{volume.path}",
+            value=f"{found[0]} to {found[1]} HU",
+            allowed=f"{stored[0]} to {stored[1]} HU, as in the table `volumes`",
+            remedy="python jobs/verify_store.py STORE says what is damaged and what repairs it",
+        )
+    spacing_mm = volume.spacing_z_mm, volume.spacing_y_mm, volume.spacing_x_mm
+    text = f"DeepLesion {volume.volume_id}, HU; store version {store.version['version']}"
+    return encode_nifti(voxels_hu, spacing_mm, text)
 
 
 def _files(store: Store, selected: Selected) -> list[ExportFile]:
-    columns = ["volume_id", *(f"spacing_{axis}_mm" for axis in "zyx")]
     return [
-        ExportFile(f"{volume_id}.nii.gz", partial(_encode, store, volume_id, tuple(spacing)))
-        for volume_id, *spacing in selected.volumes[columns].itertuples(index=False)
+        ExportFile(f"{volume.volume_id}.nii.gz", partial(_encode, store, volume))
+        for volume in selected.volumes.itertuples(index=False)
     ]
 
 

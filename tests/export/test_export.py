@@ -101,15 +101,19 @@ def test_the_store_is_no_place_for_an_export(demo_store: Store) -> None:
     ]
 
 
-def test_a_damaged_volume_is_named(demo_store: Store, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("damage", "said"), [("zeros", "can't be decoded"), ("gone", "not as it was stored")]
+)
+def test_a_damaged_volume_is_named(demo_store: Store, tmp_path: Path, damage: str, said: str) -> None:
     shutil.copytree(demo_store.objects.root, tmp_path / "store")
     (shard,) = (tmp_path / "store").glob("volumes/000001_*/*/0/c/0/0/0")
-    data = bytearray(shard.read_bytes())
-    data[: len(data) // 2] = bytes(len(data) // 2)
-    shard.write_bytes(bytes(data))
-    with pytest.raises(StoreError, match="can't be decoded") as caught:
-        export(open_store(str(tmp_path / "store")), tmp_path / "out", "nifti", Selection())
-    for part in ("000001_01_01_103-115.nii.gz", "verify_store.py"):
+    data = shard.read_bytes()
+    shard.unlink()
+    if damage == "zeros":
+        shard.write_bytes(bytes(len(data) // 2) + data[len(data) // 2 :])
+    with pytest.raises(StoreError, match=said) as caught:
+        export(open_store(str(tmp_path / "store")), tmp_path / "out", "nifti", ONE)
+    for part in ("000001_01_01_103-115", "verify_store.py"):
         assert part in str(caught.value)
     assert not (tmp_path / "out" / "000001_01_01_103-115.nii.gz").exists()
 

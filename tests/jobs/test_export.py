@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from etl.release.phantom import PhantomTruth
 from etl.run.executors import SerialExecutor
@@ -59,10 +60,9 @@ def test_a_version_and_a_part_can_be_chosen(store: Path, tmp_path: Path) -> None
 def test_wrong_arguments_are_told_before_anything_is_written(
     store: Path, tmp_path: Path, arguments: list[str], said: str
 ) -> None:
-    done = run([*EXPORT, str(store), str(tmp_path / "out"), "--format", "csv", *arguments])
-    assert done.returncode == 2
+    done = CliRunner().invoke(main, [str(store), str(tmp_path / "out"), "--format", "csv", *arguments])
+    assert done.exit_code == 2
     assert said in done.stderr
-    assert "Traceback" not in done.stderr
     assert not (tmp_path / "out").exists()
 
 
