@@ -123,6 +123,12 @@ class Limits(_Section):
     """What refuses to publish. Each guard is overridden by its own name, never silently."""
 
     rejects: float = Field(0.01, ge=0, le=1, description="largest share of rows, or of slices, rejected")
+    location_disagreement: float = Field(
+        0.05,
+        ge=0,
+        le=1,
+        description="largest share of lesions whose published location is not that of their key slice",
+    )
     allow_fewer_volumes: bool = Field(False, description="publish fewer volumes than the current version")
     allow_fewer_lesions: bool = Field(False, description="publish fewer lesions than the current version")
     allow_schema_change: bool = Field(False, description="publish tables of other columns or types")

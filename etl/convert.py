@@ -12,6 +12,7 @@ import numpy as np
 
 from etl.config import Volume
 from etl.errors import SliceError
+from etl.imaging.body import SLICE_MASKS_DTYPE, measure_masks
 from etl.imaging.hounsfield import HuStatistics, statistics, to_hu
 from etl.imaging.png import read_png
 from etl.imaging.pyramid import halve
@@ -131,11 +132,13 @@ class Converter:
     def _build(self, planned: PlannedVolume) -> Receipt:
         """Raises SliceError at the first slice that can't be read; nothing is written then."""
         slice_hu: list[HuStatistics] = []
+        slice_masks = np.zeros(len(planned.slices), SLICE_MASKS_DTYPE)
 
         def slices() -> Iterator[np.ndarray]:
             for hu in self._read(planned, planned.slices):
                 if isinstance(hu, SliceError):
                     raise hu
+                slice_masks[len(slice_hu)] = measure_masks(hu, planned.source_spacing_mm[1:])
                 slice_hu.append(statistics(hu))
                 yield hu
 
@@ -164,6 +167,7 @@ class Converter:
             ),
             statistics(voxels),
             slice_hu,
+            slice_masks,
         )
 
     def _read(self, planned: PlannedVolume, slices: np.ndarray) -> Iterator[np.ndarray | SliceError]:

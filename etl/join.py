@@ -13,14 +13,13 @@ import pyarrow as pa
 from etl.convert import Conversion
 from etl.errors import EtlError
 from etl.imaging.geometry import mm_to_voxel, pixel_to_mm
+from etl.imaging.location import Line
+from etl.locations import Built, lesion_columns, predicted_z, slice_columns, volume_z_columns, z_lines
 from etl.plan import Plan, PlannedVolume
 from etl.rejects import Kind, Reason, Reject
 from etl.release.names import SeriesKey, file_name
 from etl.store.fields import POINT_AXES, SCHEMAS
-from etl.store.receipts import Receipt
 from etl.store.tables import to_table
-
-Built = tuple[PlannedVolume, Receipt]
 
 
 @dataclass(frozen=True)
@@ -77,10 +76,11 @@ def make_tables(plan: Plan, conversions: Sequence[Conversion]) -> Tables:
     lesions, positions, row_rejects = _place(plan, built, rejects)
     rejects = sorted([*rejects, *row_rejects])
     splits = lesions["split"].tolist()
+    lines = z_lines(lesions, built)
     tables = {
         "lesions": _lesions_table(lesions, [built[p] for p in positions]),
-        "volumes": _volumes_table(plan, built, positions, splits),
-        "slices": _slices_table(plan, built),
+        "volumes": _volumes_table(plan, built, positions, splits, lines),
+        "slices": _slices_table(plan, built, lines),
         "rejects": _rejects_table(rejects),
     }
     counts = _counts(plan, tables, rejects)
@@ -143,11 +143,16 @@ def _lesions_table(lesions: pd.DataFrame, built: Sequence[Built]) -> pa.Table:
         dx = mm[f"recist_{side}_x2"] - mm[f"recist_{side}_x1"]
         dy = mm[f"recist_{side}_y2"] - mm[f"recist_{side}_y1"]
         columns[f"{side}_diameter_mm"] = np.hypot(dx, dy)
+    columns |= lesion_columns(lesions, built)
     return to_table("lesions", columns)
 
 
 def _volumes_table(
-    plan: Plan, built: Sequence[Built], positions: Sequence[int], splits: Sequence[str]
+    plan: Plan,
+    built: Sequence[Built],
+    positions: Sequence[int],
+    splits: Sequence[str],
+    lines: Sequence[tuple[Line, float] | None],
 ) -> pa.Table:
     lesion_count = Counter(positions)
     by_position: dict[int, set[str]] = defaultdict(set)
@@ -177,12 +182,15 @@ def _volumes_table(
             row[f"source_shape_{axis}"] = volume.source_shape[number]
             row[f"source_spacing_{axis}_mm"] = volume.source_spacing_mm[number]
         rows.append(row)
-    return to_table("volumes", {name: [row[name] for row in rows] for name in SCHEMAS["volumes"].names})
+    z_columns = volume_z_columns(lines)
+    own = [name for name in SCHEMAS["volumes"].names if name not in z_columns]
+    return to_table("volumes", {name: [row[name] for row in rows] for name in own} | z_columns)
 
 
-def _slices_table(plan: Plan, built: Sequence[Built]) -> pa.Table:
+def _slices_table(plan: Plan, built: Sequence[Built], lines: Sequence[tuple[Line, float] | None]) -> pa.Table:
     slices = np.concatenate([plan.index.slices[:0], *(volume.slices for volume, _ in built)])
     names = np.array([container.name for container in plan.index.containers], dtype=object)
+    z_mm = [np.arange(len(volume.slices)) * volume.source_spacing_mm[0] for volume, _ in built]
     statistics = [row for _, receipt in built for row in receipt.slice_hu]
     columns: dict[str, object] = {
         "volume_id": [volume.volume_id for volume, _ in built for _ in range(len(volume.slices))],
@@ -193,7 +201,9 @@ def _slices_table(plan: Plan, built: Sequence[Built]) -> pa.Table:
         "archive": names[slices["container"]],
         "bytes": slices["bytes"],
         "crc32": slices["crc32"],
-        "z_mm": [n * v.source_spacing_mm[0] for v, _ in built for n in range(len(v.slices))],
+        "z_mm": np.concatenate([np.zeros(0), *z_mm]),
+        "norm_z_predicted": predicted_z(lines, z_mm),
+        **slice_columns(built),
     }
     for name in ("minimum", "maximum", "mean", "standard_deviation"):
         columns[f"hu_{name}"] = [getattr(row, name) for row in statistics]

@@ -27,8 +27,8 @@ from etl.release.names import SeriesKey, parse_series_id, volume_id
 from etl.selection import is_selected_run, missing_slices, rows_touching, select_rows, split_member_rejects
 
 # Raise it when the same source and config give other bytes: the layout of a volume's objects, its
-# metadata, decoding. Resampling has its own version.
-VOLUME_VERSION = 1
+# metadata, its receipt with what is measured in each slice, decoding. Resampling has its own version.
+VOLUME_VERSION = 2
 
 Shape = tuple[int, int, int]
 Spacing = tuple[float, float, float]

@@ -11,10 +11,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import pandas as pd
+
 from etl.config import Config, Limits
 from etl.convert import Conversion
 from etl.errors import GuardError
 from etl.join import Counts, make_tables
+from etl.locations import Agreement, agreement
 from etl.plan import Plan
 from etl.store.fields import TABLES
 from etl.store.layout import ROOT, root_metadata, tables_path
@@ -61,6 +64,9 @@ def publish(
     counts = joined.counts
     schemas = {name: schema_columns(name) for name in TABLES}
     check_rejects(counts, config.limits)
+    lesions = joined.tables["lesions"].to_pandas()
+    locations = agreement(lesions, config.source.complete and not plan.rows_not_selected)
+    check_locations(locations, lesions, config.limits)
     if not counts.volumes:
         raise GuardError(
             "not one volume could be built; nothing was published",
@@ -79,6 +85,7 @@ def publish(
         "run_id": run_id,
         "created_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "counts": asdict(counts),
+        "locations": locations.as_json(),
         "annotations": {
             "name": plan.annotations.source,
             "rows": plan.annotations.row_count,
@@ -125,6 +132,28 @@ def check_rejects(counts: Counts, limits: Limits) -> None:
                 allowed=f"limits.rejects = {limits.rejects:.2%}",
                 remedy="mend the source, or raise the limit by name: --set limits.rejects=SHARE",
             )
+
+
+def check_locations(found: Agreement, lesions: pd.DataFrame, limits: Limits) -> None:
+    """Raises GuardError where a larger share of lesions than the limit is not on the slice that it tells of.
+
+    Args:
+        lesions: of the `lesions` table, with pandas' types.
+    """
+    disagreeing = found.compared - found.agreeing
+    share = disagreeing / found.compared if disagreeing else 0.0
+    if share <= limits.location_disagreement:
+        return
+    names = lesions["file_name"][lesions["location_agrees"].eq(False)].tolist()
+    raise GuardError(
+        "too many published locations are not those of their key slices; nothing was published, the "
+        "converted volumes are kept",
+        where=", ".join(names[:5]) + (" ..." if len(names) > 5 else ""),
+        value=f"{disagreeing} of {found.compared} lesions ({share:.2%})",
+        allowed=f"limits.location_disagreement = {limits.location_disagreement:.2%}",
+        remedy="see that the CSV and the archives are of one release and no slice is under another's name, "
+        "or raise the limit by name: --set limits.location_disagreement=SHARE",
+    )
 
 
 def check_parent(parent: Version | None, body: Version, limits: Limits) -> None:

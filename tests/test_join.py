@@ -115,7 +115,7 @@ def test_every_value_of_a_row_reaches_its_column() -> None:
             "window_high_hu": 322.5,
             "sex": "M",
             "age_years": None,
-            "norm_x": 0.4,
+            "norm_x": 0.522364,
             "norm_z": 0.6,
         }
         == odd

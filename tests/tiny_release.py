@@ -12,6 +12,7 @@ import numpy as np
 from etl.build import Build, build, load_plan
 from etl.config import Config
 from etl.convert import Conversion
+from etl.imaging.body import SLICE_MASKS_DTYPE
 from etl.imaging.hounsfield import HuStatistics
 from etl.plan import Plan, PlannedVolume, make_plan
 from etl.release.annotations import COLUMNS, Annotations, parse_annotations
@@ -29,7 +30,8 @@ Present = Mapping[str, Iterable[int]]
 
 
 def csv_row(series: str, key_slice: int, slice_range: tuple[int, int], **cells: str) -> dict[str, str]:
-    """One row of DL_info.csv: 0.5 x 0.5 x 2 mm, 16 x 16 pixels, a box from (4, 5) to (12, 13), split val.
+    """One row of DL_info.csv: 0.5 x 0.5 x 2 mm, 16 x 16 pixels, a box from (4, 5) to (12, 13) in a body that
+    fills the slice, split val.
 
     Args:
         cells: other values, by column.
@@ -45,7 +47,7 @@ def csv_row(series: str, key_slice: int, slice_range: tuple[int, int], **cells: 
         "Measurement_coordinates": "6, 9, 11, 9, 8, 7, 8, 10",
         "Bounding_boxes": "4, 5, 12, 13",
         "Lesion_diameters_Pixel_": "5, 3",
-        "Normalized_lesion_location": "0.4, 0.5, 0.6",
+        "Normalized_lesion_location": "0.522364, 0.607906, 0.6",
         "Coarse_lesion_type": "5",
         "Possibly_noisy": "0",
         "Slice_range": f"{slice_range[0]}, {slice_range[1]}",
@@ -95,6 +97,15 @@ def tiny_plan(present: Present, *rows: Mapping[str, str], **sections: Any) -> Pl
     return make_plan(parse_rows(*rows), slice_index(present), Config.model_validate(config))
 
 
+def made_up_masks(slices: int) -> np.ndarray:
+    """Masks of a volume's slices: the same box in all, the body's centroid another column in each."""
+    masks = np.zeros(slices, SLICE_MASKS_DTYPE)
+    masks["location"] = (0, 15, 0, 15, 256, 256 * 7, 256 * 8)
+    masks["body"] = (2, 11, 3, 12, 100, 0, 100 * 7)
+    masks["body"]["column_sum"] = 100 * (np.arange(slices) + 4)
+    return masks
+
+
 def made_up_conversion(volume: PlannedVolume) -> Conversion:
     """What a conversion would have reported, without pixels: values that are easy to tell apart."""
     receipt = Receipt(
@@ -104,6 +115,7 @@ def made_up_conversion(volume: PlannedVolume) -> Conversion:
         volume.spacing_mm,
         HuStatistics(-1024, 3071, 0.5, 100.0),
         tuple(HuStatistics(-2048 + n, 100, -n / 2, 10.0) for n in range(len(volume.slices))),
+        made_up_masks(len(volume.slices)),
         (ObjectInfo("0/c/0/0/0", 1234, "00" * 32),),
     )
     return Conversion(volume.volume_id, ((volume, receipt),), 1, (), len(volume.slices), volume.source_bytes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from etl.build import Build
 from etl.config import Config
@@ -122,6 +123,7 @@ def build_text(config: Config, build: Build) -> str:
             f"{counts.lesions:,} of {counts.patients:,} patients, {counts.rows_rejected:,} rejected, "
             f"{counts.rows_not_selected:,} not selected",
         ),
+        *_location_rows(version["locations"]),
         ("stored", bytes_text(stored)),
         (
             "speed",
@@ -141,6 +143,24 @@ def build_text(config: Config, build: Build) -> str:
         f"  lesions, voxels_hu = store.lesions(), store.array({first!r})[:]",
     ]
     return "\n".join(lines)
+
+
+def _location_rows(locations: Mapping[str, Any]) -> list[tuple[str, str]]:
+    agreeing, compared = locations["agreeing"], locations["compared"]
+    rows = [
+        (
+            "locations",
+            f"{agreeing:,} of {compared:,} as their key slices give them, within {locations['tolerance']:g} "
+            f"({locations['share']:.2%})",
+        )
+    ]
+    for axis, refit in (locations["refit"] or {}).items():
+        if refit is not None:
+            holds = "the constants hold" if refit["constants_hold"] else "NOT the constants in use"
+            line = f"slope {refit['slope']:.6f}, intercept {refit['intercept']:.6f}"
+            residual = f"largest residual {refit['largest_residual']:.1e}"
+            rows.append((f"refit of {axis}", f"{line}, {residual}: {holds}"))
+    return rows
 
 
 def resume_text(arguments: Sequence[str]) -> str:

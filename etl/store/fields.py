@@ -74,6 +74,31 @@ LESIONS = pa.schema(
         _field("norm_x", _FLOAT, "relative position in the body, patient's right to left, as published"),
         _field("norm_y", _FLOAT, "relative position in the body, front to back, as published"),
         _field("norm_z", _FLOAT, "relative position in the body, head to feet, as published"),
+        *(
+            _field(
+                f"norm_{axis}_recomputed",
+                _FLOAT,
+                f"norm_{axis} by the box as printed and the location mask of the key slice as it is stored "
+                "here; null where the mask is one pixel wide",
+                nullable=True,
+            )
+            for axis in "xy"
+        ),
+        *(
+            _field(
+                f"norm_{axis}_difference",
+                _FLOAT,
+                f"norm_{axis}_recomputed - norm_{axis}; null as the former",
+                nullable=True,
+            )
+            for axis in "xy"
+        ),
+        _field(
+            "location_agrees",
+            _BOOL,
+            "both differences are within 0.002: the row belongs to this slice; null where one is null",
+            nullable=True,
+        ),
         _field("coarse_type_code", pa.int8(), "coarse lesion type 1..8; null: not labelled", nullable=True),
         _field("coarse_type", _TEXT, "coarse lesion type by name; null: not labelled", nullable=True),
         _field("possibly_noisy", _BOOL, "flagged by the authors as possibly noisy"),
@@ -124,9 +149,61 @@ VOLUMES = pa.schema(
         _field("hu_standard_deviation", _FLOAT, "standard deviation of the stored voxels", "HU"),
         _field("source_archives", pa.list_(_TEXT), "archives (or the folder) that its slices are from"),
         _field("lesion_count", _INT, "rows of `lesions` in this volume"),
+        _field(
+            "norm_z_slope_per_mm",
+            _FLOAT,
+            "of the line of norm_z on z_mm through the key slices of the series (of the volume, where slice "
+            "intervals within the series differ); null with fewer than two",
+            "1/mm",
+            nullable=True,
+        ),
+        _field("norm_z_intercept", _FLOAT, "norm_z of that line at z_mm = 0 of this volume", nullable=True),
+        _field(
+            "norm_z_residual",
+            _FLOAT,
+            "root mean square distance of norm_z from that line, with n - 2 degrees of freedom; null with "
+            "fewer than three key slices",
+            nullable=True,
+        ),
+        _field("norm_z_key_slices", _INT, "different key slices that the line is fitted to, n; 0: no line"),
+        _field("norm_z_span_mm", _FLOAT, "from the first to the last of them", "mm", nullable=True),
     ]
 )
 """The catalogue: one row a volume."""
+
+
+def _mask_fields(name: str, what: str, empty: str) -> list[pa.Field]:
+    boxed = name == "body_mask"
+    return [
+        _field(f"{name}_area_px", _INT, f"area of {what}", "pixel"),
+        _field(f"{name}_area_mm2", _FLOAT, f"area of the {name}", "mm^2"),
+        _field(
+            f"{name}_centroid_x_mm",
+            _FLOAT,
+            "its centroid, from the first pixel's centre; null where empty",
+            "mm",
+            nullable=True,
+        ),
+        _field(
+            f"{name}_centroid_y_mm",
+            _FLOAT,
+            "its centroid, from the first pixel's centre; null where empty",
+            "mm",
+            nullable=True,
+        ),
+        *(
+            _field(
+                f"{name}_{side}_{end}",
+                _INT,
+                f"{end} {side} of the {name}, counted from 0; {empty}",
+                "pixel",
+                nullable=boxed,
+            )
+            for side in ("column", "row")
+            for end in ("first", "last")
+        ),
+    ]
+
 
 SLICES = pa.schema(
     [
@@ -143,6 +220,24 @@ SLICES = pa.schema(
         _field("hu_maximum", _INT, "greatest value as read, before clipping", "HU"),
         _field("hu_mean", _FLOAT, "mean as read, before clipping", "HU"),
         _field("hu_standard_deviation", _FLOAT, "standard deviation as read, before clipping", "HU"),
+        *_mask_fields(
+            "location_mask",
+            "the mask behind norm_x and norm_y (above -768 HU, opened with 7 x 7 pixels; table and blankets "
+            "are in it)",
+            "the whole slice where the mask is empty",
+        ),
+        *_mask_fields(
+            "body_mask",
+            "the body alone (largest piece above -500 HU, table and blankets removed, holes filled)",
+            "null where there is none",
+        ),
+        _field(
+            "norm_z_predicted",
+            _FLOAT,
+            "predicted, not published: norm_z by the line of its volume (norm_z_slope_per_mm in `volumes`); "
+            "null where the line's key slices span less than 50 mm",
+            nullable=True,
+        ),
     ]
 )
 """One row a source slice that is part of a volume."""

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
 
 from etl.errors import StoreError
+from etl.imaging.body import MASK_DTYPE, SLICE_MASKS_DTYPE
 from etl.imaging.hounsfield import HuStatistics
 from etl.store.layout import CONTRACT_VERSION, RECEIPT, SPLIT_RECORD, to_json, volume_path
 from etl.store.objects import ObjectInfo, Objects, object_info
@@ -23,6 +27,7 @@ class Receipt:
         shape, spacing_mm: of the stored voxels (z, y, x).
         hu: of the stored voxels.
         slice_hu: of each source slice as it was read, before clipping.
+        slice_masks: where the body lies in each source slice: `SLICE_MASKS_DTYPE`, (slices,).
         objects: every other object of the volume, path relative to the volume.
     """
 
@@ -32,6 +37,7 @@ class Receipt:
     spacing_mm: Spacing
     hu: HuStatistics
     slice_hu: tuple[HuStatistics, ...]
+    slice_masks: np.ndarray
     objects: tuple[ObjectInfo, ...]
 
     @property
@@ -42,6 +48,10 @@ class Receipt:
         columns = {
             name: [getattr(s, name) for s in self.slice_hu] for name in HuStatistics.__dataclass_fields__
         }
+        masks = {
+            mask: {name: self.slice_masks[mask][name].tolist() for name in MASK_DTYPE.names or ()}
+            for mask in SLICE_MASKS_DTYPE.names or ()
+        }
         return to_json(
             {
                 "contract_version": CONTRACT_VERSION,
@@ -51,6 +61,7 @@ class Receipt:
                 "spacing_mm": self.spacing_mm,
                 "hu": asdict(self.hu),
                 "slice_hu": columns,
+                "slice_masks": masks,
                 "objects": [asdict(item) for item in self.objects],
             }
         )
@@ -60,7 +71,12 @@ class Receipt:
         """Raises ValueError, KeyError or TypeError where the bytes are not a receipt."""
         fields = json.loads(data)
         columns = fields["slice_hu"]
-        rows = zip(*(columns[name] for name in HuStatistics.__dataclass_fields__), strict=True)
+        rows = tuple(zip(*(columns[name] for name in HuStatistics.__dataclass_fields__), strict=True))
+        masks = np.zeros(len(rows), SLICE_MASKS_DTYPE)
+        for mask in SLICE_MASKS_DTYPE.names or ():
+            for name in MASK_DTYPE.names or ():
+                values = fields["slice_masks"][mask][name]
+                masks[mask][name] = _integers(values, len(rows), MASK_DTYPE[name])
         return Receipt(
             fields["volume_id"],
             fields["fingerprint"],
@@ -68,6 +84,7 @@ class Receipt:
             tuple(fields["spacing_mm"]),
             HuStatistics(**fields["hu"]),
             tuple(HuStatistics(*row) for row in rows),
+            masks,
             tuple(ObjectInfo(**item) for item in fields["objects"]),
         )
 
@@ -76,6 +93,13 @@ class Receipt:
         data = self.to_bytes()
         total = len(data) + sum(item.bytes for item in self.objects)
         return ObjectInfo(self.path, total, object_info(RECEIPT, data).sha256)
+
+
+def _integers(values: list[int], count: int, dtype: np.dtype[Any]) -> np.ndarray:
+    wide = np.array(values)
+    if wide.shape != (count,) or wide.dtype != np.int64 or (wide != wide.astype(dtype)).any():
+        raise ValueError(f"not {count} numbers of {dtype}")
+    return wide
 
 
 def read_receipt(objects: Objects, volume_id: str, fingerprint: str) -> Receipt | None:

@@ -65,11 +65,14 @@ def write_volume(
     encoding: Encoding,
     hu: HuStatistics,
     slice_hu: Sequence[HuStatistics],
+    slice_masks: np.ndarray,
 ) -> Receipt:
     """Write a volume and, last, its receipt. What is left of an earlier, cut attempt is overwritten.
 
     Args:
         levels: int16 HU (z, y, x), full resolution first, each half of the one before.
+        hu: of the voxels.
+        slice_hu, slice_masks: of each source slice; `SLICE_MASKS_DTYPE`, (slices,).
 
     Raises:
         OSError: the store can't be written; no receipt was.
@@ -87,6 +90,7 @@ def write_volume(
         description.spacing_mm,
         hu,
         tuple(slice_hu),
+        slice_masks,
         tuple(infos),
     )
     objects.write(f"{path}/{RECEIPT}", receipt.to_bytes())

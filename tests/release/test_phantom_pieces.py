@@ -17,7 +17,6 @@ from etl.release.phantom import COLUMNS, encode_png, format_rows
 from etl.release.phantom.anatomy import Grid
 from etl.release.phantom.archives import archive_parts
 from etl.release.phantom.lesions import Lesion, coverage
-from etl.release.phantom.rows import body_box_px, normalised_location
 
 
 def numbers(text: str) -> list[float]:
@@ -109,29 +108,3 @@ def test_archives_share_the_slices(data: st.DataObject) -> None:
     if archives > 1 and max(counts) > 1:
         ends = set(np.cumsum(counts).tolist())
         assert any(cut not in ends for cut in cuts)
-
-
-def test_body_box_drops_what_holds_no_7x7_block() -> None:
-    stored = np.full((40, 60), 31768, np.uint16)
-    assert body_box_px(stored) == (0, 0, 59, 39)
-    stored[10:17, 20:27] = 32001
-    stored[30:36, :] = 40000
-    stored[5:15, 50:57] = 32000
-    assert body_box_px(stored) == (20, 10, 26, 16)
-    stored[33:40, 53:60] = 32001
-    assert body_box_px(stored) == (20, 10, 59, 39)
-
-
-def test_location_recipe_holds_on_real_key_slices(real_release: Path) -> None:
-    with (real_release / "DL_info_images.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    differences = []
-    for row in rows:
-        series_id, index = row["File_name"].removesuffix(".png").rsplit("_", 1)
-        png = real_release / "Images_png" / series_id / f"{index}.png"
-        if png.is_file():
-            found = normalised_location(iio.imread(png, plugin="pillow"), numbers(row["Bounding_boxes"]), 0)
-            published = numbers(row["Normalized_lesion_location"])
-            differences += [found[0] - published[0], found[1] - published[1]]
-    assert len(differences) >= 40
-    assert np.abs(differences).max() < 1e-4

@@ -9,6 +9,7 @@ from etl.imaging.pyramid import halve
 from etl.store.objects import LocalObjects
 from etl.store.receipts import Receipt
 from etl.store.volumes import Description, Encoding, write_volume
+from tests.tiny_release import made_up_masks
 
 VOLUME_ID, FINGERPRINT = "000001_01_01_003-007", "0123456789abcdef"
 PATH = f"volumes/{VOLUME_ID}/{FINGERPRINT}"
@@ -44,4 +45,5 @@ def write(
 ) -> Receipt:
     levels = levels or pyramid(1)
     slice_hu = [statistics(np.full(3, 10 * n, np.int16)) for n in range(5)]
-    return write_volume(objects, levels, DESCRIPTION, encoding, statistics(levels[0]), slice_hu)
+    hu = statistics(levels[0])
+    return write_volume(objects, levels, DESCRIPTION, encoding, hu, slice_hu, made_up_masks(5))

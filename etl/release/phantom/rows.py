@@ -8,8 +8,9 @@ from collections.abc import Iterable, Sequence
 from math import cos, sin
 from typing import NamedTuple
 
-import numpy as np
-
+from etl.imaging.body import measure_masks
+from etl.imaging.hounsfield import to_hu
+from etl.imaging.location import norm_location
 from etl.release.names import file_name
 from etl.release.phantom.lesions import Lesion
 from etl.release.phantom.plan import TRAIN, LesionPlan, Run, Series
@@ -22,31 +23,6 @@ COLUMNS = (
     "Patient_age", "Train_Val_Test",
 )  # fmt: skip
 BOX_MARGIN_PX = 5
-
-
-def body_box_px(stored: Stored) -> tuple[int, int, int, int]:
-    """Box of the body as the release's normalised locations take it.
-
-    The mask is stored value > 32000, opened with a 7 x 7 block of ones.
-
-    Returns:
-        Least column, least row, greatest column, greatest row, 0-based; of the full frame where the mask is
-        empty.
-    """
-    mask, block = stored > 32000, 7
-    for _ in range(2):
-        rows = mask.shape[0] - block + 1
-        mask = np.all([mask[start : start + rows] for start in range(block)], axis=0).T
-    # `mask` now marks the upper left pixels of whole blocks.
-    rows_with, columns_with = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if not rows_with.size:
-        return 0, 0, stored.shape[1] - 1, stored.shape[0] - 1
-    return (
-        int(columns_with[0]),
-        int(rows_with[0]),
-        int(columns_with[-1]) + block - 1,
-        int(rows_with[-1]) + block - 1,
-    )
 
 
 def _numbers(values: Iterable[float]) -> str:
@@ -78,13 +54,15 @@ def measure(series: Series, run: Run, planned: LesionPlan, lesion: Lesion) -> Me
     return Measurement(points, box, (2 * long, 2 * short))
 
 
-def normalised_location(stored: Stored, box_px: Sequence[float], z_mm: float) -> tuple[float, float, float]:
+def normalised_location(
+    series: Series, stored: Stored, box_px: Sequence[float], z_mm: float
+) -> tuple[float, float, float]:
     """The lesion's place in the body as the release publishes it; z grows from head to feet."""
-    left, top, right, bottom = body_box_px(stored)
+    mask = measure_masks(to_hu(stored), (series.grid.pixel_mm,) * 2)["location"]
     x1, y1, x2, y2 = (float(f"{value:g}") for value in box_px)
-    x = 0.996425 * ((x1 + x2) / 2 - left) / (right - left) - 0.009063
-    y = 0.813521 * ((y1 + y2) / 2 - top) / (bottom - top) + 0.119793
-    return x, y, 0.30 + 0.00076 * z_mm
+    x = norm_location("x", x1, x2, mask["column_first"], mask["column_last"])
+    y = norm_location("y", y1, y2, mask["row_first"], mask["row_last"])
+    return float(x), float(y), 0.30 + 0.00076 * z_mm
 
 
 def csv_row(
@@ -93,7 +71,7 @@ def csv_row(
     """One row of DL_info.csv, in the order of `COLUMNS`."""
     patient, interval_mm = series.patient, run.plan.interval_mm
     measured = measure(series, run, planned, lesion)
-    location = normalised_location(key_slice, measured.box_px, run.z_mm(planned.slice_index))
+    location = normalised_location(series, key_slice, measured.box_px, run.z_mm(planned.slice_index))
     return (
         file_name(series.key, planned.slice_index),
         *(str(number) for number in (*series.key, planned.slice_index)),
