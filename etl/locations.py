@@ -13,16 +13,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from etl.imaging.body import MASK_DTYPE, SLICE_MASKS_DTYPE
-from etl.imaging.location import PUBLISHED_LINES, Line, fit_line, norm_location
+from etl.imaging.body import MASK_DTYPE, SLICE_MASKS_DTYPE, mask_columns
+from etl.imaging.location import (
+    AGREES_WITHIN,
+    EXACT_WITHIN,
+    PUBLISHED_LINES,
+    Line,
+    fit_line,
+    norm_location,
+)
 from etl.plan import PlannedVolume
 from etl.release.names import SeriesKey
 from etl.store.receipts import Receipt
 
 Built = tuple[PlannedVolume, Receipt]
-
-AGREES_WITHIN = 0.002
-"""A recomputed location is the published one within this; printed digits leave about 1e-6."""
 
 PREDICTS_FROM_SPAN_MM = 50.0
 """Key slices of a series closer together than this say too little of the slope to predict from it."""
@@ -53,26 +57,14 @@ def lesion_columns(lesions: pd.DataFrame, built: Sequence[Built]) -> dict[str, o
     return columns
 
 
-def slice_columns(built: Sequence[Built]) -> dict[str, object]:
+def slice_columns(built: Sequence[Built]) -> dict[str, np.ndarray]:
     """Where the body lies, for the `slices` table: one row a slice of each volume, in order."""
     none = np.zeros(0, SLICE_MASKS_DTYPE)
-    masks = np.concatenate([none, *(receipt.slice_masks for _, receipt in built)])
-    spacing_mm = np.array([v.source_spacing_mm for v, _ in built], float).reshape(-1, 3)
-    spacing_mm = np.repeat(spacing_mm, [len(volume.slices) for volume, _ in built], axis=0)
-    columns: dict[str, object] = {}
-    for mask in SLICE_MASKS_DTYPE.names or ():
-        found = masks[mask]
-        area = found["area_px"]
-        with np.errstate(invalid="ignore"):
-            columns[f"{mask}_mask_centroid_x_mm"] = found["column_sum"] / area * spacing_mm[:, 2]
-            columns[f"{mask}_mask_centroid_y_mm"] = found["row_sum"] / area * spacing_mm[:, 1]
-        columns[f"{mask}_mask_area_px"] = area
-        columns[f"{mask}_mask_area_mm2"] = area * (spacing_mm[:, 1] * spacing_mm[:, 2])
-        for name in ("column_first", "column_last", "row_first", "row_last"):
-            box: Any = found[name]
-            # Published locations take the whole slice where their mask is empty; no body has no box.
-            columns[f"{mask}_mask_{name}"] = box if mask == "location" else np.where(area > 0, box, np.nan)
-    return columns
+    spacing_mm = np.array([v.source_spacing_mm[1:] for v, _ in built], float).reshape(-1, 2)
+    return mask_columns(
+        np.concatenate([none, *(receipt.slice_masks for _, receipt in built)]),
+        np.repeat(spacing_mm, [len(volume.slices) for volume, _ in built], axis=0),
+    )
 
 
 def z_lines(lesions: pd.DataFrame, built: Sequence[Built]) -> list[tuple[Line, float] | None]:
@@ -158,12 +150,15 @@ class Agreement:
         compared: lesions whose location could be recomputed.
         agreeing: those that agree within `tolerance`.
         tolerance: in x and in y.
+        exact: those that agree within `exact_tolerance`, as the same pixels do.
         refit: by axis, where the whole release was built; otherwise None.
     """
 
     compared: int
     agreeing: int
     tolerance: float
+    exact: int
+    exact_tolerance: float
     refit: dict[str, Refit | None] | None
 
     @property
@@ -183,8 +178,10 @@ def agreement(lesions: pd.DataFrame, whole_release: bool) -> Agreement:
         whole_release: fit the constants anew.
     """
     agrees = lesions["location_agrees"].dropna().astype(bool)
+    differences = lesions.loc[agrees.index, [f"norm_{axis}_difference" for axis in PUBLISHED_LINES]].abs()
+    exact = int((differences.max(axis=1) <= EXACT_WITHIN).sum())
     refit = {axis: _refit(lesions, axis) for axis in PUBLISHED_LINES} if whole_release else None
-    return Agreement(len(agrees), int(agrees.sum()), AGREES_WITHIN, refit)
+    return Agreement(len(agrees), int(agrees.sum()), AGREES_WITHIN, exact, EXACT_WITHIN, refit)
 
 
 def _refit(lesions: pd.DataFrame, axis: str) -> Refit | None:

@@ -37,6 +37,13 @@ def norm_location(
     return slope * relative + intercept
 
 
+AGREES_WITHIN = 0.002
+"""`location_agrees`: a slice of another body, or from elsewhere in the same, is further off."""
+
+EXACT_WITHIN = 1e-4
+"""The same pixels: printed digits leave about 1e-6, and even a neighbouring slice is mostly further off."""
+
+
 @dataclass(frozen=True)
 class Line:
     """A least-squares line y = slope x + intercept.

@@ -151,7 +151,7 @@ def _location_rows(locations: Mapping[str, Any]) -> list[tuple[str, str]]:
         (
             "locations",
             f"{agreeing:,} of {compared:,} as their key slices give them, within {locations['tolerance']:g} "
-            f"({locations['share']:.2%})",
+            f"({locations['share']:.2%}); {locations['exact']:,} within {locations['exact_tolerance']:g}",
         )
     ]
     for axis, refit in (locations["refit"] or {}).items():

@@ -12,6 +12,7 @@ from etl.store.layout import CONTRACT_VERSION, ROOT, VERSIONS, version_path
 from etl.store.objects import Objects
 from etl.store.problems import CountedReads, Problem, Repair, collect, describe, differences
 from etl.store.receipts import Receipt
+from etl.store.verify_locations import check_locations
 from etl.store.verify_tables import (
     check_catalogue,
     check_counts,
@@ -166,6 +167,7 @@ def _check_tables(
         check_catalogue(tables, version, receipts),
         check_lesions(tables, version),
         check_slices(tables, receipts),
+        check_locations(tables, version, where),
         check_counts(tables, version, where),
     ]
     for check in checks:

@@ -13,6 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from etl.imaging.body import mask_columns
 from etl.imaging.geometry import output_shape
 from etl.rejects import Kind, Reason
 from etl.store.fields import SCHEMAS, TABLES
@@ -155,12 +156,13 @@ def check_lesions(tables: Mapping[str, TableRows], version: Version) -> Iterator
 
 
 def check_slices(tables: Mapping[str, TableRows], receipts: Mapping[str, Receipt]) -> Iterator[Problem]:
-    """Each volume has a row in `slices` for every one of its slices, with the HU of its receipt."""
+    """Each volume has a row in `slices` for every one of its slices, with what its receipt measured."""
     if not (tables["slices"].complete and tables["volumes"].complete):
         return
     slices = dict(list(tables["slices"].rows.groupby("volume_id", sort=True)))
     columns = ["volume_id", "slice_first", "slice_last", "source_shape_z"]
-    for volume_id, first, last, count in tables["volumes"].rows[columns].itertuples(index=False):
+    columns += ["source_spacing_y_mm", "source_spacing_x_mm"]
+    for volume_id, first, last, count, *spacing_mm in tables["volumes"].rows[columns].itertuples(index=False):
         rows, where = slices.pop(volume_id, None), f"slices: {volume_id}"
         indices = [] if rows is None else rows["slice_index"].tolist()
         values: list[tuple[str, Any, Any]] = [
@@ -171,6 +173,13 @@ def check_slices(tables: Mapping[str, TableRows], receipts: Mapping[str, Receipt
             for name in ("minimum", "maximum", "mean", "standard_deviation"):
                 expected = [getattr(hu, name) for hu in receipts[volume_id].slice_hu]
                 values.append((f"hu_{name}", rows[f"hu_{name}"].tolist(), expected))
+            masks = receipts[volume_id].slice_masks
+            comparable = (
+                mask_columns(masks, np.tile(spacing_mm, (len(masks), 1))) if len(rows) == len(masks) else {}
+            )
+            for name, array in comparable.items():
+                if not np.array_equal(rows[name].to_numpy(float), array.astype(float), equal_nan=True):
+                    values.append((name, rows[name].tolist(), array.tolist()))
         yield from differences(where, Repair.CONTENT, values)
     for volume_id in slices:
         yield Problem("its volume is not in the table `volumes`", f"slices: {volume_id}", Repair.CONTENT)

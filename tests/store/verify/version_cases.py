@@ -99,6 +99,26 @@ VERSION_CASES: Cases = {
         Repair.CONTENT,
         [("lesions: lesion_id 1", "occurs more than once")],
     ),
+    "location as of another slice": (
+        lesion("norm_x_recomputed", 0.5),
+        Repair.CONTENT,
+        [("lesions: lesion_id 0", "norm_x_recomputed is not what the slice's mask gives")],
+    ),
+    "location that is said to agree": (
+        lesion("location_agrees", None),
+        Repair.CONTENT,
+        [
+            ("lesions: lesion_id 0", "location_agrees is not what the slice's mask gives"),
+            (VERSION, "locations.compared is wrong"),
+            (VERSION, "locations.agreeing is wrong"),
+            (VERSION, "locations.exact is wrong"),
+        ],
+    ),
+    "mask of another box": (
+        in_table("slices", "body_mask_row_last", 7, volume_id=VOLUME),
+        Repair.CONTENT,
+        [(f"slices: {VOLUME}", "body_mask_row_last is wrong")],
+    ),
     "catalogue of another shape": (
         in_table("volumes", "shape_y", 7, volume_id=VOLUME),
         Repair.CONTENT,
