@@ -56,6 +56,7 @@ def test_the_smallest_config_has_the_documented_defaults(tmp_path: Path) -> None
         "select": {"patients": None, "series": None, "splits": None, "limit": None},
         "limits": {
             "rejects": 0.01,
+            "location_disagreement": 0.05,
             "allow_fewer_volumes": False,
             "allow_fewer_lesions": False,
             "allow_schema_change": False,

@@ -145,21 +145,19 @@ def build_text(config: Config, build: Build) -> str:
     return "\n".join(lines)
 
 
-def _location_rows(locations: Mapping[str, Any]) -> list[tuple[str, str]]:
-    agreeing, compared = locations["agreeing"], locations["compared"]
-    rows = [
-        (
-            "locations",
-            f"{agreeing:,} of {compared:,} as their key slices give them, within {locations['tolerance']:g} "
-            f"({locations['share']:.2%}); {locations['exact']:,} within {locations['exact_tolerance']:g}",
-        )
-    ]
-    for axis, refit in (locations["refit"] or {}).items():
+def _location_rows(found: Mapping[str, Any]) -> list[tuple[str, str]]:
+    shares = (
+        f"{found['agreeing']:,} of {found['compared']:,} locations are as their key slices say "
+        f"({found['share']:.2%}), within {found['tolerance']:g}; "
+        f"{found['exact']:,} within {found['exact_tolerance']:g}"
+    )
+    rows = [("checked", shares)]
+    for axis, refit in (found["refit"] or {}).items():
         if refit is not None:
             holds = "the constants hold" if refit["constants_hold"] else "NOT the constants in use"
             line = f"slope {refit['slope']:.6f}, intercept {refit['intercept']:.6f}"
             residual = f"largest residual {refit['largest_residual']:.1e}"
-            rows.append((f"refit of {axis}", f"{line}, {residual}: {holds}"))
+            rows.append((f"refit {axis}", f"{line}, {residual}: {holds}"))
     return rows
 
 

@@ -171,6 +171,8 @@ def test_what_is_not_bad_is_kept(workshop: Workshop) -> None:
     assert lesion["age_years"] != lesion["age_years"]
     assert (lesion["window_low_hu"], lesion["window_high_hu"]) == (-182.5, 322.5)
     assert lesion["bbox_x2_px"] == 520.5
+    # The place in the body that is published was of another box.
+    assert not lesion["location_agrees"]
     assert_all_else_is_built(outcome, workshop, lost_lesions=set())
 
 

@@ -87,7 +87,12 @@ def config_of(
         "source": {"annotations": str(folder / "DL_info.csv"), "complete": complete, **sources},
         "volume": {"spacing_mm": 3.0},
         "select": select,
-        "limits": {"rejects": 1.0, "allow_fewer_volumes": True, "allow_fewer_lesions": True},
+        "limits": {
+            "rejects": 1.0,
+            "location_disagreement": 1.0,
+            "allow_fewer_volumes": True,
+            "allow_fewer_lesions": True,
+        },
     }
     path = folder / "config.yaml"
     path.write_text(yaml.safe_dump(content))
