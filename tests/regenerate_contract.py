@@ -94,7 +94,7 @@ def breaking_changes(old: Mapping[str, str], new: Mapping[str, str]) -> Iterator
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         texts = contract_texts(Path(folder))
-    old = {path.name: path.read_text(encoding="utf-8") for path in FOLDER.glob("*")}
+    old = {path.name: path.read_text(encoding="utf-8") for path in FOLDER.iterdir() if path.is_file()}
     known = re.search(r'"contract_version": (\d+)', old.get("version.json", ""))
     broken = list(breaking_changes(old, texts))
     if broken and known and int(known[1]) >= CONTRACT_VERSION:

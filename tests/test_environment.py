@@ -21,8 +21,8 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 LOCK = (ROOT / "requirements.lock").read_text()
 
-# Where conda-forge's name is another. Its `dask` is dask with distributed and more.
-CONDA_NAMES = {"dask": "dask-core"}
+# Where conda-forge's name is another. Its `dask` is dask with distributed and more, its `duckdb` the program.
+CONDA_NAMES = {"dask": "dask-core", "duckdb": "python-duckdb"}
 # Where the imported module's name is not the distribution's.
 DISTRIBUTIONS = {"yaml": "pyyaml", "PIL": "pillow"}
 # Needed and never imported by name in etl/ or jobs/.

@@ -15,7 +15,7 @@ from PIL import Image
 
 from etl.build import Build
 from etl.run.executors import SerialExecutor
-from etl.store.reader import Store, open_store
+from etl.store import LesionCrops, Store, open_store
 from tests.stored import build_store, files_below, read_versions, table_bytes
 
 SERIES = "000001_01_01"
@@ -149,3 +149,21 @@ def test_zipped_slices_give_the_same_volumes(
     }
     assert lesions.items() <= table_bytes(Path(store.objects.root), extracted).items()
     assert lesions
+
+
+def test_a_lesion_lies_in_the_middle_of_its_crop(built: tuple[Build, Store]) -> None:
+    store = built[1]
+    lesions = store.lesions().set_index("lesion_id")
+    crops = LesionCrops(store)
+    assert len(crops) == 26
+    for sample in crops:
+        lesion = lesions.loc[int(sample["lesion_id"])]
+        x1, y1, x2, y2 = sample["boxes"][0]
+        # A voxel is 1 mm.
+        assert x2 - x1 == pytest.approx(lesion.bbox_x2_mm - lesion.bbox_x1_mm, abs=1e-4)
+        assert y2 - y1 == pytest.approx(lesion.bbox_y2_mm - lesion.bbox_y1_mm, abs=1e-4)
+        assert (x1 + x2) / 2 == pytest.approx(31.5, abs=0.5001)
+        assert (y1 + y2) / 2 == pytest.approx(31.5, abs=0.5001)
+        assert sample["boxes_z"][0] == pytest.approx(15.5, abs=0.5001)
+        crop = store.crop(int(sample["lesion_id"]), size_mm=(32, 64, 64))
+        assert np.array_equal(store.window(crop), sample["image"])

@@ -1,13 +1,16 @@
-"""HU -> grey values, as a display window says."""
+"""HU through a display window."""
 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+
+Window = tuple[float, float]
+"""Lower and upper end in HU."""
 
 
-def to_grey(hu: NDArray[np.int16], window_hu: tuple[float, float]) -> NDArray[np.uint8]:
-    """Grey values of any shape: 0 at the window's lower end and below, 255 at its upper end and above.
+def to_share(hu: ArrayLike, window_hu: Window) -> NDArray[np.float32]:
+    """Where in the window, of any shape: 0 at its lower end and below, 1 at its upper end and above.
 
     Raises:
         ValueError: the window has no width.
@@ -15,5 +18,14 @@ def to_grey(hu: NDArray[np.int16], window_hu: tuple[float, float]) -> NDArray[np
     low, high = window_hu
     if not low < high:
         raise ValueError(f"window_hu is {window_hu}; allowed: low, high with low < high")
-    share = (hu.astype(np.float32) - low) / (high - low)
-    return np.rint(np.clip(share, 0, 1) * 255).astype(np.uint8)
+    share = (np.asarray(hu, np.float32) - np.float32(low)) / np.float32(high - low)
+    return np.clip(share, 0, 1)
+
+
+def to_grey(hu: ArrayLike, window_hu: Window) -> NDArray[np.uint8]:
+    """Grey values of any shape: 0 at the window's lower end and below, 255 at its upper end and above.
+
+    Raises:
+        ValueError: the window has no width.
+    """
+    return np.rint(to_share(hu, window_hu) * 255).astype(np.uint8)

@@ -138,7 +138,7 @@ def build_text(config: Config, build: Build) -> str:
     lines += [
         "",
         "open it in Python:",
-        "  from etl.store.reader import open_store",
+        "  from etl.store import open_store",
         f"  store = open_store({config.store!r})",
         f"  lesions, voxels_hu = store.lesions(), store.array({first!r})[:]",
     ]

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
+import pyarrow.compute as pc
+import xarray
 import zarr
 
 from etl.errors import StoreError
+from etl.imaging.window import Window, to_grey, to_share
+from etl.store.crops import PLACE_COLUMNS, centers_vox, crop_around
 from etl.store.layout import VERSIONS
+from etl.store.lazy_volumes import open_volume
 from etl.store.objects import Objects, open_objects
-from etl.store.tables import read_table
+from etl.store.tables import SPLITS, read_table, split_of
 from etl.store.versions import Version, read_version, readable
 from etl.store.volumes import open_level
 
@@ -20,6 +27,9 @@ from etl.store.volumes import open_level
 @dataclass(frozen=True)
 class Store:
     """One version of a store; what is published later does not change it.
+
+    It holds no open file or connection, so it may be pickled, and used in forked and spawned processes.
+    Pickled it is its place and number: the version is read again where it is unpickled.
 
     Attributes:
         objects: where it lies.
@@ -29,17 +39,63 @@ class Store:
     objects: Objects
     version: Version
 
-    def lesions(self) -> pd.DataFrame:
-        """Annotations, one row a lesion, sorted by lesion_id; column `split` included."""
-        return self._table("lesions")
+    def __reduce__(self) -> tuple[Any, ...]:
+        return open_store, (self.objects.root, self.version["version"])
 
-    def volumes(self) -> pd.DataFrame:
-        """The catalogue, one row a volume."""
-        return self._table("volumes")
+    def lesions(
+        self, split: str | None = None, type: str | None = None, columns: Sequence[str] | None = None
+    ) -> pd.DataFrame:
+        """Annotations, one row a lesion, sorted by lesion_id; column `split` included.
 
-    def slices(self) -> pd.DataFrame:
-        """Source slices, one row a slice of a volume."""
-        return self._table("slices")
+        Args:
+            split: train, val or test; only its files are read.
+            type: a coarse type by name, such as liver. The release labels val and test only.
+            columns: those to read, in this order.
+
+        Raises:
+            StoreError: the version has no such split, type or column.
+        """
+        if split is not None and split not in SPLITS:
+            raise self._absent("split", split, ", ".join(SPLITS))
+        paths = [path for path in self._files("lesions") if split in (None, split_of(path))]
+        rows = None if type is None else pc.field("coarse_type") == type
+        found = self._table("lesions", columns, rows, paths)
+        if type is not None and found.empty:
+            known = self._table("lesions", ["coarse_type"])["coarse_type"].dropna().unique()
+            if type not in known:
+                raise self._absent(
+                    "coarse type", type, ", ".join(sorted(known)) or "none: all are unlabelled"
+                )
+        return found
+
+    def volumes(self, split: str | None = None, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """The catalogue, one row a volume.
+
+        Args:
+            split: only volumes with lesions of it.
+            columns: those to read, in this order.
+
+        Raises:
+            StoreError: the version has no such split or column.
+        """
+        if split is not None and split not in SPLITS:
+            raise self._absent("split", split, ", ".join(SPLITS))
+        return self._table("volumes", columns, None if split is None else pc.field("split") == split)
+
+    def slices(self, volume_id: str | None = None, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """Source slices, one row a slice of a volume.
+
+        Args:
+            volume_id: only those of this volume.
+            columns: those to read, in this order.
+
+        Raises:
+            StoreError: the version has no such volume or column.
+        """
+        if volume_id is None:
+            return self._table("slices", columns)
+        self._path(volume_id)
+        return self._table("slices", columns, pc.field("volume_id") == volume_id)
 
     def rejects(self) -> pd.DataFrame:
         """What the release has and the store has not, and why."""
@@ -48,32 +104,131 @@ class Store:
     def array(self, volume_id: str, level: int = 0) -> zarr.Array[Any]:
         """A volume's voxels: int16 HU, axes (z, y, x), read lazily.
 
+        A zarr array on S3 holds connections: open it in the process that reads it, after a fork.
+
         Raises:
             StoreError: this version has no such volume or level.
         """
-        path = self._paths.get(volume_id)
-        if path is None:
-            known = ", ".join(list(self._paths)[:3])
-            raise StoreError(
-                "no such volume in this version",
-                where=f"{self.objects.root}, version {self.version['version']}",
-                value=volume_id,
-                allowed=f"one of {len(self._paths)} volume_ids, such as {known}",
-                remedy="volumes() lists them",
-            )
-        return open_level(self.objects, path, level)
+        return open_level(self.objects, self._path(volume_id), level)
+
+    def volume(self, volume_id: str, level: int = 0) -> xarray.DataArray:
+        """A volume with coordinates in mm and attributes with units: int16 HU, axes (z, y, x), read lazily.
+
+        Coordinates are centres of voxels, from the centre of the first, as the `*_mm` columns of `lesions`
+        count.
+
+        Raises:
+            StoreError: this version has no such volume or level.
+        """
+        return open_volume(self.objects, self._path(volume_id), level)
+
+    def crop(self, lesion_id: int, size_mm: float | tuple[float, float, float] = 64) -> xarray.DataArray:
+        """The voxels around a lesion, in memory; only the chunks that they are in are read.
+
+        Args:
+            size_mm: edges of the crop along (z, y, x), or one for all, rounded to whole voxels.
+
+        Returns:
+            int16 HU, axes (z, y, x); in the middle, to half a voxel, is that of the lesion's box on its key
+            slice. Coordinates are the volume's. Outside the volume it is air: the volume's fill value.
+
+        Raises:
+            StoreError: this version has no such lesion.
+            ValueError: a size is not above 0.
+        """
+        sizes_mm = np.broadcast_to(np.asarray(size_mm, float), 3)
+        if not (sizes_mm > 0).all():
+            raise ValueError(f"size_mm is {size_mm}; allowed: above 0")
+        if lesion_id not in self._places.index:
+            raise self._no_lesion(lesion_id)
+        place = self._places.loc[[lesion_id]]
+        volume = self.volume(place["volume_id"].item())
+        spacing_mm = volume.attrs["spacing_mm"]
+        nz, ny, nx = (max(round(size / s), 1) for size, s in zip(sizes_mm, spacing_mm, strict=True))
+        z, y, x = centers_vox(place)[0].tolist()
+        crop = crop_around((z, y, x), (nz, ny, nx))
+        coordinates = {
+            name: (name, (start + np.arange(n)) * spacing, volume[name].attrs)
+            for name, start, n, spacing in zip("zyx", crop.start, crop.shape, spacing_mm, strict=True)
+        }
+        voxels_hu = crop.read(self.array(volume.attrs["volume_id"]))
+        attributes = volume.attrs | {"lesion_id": int(lesion_id)}
+        return xarray.DataArray(voxels_hu, coordinates, tuple("zyx"), "hu", attributes)
+
+    @staticmethod
+    def window(hu: Any, window_hu: Window = (-175.0, 275.0), kind: Literal["float32", "uint8"] = "float32") -> Any:
+        """HU clipped to a window and scaled: float32 from 0 to 1, or uint8 from 0 to 255.
+
+        Args:
+            hu: an array, or an xarray.DataArray, which is what is then returned.
+            window_hu: lower and upper end; `window_low_hu` and `window_high_hu` are each lesion's own.
+
+        Raises:
+            ValueError: the window has no width, or there is no such kind.
+        """
+        if kind not in ("float32", "uint8"):
+            raise ValueError(f"kind is {kind!r}; allowed: 'float32', 'uint8'")
+        values = (to_grey if kind == "uint8" else to_share)(np.asarray(hu), window_hu)
+        if not isinstance(hu, xarray.DataArray):
+            return values
+        windowed = hu.copy(data=values)
+        return windowed.assign_attrs(units="1", window_hu=list(window_hu)).rename("windowed")
+
+    @cached_property
+    def _places(self) -> pd.DataFrame:
+        return self.lesions(columns=PLACE_COLUMNS).set_index("lesion_id")
 
     @cached_property
     def _paths(self) -> dict[str, str]:
         return {entry["volume_id"]: entry["path"] for entry in self.version["volumes"]}
 
-    def _table(self, name: str) -> pd.DataFrame:
-        paths = [entry["path"] for entry in self.version["tables"][name]]
-        return read_table(self.objects, paths, name).to_pandas()
+    def _path(self, volume_id: str) -> str:
+        if volume_id not in self._paths:
+            known = ", ".join(list(self._paths)[:3])
+            allowed = f"one of {len(self._paths)} volume_ids, such as {known}"
+            raise self._absent("volume", volume_id, allowed, "volumes() lists them")
+        return self._paths[volume_id]
+
+    def _files(self, table: str) -> list[str]:
+        return [entry["path"] for entry in self.version["tables"][table]]
+
+    def _table(
+        self,
+        name: str,
+        columns: Sequence[str] | None = None,
+        where: pc.Expression | None = None,
+        paths: Sequence[str] | None = None,
+    ) -> pd.DataFrame:
+        known = [column for column, _ in self.version["schemas"][name]] + ["split"] * (name == "lesions")
+        for column in columns or ():
+            if column not in known:
+                raise self._absent(f"column of `{name}`", column, ", ".join(known))
+        with readable(self.objects):
+            files = self._files(name) if paths is None else paths
+            return read_table(self.objects, files, name, columns, where).to_pandas()
+
+    def _no_lesion(self, lesion_id: int) -> StoreError:
+        rejects = self.rejects()
+        why = rejects.loc[rejects["lesion_id"] == lesion_id, "message"]
+        known = self._places.index
+        allowed = f"one of {len(known)} lesion_ids" + (
+            f" from {known[0]} to {known[-1]}" if len(known) else ""
+        )
+        remedy = f"its row was rejected: {why.iloc[0]}" if len(why) else "lesions() lists them"
+        return self._absent("lesion", lesion_id, allowed, remedy)
+
+    def _absent(self, what: str, value: Any, allowed: str, remedy: str = "") -> StoreError:
+        where = f"{self.objects.root}, version {self.version['version']}"
+        return StoreError(
+            f"no such {what} in this version", where=where, value=value, allowed=allowed, remedy=remedy
+        )
 
 
 def open_store(store: str, version: int | None = None) -> Store:
     """Open a store at one version, the current one by default.
+
+    Args:
+        store: a path, or s3://bucket/prefix; endpoint, region and credentials come from the AWS environment.
 
     Raises:
         StoreError: nothing is published there, or not that version.

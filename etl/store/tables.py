@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -15,6 +15,7 @@ from etl.store.layout import CONTRACT_VERSION
 from etl.store.objects import Objects
 
 SPLITS = ("train", "val", "test")
+_SPLIT = pa.field("split", pa.string(), nullable=False)
 
 
 @dataclass(frozen=True)
@@ -69,29 +70,45 @@ def _encode(path: str, table: pa.Table) -> EncodedTable:
     return EncodedTable(path, buffer.getvalue(), table.num_rows)
 
 
-def read_table(objects: Objects, paths: list[str], name: str) -> pa.Table:
+def read_table(
+    objects: Objects,
+    paths: Sequence[str],
+    name: str,
+    columns: Sequence[str] | None = None,
+    where: pc.Expression | None = None,
+) -> pa.Table:
     """Read and join the files of one table; `lesions` gets its `split` column back from the paths.
+
+    Args:
+        columns: those to read, in this order; all by default.
+        where: which rows to read; row groups that can't have any are skipped.
 
     Raises:
         FileNotFoundError: a file isn't there.
         pyarrow.ArrowInvalid: a file is not Parquet.
     """
+    # Rows of `lesions` are sorted by their number, asked for or not.
+    stored = None if columns is None else list(columns)
+    if stored is not None and name == "lesions":
+        stored = [column for column in dict.fromkeys([*stored, "lesion_id"]) if column != "split"]
     parts = []
     for path in paths:
-        part = pq.read_table(io.BytesIO(objects.read(path)))
+        part = pq.read_table(io.BytesIO(objects.read(path)), columns=stored, filters=where)
         if name == "lesions":
-            split = path.split("split=")[1].split("/")[0]
-            part = part.append_column(
-                pa.field("split", pa.string(), False), pa.array([split] * part.num_rows)
-            )
+            part = part.append_column(_SPLIT, pa.array([split_of(path)] * part.num_rows, pa.string()))
         parts.append(part)
     if not parts:
-        schema = SCHEMAS[name]
-        if name == "lesions":
-            schema = schema.append(pa.field("split", pa.string(), False))
-        return schema.empty_table()
+        schema = SCHEMAS[name].append(_SPLIT) if name == "lesions" else SCHEMAS[name]
+        parts.append(schema.empty_table())
     table = pa.concat_tables(parts)
-    return table.sort_by("lesion_id") if name == "lesions" else table
+    if name == "lesions":
+        table = table.sort_by("lesion_id")
+    return table if columns is None else table.select(list(columns))
+
+
+def split_of(path: str) -> str:
+    """The split whose lesions a file of `lesions` has."""
+    return path.split("split=")[-1].split("/")[0]
 
 
 def schema_columns(name: str) -> list[list[str]]:

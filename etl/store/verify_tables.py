@@ -39,9 +39,10 @@ def read_tables(reads: CountedReads, version: Version) -> tuple[dict[str, TableR
     """All four tables as a version names them, and what is wrong with their files."""
     tables, problems = {}, []
     for name in TABLES:
-        parts, complete = [SCHEMAS[name].empty_table().to_pandas()], True
+        declared = _declared(version, name)
+        parts, complete = [declared.empty_table().to_pandas()], True
         for entry in version["tables"][name]:
-            rows, wrong = _read_file(reads, name, entry)
+            rows, wrong = _read_file(reads, name, entry, declared)
             problems += wrong
             complete = complete and not wrong
             if rows is not None and len(rows):
@@ -51,7 +52,7 @@ def read_tables(reads: CountedReads, version: Version) -> tuple[dict[str, TableR
 
 
 def _read_file(
-    reads: CountedReads, name: str, entry: Mapping[str, Any]
+    reads: CountedReads, name: str, entry: Mapping[str, Any], declared: pa.Schema
 ) -> tuple[pd.DataFrame | None, list[Problem]]:
     path = str(entry.get("path"))
     try:
@@ -60,9 +61,9 @@ def _read_file(
         if data is None:
             return None, list(wrong)
         table = pq.read_table(io.BytesIO(data))
-        if not table.schema.equals(SCHEMAS[name]):
-            found, expected = _columns_apart(table.schema, SCHEMAS[name])
-            return None, [Problem("schema is not the contract's", path, Repair.CONTENT, found, expected)]
+        if not table.schema.equals(declared):
+            found, expected = _columns_apart(table.schema, declared)
+            return None, [Problem("schema is not the version's", path, Repair.CONTENT, found, expected)]
         problems = list(differences(path, Repair.CONTENT, [("number of rows", len(table), entry["rows"])]))
         rows = table.to_pandas()
         if name == "lesions":
@@ -85,10 +86,18 @@ def _columns_apart(found: pa.Schema, expected: pa.Schema) -> tuple[str, str]:
     return "; ".join(left) or "none", "; ".join(right) or "none"
 
 
+def _declared(version: Version, name: str) -> pa.Schema:
+    """The contract's schema of a table, of the columns that the version declares: later ones it may lack."""
+    names = [column for column, _ in version["schemas"][name] if column in SCHEMAS[name].names]
+    return pa.schema([SCHEMAS[name].field(column) for column in names])
+
+
 def check_schemas(version: Version, where: str) -> Iterator[Problem]:
-    """The schemas that the version file declares are the contract's."""
-    values = [(f"schema of {n}", version["schemas"].get(n), schema_columns(n)) for n in TABLES]
-    yield from differences(where, Repair.CONTENT, values)
+    """Every column that the version file declares is one of the contract's."""
+    for name in TABLES:
+        known = schema_columns(name)
+        strange = [column for column in version["schemas"][name] if column not in known]
+        yield from differences(where, Repair.CONTENT, [(f"schema of {name}", strange, [])])
 
 
 def check_catalogue(

@@ -43,19 +43,26 @@ def readable(objects: Objects) -> Iterator[None]:
 def read_version(objects: Objects, number: int | None = None) -> Version | None:
     """One version, or the current one; None where nothing was published yet.
 
+    Versions are listed to find the current one only.
+
     Raises:
         StoreError: there is no version of that number, or it can't be understood.
     """
-    numbers = version_numbers(objects)
-    if number is None and not numbers:
-        return None
-    wanted = numbers[-1] if number is None else number
-    where = f"{objects.root}/{version_path(wanted)}"
-    if wanted not in numbers:
-        known = ", ".join(map(str, numbers[-10:])) or "none"
-        raise StoreError("no such version", where=where, value=wanted, allowed=f"published: {known}")
+    if number is None:
+        numbers = version_numbers(objects)
+        if not numbers:
+            return None
+        number = numbers[-1]
+    where = f"{objects.root}/{version_path(number)}"
     try:
-        version = json.loads(objects.read(version_path(wanted)))
+        data = objects.read(version_path(number))
+    except FileNotFoundError as error:
+        known = ", ".join(map(str, version_numbers(objects)[-10:])) or "none"
+        raise StoreError(
+            "no such version", where=where, value=number, allowed=f"published: {known}"
+        ) from error
+    try:
+        version = json.loads(data)
         contract = version["contract_version"]
     except (ValueError, KeyError, TypeError) as error:
         raise StoreError("the version file is damaged", where=where, value=str(error)) from error

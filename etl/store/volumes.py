@@ -189,7 +189,7 @@ def open_level(objects: Objects, path: str, level: int = 0) -> zarr.Array[Any]:
         StoreError: there is no such array.
     """
     try:
-        return zarr.open_array(f"{objects.root}/{path}/{level}", mode="r")
+        return zarr.open_array(f"{objects.root}/{path}/{level}", mode="r", zarr_format=3)
     except (FileNotFoundError, KeyError, ValueError) as error:
         raise StoreError(
             "no such volume", where=f"{objects.root}/{path}/{level}", value=str(error)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etl.imaging.window import to_grey
+from etl.imaging.window import to_grey, to_share
 
 
 def test_exact_values() -> None:
@@ -14,6 +14,21 @@ def test_exact_values() -> None:
     assert grey.dtype == np.uint8
     assert grey.tolist() == [[0, 0, 1], [128, 255, 255]]
     assert to_grey(np.array([-183, 70, 323], np.int16), (-182.5, 322.5)).tolist() == [0, 128, 255]
+
+
+def test_shares_of_the_window() -> None:
+    hu = np.array([-3024, -1024, -175, -174, 50, 274, 275, 3071], np.int16)
+    shares = to_share(hu, (-175, 275))
+    assert shares.dtype == np.float32
+    assert shares == pytest.approx([0, 0, 0, 1 / 450, 0.5, 449 / 450, 1, 1], abs=1e-7)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.integers(-1024, 3070), st.floats(0.5, 4000), st.integers(-32768, 32767))
+def test_shares_are_from_0_to_1(low: int, width: float, hu: int) -> None:
+    shares = to_share([hu, low, low + width], (low, low + width))
+    assert 0 <= shares[0] <= 1
+    assert shares[1:] == pytest.approx([0, 1], abs=1e-3)
 
 
 @settings(deadline=None, max_examples=50)

@@ -1,14 +1,21 @@
 from __future__ import annotations
 
+import pickle
+import shutil
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+import etl.store
 from etl.config import Config
 from etl.errors import StoreError
+from etl.store import Store, open_store
 from etl.store.fields import SCHEMAS
-from etl.store.reader import Store, open_store
+from tests.processes import run
 from tests.tiny_release import build_serial, csv_row, slice_hu, tiny_config, write_release
 
 FIRST, SECOND = "000001_01_01", "000002_01_01"
@@ -110,3 +117,80 @@ def test_an_open_store_stays_at_its_version(config: Config, tmp_path: Path) -> N
     assert opened.version["version"] == 1
     assert opened.array(FIRST_VOLUME).shape == (3, 16, 16)
     assert open_store(made.store).array(FIRST_VOLUME).shape == (2, 2, 2)
+
+
+def test_lesions_of_a_split_a_type_and_some_columns(store: Store) -> None:
+    assert store.lesions(split="train")["lesion_id"].tolist() == [1]
+    assert store.lesions(split="test").empty
+    assert store.lesions(type="lung")["lesion_id"].tolist() == [0]
+    assert store.lesions(split="train", type="lung").empty
+    few = store.lesions(split="val", type="lung", columns=["split", "z_mm"])
+    assert few.columns.tolist() == ["split", "z_mm"]
+    assert few.values.tolist() == [["val", 2.0]]
+    assert store.lesions(split="test", columns=["z_mm"]).columns.tolist() == ["z_mm"]
+    # Sorted by a column that isn't asked for.
+    assert store.lesions(columns=["key_slice_index"])["key_slice_index"].tolist() == [2, 4]
+
+
+def test_volumes_and_slices_of_some_rows_and_columns(store: Store) -> None:
+    assert store.volumes(split="train", columns=["volume_id"]).values.tolist() == [[FIRST_VOLUME]]
+    few = store.slices(volume_id=SECOND_VOLUME, columns=["z_mm", "slice_index"])
+    assert few.values.tolist() == [[0.0, 1], [2.0, 2]]
+
+
+@pytest.mark.parametrize(
+    ("ask", "parts"),
+    [
+        (lambda store: store.lesions(split="training"), ("split", "'training'", "train, val, test")),
+        (lambda store: store.volumes(split="all"), ("split", "'all'", "train, val, test")),
+        (lambda store: store.lesions(type="brain"), ("coarse type", "'brain'", "allowed: lung")),
+        (lambda store: store.lesions(columns=["zmm"]), ("column of `lesions`", "'zmm'", "z_mm", "split")),
+        (lambda store: store.volumes(columns=["z_mm"]), ("column of `volumes`", "'z_mm'", "shape_z")),
+        (lambda store: store.slices(volume_id="x"), ("volume", "'x'", FIRST_VOLUME)),
+        (lambda store: store.volume("x"), ("volume", "'x'", FIRST_VOLUME)),
+    ],
+)
+def test_what_is_not_there_is_named_and_what_is(
+    store: Store, ask: Callable[[Store], Any], parts: tuple[str, ...]
+) -> None:
+    with pytest.raises(StoreError, match=f"no such {parts[0]} in this version") as caught:
+        ask(store)
+    assert [part for part in parts if part not in str(caught.value)] == []
+
+
+def test_pickled_it_is_a_place_and_a_number(store: Store) -> None:
+    data = pickle.dumps(store)
+    assert len(data) < 1000
+    assert pickle.loads(data) == store
+
+
+def test_only_what_the_version_names_is_read(config: Config, tmp_path: Path) -> None:
+    shutil.copytree(config.store, tmp_path / "store")
+    made = open_store(str(tmp_path / "store"), version=1)
+    before = made.lesions()
+    for table in (tmp_path / "store" / "tables").glob("*/*/"):
+        (table / "part-1.parquet").write_bytes(b"left by a run that was cut")
+    (tmp_path / "store" / "versions" / "000002.json").write_bytes(b"not this one")
+    again = open_store(str(tmp_path / "store"), version=1)
+    assert again.lesions().equals(before)
+    assert len(again.rejects()) == 1
+
+
+def test_a_table_that_is_gone_is_a_store_error(config: Config, tmp_path: Path) -> None:
+    shutil.copytree(config.store, tmp_path / "store")
+    made = open_store(str(tmp_path / "store"))
+    shutil.rmtree(tmp_path / "store" / "tables")
+    with pytest.raises(StoreError, match="can't be read"):
+        made.lesions()
+
+
+def test_the_room_loads_nothing_until_a_reader_is_asked_for() -> None:
+    snippet = (
+        "import sys, etl.store; heavy = {'pandas', 'xarray', 'zarr', 'pyarrow', 'numpy'} & set(sys.modules); "
+        "assert not heavy, heavy; from etl.store import open_store; assert 'dask' not in sys.modules"
+    )
+    done = run([sys.executable, "-c", snippet])
+    assert done.returncode == 0, done.stderr
+    assert set(etl.store.__all__) == {"LesionCrops", "Store", "open_store"}
+    with pytest.raises(ImportError):
+        from etl.store import close_store  # type: ignore[attr-defined]  # noqa: F401

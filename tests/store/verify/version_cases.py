@@ -64,7 +64,7 @@ VERSION_CASES: Cases = {
     "table without a column": (
         lambda store: forge_table(store, "slices", lambda table: table.drop_columns(["crc32"])),
         Repair.CONTENT,
-        [("slices/part-0.parquet", "schema is not the contract's")],
+        [("slices/part-0.parquet", "schema is not the version's")],
     ),
     "lesion below its volume": (
         lesion("z_vox", 500.0),

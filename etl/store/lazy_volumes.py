@@ -1,0 +1,83 @@
+"""A stored volume as an xarray.DataArray: voxels read when they are looked at, coordinates in mm."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import xarray
+from xarray.backends import BackendArray
+from xarray.core import indexing
+
+from etl.errors import StoreError
+from etl.store.objects import Objects
+from etl.store.versions import readable
+from etl.store.volumes import AXES, open_level
+
+
+class StoredVoxels(BackendArray):
+    """What xarray reads a level from. It holds no open file or connection: it may be pickled and forked."""
+
+    def __init__(self, objects: Objects, path: str, level: int) -> None:
+        self._objects, self._path, self._level = objects, path, level
+        array = open_level(objects, path, level)
+        self.shape, self.dtype = array.shape, np.dtype(array.dtype)
+
+    def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
+        return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.OUTER, self._read)
+
+    def _read(self, key: tuple[Any, ...]) -> Any:
+        return open_level(self._objects, self._path, self._level).oindex[key]
+
+
+def open_volume(objects: Objects, path: str, level: int = 0) -> xarray.DataArray:
+    """One level of a stored volume, read lazily.
+
+    Returns:
+        int16 HU, axes (z, y, x). Coordinates are centres of voxels in mm, from the centre of the first voxel
+        of level 0, as the `*_mm` columns of `lesions` count. Attributes say units, ids and spacing.
+
+    Raises:
+        StoreError: there is no such volume or level, or it can't be read.
+    """
+    voxels = StoredVoxels(objects, path, level)
+    with readable(objects):
+        attributes = _attributes(objects, path)
+    own, multiscale = attributes["deeplesion"], attributes["ome"]["multiscales"][0]
+    placed = {t["type"]: t[t["type"]] for t in multiscale["datasets"][level]["coordinateTransformations"]}
+    spacing_mm, first_mm = placed["scale"], placed.get("translation", [0.0, 0.0, 0.0])
+    coordinates = {
+        name: xarray.Variable(
+            name,
+            first_mm[axis] + spacing_mm[axis] * np.arange(voxels.shape[axis]),
+            {"units": "mm", "long_name": multiscale["axes"][axis]["orientation"]["value"]},
+        )
+        for axis, name in enumerate(AXES)
+    }
+    described = {
+        "long_name": "radiodensity",
+        "units": own["unit"],
+        "volume_id": own["volume_id"],
+        "series_id": own["series_id"],
+        "slice_first": own["slice_first"],
+        "slice_last": own["slice_last"],
+        "spacing_mm": spacing_mm,
+        "source_spacing_mm": own["source_spacing_mm"],
+        "fingerprint": own["fingerprint"],
+    }
+    lazy = indexing.LazilyIndexedArray(voxels)
+    return xarray.DataArray(xarray.Variable(AXES, lazy), coords=coordinates, name="hu", attrs=described)
+
+
+def _attributes(objects: Objects, path: str) -> dict[str, Any]:
+    try:
+        attributes: dict[str, Any] = json.loads(objects.read(f"{path}/zarr.json"))["attributes"]
+    except (ValueError, KeyError) as error:
+        raise StoreError(
+            "a volume's metadata is damaged",
+            where=f"{objects.root}/{path}/zarr.json",
+            value=str(error),
+            remedy="python jobs/verify_store.py says what repairs it",
+        ) from error
+    return attributes

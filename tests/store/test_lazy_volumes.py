@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import pickle
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from etl.errors import StoreError
+from etl.store import Store, open_store
+from tests.tiny_release import build_serial, csv_row, slice_hu, tiny_config, write_release
+
+SERIES = "000001_01_01"
+VOLUME = f"{SERIES}_003-006"
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    folder = tmp_path_factory.mktemp("lazy")
+    write_release(folder, {SERIES: [3, 4, 5, 6]}, [csv_row(SERIES, 4, (3, 6))])
+    config = tiny_config(folder, folder / "store", volume={"spacing_mm": "native", "pyramid_levels": 2})
+    build_serial(config)
+    return open_store(config.store)
+
+
+def test_voxels_coordinates_and_units(store: Store) -> None:
+    volume = store.volume(VOLUME)
+    expected = np.stack([slice_hu(SERIES, index) for index in (3, 4, 5, 6)])
+    assert volume.dims == ("z", "y", "x")
+    assert volume.dtype == np.int16
+    assert np.array_equal(volume, expected)
+    assert volume["z"].values.tolist() == [0, 2, 4, 6]
+    assert volume["x"].values.tolist() == volume["y"].values.tolist() == [n / 2 for n in range(16)]
+    assert [volume[axis].attrs["units"] for axis in "zyx"] == ["mm"] * 3
+    assert volume["x"].attrs["long_name"] == "right-to-left"
+    assert volume.name == "hu"
+    assert volume.attrs["units"] == "HU"
+    assert volume.attrs["volume_id"] == VOLUME
+    assert volume.attrs["spacing_mm"] == [2, 0.5, 0.5]
+
+
+def test_a_lesion_is_found_by_its_mm(store: Store) -> None:
+    lesion = store.lesions().iloc[0]
+    plane = store.volume(VOLUME).sel(z=lesion.z_mm)
+    box = plane.sel(x=slice(lesion.bbox_x1_mm, lesion.bbox_x2_mm))
+    # Pixels 4 to 12 as published, counted from 1.
+    assert np.array_equal(box, slice_hu(SERIES, 4)[:, 3:12])
+
+
+def test_a_level_has_coordinates_of_its_own(store: Store) -> None:
+    half = store.volume(VOLUME, level=1)
+    assert half.shape == (2, 8, 8)
+    assert half["z"].values.tolist() == [1, 5]
+    assert half["y"].values.tolist() == [0.25 + n for n in range(8)]
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        (1, slice(2, 9), slice(None)),
+        (slice(None, None, -1), slice(12, 3, -2), 5),
+        ([2, 0], slice(None), [7, 7, 1]),
+        (np.array([True, False, True, False]), 3, slice(0, 0)),
+    ],
+    ids=str,
+)
+def test_every_kind_of_index_reads_what_numpy_would(store: Store, key: tuple[object, ...]) -> None:
+    volume = store.volume(VOLUME)
+    assert np.array_equal(volume[key], volume.copy(data=volume.values)[key])
+
+
+def test_nothing_is_read_before_it_is_looked_at(store: Store, tmp_path: Path) -> None:
+    copy = tmp_path / "store"
+    shutil.copytree(store.objects.root, copy)
+    volume = open_store(str(copy)).volume(VOLUME)[1:3]
+    shard = next(copy.glob(f"volumes/{VOLUME}/*/0/c/0/0/0"))
+    shard.write_bytes(next(Path(store.objects.root).glob(f"volumes/{VOLUME}/*/0/c/0/0/0")).read_bytes()[:100])
+    assert volume.shape == (2, 16, 16)
+    with pytest.raises(Exception, match=r"."):
+        volume.load()
+
+
+def test_pickled_it_takes_no_voxels_along(store: Store) -> None:
+    data = pickle.dumps(store.volume(VOLUME))
+    assert slice_hu(SERIES, 4).tobytes() not in data
+    assert pickle.loads(data).identical(store.volume(VOLUME))
+
+
+def test_damaged_metadata_is_a_store_error(store: Store, tmp_path: Path) -> None:
+    copy = tmp_path / "store"
+    shutil.copytree(store.objects.root, copy)
+    metadata = next(copy.glob(f"volumes/{VOLUME}/*/zarr.json"))
+    metadata.write_text("{}")
+    with pytest.raises(StoreError, match="metadata is damaged") as caught:
+        open_store(str(copy)).volume(VOLUME)
+    assert "jobs/verify_store.py" in str(caught.value)
+    metadata.unlink()
+    with pytest.raises(StoreError, match="can't be read"):
+        open_store(str(copy)).volume(VOLUME)

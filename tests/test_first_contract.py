@@ -1,0 +1,91 @@
+"""A store as the first version of the contract wrote it is read, every part of it, by what is here now.
+
+tests/contract/store_v1 was built from the release below before any column was added. It is never built anew.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from etl.errors import StoreError
+from etl.store import LesionCrops, Store, open_store
+from etl.store.fields import SCHEMAS, TABLES
+from etl.store.objects import open_objects
+from etl.store.verify import verify
+
+FOLDER = Path(__file__).parent / "contract" / "store_v1"
+VOLUMES = ["000001_01_01_003-004", "000001_01_01_006-007", "000002_01_01_001-002"]
+ROWS = {"lesions": 3, "volumes": 3, "slices": 6, "rejects": 2}
+
+
+@pytest.fixture(scope="module")
+def store() -> Store:
+    return open_store(str(FOLDER))
+
+
+def test_its_tables(store: Store) -> None:
+    tables = {name: getattr(store, name)() for name in TABLES}
+    assert {name: len(table) for name, table in tables.items()} == ROWS
+    lesions = tables["lesions"]
+    assert lesions["volume_id"].tolist() == VOLUMES
+    assert lesions["split"].tolist() == ["train", "train", "val"]
+    assert lesions["coarse_type"].isna().tolist() == [True, True, False]
+    assert lesions["coarse_type"][2] == "liver"
+    assert lesions["age_years"].isna().tolist() == [False, True, False]
+    assert lesions[["bbox_x1_px", "bbox_y2_px"]].values.tolist() == [[4, 13]] * 3
+    # 0.5 mm a pixel, which count from 1; voxels of 1 mm.
+    assert lesions[["bbox_x1_mm", "bbox_y2_mm", "z_mm"]].values.tolist() == [
+        [1.5, 6, 2],
+        [1.5, 6, 2],
+        [1.5, 6, 2],
+    ]
+    assert lesions["z_vox"].tolist() == [2, 2, 2]
+    assert tables["volumes"]["volume_id"].tolist() == VOLUMES
+    assert tables["slices"]["slice_index"].tolist() == [3, 4, 6, 7, 1, 2]
+    assert sorted(tables["rejects"]["reason"]) == ["slice_missing", "unknown_sex"]
+
+
+def test_every_column_of_then_is_there_as_it_was(store: Store) -> None:
+    for name in TABLES:
+        now = {field.name: str(field.type) for field in SCHEMAS[name]}
+        then = {column: kind.removesuffix(" nullable") for column, kind in store.version["schemas"][name]}
+        assert then.items() <= now.items()
+
+
+def test_its_volumes(store: Store) -> None:
+    y, x = np.mgrid[:8, :8]
+    for volume_id, patient, first in zip(VOLUMES, (1, 1, 2), (3, 6, 1), strict=True):
+        volume = store.volume(volume_id)
+        assert volume.shape == store.array(volume_id).shape == (3, 8, 8)
+        # The slope that its slices were made of: 7 HU a slice of 2 mm, 10 and 3 a pixel of 0.5 mm. Away from
+        # the border, where the low-pass filter has less to weigh, a slope stays as it is.
+        for z in range(3):
+            expected = 20 * y + 6 * x + 7 * first + 3.5 * z + patient - 100
+            assert np.abs(volume[z] - expected)[1:-1, 1:-1].max() <= 0.5
+        assert volume["z"].values.tolist() == [0, 1, 2]
+        assert store.volume(volume_id, level=1).shape == (2, 4, 4)
+
+
+def test_its_crops(store: Store) -> None:
+    crops = LesionCrops(store, size_vox=(3, 4, 4))
+    assert [int(sample["lesion_id"]) for sample in crops] == [0, 1, 2]
+    for sample in crops:
+        crop = store.crop(int(sample["lesion_id"]), size_mm=(3, 4, 4))
+        assert np.array_equal(store.window(crop), sample["image"])
+        assert crop["z"].values.tolist() == [1, 2, 3]
+        assert (crop[2] == -1024).all()
+        assert crop[1].min() > -1024
+
+
+def test_a_column_that_came_later_is_said_not_to_be_there(store: Store) -> None:
+    with pytest.raises(StoreError, match="no such column of `lesions` in this version"):
+        store.lesions(columns=["lesion_id", "a_later_column"])
+
+
+def test_it_verifies() -> None:
+    found = verify(open_objects(str(FOLDER)), 1)
+    assert found.problems == ()
+    assert found.volumes == 3
