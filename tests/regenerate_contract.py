@@ -1,4 +1,5 @@
-"""What readers of a store see, as text: `python -m tests.regenerate_contract` writes it to tests/contract/.
+"""What readers of a store see, as text: `python -m tests.regenerate_contract` writes it to tests/contract/
+and the columns to docs/store.md.
 
 The texts come from a small build. What differs from run to run, or with the versions of libraries, is
 shown as `<what it is>`.
@@ -17,11 +18,12 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from etl.rejects import Kind, Reason
-from etl.store.fields import TABLES, schema_text
+from etl.store.fields import SCHEMAS, TABLES, schema_text
 from etl.store.layout import CONTRACT_VERSION, to_json, version_path
 from tests.tiny_release import build_serial, csv_row, tiny_config, write_release
 
 FOLDER = Path(__file__).parent / "contract"
+DOCUMENT = Path(__file__).parent.parent / "docs" / "store.md"
 SERIES = "000001_01_01"
 
 
@@ -82,6 +84,25 @@ def _short_lists(text: str) -> str:
     return re.sub(r"\[\n[^][{}]*\]", lambda found: "[" + " ".join(found[0][1:-1].split()) + "]", text)
 
 
+def with_columns(document: str) -> str:
+    """docs/store.md with the columns of all tables, as the schemas describe them, between its two marks."""
+    lines = []
+    for name in TABLES:
+        lines += ["", f"### {name}", "", "| column | type | unit | meaning |", "|---|---|---|---|"]
+        for field in SCHEMAS[name]:
+            about = {key.decode(): value.decode() for key, value in field.metadata.items()}
+            kind = f"{field.type}, may be null" if field.nullable else f"{field.type}"
+            text = about["description"].replace("|", "\\|")
+            lines.append(f"| `{field.name}` | {kind} | {about.get('unit', '')} | {text} |")
+    columns = "\n".join([*lines, "", ""])
+    return re.sub(
+        r"(<!-- columns: .*? -->\n).*(?=<!-- end of columns -->)",
+        lambda m: m[1] + columns,
+        document,
+        flags=re.S,
+    )
+
+
 def breaking_changes(old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[str]:
     """Columns and reasons of `old` that `new` lacks, or has with another type or unit."""
     for name, text in old.items():
@@ -105,6 +126,8 @@ def main() -> None:
         (FOLDER / name).unlink()
     for name, text in texts.items():
         (FOLDER / name).write_text(text, encoding="utf-8")
+    document = DOCUMENT.read_text(encoding="utf-8")
+    DOCUMENT.write_text(with_columns(document), encoding="utf-8")
     changed = sorted(name for name in old | texts if old.get(name) != texts.get(name))
     print("changed:", ", ".join(changed) or "nothing")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from etl.store.layout import CONTRACT_VERSION
-from tests.regenerate_contract import FOLDER, breaking_changes, contract_texts
+from tests.regenerate_contract import DOCUMENT, FOLDER, breaking_changes, contract_texts, with_columns
 
 NAMES = (
     "lesions.schema.txt",
@@ -33,6 +33,13 @@ def texts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 def test_the_store_is_as_the_contract_says(texts: dict[str, str], name: str) -> None:
     committed = (FOLDER / name).read_text(encoding="utf-8")
     assert texts[name] == committed, "where this is meant: python -m tests.regenerate_contract"
+
+
+def test_the_columns_in_the_document_are_those_of_the_schemas() -> None:
+    committed = DOCUMENT.read_text(encoding="utf-8")
+    assert with_columns(committed) == committed, "where this is meant: python -m tests.regenerate_contract"
+    assert "| `z_mm` | double | mm | key slice, from the centre of the volume's first voxel |" in committed
+    assert with_columns(committed.replace("| `z_mm` ", "| `old` ")) == committed
 
 
 def test_the_contract_is_these_files(texts: dict[str, str]) -> None:

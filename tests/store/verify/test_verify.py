@@ -18,7 +18,16 @@ from etl.store.layout import to_json
 from etl.store.objects import LocalObjects
 from etl.store.problems import Repair
 from etl.store.verify import choose_version, verify
-from tests.store.verify.damage import VERSION, cut, forge_table, problems_of, set_value, short, version_of
+from tests.store.verify.damage import (
+    VERSION,
+    cut,
+    edit_version,
+    forge_table,
+    problems_of,
+    set_value,
+    short,
+    version_of,
+)
 from tests.store.verify.version_cases import VERSION_CASES, lesion
 from tests.store.verify.volume_cases import VOLUME_CASES
 
@@ -36,6 +45,18 @@ def test_intact_store_is_all_right(config: Config) -> None:
     sizes = [path.stat().st_size for path in Path(config.store).rglob("*") if path.is_file()]
     assert result.objects == len(sizes) - 1
     assert result.bytes == sum(sizes) - (Path(config.store) / VERSION).stat().st_size
+
+
+def test_a_version_older_than_a_column_is_all_right(store: Path) -> None:
+    forge_table(store, "slices", lambda table: table.drop_columns(["crc32"]))
+    edit_version(store, lambda version: version["schemas"]["slices"].remove(["crc32", "uint32"]))
+    assert problems_of(store) == ()
+
+
+def test_a_column_that_the_contract_does_not_have_is_found(store: Path) -> None:
+    edit_version(store, lambda version: version["schemas"]["slices"].append(["mood", "string"]))
+    (problem,) = problems_of(store)
+    assert (problem.what, problem.found) == ("schema of slices is wrong", "[['mood', 'string']]")
 
 
 @pytest.mark.parametrize("name", DAMAGE)

@@ -1,0 +1,126 @@
+"""Every recipe of docs/store.md runs, against a store on disk and the same store in a bucket."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from etl.run.executors import SerialExecutor
+from tests.processes import ROOT, environment, run
+from tests.s3_server import Bucket, use_s3
+from tests.stored import build_store, config_data, files_below
+
+DOCUMENT = (ROOT / "docs" / "store.md").read_text()
+EXAMPLE = str(ROOT / "docs" / "examples" / "train_detector.py")
+
+CHECKS = {
+    "With this package": "assert len(lesions) == 2 and plane.dims == ('y', 'x') and image.shape == (64,) * 3",
+    "1. pandas": "assert len(lesions) == 9 and set(lesions.split) == {'train', 'val', 'test'}",
+    "2. DuckDB": "assert sizes.lesions.sum() == 9 and set(sizes.split) == {'train', 'val', 'test'}",
+    "3. Dask dataframe": "assert len(hu) == 6 and hu.between(-1024, 500).all()",
+    "4. Zarr alone": "assert plane.dtype == 'int16' and plane.max() > 0",
+    "5. xarray": "assert volume.dtype == 'int16' and slab.dims == ('y', 'x') and float(slab.max()) > 0",
+    "6. PyTorch": "assert image.shape[1:] == (1, 32, 64, 64) and own_box.shape[1:] == (4,)",
+    "7. NIfTI in SimpleITK": (
+        "assert again.GetSize()[::-1] == group['0'].shape\n"
+        "assert abs(again.TransformContinuousIndexToPhysicalPoint((1, 2, 3))[2] + 3) < 1e-3"
+    ),
+    "8. napari": "assert layers[0][1]['scale'][-3:] == [1, 1, 1] if 'layers' in dir() else len(axes) == 3",
+    "9. S3 with credentials": "assert middle.dtype == 'int16'",
+    "10. Pinning a version": "assert number == 1 and len(lesions) == 9",
+}
+TOO_LARGE = {"torch": "PyTorch", "napari_ome_zarr": "napari-ome-zarr"}
+
+
+def sections() -> dict[str, str]:
+    parts = re.split(r"^##+ (.+)\n", DOCUMENT, flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def blocks(title: str, language: str = "python") -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", sections()[title], re.MULTILINE | re.DOTALL)
+
+
+RECIPES = [(title, number) for title in sections() for number in range(len(blocks(title)))]
+RECIPES = [(title, number) for title, number in RECIPES if title != "Ten recipes"]
+
+
+def program(title: str, number: int, store: str) -> str:
+    """A recipe as a script about the store at a place; skips where it needs what the lock leaves out."""
+    block = blocks(title)[number]
+    for module, name in TOO_LARGE.items():
+        if f"from {module}" in block and importlib.util.find_spec(module) is None:
+            pytest.skip(f"needs {name}, which is too large for the lock")
+    (start,) = blocks("Ten recipes")
+    parts = [block] if "open_store" in block else [start, block]
+    text = "\n".join([*parts, CHECKS[title]])
+    return text.replace("build/store", store).replace("s3://bucket/store", store) + "\n"
+
+
+@pytest.fixture(scope="module")
+def folder(phantom: tuple[Path, object], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A working folder with a store where the document has it."""
+    folder = tmp_path_factory.mktemp("recipes")
+    data = config_data(phantom[0], folder / "build" / "store", select={"patients": [1, 2, 3]})
+    build_store(data, SerialExecutor())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def bucket(folder: Path, s3_server: str) -> Iterator[Bucket]:
+    """A bucket with the same store below `store`."""
+    with pytest.MonkeyPatch.context() as patch:
+        use_s3(patch, s3_server)
+        bucket = Bucket.make("recipes")
+        for name, content in files_below(folder / "build" / "store").items():
+            bucket.put(f"store/{name}", content)
+        yield bucket
+
+
+def test_there_are_ten_and_each_is_checked() -> None:
+    numbered = [title for title in sections() if title[0].isdigit()]
+    assert [int(title.split(".")[0]) for title in numbered] == list(range(1, 11))
+    assert {title for title, _ in RECIPES} == set(CHECKS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("title", "number"), [r for r in RECIPES if "S3" not in r[0]])
+def test_on_disk(folder: Path, title: str, number: int) -> None:
+    done = run([sys.executable, "-c", program(title, number, "build/store")], cwd=folder)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("title", "number"), [r for r in RECIPES if "credentials" not in r[0]])
+def test_on_s3(bucket: Bucket, tmp_path: Path, title: str, number: int) -> None:
+    done = run([sys.executable, "-c", program(title, number, f"{bucket.url}/store")], cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+def test_with_credentials_of_a_profile(bucket: Bucket, s3_server: str, tmp_path: Path) -> None:
+    title = "9. S3 with credentials"
+    (profile,) = blocks(title, "ini")
+    (tmp_path / "config").write_text(profile.replace("https://s3.example.org", s3_server))
+    without = {name: value for name, value in environment().items() if not name.startswith("AWS_")}
+    chosen = {"AWS_CONFIG_FILE": str(tmp_path / "config"), "AWS_SHARED_CREDENTIALS_FILE": "/dev/null"}
+    command = [sys.executable, "-c", program(title, 0, f"{bucket.url}/store")]
+    done = run(command, cwd=tmp_path, env=without | chosen | {"AWS_PROFILE": "deeplesion"})
+    assert done.returncode == 0, done.stderr
+    refused = run(command, cwd=tmp_path, env=without | chosen | {"AWS_EC2_METADATA_DISABLED": "true"})
+    assert refused.returncode != 0
+
+
+@pytest.mark.slow
+def test_the_detector_learns(folder: Path) -> None:
+    done = run([sys.executable, EXAMPLE, "build/store", "--steps", "1000"], cwd=folder)
+    assert done.returncode == 0, done.stderr
+    losses = [float(found) for found in re.findall(r"loss ([0-9.]+)", done.stdout)]
+    assert losses[1] < losses[0] / 2
+    untrained, *_, trained = (int(count) for count in re.findall(r"finds ([0-9])", done.stdout))
+    assert trained > untrained
