@@ -156,7 +156,9 @@ class Store:
         return xarray.DataArray(voxels_hu, coordinates, tuple("zyx"), "hu", attributes)
 
     @staticmethod
-    def window(hu: Any, window_hu: Window = (-175.0, 275.0), kind: Literal["float32", "uint8"] = "float32") -> Any:
+    def window(
+        hu: Any, window_hu: Window = (-175.0, 275.0), kind: Literal["float32", "uint8"] = "float32"
+    ) -> Any:
         """HU clipped to a window and scaled: float32 from 0 to 1, or uint8 from 0 to 255.
 
         Args:
