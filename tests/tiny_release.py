@@ -154,7 +154,7 @@ def write_release(
 
 
 def tiny_config(release: Path, store: Path, *, zipped: bool = True, **sections: Any) -> Config:
-    """A config for a release of `write_release`: chunks of 8, and any rejects unless `limits` says no."""
+    """A config for `write_release`: chunks of 8; any rejects or locations unless `limits` say no."""
     source: dict[str, Any] = {"annotations": str(release / "DL_info.csv")}
     if zipped:
         source["archives"] = (str(release / "Images_png_01.zip"),)
@@ -165,7 +165,7 @@ def tiny_config(release: Path, store: Path, *, zipped: bool = True, **sections: 
             "store": str(store),
             "source": source | sections.pop("source", {}),
             "volume": {"chunk": (8, 8, 8)} | sections.pop("volume", {}),
-            "limits": {"rejects": 1.0} | sections.pop("limits", {}),
+            "limits": {"rejects": 1.0, "location_disagreement": 1.0} | sections.pop("limits", {}),
             "cluster": "serial",
             **sections,
         }
