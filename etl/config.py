@@ -142,7 +142,9 @@ class Config(_Section):
     volume: Volume = Field(Volume(), description="how a run of slices becomes a volume")
     select: Select = Field(Select(), description="which part of the release to build")
     limits: Limits = Field(Limits(), description="what refuses to publish")
-    cluster: Literal["local", "serial"] = Field("local", description="where work happens")
+    cluster: str = Field(
+        "local", min_length=1, description="where work happens: a name in conf/cluster, or a file"
+    )
 
     def resolved(self) -> dict[str, Any]:
         """Every value, defaults included, as plain JSON types."""

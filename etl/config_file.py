@@ -14,13 +14,15 @@ import json
 import re
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
 from etl.config import Config
 from etl.errors import ConfigError
+
+Model = TypeVar("Model", bound=BaseModel)
 
 ENVIRONMENT_PREFIX = "DEEPLESION__"
 
@@ -64,21 +66,7 @@ def load_config(
     Raises:
         ConfigError: naming the key, the value and what is allowed.
     """
-    path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            "the config can't be read",
-            where=str(path),
-            value=str(error),
-            remedy="name a YAML file; see conf/",
-        ) from error
-    data = _parse_yaml(text, str(path))
-    if not isinstance(data, dict):
-        raise ConfigError(
-            "the config is not a mapping of keys to values", where=str(path), allowed=_keys_of(Config)
-        )
+    data = read_mapping(path)
     for name, value in sorted((environment or {}).items()):
         if name.startswith(ENVIRONMENT_PREFIX):
             keys = name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
@@ -90,7 +78,28 @@ def load_config(
                 "--set takes key.path=value", value=override, remedy="for example --set volume.spacing_mm=0.8"
             )
         _assign(data, dotted.strip().split("."), _parse_yaml(value, f"--set {dotted}"), f"--set {dotted}")
-    return _validate(data, str(path))
+    return validated(Config, data, str(path))
+
+
+def read_mapping(path: str | Path) -> dict[Any, Any]:
+    """The keys and values of a YAML file, not looked at yet.
+
+    Raises:
+        ConfigError: it can't be read, or is no mapping.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            "the config can't be read",
+            where=str(path),
+            value=str(error),
+            remedy="name a YAML file; see conf/",
+        ) from error
+    data = _parse_yaml(text, str(path))
+    if not isinstance(data, dict):
+        raise ConfigError("the config is not a mapping of keys to values", where=str(path))
+    return data
 
 
 def _parse_yaml(text: str, where: str) -> Any:
@@ -117,7 +126,16 @@ def _assign(data: dict[Any, Any], keys: list[str], value: Any, where: str) -> No
     target[keys[-1]] = value
 
 
-def _validate(data: dict[Any, Any], where: str) -> Config:
+def validated(model: type[Model], data: dict[Any, Any], where: str) -> Model:
+    """The config that these keys and values are.
+
+    Args:
+        model: what they have to be.
+        where: the file that they come from.
+
+    Raises:
+        ConfigError: naming every key that is wrong, its value and what is allowed.
+    """
     try:
         text = json.dumps(data, ensure_ascii=False).encode()
     except (ValueError, TypeError, RecursionError) as error:
@@ -128,9 +146,9 @@ def _validate(data: dict[Any, Any], where: str) -> Config:
             allowed="text, numbers, true, false, null, lists, and sections with text as keys",
         ) from error
     try:
-        return Config.model_validate_json(text)
+        return model.model_validate_json(text)
     except ValidationError as error:
-        problems = [_describe(item) for item in error.errors(include_url=False)]
+        problems = [_describe(model, item) for item in error.errors(include_url=False)]
         raise ConfigError(
             "the config is wrong:\n" + "\n".join(f"  - {p}" for p in dict.fromkeys(problems)),
             where=where,
@@ -138,18 +156,18 @@ def _validate(data: dict[Any, Any], where: str) -> Config:
         ) from None
 
 
-def _describe(item: Any) -> str:
+def _describe(model: type[BaseModel], item: Any) -> str:
     location = item["loc"]
     key = ".".join(str(part) for part in location) if location else "the config"
     if item["type"] == "extra_forbidden":
-        section = _section(location[:-1])
+        section = _section(model, location[:-1])
         allowed = list(section.model_fields) if section else []
         near = difflib.get_close_matches(str(location[-1]), allowed, n=1)
         hint = f", did you mean `{near[0]}`" if near else ""
         return f"`{key}` is not a key{hint}; allowed here: {', '.join(allowed)}"
     if item["type"] == "missing":
         return f"`{key}` is required and not given"
-    section = _section(location)
+    section = _section(model, location)
     if item["type"] in ("model_type", "model_attributes_type") and section:
         return f"`{key}` = {json.dumps(item['input'])} is not a section; its keys are: {_keys_of(section)}"
     message = item["msg"].removeprefix("Value error, ")
@@ -157,8 +175,7 @@ def _describe(item: Any) -> str:
     return f"`{key}`{shown}: {message[0].lower()}{message[1:]}"
 
 
-def _section(location: Sequence[Any]) -> type[BaseModel] | None:
-    model: type[BaseModel] = Config
+def _section(model: type[BaseModel], location: Sequence[Any]) -> type[BaseModel] | None:
     for part in location:
         field = model.model_fields.get(str(part))
         if field is None:

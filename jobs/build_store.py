@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 import sys
 
 import click
@@ -14,8 +15,9 @@ from etl.build import build, find_reusable, load_plan, stage_unread
 from etl.config_file import load_config
 from etl.errors import EtlError
 from etl.report.text import build_text, plan_text, resume_text, volume_lines
-from etl.run.clusters import connect
+from etl.run.clusters import chosen_cluster, connect
 from etl.run.progress import BuildProgress, start_logging
+from etl.run.script import SUBMITTED_AS
 from etl.store.objects import open_objects
 
 logger = logging.getLogger("build_store")
@@ -51,6 +53,7 @@ def main(config: str, overrides: tuple[str, ...], plan_only: bool) -> None:
     try:
         settings = load_config(config, overrides=overrides, environment=os.environ)
         logger.info("config:\n%s", yaml.safe_dump(settings.resolved(), sort_keys=False).rstrip())
+        cluster = chosen_cluster(settings.cluster)
         plan = load_plan(settings)
         if plan_only:
             reusable = find_reusable(settings, plan)
@@ -58,7 +61,7 @@ def main(config: str, overrides: tuple[str, ...], plan_only: bool) -> None:
             click.echo("\n".join([*volume_lines(plan, reusable), ""]))
             click.echo(plan_text(settings, plan, reusable, CPU_COUNT, free))
             return
-        with connect(settings.cluster) as executor, BuildProgress(console) as progress:
+        with connect(cluster) as executor, BuildProgress(console) as progress:
             progress.expect(plan.index.unread)
             plan = stage_unread(settings, plan, executor, progress.add_fetch)
             progress.start(plan)
@@ -68,7 +71,9 @@ def main(config: str, overrides: tuple[str, ...], plan_only: bool) -> None:
         click.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        click.echo(resume_text(["dask-submit", *sys.argv]), err=True)
+        click.echo(
+            resume_text([*shlex.split(os.environ.get(SUBMITTED_AS, "dask-submit")), *sys.argv]), err=True
+        )
         sys.exit(130)
 
 

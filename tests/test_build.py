@@ -11,7 +11,7 @@ from distributed import Client
 
 from etl.errors import GuardError, RunError, SourceError, StoreError
 from etl.release.phantom import PhantomTruth
-from etl.run.clusters import connect, local_cluster
+from etl.run.clusters import chosen_cluster, connect, local_cluster
 from etl.run.executors import DaskExecutor, SerialExecutor
 from etl.store.reader import open_store
 from tests.stored import build_store, config_data, files_below, read_versions, table_bytes, without_run
@@ -152,6 +152,6 @@ def test_failed_publishing_keeps_the_volumes(release: Path, tmp_path: Path) -> N
 
 
 def test_cluster_named_serial_starts_no_cluster() -> None:
-    with connect("serial") as executor:
+    with connect(chosen_cluster("serial")) as executor:
         assert isinstance(executor, SerialExecutor)
         assert list(executor.run(str, [1, 2])) == ["1", "2"]

@@ -120,7 +120,7 @@ def test_the_smallest_config_has_the_documented_defaults(tmp_path: Path) -> None
         ("select.splits", ["training"], ['`select.splits.0` = "training"', "'train', 'val' or 'test'"]),
         ("limits.rejects", 1.5, ["`limits.rejects` = 1.5", "1"]),
         ("limits.rejects", -0.1, ["`limits.rejects` = -0.1", "0"]),
-        ("cluster", "slrum", ['`cluster` = "slrum"', "'local' or 'serial'"]),
+        ("cluster", "", ['`cluster` = ""', "at least 1"]),
         ("source.images", None, ["`source`", "`images`", "`archives`", "one of the two"]),
         ("source.archives", ["a.zip"], ["`source`", "`images`", "`archives`", "one of the two"]),
         ("source.archives", [], ["`source.archives` = []", "at least 1"]),

@@ -38,7 +38,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("errors", "rejects", "urls", "config", "release", "plan", "store", "convert"),
         *("source", "work", "sharing", "publish"),
     },
-    "run": {"errors", "config", "release", "plan", "store", "convert", "work", "build"},
+    "run": {"errors", "config", "config_file", "release", "plan", "store", "convert", "work", "build"},
     "report": {"errors", "config", "plan", "store", "convert", "build"},
 }
 # Third-party packages, and the only places that may import them.

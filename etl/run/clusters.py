@@ -1,21 +1,23 @@
-"""The cluster that a job runs on: the scheduler that the environment names, or an embedded local one."""
+"""The cluster that a job runs on: started as its config says, or the scheduler that is there already."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
+import importlib
 import logging
 import os
+import shutil
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import dask
-from dask.system import CPU_COUNT
-from distributed import Client, LocalCluster
-from distributed.core import rpc
+from distributed.deploy.cluster import Cluster
 from distributed.security import Security
 
 from etl.errors import ConfigError
+from etl.run import cluster_kinds as kinds
+from etl.run.cluster_config import load_cluster
+from etl.run.connection import address_of, open_client
 from etl.run.interrupts import deferred_interrupt
 
 if TYPE_CHECKING:
@@ -23,129 +25,123 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-CONNECT_SECONDS = 10
-# A scheduler may well be up before the queue of a cluster has started its first worker.
-WORKERS_SECONDS = 60
+
+# Between `dask submit` and its script, beside DASK_SCHEDULER_ADDRESS.
+WAIT_VARIABLE = "DASK_SUBMIT_WAIT_FOR_WORKER_S"
 
 
-@contextlib.contextmanager
-def local_cluster(workers: int | None = None) -> Iterator[LocalCluster]:
-    """An embedded cluster on the loopback interface, one single-threaded process a core.
-
-    Args:
-        workers: number of worker processes; all cores where None.
-    """
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(dask.config.set({"distributed.worker.daemon": True}))
-        with deferred_interrupt():
-            cluster = stack.enter_context(
-                LocalCluster(
-                    n_workers=workers or CPU_COUNT,
-                    # Decoding and compression hold the interpreter in part: processes scale, threads don't.
-                    threads_per_worker=1,
-                    processes=True,
-                    host="127.0.0.1",
-                    # Some free port: a fixed one may be taken, and None means 8787 on every interface.
-                    dashboard_address="127.0.0.1:0",
-                    worker_dashboard_address="127.0.0.1:0",
-                    silence_logs=logging.ERROR,
-                    preload=["etl.run.worker_preload"],
-                )
-            )
-        yield cluster
-
-
-@contextlib.contextmanager
-def connect(kind: str) -> Iterator[Executor]:
-    """The executor that a job's config asks for.
-
-    Args:
-        kind: `serial`; or `local`: the scheduler at DASK_SCHEDULER_ADDRESS (`dask submit` sets it), else an
-            embedded cluster.
+def chosen_cluster(name: str) -> kinds.Cluster:
+    """The cluster that a job's config names, unless the environment names a scheduler, as `dask submit` does.
 
     Raises:
-        ConfigError: no scheduler answers at the address.
+        ConfigError: there is no such name or file, or the file is wrong.
+    """
+    address = os.environ.get("DASK_SCHEDULER_ADDRESS") or dask.config.get("scheduler-address", None)
+    if address and name != "serial":
+        wait_s = float(os.environ.get(WAIT_VARIABLE, 60))
+        return kinds.Standing(kind="scheduler", address=address, wait_for_worker_s=wait_s)
+    return load_cluster(name)
+
+
+@contextlib.contextmanager
+def connect(cluster: kinds.Cluster) -> Iterator[Executor]:
+    """The executor of a cluster.
+
+    Raises:
+        ConfigError: the cluster can't be started or reached, or its workers can't work.
     """
     # `dask` imports this module to list its commands; what converts volumes need not load for that.
     from etl.run.executors import DaskExecutor, SerialExecutor
 
-    if kind == "serial":
+    if isinstance(cluster, kinds.Serial):
         yield SerialExecutor()
         return
-    address = os.environ.get("DASK_SCHEDULER_ADDRESS") or dask.config.get("scheduler-address", None)
-    if address:
-        with open_client(address) as client:
-            logger.info("using the scheduler at %s, %d workers", address, len(client.nthreads()))
-            yield DaskExecutor(client)
-        return
     with contextlib.ExitStack() as stack:
-        cluster = stack.enter_context(local_cluster())
-        with deferred_interrupt():
-            client = stack.enter_context(Client(cluster, set_as_default=False))
-        logger.info("started a local cluster of %d workers", len(cluster.workers))
+        if isinstance(cluster, kinds.Standing):
+            place: Cluster | str = cluster.address
+            security = security_of(cluster.tls)
+        else:
+            place, security = stack.enter_context(start_cluster(cluster)), None
+        client = stack.enter_context(open_client(place, security, cluster.wait_for_worker_s))
+        logger.info("%d workers at %s", len(client.nthreads()), address_of(client))
         yield DaskExecutor(client)
 
 
-def check_scheduler(address: str) -> None:
-    """See that a Dask scheduler answers at an address.
-
-    Raises:
-        ConfigError: none answers within 10 s, or the address is not one.
-    """
-    try:
-        asyncio.run(_identity(address))
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            "no scheduler answers",
-            where="--scheduler or DASK_SCHEDULER_ADDRESS",
-            value=f"{address}: {error}" if str(error) else address,
-            allowed="the address that `dask scheduler` printed, such as tcp://10.0.0.1:8786",
-            remedy="start one, or leave the address out to use an embedded local cluster",
-        ) from error
+def security_of(tls: kinds.Tls | None) -> Security | None:
+    """Certificates as Dask takes them; None leaves it to Dask's own config."""
+    if tls is None:
+        return None
+    return Security(
+        tls_ca_file=tls.ca_file, tls_client_cert=tls.cert, tls_client_key=tls.key, require_encryption=True
+    )
 
 
-async def _identity(address: str) -> None:
-    # A Client's own timeout covers the connection only: it waits for ever for a server that says nothing.
-    async with asyncio.timeout(CONNECT_SECONDS):
-        async with rpc(address, connection_args=Security().get_connection_args("client")) as scheduler:
-            await scheduler.identity()
+def environment_of(address: str, tls: kinds.Tls | None, wait_for_worker_s: float) -> dict[str, str]:
+    """What a script has in its environment to find this scheduler, where `distributed.Client()` looks."""
+    found = {"DASK_SCHEDULER_ADDRESS": address, WAIT_VARIABLE: str(wait_for_worker_s)}
+    if tls:
+        prefix = "DASK_DISTRIBUTED__COMM__"
+        found |= {
+            f"{prefix}TLS__CA_FILE": os.path.abspath(tls.ca_file),
+            f"{prefix}TLS__CLIENT__CERT": os.path.abspath(tls.cert),
+            f"{prefix}TLS__CLIENT__KEY": os.path.abspath(tls.key),
+            f"{prefix}REQUIRE_ENCRYPTION": "true",
+        }
+    return found
 
 
 @contextlib.contextmanager
-def open_client(address: str) -> Iterator[Client]:
-    """A client of the scheduler at an address.
+def start_cluster(config: kinds.Started) -> Iterator[Cluster]:
+    """A cluster of the class, arguments and size that its config says; stopped at the end.
 
     Raises:
-        ConfigError: no scheduler answers there within 10 s, it has no worker within 60 s, or one that lacks
-            this package.
+        ConfigError: what the kind needs is not installed, or the class refuses.
     """
-    check_scheduler(address)
+    cluster_class = _load_class(config)
     with contextlib.ExitStack() as stack:
+        stack.enter_context(dask.config.set({"distributed.worker.daemon": True}))
         with deferred_interrupt():
-            client = stack.enter_context(Client(address, timeout=CONNECT_SECONDS, set_as_default=False))
             try:
-                client.wait_for_workers(1, timeout=WORKERS_SECONDS)
-            except TimeoutError as error:
+                cluster = stack.enter_context(cluster_class(**config.arguments()))
+                if config.is_adapted:
+                    cluster.adapt(minimum=config.workers.minimum, maximum=config.workers.maximum)
+                else:
+                    cluster.scale(config.workers.maximum)
+            # Any class may be named here, and each refuses in its own way.
+            except Exception as error:
                 raise ConfigError(
-                    "the scheduler has no worker",
-                    where=f"the scheduler at {address}",
-                    value=f"0 workers after {WORKERS_SECONDS} s",
-                    allowed="1 or more",
-                    remedy=f"start some: dask worker {address}",
+                    "the cluster can't be started",
+                    where=f"kind: {config.kind}, {config.class_path}",
+                    value=f"{type(error).__name__}: {error}",
+                    remedy="mend its file in conf/cluster, or what it needs",
                 ) from error
-            _check_workers(client, address)
-        yield client
+        logger.info("started %s", config.class_path.rpartition(".")[2])
+        yield cluster
 
 
-def _check_workers(client: Client, address: str) -> None:
-    """Have every worker import what its tasks need: one that can't would close, and the run wait for ever."""
+def local_cluster(workers: int) -> contextlib.AbstractContextManager[Cluster]:
+    """A cluster of this many processes on the loopback interface."""
+    size = kinds.Size(minimum=workers, maximum=workers)
+    return start_cluster(kinds.Local(kind="local", workers=size))
+
+
+def _load_class(config: kinds.Started) -> type[Cluster]:
+    module, _, name = config.class_path.rpartition(".")
     try:
-        client.run(exec, "import etl.convert")
-    except (ImportError, SyntaxError) as error:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        extra = f"pip install 'deeplesion-store[{config.extra}]'" if config.extra else f"install {module}"
         raise ConfigError(
-            "the workers can't import this package",
-            where=f"the scheduler at {address}",
+            f"{config.class_path} can't be imported",
+            where=f"kind: {config.kind}",
             value=f"{type(error).__name__}: {error}",
-            allowed="workers with the same version of this package as the job",
-            remedy="install it where `dask worker` runs, and start the workers anew",
+            remedy=extra,
         ) from error
+    missing = [command for command in config.commands if shutil.which(command) is None]
+    if missing:
+        raise ConfigError(
+            f"there is no command {' and no '.join(missing)}",
+            where=f"kind: {config.kind}",
+            remedy="run the job where they are, such as the login node",
+        )
+    return found

@@ -17,7 +17,8 @@ from distributed import Client, LocalCluster, Scheduler, SchedulerPlugin
 
 from etl.build import Executor
 from etl.errors import RunError
-from etl.run.clusters import local_cluster, open_client
+from etl.run.clusters import local_cluster
+from etl.run.connection import open_client
 from etl.run.executors import RETRIES, WINDOW_PER_THREAD, DaskExecutor, SerialExecutor
 from tests.processes import dask_scheduler, wait_until
 

@@ -10,7 +10,7 @@ import pytest
 
 from etl.build import build, load_plan
 from etl.errors import StoreError
-from etl.run.clusters import connect
+from etl.run.clusters import chosen_cluster, connect
 from etl.run.executors import SerialExecutor
 from etl.store.buckets import BucketObjects
 from etl.store.objects import LocalObjects, Objects, open_objects
@@ -97,7 +97,7 @@ def test_a_build_into_a_bucket_equals_one_on_disk(
         "store": f"{s3_bucket.url}/store"
     }
     config = config_of(data)
-    with connect("local") as executor:
+    with connect(chosen_cluster("local")) as executor:
         built = build(config, load_plan(config), executor)
         assert built.converted == on_disk.converted > 1
         again = build(config, load_plan(config), executor)

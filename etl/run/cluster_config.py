@@ -1,0 +1,61 @@
+"""Read conf/cluster/*.yaml: a name or a file, checked against what its kind allows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from etl.config_file import read_mapping, validated
+from etl.errors import ConfigError
+from etl.run.cluster_kinds import Cluster, Kubernetes, Local, OtherClass, Serial, Slurm, Standing
+
+KINDS: dict[str, type[Cluster]] = {
+    "serial": Serial,
+    "local": Local,
+    "scheduler": Standing,
+    "slurm": Slurm,
+    "kubernetes": Kubernetes,
+    "class": OtherClass,
+}
+# Known without a file, so that a job runs wherever the package is installed.
+BUILT_IN: dict[str, Cluster] = {"serial": Serial(kind="serial"), "local": Local(kind="local")}
+
+
+def load_cluster(name: str) -> Cluster:
+    """The cluster that a name or a file describes.
+
+    Args:
+        name: `NAME` of conf/cluster/NAME.yaml, below the working directory or beside this package; or a path,
+            which has a slash or ends in .yaml.
+
+    Raises:
+        ConfigError: there is no such name or file, or the file is wrong.
+    """
+    path = _find(name)
+    if path is None:
+        return BUILT_IN[name]
+    data = read_mapping(path)
+    kind = data.get("kind")
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise ConfigError(
+            "`kind` says what kind of cluster this is", where=str(path), value=kind, allowed=", ".join(KINDS)
+        )
+    return validated(KINDS[kind], data, str(path))
+
+
+def _find(name: str) -> Path | None:
+    if "/" in name or name.endswith((".yaml", ".yml")):
+        return Path(name)
+    folders = [Path("conf/cluster"), Path(__file__).parents[2] / "conf" / "cluster"]
+    for folder in folders:
+        if (path := folder / f"{name}.yaml").is_file():
+            return path
+    if name in BUILT_IN:
+        return None
+    there = {path.stem for folder in folders for path in folder.glob("*.yaml")}
+    raise ConfigError(
+        "there is no such cluster",
+        where="cluster",
+        value=name,
+        allowed=f"{', '.join(sorted(there | set(BUILT_IN)))}, or a YAML file",
+        remedy="name one of conf/cluster, or write a file like those",
+    )
