@@ -112,17 +112,23 @@ def assert_gone(processes: Sequence[psutil.Process]) -> None:
 
 
 @contextlib.contextmanager
-def dask_scheduler(folder: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+def dask_scheduler(
+    folder: Path, options: Sequence[str] = ()
+) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     """A real `dask scheduler` with one `dask worker` in `folder`, on free ports of the loopback interface.
+
+    Args:
+        options: of both, such as certificates.
 
     Yields:
         The scheduler's address and its process.
     """
     dask = [sys.executable, "-m", "dask"]
     file = folder / "scheduler.json"
-    local = ["--host", "127.0.0.1", "--no-dashboard"]
+    local = ["--host", "127.0.0.1", "--no-dashboard", *options]
+    temporary = environment(DASK_TEMPORARY_DIRECTORY=str(folder))
     start = [*dask, "scheduler", *local, "--port", "0", "--scheduler-file", str(file)]
-    with running(start, folder / "scheduler.log") as scheduler:
+    with running(start, folder / "scheduler.log", env=temporary) as scheduler:
         wait_until(lambda: file.is_file() and file.read_bytes().rstrip().endswith(b"}"), "it was listening")
         address = json.loads(file.read_bytes())["address"]
         worker = [*dask, "worker", address, *local, "--nthreads", "1", "--no-nanny"]

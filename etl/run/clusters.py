@@ -7,6 +7,7 @@ import importlib
 import logging
 import os
 import shutil
+import subprocess
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -103,10 +104,14 @@ def start_cluster(config: kinds.Started) -> Iterator[Cluster]:
         with deferred_interrupt():
             try:
                 cluster = stack.enter_context(cluster_class(**config.arguments()))
+                if isinstance(config, kinds.Slurm):
+                    _check_batch_job(cluster.job_script())
                 if config.is_adapted:
                     cluster.adapt(minimum=config.workers.minimum, maximum=config.workers.maximum)
                 else:
                     cluster.scale(config.workers.maximum)
+            except ConfigError:
+                raise
             # Any class may be named here, and each refuses in its own way.
             except Exception as error:
                 raise ConfigError(
@@ -117,6 +122,18 @@ def start_cluster(config: kinds.Started) -> Iterator[Cluster]:
                 ) from error
         logger.info("started %s", config.class_path.rpartition(".")[2])
         yield cluster
+
+
+def _check_batch_job(script: str) -> None:
+    """Have Slurm look at the jobs' script: Dask itself would go on trying, and wait for workers in vain."""
+    done = subprocess.run(["sbatch", "--test-only"], input=script, capture_output=True, text=True)
+    if done.returncode:
+        raise ConfigError(
+            "Slurm refuses the workers' jobs",
+            where="kind: slurm",
+            value=" ".join(done.stderr.split()),
+            remedy="mend queue, account, memory, walltime or directives in the cluster's file",
+        )
 
 
 def local_cluster(workers: int) -> contextlib.AbstractContextManager[Cluster]:

@@ -37,7 +37,8 @@ def check_scheduler(address: str, security: Security | None = None) -> None:
     """
     try:
         found = asyncio.run(_versions(address, security or Security()))
-    except (OSError, ValueError, RuntimeError) as error:
+    # A TypeError is how Dask says that tls:// lacks certificates.
+    except (OSError, ValueError, RuntimeError, TypeError) as error:
         raise ConfigError(
             "no scheduler answers",
             where=address,
@@ -157,13 +158,14 @@ def _packages(answer: Mapping[str, Any]) -> dict[str, str | None]:
 
 def _check_import(client: Client, address: str) -> None:
     """Have every worker import what its tasks need: one that can't would close, and the run wait for ever."""
-    try:
-        client.run(exec, "import etl.convert")
-    except (ImportError, SyntaxError) as error:
-        raise ConfigError(
-            "the workers can't import this package",
-            where=f"the scheduler at {address}",
-            value=f"{type(error).__name__}: {error}",
-            allowed="workers with the same version of this package as the job",
-            remedy="install it where `dask worker` runs, and start the workers anew",
-        ) from error
+    answers = client.run(exec, "import etl.convert", on_error="return")
+    for worker, error in answers.items():
+        # Anything else is a worker that leaves meanwhile.
+        if isinstance(error, ImportError | SyntaxError):
+            raise ConfigError(
+                "the workers can't import this package",
+                where=f"worker {worker} of the scheduler at {address}",
+                value=f"{type(error).__name__}: {error}",
+                allowed="workers with the same version of this package as the job",
+                remedy="install it where `dask worker` runs, or use an image that has it",
+            )

@@ -9,6 +9,7 @@ from concurrent.futures import CancelledError
 from typing import Any, TypeVar
 
 from distributed import Client, Future, as_completed
+from distributed.comm.core import CommClosedError
 from distributed.scheduler import KilledWorker
 
 from etl.errors import EtlError, RunError
@@ -108,7 +109,14 @@ class DaskExecutor:
     def everywhere(self, function: Callable[[], Result]) -> dict[str, Result]:
         """Call a function once in every worker: its result by the worker's address."""
         with deferred_interrupt():
-            return dict(self._client.run(function))
+            answers = self._client.run(function, on_error="return")
+            here = {
+                worker: answer
+                for worker, answer in answers.items()
+                if not isinstance(answer, CommClosedError)
+            }
+            # An adaptive cluster that has scaled down to nothing starts a worker for a task only.
+            return here or {"the first worker": self._client.submit(function, pure=False).result()}
 
 
 def _failed(task: str, error: BaseException) -> EtlError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import shlex
 import sys
@@ -98,6 +99,8 @@ def submit(
                 f"{chosen[0]} needs a scheduler that stands already: --scheduler ADDRESS, or a --cluster of "
                 "`kind: scheduler`; any other cluster ends with who started it (see docs/operations.md)"
             )
+        # A lost connection is told in one line below.
+        logging.getLogger("distributed").setLevel(logging.CRITICAL)
         with open_jobs(place.address, security_of(place.tls)) as jobs:
             sys.exit(_remote(jobs, script, args, attach, cancel))
     except EtlError as error:
