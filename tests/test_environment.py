@@ -48,6 +48,7 @@ def lower_bounds(specs: list[str]) -> dict[str, str]:
 RUNTIME = lower_bounds(PROJECT["dependencies"])
 TEST = lower_bounds(EXTRAS["test"])
 DEV = lower_bounds(EXTRAS["dev"])
+CLUSTERS = lower_bounds(EXTRAS["slurm"]) | lower_bounds(EXTRAS["kubernetes"])
 
 
 def conda_bounds(text: str) -> tuple[dict[str, str], list[str]]:
@@ -99,13 +100,16 @@ def imported_modules(folders: list[str]) -> dict[str, str]:
 
 
 def test_a_requirement_stands_in_one_list_only() -> None:
+    assert not set(CLUSTERS) & {*RUNTIME, *TEST, *DEV}
     assert not set(RUNTIME) & set(TEST)
     assert not set(RUNTIME) & set(DEV)
     assert not set(TEST) & set(DEV)
 
 
 def test_conda_environment_equals_pyproject() -> None:
-    expected = {CONDA_NAMES.get(name, name): bound for name, bound in {**RUNTIME, **TEST, **DEV}.items()}
+    expected = {
+        CONDA_NAMES.get(name, name): bound for name, bound in {**RUNTIME, **CLUSTERS, **TEST, **DEV}.items()
+    }
     expected["python"] = PROJECT["requires-python"].removeprefix(">=")
     bounds, pip = conda_bounds((ROOT / "environment.yml").read_text())
     assert bounds == expected
@@ -150,7 +154,7 @@ def test_lock_pins_every_requirement_once_at_its_bound_or_above(python: str) -> 
         if marker is None or marker.evaluate(environment):
             active.setdefault(name, []).append(version)
     assert {name: versions for name, versions in active.items() if len(versions) > 1} == {}
-    for name, bound in {**RUNTIME, **TEST, **DEV}.items():
+    for name, bound in {**RUNTIME, **CLUSTERS, **TEST, **DEV}.items():
         assert name in active, f"{name} is not in requirements.lock: make lock"
         assert active[name][0] >= Version(bound), f"{name} is locked below its bound: make lock"
 

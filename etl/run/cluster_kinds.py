@@ -7,12 +7,15 @@ or adaptive. Only a scheduler that stands already has an address instead.
 from __future__ import annotations
 
 import math
+import uuid
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from dask.system import CPU_COUNT
 from dask.utils import parse_bytes
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from etl.run.dask_cluster_resource import dask_cluster_resource
 
 # A worker leaves this long before its job's walltime, so that its tasks start elsewhere: at most half of it.
 LEAVE_EARLY_SECONDS = 300
@@ -195,16 +198,13 @@ class Slurm(_Started):
 
 
 class Kubernetes(_Started):
-    """Pods of the Dask operator, which has to run in the Kubernetes cluster (dask-kubernetes)."""
+    """Pods of the Dask operator, which has to run in the Kubernetes cluster; workers have one thread."""
 
     extra = "kubernetes"
 
     kind: Literal["kubernetes"]
     image: str = Field(min_length=1, description="an image that has this package, of the job's own version")
     namespace: str = Field("default", min_length=1, description="where the pods go")
-    name: str = Field(
-        "deeplesion-{uuid}", min_length=1, description="of the DaskCluster; {uuid} is filled in"
-    )
     cpu: str = Field("1", min_length=1, description="processor of one worker")
     memory: str = Field("4Gi", min_length=1, description="of one worker")
     env: dict[str, str] = Field({}, description="environment of scheduler and workers")
@@ -217,14 +217,13 @@ class Kubernetes(_Started):
 
     def arguments(self) -> dict[str, Any]:
         amounts = {"cpu": self.cpu, "memory": self.memory}
+        resources = {"requests": amounts, "limits": amounts}
+        name = f"deeplesion-{uuid.uuid4().hex[:8]}"
         return {
-            "name": self.name,
             "namespace": self.namespace,
-            "image": self.image,
-            "n_workers": self.workers.minimum,
-            "resources": {"requests": amounts, "limits": amounts},
-            "env": self.env,
-            "worker_command": ["dask", "worker", "--nthreads", "1"],
+            "custom_cluster_spec": dask_cluster_resource(
+                name, self.image, self.workers.minimum, resources, self.env
+            ),
             "quiet": True,
         } | self.options
 

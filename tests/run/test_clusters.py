@@ -43,7 +43,7 @@ def test_every_key_is_shown_in_its_file() -> None:
     for name in ("local", "scheduler", "slurm", "kubernetes"):
         text = (ROOT / "conf" / "cluster" / f"{name}.yaml").read_text()
         shown = set(re.findall(r"(?m)^#? ?([a-z_]+):", text))
-        assert set(KINDS[name].model_fields) - shown <= {"wait_for_worker_s", "name"}, name
+        assert set(KINDS[name].model_fields) - shown <= {"wait_for_worker_s"}, name
 
 
 def test_names_are_looked_for_below_the_working_directory_first(

@@ -1,0 +1,131 @@
+"""docs/operations.md as written: its crontab line in cron's environment, its batch file on a real Slurm."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.processes import DASK_SUBMIT, ROOT, run, wait_until
+from tests.slurm.one_node import Slurm, one_node
+from tests.stored import config_data, version_names
+
+pytestmark = pytest.mark.slow
+OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
+WORKER = {"kind": "slurm", "cores": 1, "memory": "1 GiB", "walltime": "00:10:00", "wait_for_worker_s": 90}
+LOOPBACK = {"scheduler_options": {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}}
+
+
+@pytest.fixture(scope="module")
+def slurm(tmp_path_factory: pytest.TempPathFactory) -> object:
+    pytest.importorskip("dask_jobqueue")
+    with one_node(tmp_path_factory.mktemp("slurm"), cpus=4) as running:
+        yield running
+
+
+@pytest.fixture
+def checkout(phantom: tuple[Path, object], tmp_path: Path) -> Path:
+    """What a user has: a checkout in the home folder with a .venv, and a config of their own."""
+    folder = tmp_path / "deeplesion-store"
+    (folder / "conf" / "cluster").mkdir(parents=True)
+    (folder / "build").mkdir()
+    (folder / "jobs").symlink_to(ROOT / "jobs")
+    command = folder / ".venv" / "bin" / "dask-submit"
+    command.parent.mkdir(parents=True)
+    paths = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    command.write_text(
+        f"#!/bin/sh\nPYTHONPATH={paths} exec {sys.executable} -c "
+        "'from etl.run.submit import main; main()' \"$@\"\n"
+    )
+    command.chmod(0o755)
+    data = config_data(phantom[0], folder / "store", select={"patients": [1, 2]}, cluster="local")
+    (folder / "conf" / "nightly.yaml").write_text(yaml.safe_dump(data))
+    return folder
+
+
+def write_cluster(folder: Path, **more: object) -> Path:
+    path = folder / "slurm.yaml"
+    data = WORKER | {"workers": 1, "log_folder": str(folder), "options": LOOPBACK} | more
+    path.write_text(yaml.safe_dump(data))
+    return path
+
+
+def test_the_crontab_line(checkout: Path) -> None:
+    (line,) = re.findall(r"^    ((?:[\d*]+ ){5}.*)$", OPERATIONS, re.MULTILINE)
+    command = line.split(maxsplit=5)[5]
+    assert "%" not in command  # cron takes it for the end of the line
+    home = checkout.parent
+    environment = {"HOME": str(home), "LOGNAME": "user", "SHELL": "/bin/sh", "PATH": "/usr/bin:/bin"}
+    for _ in range(2):
+        subprocess.run(["/bin/sh", "-c", command], cwd=home, env=environment, timeout=120)
+        log = (checkout / "build" / "nightly.log").read_text()
+        assert log.endswith("exit code 0\n"), log
+    assert "converted 0" in log
+    assert version_names(checkout / "store") == ["000001.json"]
+
+
+def test_the_batch_file(slurm: Slurm, checkout: Path) -> None:
+    (script,) = re.findall(r"^```bash\n(#!/bin/bash\n.*?)^```$", OPERATIONS, re.MULTILINE | re.DOTALL)
+    (checkout / "nightly.sbatch").write_text(script)
+    write_cluster(checkout / "conf" / "cluster")
+    done = run(["sbatch", "nightly.sbatch"], cwd=checkout, env=slurm.environment())
+    assert done.returncode == 0, done.stderr
+    job = done.stdout.split()[-1]
+    wait_until(lambda: job not in slurm.jobs(), "the driver had ended", 200)
+    log = (checkout / "build" / f"nightly-{job}.log").read_text()
+    assert "JobState=COMPLETED" in slurm.command("scontrol", "show", "job", job), log
+    assert version_names(checkout / "store") == ["000001.json"], log
+    assert "1 workers at tcp://127.0.0.1" in log
+    wait_until(lambda: slurm.jobs() == [], "the workers' jobs were cancelled", 30)
+
+
+TASKS = """
+import sys, time
+from distributed import Client, as_completed
+def work(number):
+    time.sleep(0.5)
+    return number
+with Client() as client:
+    for done in as_completed(client.map(work, range(int(sys.argv[1])), pure=False)):
+        print(done.result(), flush=True)
+"""
+
+
+def test_workers_that_slurm_ends_or_that_retire_are_replaced(slurm: Slurm, tmp_path: Path) -> None:
+    options = LOOPBACK | {"worker_extra_args": ["--lifetime", "15s"]}
+    cluster = write_cluster(tmp_path, workers={"minimum": 2, "maximum": 2}, options=options)
+    script = tmp_path / "script.py"
+    script.write_text(TASKS)
+    with subprocess.Popen(
+        [*DASK_SUBMIT, "--cluster", str(cluster), str(script), "150"],
+        env=slurm.environment(),
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        try:
+            first = process.stdout.readline()
+            slurm.command("scancel", slurm.jobs()[0])
+            rest = process.stdout.read()
+            assert process.wait(60) == 0
+        finally:
+            process.kill()
+    assert sorted(map(int, (first + rest).split())) == list(range(150))
+    assert len(list(tmp_path.glob("*.err"))) >= 4  # two, and at least as many again
+    wait_until(lambda: slurm.jobs() == [], "the workers' jobs were cancelled", 30)
+
+
+def test_jobs_that_slurm_refuses_are_one_line(slurm: Slurm, tmp_path: Path) -> None:
+    cluster = write_cluster(tmp_path, queue="nowhere")
+    script = tmp_path / "script.py"
+    script.write_text(TASKS)
+    done = run([*DASK_SUBMIT, "--cluster", str(cluster), str(script)], env=slurm.environment())
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("Error: Slurm refuses the workers' jobs (kind: slurm)")
+    assert "invalid partition specified: nowhere" in line
