@@ -157,7 +157,8 @@ def test_slurm_without_its_commands_says_which(tmp_path: Path, monkeypatch: pyte
 
 
 def test_what_a_class_refuses_is_said(tmp_path: Path) -> None:
-    data = {"kind": "class", "workers": 1, "path": "distributed.LocalCluster", "options": {"cores": 1}}
+    options = {"host": "nowhere.invalid"}
+    data = {"kind": "class", "workers": 1, "path": "distributed.LocalCluster", "options": options}
     cluster = load(tmp_path, data)
     with pytest.raises(ConfigError, match="can't be started"), start_cluster(cluster):  # type: ignore[arg-type]
         pass
@@ -176,7 +177,7 @@ def workers(cluster: Cluster) -> int:
             "kind": "class",
             "workers": 2,
             "path": "distributed.LocalCluster",
-            "options": {"n_workers": 0, "threads_per_worker": 1, "dashboard_address": None},
+            "options": {"n_workers": 0, "threads_per_worker": 1, "dashboard_address": "127.0.0.1:0"},
         },
     ],
     ids=["local", "class"],
