@@ -27,7 +27,8 @@ class Receipt:
         shape, spacing_mm: of the stored voxels (z, y, x).
         hu: of the stored voxels.
         slice_hu: of each source slice as it was read, before clipping.
-        slice_masks: where the body lies in each source slice: `SLICE_MASKS_DTYPE`, (slices,).
+        slice_masks: where the body lies in each source slice: `SLICE_MASKS_DTYPE`, (slices,); (0,) in
+            a receipt from before it was measured.
         objects: every other object of the volume, path relative to the volume.
     """
 
@@ -52,19 +53,20 @@ class Receipt:
             mask: {name: self.slice_masks[mask][name].tolist() for name in MASK_DTYPE.names or ()}
             for mask in SLICE_MASKS_DTYPE.names or ()
         }
-        return to_json(
-            {
-                "contract_version": CONTRACT_VERSION,
-                "volume_id": self.volume_id,
-                "fingerprint": self.fingerprint,
-                "shape": self.shape,
-                "spacing_mm": self.spacing_mm,
-                "hu": asdict(self.hu),
-                "slice_hu": columns,
-                "slice_masks": masks,
-                "objects": [asdict(item) for item in self.objects],
-            }
-        )
+        fields = {
+            "contract_version": CONTRACT_VERSION,
+            "volume_id": self.volume_id,
+            "fingerprint": self.fingerprint,
+            "shape": self.shape,
+            "spacing_mm": self.spacing_mm,
+            "hu": asdict(self.hu),
+            "slice_hu": columns,
+            "slice_masks": masks,
+            "objects": [asdict(item) for item in self.objects],
+        }
+        if not len(self.slice_masks):
+            del fields["slice_masks"]
+        return to_json(fields)
 
     @staticmethod
     def from_bytes(data: bytes) -> Receipt:
@@ -72,8 +74,9 @@ class Receipt:
         fields = json.loads(data)
         columns = fields["slice_hu"]
         rows = tuple(zip(*(columns[name] for name in HuStatistics.__dataclass_fields__), strict=True))
-        masks = np.zeros(len(rows), SLICE_MASKS_DTYPE)
-        for mask in SLICE_MASKS_DTYPE.names or ():
+        measured = (SLICE_MASKS_DTYPE.names or ()) if "slice_masks" in fields else ()
+        masks = np.zeros(len(rows) if measured else 0, SLICE_MASKS_DTYPE)
+        for mask in measured:
             for name in MASK_DTYPE.names or ():
                 values = fields["slice_masks"][mask][name]
                 masks[mask][name] = _integers(values, len(rows), MASK_DTYPE[name])
@@ -103,11 +106,13 @@ def _integers(values: list[int], count: int, dtype: np.dtype[Any]) -> np.ndarray
 
 
 def read_receipt(objects: Objects, volume_id: str, fingerprint: str) -> Receipt | None:
-    """The receipt of a volume that is there whole: every object of its size. None for anything else."""
+    """The receipt of a volume that is there whole: all was measured, every object of its size. Else None."""
     path = volume_path(volume_id, fingerprint)
     try:
         receipt = Receipt.from_bytes(objects.read(f"{path}/{RECEIPT}"))
         if (receipt.volume_id, receipt.fingerprint) != (volume_id, fingerprint) or not receipt.objects:
+            return None
+        if len(receipt.slice_masks) != len(receipt.slice_hu):
             return None
         sizes = objects.sizes(path)
         whole = all(sizes.get(item.path) == item.bytes for item in receipt.objects)

@@ -21,6 +21,8 @@ def check_locations(tables: Mapping[str, TableRows], version: Version, where: st
     if not (tables["lesions"].complete and tables["slices"].complete):
         return
     lesions, slices = tables["lesions"].rows, tables["slices"].rows
+    if "location_agrees" not in lesions:
+        return  # a version from before they were compared
     keys = ["volume_id", "slice_index"]
     placed = lesions.rename(columns={"key_slice_index": "slice_index"}).merge(
         slices.drop_duplicates(keys), on=keys, suffixes=("", "_of_slice"), validate="m:1"

@@ -183,6 +183,8 @@ def check_slices(tables: Mapping[str, TableRows], receipts: Mapping[str, Receipt
                 expected = [getattr(hu, name) for hu in receipts[volume_id].slice_hu]
                 values.append((f"hu_{name}", rows[f"hu_{name}"].tolist(), expected))
             masks = receipts[volume_id].slice_masks
+            if "body_mask_area_px" in rows:
+                values.append(("number of slices with masks in its receipt", len(masks), len(rows)))
             comparable = (
                 mask_columns(masks, np.tile(spacing_mm, (len(masks), 1))) if len(rows) == len(masks) else {}
             )
