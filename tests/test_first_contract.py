@@ -14,6 +14,7 @@ from etl.errors import StoreError
 from etl.store import LesionCrops, Store, open_store
 from etl.store.fields import SCHEMAS, TABLES
 from etl.store.objects import open_objects
+from etl.store.receipts import Receipt, read_receipt
 from etl.store.verify import verify
 
 FOLDER = Path(__file__).parent / "contract" / "store_v1"
@@ -83,6 +84,17 @@ def test_its_crops(store: Store) -> None:
 def test_a_column_that_came_later_is_said_not_to_be_there(store: Store) -> None:
     with pytest.raises(StoreError, match="no such column of `lesions` in this version"):
         store.lesions(columns=["lesion_id", "a_later_column"])
+
+
+def test_its_receipts_are_kept_to_the_byte() -> None:
+    for path in FOLDER.glob("volumes/*/*/receipt.json"):
+        assert Receipt.from_bytes(path.read_bytes()).to_bytes() == path.read_bytes()
+
+
+def test_its_volumes_are_not_reused_by_a_build(store: Store) -> None:
+    for entry in store.version["volumes"]:
+        _, volume_id, fingerprint = entry["path"].split("/")
+        assert read_receipt(store.objects, volume_id, fingerprint) is None
 
 
 def test_it_verifies() -> None:

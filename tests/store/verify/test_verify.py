@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -23,6 +24,7 @@ from tests.store.verify.damage import (
     cut,
     edit_version,
     forge_table,
+    forge_volume,
     problems_of,
     set_value,
     short,
@@ -51,6 +53,12 @@ def test_a_version_older_than_a_column_is_all_right(store: Path) -> None:
     forge_table(store, "slices", lambda table: table.drop_columns(["crc32"]))
     edit_version(store, lambda version: version["schemas"]["slices"].remove(["crc32", "uint32"]))
     assert problems_of(store) == ()
+
+
+def test_masks_that_the_receipt_lacks_are_missed(store: Path) -> None:
+    forge_volume(store, lambda receipt: replace(receipt, slice_masks=receipt.slice_masks[:0]))
+    (problem,) = problems_of(store)
+    assert problem.what == "number of slices with masks in its receipt is wrong"
 
 
 def test_a_column_that_the_contract_does_not_have_is_found(store: Path) -> None:
