@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -13,17 +14,34 @@ from pydantic import (
     model_validator,
 )
 
-from etl.urls import public_url
+from etl.urls import credential_in, public_url
+
+CREDENTIALS_BELONG = (
+    "S3 takes credentials from AWS_PROFILE, AWS_ACCESS_KEY_ID with AWS_SECRET_ACCESS_KEY, or the machine's "
+    "role; a web server from ~/.netrc; signed links of archives go into the environment, as "
+    "DEEPLESION__SOURCE__ARCHIVES='[https://...]'"
+)
 
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
+def _without_credentials(place: str) -> str:
+    if kind := credential_in(place):
+        raise ValueError(f"it has {kind}; {CREDENTIALS_BELONG}")
+    return place
+
+
+# Versions and logs keep these as they are written.
+Place = Annotated[str, Field(min_length=1), AfterValidator(_without_credentials)]
+
+
 class File(_Section):
     """A file of the release: written as its path or URL alone, or with the SHA-256 that it must have."""
 
-    url: str = Field(min_length=1, description="path or URL")
+    # Not in what is printed of a config: a URL from the environment may be signed.
+    url: str = Field(min_length=1, description="path or URL", repr=False)
     sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$", description="checked when the file arrives")
 
     @model_validator(mode="before")
@@ -42,15 +60,14 @@ class Source(_Section):
     """Where the release lies. Give `images` or `archives`, not both."""
 
     annotations: File = Field(description="DL_info.csv: path or URL, or {url, sha256}")
-    images: str | None = Field(None, min_length=1, description="folder of extracted slices, SERIES/NNN.png")
+    images: Place | None = Field(None, description="folder of extracted slices, SERIES/NNN.png")
     archives: tuple[File, ...] | None = Field(
         None,
         min_length=1,
         description="zips: paths, globs, URLs, {url, sha256}, or `official`: the NIH download links",
     )
-    staging: str | None = Field(
+    staging: Place | None = Field(
         None,
-        min_length=1,
         description="folder or s3:// URL that all workers reach, where remote archives are copied first",
     )
     downloads: int = Field(4, ge=1, le=64, description="archives fetched at once, over the whole cluster")
@@ -137,7 +154,7 @@ class Limits(_Section):
 class Config(_Section):
     """One build: where the release lies, what to make of it, where the store is."""
 
-    store: str = Field(min_length=1, description="the store's folder")
+    store: Place = Field(description="the store's folder")
     source: Source = Field(description="where the release lies")
     volume: Volume = Field(Volume(), description="how a run of slices becomes a volume")
     select: Select = Field(Select(), description="which part of the release to build")

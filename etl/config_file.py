@@ -4,7 +4,8 @@
     DEEPLESION__VOLUME__SPACING_MM=0.8            in the environment
     --set volume.spacing_mm=0.8                   on the command line
 
-A wrong key, type or value stops the job before any work.
+A wrong key, type or value stops the job before any work. So does a credential in the file or in `--set`,
+which others can read; no message repeats one.
 """
 
 from __future__ import annotations
@@ -19,12 +20,17 @@ from typing import Any, TypeVar, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from etl.config import Config
+from etl.config import CREDENTIALS_BELONG, Config
 from etl.errors import ConfigError
+from etl.urls import credential_in, without_credentials
 
 Model = TypeVar("Model", bound=BaseModel)
 
 ENVIRONMENT_PREFIX = "DEEPLESION__"
+# Names of keys that no config of this package has.
+SECRET_KEY = re.compile(
+    r"(?:\A|_)(?:key|secret|token|password|passwd|credentials?|auth)(?:\Z|_)", re.IGNORECASE
+)
 
 
 class _StrictLoader(yaml.SafeLoader):
@@ -67,6 +73,7 @@ def load_config(
         ConfigError: naming the key, the value and what is allowed.
     """
     data = read_mapping(path)
+    _refuse_credentials(json.loads(_as_json(data, str(path))), str(path))
     for name, value in sorted((environment or {}).items()):
         if name.startswith(ENVIRONMENT_PREFIX):
             keys = name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
@@ -75,9 +82,14 @@ def load_config(
         dotted, separator, value = override.partition("=")
         if not separator or not dotted:
             raise ConfigError(
-                "--set takes key.path=value", value=override, remedy="for example --set volume.spacing_mm=0.8"
+                "--set takes key.path=value",
+                value=without_credentials(override),
+                remedy="for example --set volume.spacing_mm=0.8",
             )
-        _assign(data, dotted.strip().split("."), _parse_yaml(value, f"--set {dotted}"), f"--set {dotted}")
+        where = f"--set {without_credentials(dotted)}"
+        parsed, keys = _parse_yaml(value, where), dotted.strip().split(".")
+        _refuse_credentials(json.loads(_as_json(parsed, where)), where, keys)
+        _assign(data, keys, parsed, where)
     return validated(Config, data, str(path))
 
 
@@ -109,9 +121,9 @@ def _parse_yaml(text: str, where: str) -> Any:
         # An explicit tag on a text that isn't one, as in `!!float x`, gives all kinds.
         mark = getattr(error, "problem_mark", None)
         raise ConfigError(
-            f"this is not valid YAML: {getattr(error, 'problem', None) or error}",
+            f"this is not valid YAML: {without_credentials(str(getattr(error, 'problem', None) or error))}",
             where=f"{where}, line {mark.line + 1}, column {mark.column + 1}" if mark else where,
-        ) from error
+        ) from None  # its text shows the line
 
 
 def _assign(data: dict[Any, Any], keys: list[str], value: Any, where: str) -> None:
@@ -121,9 +133,53 @@ def _assign(data: dict[Any, Any], keys: list[str], value: Any, where: str) -> No
         if inner is None:
             inner = target[key] = {}
         if not isinstance(inner, dict):
-            raise ConfigError(f"`{key}` is a value, not a section", where=where, value=inner)
+            raise ConfigError(f"`{key}` is a value, not a section", where=where, value=_shown(inner))
         target = inner
     target[keys[-1]] = value
+
+
+def _refuse_credentials(data: Any, where: str, keys: Sequence[str] = ()) -> None:
+    """Raises ConfigError, without the value, where a key or a value of the config is or carries a credential.
+
+    Args:
+        keys: that the data lies below.
+    """
+    kind = ""
+    if any(SECRET_KEY.search(re.sub(r"(?<=[a-z])(?=[A-Z])", "_", key)) for key in keys[-1:]):
+        kind = "a key for something secret"
+    elif isinstance(data, str):
+        kind = credential_in(data)
+    if kind:
+        raise ConfigError(
+            f"credentials don't belong in a config, or on a command line: {kind}",
+            where=f"{where}: `{without_credentials('.'.join(keys))}`",
+            allowed="places without user, password, signature or token",
+            remedy=CREDENTIALS_BELONG,
+        )
+    if isinstance(data, dict):
+        for key, value in data.items():
+            _refuse_credentials(str(key), where, [*keys, "(a key)"])
+            _refuse_credentials(value, where, [*keys, str(key)])
+    elif isinstance(data, list):
+        for number, value in enumerate(data):
+            _refuse_credentials(value, where, [*keys, str(number)])
+
+
+def _shown(value: Any) -> str:
+    """A value for messages."""
+    return without_credentials(json.dumps(value, ensure_ascii=False, default=str))
+
+
+def _as_json(data: Any, where: str) -> bytes:
+    try:
+        return json.dumps(data, ensure_ascii=False).encode()
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ConfigError(
+            "the config holds something other than plain values",
+            where=where,
+            value=str(error),
+            allowed="text, numbers, true, false, null, lists, and sections with text as keys",
+        ) from error
 
 
 def validated(model: type[Model], data: dict[Any, Any], where: str) -> Model:
@@ -136,19 +192,11 @@ def validated(model: type[Model], data: dict[Any, Any], where: str) -> Model:
     Raises:
         ConfigError: naming every key that is wrong, its value and what is allowed.
     """
-    try:
-        text = json.dumps(data, ensure_ascii=False).encode()
-    except (ValueError, TypeError, RecursionError) as error:
-        raise ConfigError(
-            "the config holds something other than plain values",
-            where=where,
-            value=str(error),
-            allowed="text, numbers, true, false, null, lists, and sections with text as keys",
-        ) from error
+    text = _as_json(data, where)
     try:
         return model.model_validate_json(text)
     except ValidationError as error:
-        problems = [_describe(model, item) for item in error.errors(include_url=False)]
+        problems = [without_credentials(_describe(model, item)) for item in error.errors(include_url=False)]
         raise ConfigError(
             "the config is wrong:\n" + "\n".join(f"  - {p}" for p in dict.fromkeys(problems)),
             where=where,
@@ -169,9 +217,9 @@ def _describe(model: type[BaseModel], item: Any) -> str:
         return f"`{key}` is required and not given"
     section = _section(model, location)
     if item["type"] in ("model_type", "model_attributes_type") and section:
-        return f"`{key}` = {json.dumps(item['input'])} is not a section; its keys are: {_keys_of(section)}"
+        return f"`{key}` = {_shown(item['input'])} is not a section; its keys are: {_keys_of(section)}"
     message = item["msg"].removeprefix("Value error, ")
-    shown = "" if isinstance(item["input"], dict) else f" = {json.dumps(item['input'], ensure_ascii=False)}"
+    shown = "" if isinstance(item["input"], dict) else f" = {_shown(item['input'])}"
     return f"`{key}`{shown}: {message[0].lower()}{message[1:]}"
 
 

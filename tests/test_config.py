@@ -279,6 +279,7 @@ def test_a_config_is_frozen(tmp_path: Path) -> None:
 
 def test_what_is_kept_of_a_config_holds_no_secret(tmp_path: Path) -> None:
     signed = "https://user:word@host/zips/a.zip?X-Amz-Signature=0123&id=7"
-    config = load(tmp_path, yaml.safe_dump(SMALLEST), "source.images=null", f"source.archives=['{signed}']")
+    named = {"DEEPLESION__SOURCE__ARCHIVES": f"['{signed}']", "DEEPLESION__SOURCE__IMAGES": "null"}
+    config = load(tmp_path, yaml.safe_dump(SMALLEST), **named)
     assert config.source.archives == (File(url=signed),)
     assert config.resolved()["source"]["archives"] == ["https://host/zips/a.zip"]

@@ -35,6 +35,7 @@ from etl.release.blobs import (
     BlobRefused,
     retried,
 )
+from etl.release.logins import login
 from etl.urls import public_url
 
 CONNECT_SECONDS = 20.0
@@ -123,9 +124,7 @@ class HttpBlob:
         headers = {"Accept-Encoding": "identity", "User-Agent": "deeplesion-store"}
         if byte_range:
             headers["Range"] = byte_range
-        parts = urlsplit(self.url)
-        if parts.username:
-            user = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+        if user := login(self.url):
             headers |= urllib3.make_headers(basic_auth=user)
         try:
             response = _pool(_proxy(self.url)).request(

@@ -53,7 +53,7 @@ class Container:
         tag: what changes when the archive does, to be checked when it is read; empty where there is none.
     """
 
-    path: str
+    path: str = field(repr=False)  # the log of a failed task shows its arguments; a URL may be signed
     name: str
     is_zip: bool
     bytes: int

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from etl.rejects import Reason
@@ -45,7 +45,7 @@ class RemoteArchive:
         has_ranges: parts of it can be asked for.
     """
 
-    url: str
+    url: str = field(repr=False)  # the log of a failed task shows its arguments; a URL may be signed
     name: str
     bytes: int | None = None
     sha256: str = ""
