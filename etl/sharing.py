@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from etl.errors import ConfigError, EtlError, StoreError
 from etl.release.blobs import BlobError
 from etl.release.staging_areas import PartGoneError, open_staging
-from etl.store.objects import PARTIAL, Objects, open_objects
+from etl.store.objects import PARTIAL, Objects, object_info, open_objects
 
 _PROBE = b"deeplesion-store: do all workers see this?"
 
@@ -81,9 +81,41 @@ def check_shared(
             raise _blind(kind, key, str(place), blind)
 
 
+@dataclass(frozen=True)
+class _Digest:
+    """Of an object, None where it can't be read; a value that travels to workers."""
+
+    store: str
+    name: str
+
+    def __call__(self) -> str | None:
+        try:
+            return object_info(self.name, open_objects(self.store).read(self.name)).sha256
+        except OSError:
+            return None
+
+
+def check_seen(
+    everywhere: Callable[[Callable[[], str | None]], Mapping[str, str | None]], objects: Objects, name: str
+) -> None:
+    """See that every worker reads an object of the store as the driver does. Writes nothing.
+
+    Args:
+        everywhere: calls a function in every worker and gives the results by the worker's name.
+
+    Raises:
+        StoreError: naming the workers that don't see it.
+    """
+    look = _Digest(objects.root, name)
+    expected = look()
+    blind = [worker for worker, seen in everywhere(look).items() if seen != expected]
+    if blind:
+        raise _blind(StoreError, "store", objects.root, blind)
+
+
 def _blind(kind: type[EtlError], key: str, place: str, blind: list[str]) -> EtlError:
     return kind(
-        "workers don't see what the driver writes",
+        "workers don't see what the driver sees",
         where=key,
         value=f"{place}: not seen by {len(blind)} workers, such as {', '.join(blind[:3])}",
         allowed="a place that the driver and every worker reach under the same name",

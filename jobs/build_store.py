@@ -16,7 +16,8 @@ from etl.config_file import load_config
 from etl.errors import EtlError
 from etl.report.text import build_text, plan_text, resume_text, volume_lines
 from etl.run.clusters import chosen_cluster, connect
-from etl.run.progress import BuildProgress, start_logging
+from etl.run.logs import start_logging
+from etl.run.progress import BuildProgress
 from etl.run.script import SUBMITTED_AS
 from etl.store.objects import open_objects
 

@@ -13,7 +13,8 @@ from etl.errors import EtlError
 from etl.export.export import FORMATS, export
 from etl.export.selection import TYPES, Selection
 from etl.report.text import bytes_text
-from etl.run.progress import LOG_SECONDS, start_logging
+from etl.run.logs import start_logging
+from etl.run.progress import LOG_SECONDS
 from etl.store.reader import open_store
 from etl.store.tables import SPLITS
 

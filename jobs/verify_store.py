@@ -1,21 +1,39 @@
-"""Verify a store: read again everything that a version names, decode every voxel, list all that is wrong."""
+"""Verify a store: read again what a version names, decode every voxel, list all that is wrong."""
 
 from __future__ import annotations
 
 import logging
+import re
 import sys
 import time
 
 import click
 
 from etl.errors import EXIT_UNEXPECTED, EtlError
-from etl.report.text import bytes_text
-from etl.run.progress import LOG_SECONDS, start_logging
+from etl.report.text import verification_text
+from etl.run.clusters import chosen_cluster, connect
+from etl.run.logs import start_logging
+from etl.run.verify_progress import VerifyProgress
+from etl.sharing import check_seen
+from etl.store.layout import version_path
 from etl.store.objects import open_objects
-from etl.store.verify import choose_version, verify
-from etl.store.verify_volume import VolumeCheck
+from etl.store.verify import Sample, verify
+from etl.store.versions import choose_version
+from etl.work import Items
 
 logger = logging.getLogger("verify_store")
+
+
+class _Part(click.ParamType[str]):
+    """`100` volumes, or `5%` of them."""
+
+    name = "N|P%"
+
+    def convert(self, value: str, param: object, ctx: object) -> str:
+        number = re.fullmatch(r"([0-9]*\.?[0-9]+)%|[0-9]+", value)
+        if number is None or not float(value.rstrip("%")) > 0 or (number[1] and float(number[1]) > 100):
+            self.fail(f"{value!r} is neither a number of volumes, such as 200, nor a share, such as 5%")
+        return value
 
 
 @click.command()
@@ -23,69 +41,59 @@ logger = logging.getLogger("verify_store")
 @click.option(
     "--version", "number", type=int, metavar="N", help="Verify this version.  [default: the current one]"
 )
-def main(store: str, number: int | None) -> None:
+@click.option("--sample", "part", type=_Part(), help="Read this many volumes only, or this share of them.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Which ones --sample chooses.")
+def main(store: str, number: int | None, part: str | None, seed: int) -> None:
     """Verify a version of STORE (the `store` of the config that built it). Nothing is written.
 
     Every table file, receipt and object that the version names is read again and compared with its size and
     SHA-256; every voxel of every level is decoded and its HU statistics compared; metadata is checked as
     OME-Zarr 0.5; tables, version file and volumes must agree, and every lesion lie inside its volume.
-    Reading takes as long as the store's bytes take; a version that is still being built is not touched.
+
+    Volumes are read in parallel on the cluster: the one that dask-submit starts or names, or all cores of
+    this machine. Reading takes as long as the store's bytes take; --sample reads a part of the volumes, and
+    says which share. Tables are read whole in any case. A version that is still being built is not touched.
 
     \b
       python jobs/verify_store.py build/store
-      python jobs/verify_store.py build/store --version 3
+      dask-submit jobs/verify_store.py s3://bucket/store --version 3
+      dask-submit jobs/verify_store.py s3://bucket/store --sample 5% --seed 7
 
     \b
-    Exit codes: 0  all right
+    Exit codes: 0  all right, as far as was read
                 1  something is wrong: one line each (where: what: found, expected), then what repairs it
-                2  there is no store, or no such version
+                2  there is no store, or no such version, or the workers don't see it
+                4  the machine failed after retries
                 130  interrupted
     """
-    start_logging()
-    start = last_line = time.monotonic()
-    volumes = size = 0
-
-    def on_volume(check: VolumeCheck, total: int) -> None:
-        nonlocal last_line, volumes, size
-        volumes += 1
-        size += check.bytes
-        for problem in check.problems:
-            logger.warning("%s", problem)
-        now = time.monotonic()
-        if now - last_line >= LOG_SECONDS:
-            last_line = now
-            rate = bytes_text(size / (now - start))
-            left = (now - start) / volumes * (total - volumes)
-            logger.info(
-                "%d/%d volumes, %s, %s/s, about %.0f s left", volumes, total, bytes_text(size), rate, left
-            )
-
+    console = start_logging()
+    start = time.monotonic()
     try:
         objects = open_objects(store)
         chosen = choose_version(objects, number)
+        sample = None
+        if part is not None:
+            is_share = part.endswith("%")
+            share = float(part.rstrip("%")) / 100 if is_share else None
+            sample = Sample(share, None if is_share else int(part), seed)
         logger.info("verifying version %d of %s", chosen, objects.root)
-        result = verify(objects, chosen, on_volume)
+        with connect(chosen_cluster("local")) as executor, VerifyProgress(console) as progress:
+            check_seen(executor.everywhere, objects, version_path(chosen))
+            result = verify(
+                objects,
+                chosen,
+                progress.add,
+                lambda function, entries: executor.work(Items(function, entries)),
+                sample,
+            )
     except EtlError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         click.echo("stopped before everything was read", err=True)
         sys.exit(130)
-
-    seconds = time.monotonic() - start
-    read = (
-        f"{result.volumes:,} volumes, {result.objects:,} objects, {bytes_text(result.bytes)}, {seconds:.1f} s"
-    )
-    if not result.problems:
-        click.echo(f"all right: version {chosen} of {store} ({read})")
-        return
-    click.echo(f"{len(result.problems):,} wrong in version {chosen} of {store} ({read}):")
-    for problem in result.problems:
-        click.echo(f"  {problem}")
-    click.echo("what to do, then verify again:")
-    for repair in dict.fromkeys(problem.repair for problem in result.problems):
-        click.echo(f"  - {repair.value}")
-    sys.exit(EXIT_UNEXPECTED)
+    click.echo(verification_text(f"version {chosen} of {objects.root}", result, time.monotonic() - start))
+    sys.exit(EXIT_UNEXPECTED if result.problems else 0)
 
 
 if __name__ == "__main__":

@@ -5,13 +5,16 @@ from __future__ import annotations
 import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from etl.build import Build
-from etl.config import Config
-from etl.convert import Conversion
-from etl.plan import Plan, PlannedVolume
 from etl.store.layout import version_path
+
+if TYPE_CHECKING:
+    from etl.build import Build
+    from etl.config import Config
+    from etl.convert import Conversion
+    from etl.plan import Plan, PlannedVolume
+    from etl.store.verify import Verification
 
 # What a worker process holds before its first task: the interpreter and the libraries.
 WORKER_BYTES = 250 * 2**20
@@ -143,6 +146,30 @@ def build_text(config: Config, build: Build) -> str:
         f"  lesions, voxels_hu = store.lesions(), store.array({first!r})[:]",
     ]
     return "\n".join(lines)
+
+
+def verification_text(what: str, result: Verification, seconds: float) -> str:
+    """What verification found, and what repairs it.
+
+    Args:
+        what: the version and its store, in words.
+    """
+    share = result.checked / result.volumes if result.volumes else 1.0
+    sample = "" if share == 1 else f", a sample of {share:.1%} of {result.volumes:,}; all tables"
+    read = (
+        f"{result.checked:,} volumes{sample}, {result.objects:,} objects, {bytes_text(result.bytes)}, "
+        f"{seconds:.1f} s"
+    )
+    if not result.problems:
+        return f"all right: {what} ({read})"
+    return "\n".join(
+        [
+            f"{len(result.problems):,} wrong in {what} ({read}):",
+            *(f"  {problem}" for problem in result.problems),
+            "what to do, then verify again:",
+            *(f"  - {repair.value}" for repair in dict.fromkeys(p.repair for p in result.problems)),
+        ]
+    )
 
 
 def _location_rows(found: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -11,7 +10,6 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
-from rich.logging import RichHandler
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from etl.convert import Conversion
@@ -21,26 +19,6 @@ from etl.release.staging import Fetched, RemoteArchive
 logger = logging.getLogger(__name__)
 
 LOG_SECONDS = 10.0
-
-
-def start_logging() -> Console:
-    """Log to standard error: with times, plain in a file, beside the live bar on a terminal."""
-    # Not what FORCE_COLOR and the like claim: a log file stays free of control codes.
-    console = Console(stderr=True, force_terminal=sys.stderr.isatty())
-    if console.is_interactive:
-        handler: logging.Handler = RichHandler(
-            console=console, show_path=False, show_level=False, log_time_format="%H:%M:%S", highlighter=None
-        )
-        handler.setFormatter(logging.Formatter("%(message)s"))
-    else:
-        handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(
-            logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S%z")
-        )
-    logging.basicConfig(level=logging.INFO, handlers=[handler])
-    for noisy in ("distributed", "asyncio", "tornado", "botocore", "aiobotocore"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
-    return console
 
 
 class BuildProgress:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import math
+import random
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from etl.errors import StoreError
-from etl.store.layout import CONTRACT_VERSION, ROOT, VERSIONS, version_path
+from etl.store.layout import CONTRACT_VERSION, ROOT, version_path
 from etl.store.objects import Objects
 from etl.store.problems import CountedReads, Problem, Repair, collect, describe, differences
-from etl.store.receipts import Receipt
 from etl.store.verify_locations import check_locations
 from etl.store.verify_tables import (
+    TableRows,
     check_catalogue,
     check_counts,
     check_lesions,
@@ -21,9 +24,10 @@ from etl.store.verify_tables import (
     check_slices,
     read_tables,
 )
-from etl.store.verify_volume import VolumeCheck, verify_volume
-from etl.store.versions import Version, read_version, readable, version_numbers
+from etl.store.verify_volume import SpacingYX, VolumeCheck, VolumeFacts, VolumeTask, VolumeVerifier
+from etl.store.versions import Version, read_version, version_numbers
 
+Entry = Mapping[str, Any]
 # What the entry of a volume in a version file has.
 ENTRY = {"volume_id", "path", "bytes", "sha256"}
 
@@ -35,48 +39,53 @@ class Verification:
     Attributes:
         problems: all that is wrong; none where the version is all right.
         volumes: how many the version names.
+        checked: how many of them were read; fewer than all in a sample.
         objects, bytes: read.
     """
 
     problems: tuple[Problem, ...]
     volumes: int
+    checked: int
     objects: int
     bytes: int
 
 
-def choose_version(objects: Objects, number: int | None = None) -> int:
-    """The version of that number, or the current one.
+@dataclass(frozen=True)
+class Sample:
+    """Which part of a version's volumes is read.
 
-    Raises:
-        StoreError: there is no store, or it has no such version.
+    Attributes:
+        share: of all volumes, 0 to 1, rounded up; None where `count` says how many.
+        count: of volumes; None where `share` does.
+        seed: the same one chooses the same volumes.
     """
-    with readable(objects):
-        numbers = version_numbers(objects)
-    if not numbers:
-        raise StoreError(
-            "there is no store here, or nothing was published yet",
-            where=objects.root,
-            allowed=f"a folder with {VERSIONS}/NNNNNN.json",
-            remedy="give the store's folder, the `store` of the config that built it",
-        )
-    if number is not None and number not in numbers:
-        known = ", ".join(map(str, numbers[-10:]))
-        raise StoreError(
-            "no such version", where=objects.root, value=number, allowed=f"published last: {known}"
-        )
-    return numbers[-1] if number is None else number
+
+    share: float | None = None
+    count: int | None = None
+    seed: int = 0
+
+    def choose(self, entries: Sequence[Entry]) -> list[Entry]:
+        """The chosen ones, in their order."""
+        share = math.ceil(round((self.share or 0) * len(entries), 6))  # 7 % of 100 is 7.000000000000001
+        count = share if self.count is None else self.count
+        chosen = random.Random(self.seed).sample(range(len(entries)), min(count, len(entries)))
+        return [entries[place] for place in sorted(chosen)]
 
 
 def verify(
     objects: Objects,
     number: int,
     on_volume: Callable[[VolumeCheck, int], None] = lambda check, total: None,
+    each: Callable[[VolumeVerifier, Iterable[VolumeTask]], Iterable[VolumeCheck]] = map,
+    sample: Sample | None = None,
 ) -> Verification:
-    """Read and check all that a version names; nothing is written and nothing is raised for what is wrong.
+    """Read and check what a version names; nothing is written and nothing is raised for what is wrong.
 
     Args:
         number: of a version that is there, as `choose_version` gives it.
-        on_volume: called with the outcome of each volume as it comes, and the number of volumes in all.
+        on_volume: called with the outcome of each volume as it comes, and how many come in all.
+        each: calls a function for every item somewhere and gives the results in any order.
+        sample: the volumes to read; all where None. Tables are always read whole.
     """
     where = version_path(number)
     reads = CountedReads(objects)
@@ -87,11 +96,11 @@ def verify(
     except StoreError as error:
         values = f"{error.value}", error.allowed
         return Verification(
-            (*problems, Problem(error.what, where, Repair.VERSION, *values)), 0, reads.count, reads.bytes
+            (*problems, Problem(error.what, where, Repair.VERSION, *values)), 0, 0, reads.count, reads.bytes
         )
     except Exception as error:
         wrong = Problem("can't be read", where, Repair.VERSION, describe(error))
-        return Verification((*problems, wrong), 0, reads.count, reads.bytes)
+        return Verification((*problems, wrong), 0, 0, reads.count, reads.bytes)
 
     listed = version.get("volumes")
     if not isinstance(listed, list):
@@ -105,19 +114,27 @@ def verify(
             problems.append(Problem("is no entry of a volume", where, Repair.VERSION, repr(entry)))
     version = {**version, "volumes": entries}
     problems += collect(_check_head(objects, version, number), where, Repair.VERSION)
-    checks = []
-    for entry in entries:
-        checks.append(verify_volume(objects, entry))
-        on_volume(checks[-1], len(entries))
-        problems += checks[-1].problems
-    receipts = {check.volume_id: check.receipt for check in checks if check.receipt is not None}
-    problems += collect(_check_tables(reads, version, receipts, where), where, Repair.VERSION)
-    return Verification(
-        tuple(problems),
-        len(checks),
-        reads.count + sum(check.objects for check in checks),
-        reads.bytes + sum(check.bytes for check in checks),
-    )
+    tables, of_tables = _read_tables(reads, version, where)
+    spacings = _source_spacings(tables)
+    chosen = entries if sample is None else sample.choose(entries)
+    tasks = (VolumeTask(entry, spacings.get(entry["volume_id"])) for entry in chosen)
+    facts: dict[str, VolumeFacts] = {}
+    of_volumes: dict[str, tuple[Problem, ...]] = {}
+    for check in each(VolumeVerifier(objects.root), tasks):
+        on_volume(check, len(chosen))
+        reads.count += check.objects
+        reads.bytes += check.bytes
+        if check.facts is not None:
+            facts[check.volume_id] = check.facts
+        if check.problems:
+            of_volumes[check.path] = check.problems
+    # They come in any order; a report has the version's.
+    for entry in chosen:
+        problems += of_volumes.pop(str(entry["path"]), ())
+    problems += of_tables
+    if tables:
+        problems += collect(_check_tables(tables, version, facts, where), where, Repair.VERSION)
+    return Verification(tuple(problems), len(entries), len(chosen), reads.count, reads.bytes)
 
 
 def _check_root(reads: CountedReads) -> Iterator[Problem]:
@@ -144,8 +161,11 @@ def _check_head(objects: Objects, version: Version, number: int) -> Iterator[Pro
     yield from differences(where, Repair.VERSION, [("version", version["version"], number)])
     parent = version["parent"]
     if parent is not None:
-        if not isinstance(parent, int) or parent >= number:
-            yield Problem("parent is wrong", where, Repair.VERSION, repr(parent), f"less than {number}")
+        if not isinstance(parent, int) or not 1 <= parent < number:
+            yield Problem("parent is wrong", where, Repair.VERSION, repr(parent), f"1 to {number - 1}")
+            return
+        # A prune removes the oldest versions: where all up to the parent are gone, it was not lost.
+        if parent < version_numbers(objects)[0]:
             return
         try:
             read_version(objects, parent)
@@ -157,16 +177,33 @@ def _check_head(objects: Objects, version: Version, number: int) -> Iterator[Pro
         yield Problem("volume is named more than once", where, Repair.VERSION, name)
 
 
+def _read_tables(
+    reads: CountedReads, version: Version, where: str
+) -> tuple[dict[str, TableRows], list[Problem]]:
+    """All tables, none where the version doesn't say what they are; and what is wrong with their files."""
+    try:
+        return read_tables(reads, version)
+    except Exception as error:
+        return {}, [Problem("can't be checked", where, Repair.VERSION, describe(error))]
+
+
+def _source_spacings(tables: Mapping[str, TableRows]) -> dict[str, SpacingYX]:
+    """Of the source's rows and columns in mm, by volume_id."""
+    if not tables:
+        return {}
+    columns = ["volume_id", "source_spacing_y_mm", "source_spacing_x_mm"]
+    rows = tables["volumes"].rows[columns].itertuples(index=False)
+    return {volume_id: (float(y), float(x)) for volume_id, y, x in rows}
+
+
 def _check_tables(
-    reads: CountedReads, version: Version, receipts: Mapping[str, Receipt], where: str
+    tables: Mapping[str, TableRows], version: Version, facts: Mapping[str, VolumeFacts], where: str
 ) -> Iterator[Problem]:
-    tables, problems = read_tables(reads, version)
-    yield from problems
     checks: list[Iterator[Problem]] = [
         check_schemas(version, where),
-        check_catalogue(tables, version, receipts),
+        check_catalogue(tables, version, facts),
         check_lesions(tables, version),
-        check_slices(tables, receipts),
+        check_slices(tables, facts),
         check_locations(tables, version, where),
         check_counts(tables, version, where),
     ]

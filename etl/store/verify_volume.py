@@ -2,30 +2,76 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import zarr
 from ome_zarr_models.v05.image import Image
 from zarr.buffer.cpu import Buffer
 from zarr.storage import MemoryStore
 
+from etl.imaging.body import mask_columns
 from etl.imaging.geometry import voxel_to_lps_mm
-from etl.imaging.hounsfield import statistics
+from etl.imaging.hounsfield import HuStatistics, statistics
 from etl.imaging.pyramid import level_translation_mm
 from etl.release.names import is_ignorable
 from etl.store.layout import CONTRACT_VERSION, RECEIPT, SPLIT_RECORD
-from etl.store.objects import ObjectInfo, Objects, object_info
+from etl.store.objects import ObjectInfo, Objects, object_info, open_objects
 from etl.store.problems import CountedReads, Problem, Repair, collect, describe, differences, read_whole
-from etl.store.receipts import Receipt, Shape
+from etl.store.receipts import Receipt, Shape, Spacing
 from etl.store.volumes import AXES
 
 METADATA = "zarr.json"
 # The one shard of a level, by Zarr's default chunk key encoding.
 SHARD = "c/0/0/0"
+SpacingYX = tuple[float, float]
+# So that a folder full of something else is not a report of thousands of lines.
+MOST_PROBLEMS = 20
+
+
+@dataclass(frozen=True)
+class VolumeFacts:
+    """What a receipt says that the tables say too; a kilobyte, however many slices the volume has.
+
+    Attributes:
+        slice_count, mask_count: of the source, and how many of them have masks.
+        slice_digests: by name, of the columns of `slices` that it measured. See `digest`.
+    """
+
+    fingerprint: str
+    shape: Shape
+    spacing_mm: Spacing
+    hu: HuStatistics
+    slice_count: int
+    mask_count: int
+    slice_digests: Mapping[str, str]
+
+    @staticmethod
+    def of(receipt: Receipt, source_spacing_mm: SpacingYX | None) -> VolumeFacts:
+        columns: dict[str, Any] = {
+            f"hu_{name}": [getattr(hu, name) for hu in receipt.slice_hu]
+            for name in HuStatistics.__dataclass_fields__
+        }
+        count, masks = len(receipt.slice_hu), len(receipt.slice_masks)
+        # A receipt of the contract's first version has no masks.
+        if source_spacing_mm is not None and masks == count:
+            columns |= mask_columns(receipt.slice_masks, np.tile(source_spacing_mm, (count, 1)))
+        digests = {name: digest(values) for name, values in columns.items()}
+        return VolumeFacts(
+            receipt.fingerprint, receipt.shape, receipt.spacing_mm, receipt.hu, count, masks, digests
+        )
+
+
+def digest(values: npt.ArrayLike) -> str:
+    """Of numbers in their order; two lists have the same if they are equal, NaN to NaN too."""
+    numbers = np.asarray(values, dtype="<f8") + 0.0  # -0.0 becomes 0.0, which it equals
+    numbers[np.isnan(numbers)] = np.nan
+    return hashlib.sha256(numbers.tobytes()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,45 +80,72 @@ class VolumeCheck:
 
     Attributes:
         volume_id, path: which volume; as in the version file.
-        receipt: None where it is not the one that the version names.
-        problems: all that is wrong.
+        facts: None where the receipt is not the one that the version names.
+        problems: what is wrong, the first `MOST_PROBLEMS`, and how many more.
         objects, bytes: read, the receipt included.
     """
 
     volume_id: str
     path: str
-    receipt: Receipt | None
+    facts: VolumeFacts | None
     problems: tuple[Problem, ...]
     objects: int
     bytes: int
 
 
-def verify_volume(objects: Objects, entry: Mapping[str, Any]) -> VolumeCheck:
+@dataclass(frozen=True)
+class VolumeTask:
+    """A volume to verify.
+
+    Attributes:
+        entry: of the version file's `volumes`: volume_id, path, bytes and sha256.
+        source_spacing_mm: by the table `volumes`; None where that can't be had.
+    """
+
+    entry: Mapping[str, Any]
+    source_spacing_mm: SpacingYX | None = None
+
+
+@dataclass(frozen=True)
+class VolumeVerifier:
+    """`verify_volume` as a value that travels to workers.
+
+    Attributes:
+        store: the store's place, reached from every worker.
+    """
+
+    store: str
+
+    def __call__(self, task: VolumeTask) -> VolumeCheck:
+        return verify_volume(open_objects(self.store), task)
+
+
+def verify_volume(objects: Objects, task: VolumeTask) -> VolumeCheck:
     """Read and decode one volume whole: one unit of work, independent of every other.
 
     Each object is read once and held in memory, compressed, beside one level's decoded voxels. Voxels and
     metadata are checked where their bytes are as the receipt lists them; otherwise that is the problem.
 
-    Args:
-        entry: of the version file's `volumes`: volume_id, path, bytes and sha256.
-
     Returns:
         What was found; nothing is raised, whatever state the volume is in.
     """
-    path, reads = str(entry.get("path")), CountedReads(objects)
-    receipt, problems = _read_receipt(reads, entry, path)
-    named = None if problems else receipt
+    entry, reads = task.entry, CountedReads(objects)
+    path = str(entry.get("path"))
+    receipt, facts, problems = _read_receipt(reads, task, path)
     if receipt is not None:
         problems += collect(_check_names(objects, path, receipt), path, Repair.VOLUME)
         problems += collect(_check_content(reads, path, receipt), path, Repair.VOLUME)
-    return VolumeCheck(str(entry.get("volume_id")), path, named, tuple(problems), reads.count, reads.bytes)
+    if len(problems) > MOST_PROBLEMS:
+        more = Problem(f"and {len(problems) - MOST_PROBLEMS:,} more", path, Repair.VOLUME)
+        problems = [*problems[:MOST_PROBLEMS], more]
+    return VolumeCheck(str(entry.get("volume_id")), path, facts, tuple(problems), reads.count, reads.bytes)
 
 
 def _read_receipt(
-    reads: CountedReads, entry: Mapping[str, Any], path: str
-) -> tuple[Receipt | None, list[Problem]]:
-    """(the receipt where there is one, in what it is not the one of the entry)."""
-    where = f"{path}/{RECEIPT}"
+    reads: CountedReads, task: VolumeTask, path: str
+) -> tuple[Receipt | None, VolumeFacts | None, list[Problem]]:
+    """(the receipt where there is one, its facts where it is the one of the entry, in what it is not)."""
+    where, entry = f"{path}/{RECEIPT}", task.entry
     try:
         data = reads.read(where)
         receipt = Receipt.from_bytes(data)
@@ -83,11 +156,13 @@ def _read_receipt(
             ("path by its fingerprint", receipt.path, path),
             ("size of the volume", size, entry["bytes"]),
         ]
+        facts = VolumeFacts.of(receipt, task.source_spacing_mm)
     except FileNotFoundError:
-        return None, [Problem("is missing", where, Repair.VOLUME)]
+        return None, None, [Problem("is missing", where, Repair.VOLUME)]
     except Exception as error:
-        return None, [Problem("can't be read", where, Repair.VOLUME, describe(error))]
-    return receipt, list(differences(where, Repair.VOLUME, values))
+        return None, None, [Problem("can't be read", where, Repair.VOLUME, describe(error))]
+    problems = list(differences(where, Repair.VOLUME, values))
+    return receipt, None if problems else facts, problems
 
 
 def _check_content(reads: CountedReads, path: str, receipt: Receipt) -> Iterator[Problem]:

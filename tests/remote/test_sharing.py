@@ -74,7 +74,7 @@ def test_job_ends_with_2_and_names_place_worker_and_remedy(
     source = served.source(staging=str(staging))
     code, said = run_job(address, write_config(tmp_path, store_data(store, source, cluster="local")))
     assert code == 2, said
-    assert "workers don't see what the driver writes" in said
+    assert "workers don't see what the driver sees" in said
     assert f"where:   {place}" in said
     assert f"{store if place == 'store' else staging}: not seen by 1 workers, such as {worker}" in said
     assert f"remedy:  set `{place}` to a folder of a shared file system, or to a bucket" in said

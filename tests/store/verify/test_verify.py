@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from etl.build import build, load_plan
 from etl.config import Config
@@ -18,9 +22,12 @@ from etl.run.executors import SerialExecutor
 from etl.store.layout import to_json
 from etl.store.objects import LocalObjects
 from etl.store.problems import Repair
-from etl.store.verify import choose_version, verify
+from etl.store.verify import Sample, verify
+from etl.store.verify_volume import MOST_PROBLEMS, VolumeCheck, VolumeTask, VolumeVerifier
+from etl.store.versions import choose_version
 from tests.store.verify.damage import (
     VERSION,
+    VOLUME,
     cut,
     edit_version,
     forge_table,
@@ -126,6 +133,75 @@ def test_each_version_is_verified_by_its_own_number(store: Path) -> None:
     ]
     with pytest.raises(StoreError, match="no such version"):
         choose_version(LocalObjects(str(store)), 3)
+
+
+def test_a_parent_that_was_pruned_is_no_problem_and_one_that_was_lost_is(store: Path) -> None:
+    version = version_of(store)
+    for number in (2, 3):
+        content = to_json(version | {"version": number, "parent": number - 1})
+        (store / f"versions/{number:06d}.json").write_bytes(content)
+    (store / "versions/000002.json").unlink()
+    assert [(short(p), p.repair) for p in problems_of(store, 3)] == [
+        (("versions/000002.json", "the parent version can't be read"), Repair.PARENT)
+    ]
+    (store / VERSION).unlink()
+    assert problems_of(store, 3) == ()
+
+
+def test_a_sample_reads_the_same_volumes_every_time_and_all_tables(store: Path) -> None:
+    objects, entries = LocalObjects(str(store)), version_of(store)["volumes"]
+    read: list[str] = []
+    first, again, other = (
+        verify(objects, 1, lambda check, total: read.append(check.path), sample=sample)
+        for sample in (Sample(count=1), Sample(share=0.01), Sample(share=1.0, seed=3))
+    )
+    assert [(v.checked, v.volumes) for v in (first, again)] == [(1, len(entries))] * 2
+    assert read == [read[0], read[0], *(entry["path"] for entry in entries)]
+    assert other.checked == other.volumes == len(entries) > 1
+    # What lies in another volume is not seen, what is wrong with a table is.
+    unread = next(entry["path"] for entry in entries if entry["path"] != read[0])
+    (store / unread / "receipt.json").unlink()
+    assert verify(objects, 1, sample=Sample(count=1)).problems == ()
+    DAMAGE["missing table"][0](store)
+    assert len(verify(objects, 1, sample=Sample(count=1)).problems) == 1
+
+
+@given(st.integers(0, 500), st.floats(0, 1, exclude_min=True), st.integers())
+@settings(deadline=None)
+def test_a_sample_is_the_share_rounded_up(total: int, share: float, seed: int) -> None:
+    entries = [{"volume_id": str(number)} for number in range(total)]
+    chosen = Sample(share, seed=seed).choose(entries)
+    assert total * share - 1e-6 <= len(chosen) < total * share + 1
+    assert (
+        [entry for entry in entries if entry in chosen] == chosen == Sample(share, seed=seed).choose(entries)
+    )
+
+
+def test_volumes_are_checked_wherever_and_in_any_order(store: Path) -> None:
+    DAMAGE["truncated shard"][0](store)
+    here = problems_of(store)
+    assert here
+
+    def backwards(function: VolumeVerifier, tasks: Iterable[VolumeTask]) -> Iterator[VolumeCheck]:
+        # As a worker gives them: pickled.
+        yield from (pickle.loads(pickle.dumps(function(task))) for task in reversed(list(tasks)))
+
+    assert verify(LocalObjects(str(store)), 1, each=backwards).problems == here
+
+
+def test_what_a_volume_sends_back_is_small_however_many_slices_and_strangers(store: Path) -> None:
+    (entry,) = [e for e in version_of(store)["volumes"] if e["volume_id"] == VOLUME]
+    path = store / entry["path"]
+    task = VolumeTask(entry, (0.5, 0.5))
+    intact = VolumeVerifier(str(store))(task)
+    assert intact.facts is not None
+    for number in range(500):
+        (path / f"stranger-{number}").write_bytes(b"")
+    check = VolumeVerifier(str(store))(task)
+    assert len(check.problems) == MOST_PROBLEMS + 1
+    assert check.problems[-1].what == f"and {500 - MOST_PROBLEMS} more"
+    for found in (intact, check):
+        assert len(pickle.dumps(found)) < 8000
 
 
 def test_real_slices_verify(real_release: Path, tmp_path: Path) -> None:

@@ -5,13 +5,19 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from etl.config import Config
+from etl.errors import StoreError
+from etl.sharing import check_seen
+from etl.store.objects import LocalObjects
 from etl.store.problems import Repair
-from tests.store.verify.damage import VOLUME, version_of
+from tests.processes import DASK_SUBMIT, dask_scheduler, run
+from tests.s3_server import Bucket
+from tests.store.verify.damage import VERSION, VOLUME, version_of
 from tests.store.verify.version_cases import VERSION_CASES
 from tests.store.verify.volume_cases import VOLUME_CASES
 
@@ -25,6 +31,7 @@ def job(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
 
 
+@pytest.mark.slow
 def test_job_says_all_right(config: Config) -> None:
     done = job(config.store)
     assert done.returncode == 0, done.stderr
@@ -32,6 +39,7 @@ def test_job_says_all_right(config: Config) -> None:
     assert re.fullmatch(rf"all right: version 1 of .+ \({count} volumes, \d+ objects, .+\)\n", done.stdout)
 
 
+@pytest.mark.slow
 def test_job_lists_what_is_wrong_and_what_repairs_it(store: Path) -> None:
     DAMAGE["missing shard"][0](store)
     DAMAGE["missing table"][0](store)
@@ -45,6 +53,45 @@ def test_job_lists_what_is_wrong_and_what_repairs_it(store: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
+def test_job_reads_a_bucket_on_a_cluster(config: Config, s3_bucket: Bucket, tmp_path: Path) -> None:
+    for path in sorted(Path(config.store).rglob("*")):
+        if path.is_file():
+            s3_bucket.put(f"store/{path.relative_to(config.store).as_posix()}", path.read_bytes())
+    keys, count = s3_bucket.all_keys(), len(version_of(Path(config.store))["volumes"])
+    command = [*DASK_SUBMIT, "--workers", "2", "jobs/verify_store.py", f"{s3_bucket.url}/store"]
+    done = run(command)
+    assert done.returncode == 0, done.stderr
+    assert f"({count} volumes, " in done.stdout
+    assert "2 workers at" in done.stderr
+    done = run([*command, "--sample", "1", "--seed", "5"])
+    assert f"(1 volumes, a sample of {1 / count:.1%} of {count}; all tables, " in done.stdout
+    assert s3_bucket.all_keys() == keys
+    s3_bucket.put(next(key for key in keys if key.endswith("0/c/0/0/0")), b"x")
+    assert run(command).returncode == 1
+
+
+@pytest.mark.slow
+def test_job_does_not_trust_workers_that_see_another_store(config: Config, tmp_path: Path) -> None:
+    """Workers in another folder, to whom a relative path would be another: they are told the absolute one."""
+    with dask_scheduler(tmp_path) as (address, _):
+        done = run([*DASK_SUBMIT, "--scheduler", address, "jobs/verify_store.py", config.store])
+        assert done.returncode == 0, done.stderr
+
+    def blind(look: Callable[[], str | None]) -> dict[str, str | None]:
+        return {"tcp://a": look(), "tcp://b": None}
+
+    with pytest.raises(StoreError, match="1 workers, such as tcp://b"):
+        check_seen(blind, LocalObjects(config.store), VERSION)
+
+
+@pytest.mark.parametrize("part", ["0", "0%", "101%", "x", "-1", "1.5", "%"])
+def test_job_takes_a_number_or_a_share(config: Config, part: str) -> None:
+    done = job(config.store, "--sample", part)
+    assert done.returncode == 2
+    assert "--sample" in done.stderr
+
+
 @pytest.mark.parametrize("arguments", [("nowhere",), (".", "--version", "7"), ("ftp://host/store",), ()])
 def test_job_without_a_store_ends_with_2(config: Config, tmp_path: Path, arguments: tuple[str, ...]) -> None:
     places = {"nowhere": str(tmp_path / "nowhere"), ".": config.store}
@@ -55,6 +102,7 @@ def test_job_without_a_store_ends_with_2(config: Config, tmp_path: Path, argumen
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_job_writes_nothing(store: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in store.rglob("*")}
     assert job(str(store)).returncode == 0

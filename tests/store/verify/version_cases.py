@@ -135,12 +135,7 @@ VERSION_CASES: Cases = {
     "lost slice": (
         lambda store: forge_table(store, "slices", lambda table: table.slice(1)),
         Repair.CONTENT,
-        [("slices: 000001_01_01_103-115", "list of slices is wrong")]
-        + [
-            ("slices: 000001_01_01_103-115", f"hu_{name} is wrong")
-            for name in ("minimum", "maximum", "mean", "standard_deviation")
-        ]
-        + [(VERSION, "counts.slices is wrong")],
+        [("slices: 000001_01_01_103-115", "list of slices is wrong"), (VERSION, "counts.slices is wrong")],
     ),
     "row that is rejected and kept": (
         in_table("rejects", "lesion_id", 0, reason="slice_missing"),
@@ -188,10 +183,10 @@ VERSION_CASES: Cases = {
         Repair.VERSION,
         [(VERSION, "version is wrong")],
     ),
-    "parent that isn't there": (
+    "parent of no possible number": (
         lambda store: edit_version(store, lambda version: version.update(parent=0)),
-        Repair.PARENT,
-        [("versions/000000.json", "the parent version can't be read")],
+        Repair.VERSION,
+        [(VERSION, "parent is wrong")],
     ),
     "version without its tables": (
         lambda store: edit_version(store, lambda version: version.pop("tables")),
