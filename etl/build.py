@@ -14,13 +14,16 @@ from etl.config import Config
 from etl.convert import Conversion, Converter
 from etl.errors import RunError, SourceError
 from etl.plan import Plan, PlannedVolume, make_plan
-from etl.publish import Published, new_run_id, publish
+from etl.publish import Published, publish
 from etl.rejects import Kind, Reject
 from etl.release.staging import Fetched, Fetcher, RemoteArchive
 from etl.release.staging_areas import open_staging
 from etl.sharing import check_shared
 from etl.source import read_annotations, read_index
-from etl.store.objects import open_objects
+from etl.store.history import missing_objects
+from etl.store.objects import Objects, open_objects
+from etl.store.running import Running, running
+from etl.store.versions import Version, new_run_id, readable
 from etl.urls import public_url
 from etl.work import Conversions, Fetches, Work
 
@@ -128,9 +131,13 @@ def converter_of(config: Config, plan: Plan) -> Converter:
 
 
 def find_reusable(config: Config, plan: Plan) -> list[Conversion]:
-    """The planned volumes that the store has whole already. Nothing is written."""
+    """The planned volumes that the store has whole already. Nothing is written.
+
+    Raises:
+        StoreError: the store can't be read.
+    """
     converter = converter_of(config, plan)
-    with ThreadPoolExecutor(8) as pool:
+    with readable(open_objects(config.store)), ThreadPoolExecutor(8) as pool:
         return [found for found in pool.map(converter.recall, plan.volumes) if found is not None]
 
 
@@ -148,13 +155,28 @@ def build(
         on_fetch: called with each step of an archive's way into the staging area.
 
     Raises:
-        StoreError: the store can't be written, or not by all workers; raised before any work.
+        StoreError: the store can't be written, or not by all workers; raised before any work. A prune that is
+            at work is waited for.
         RunError: work failed after retries, or the version could not be written; finished volumes are kept
             and a rerun continues from them.
         GuardError: built, but publishing was refused.
     """
-    objects = open_objects(config.store)
+    objects, run_id = open_objects(config.store), new_run_id()
     objects.check_writable()
+    with running(objects, run_id, "build") as own:
+        own.wait_for("prune")
+        return _build(config, plan, executor, on_conversion, on_fetch, objects, own)
+
+
+def _build(
+    config: Config,
+    plan: Plan,
+    executor: Executor,
+    on_conversion: Callable[[Conversion], None],
+    on_fetch: Callable[[Fetched], None],
+    objects: Objects,
+    own: Running,
+) -> Build:
     start = time.monotonic()
     conversions = find_reusable(config, plan)
     for conversion in conversions:
@@ -177,7 +199,14 @@ def build(
         on_conversion(conversion)
     seconds = time.monotonic() - start
     try:
-        published = publish(objects, config, plan, conversions, new_run_id())
+        published = publish(
+            objects,
+            config,
+            plan,
+            conversions,
+            own.mark.run_id,
+            lambda version: _check_not_pruned(objects, own, version),
+        )
     except OSError as error:
         raise RunError(
             "the version could not be published; the converted volumes are kept",
@@ -194,6 +223,17 @@ def build(
         source_bytes=sum(c.source_bytes for c in fresh),
         seconds=seconds,
     )
+
+
+def _check_not_pruned(objects: Objects, own: Running, version: Version) -> None:
+    """Raises RunError where this run was held up so long that a prune took what the version would name."""
+    if own.lapsed() and (missing := missing_objects(objects, version)):
+        raise RunError(
+            "this run was held up, and what it relied on was pruned meanwhile; nothing was published",
+            where=objects.root,
+            value=f"{len(missing):,} objects, such as {missing[0]}",
+            remedy="run the same again: it converts what is missing and reuses the rest",
+        )
 
 
 def _conversions(config: Config, plan: Plan, volumes: Sequence[PlannedVolume]) -> Conversions:

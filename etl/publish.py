@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import datetime
 import importlib.metadata
 import logging
 import platform
-import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -20,10 +18,10 @@ from etl.join import Counts, make_tables
 from etl.locations import Agreement, agreement
 from etl.plan import Plan
 from etl.store.fields import TABLES
-from etl.store.layout import ROOT, root_metadata, tables_path
+from etl.store.layout import ROOT, path_in_tables, root_metadata, tables_path
 from etl.store.objects import Objects, object_info
 from etl.store.tables import EncodedTable, encode_tables, schema_columns
-from etl.store.versions import Version, publish_version, read_version
+from etl.store.versions import Version, now_text, publish_version, read_version, table_entries
 
 logger = logging.getLogger(__name__)
 
@@ -43,16 +41,18 @@ class Published:
     counts: Counts
 
 
-def new_run_id() -> str:
-    """A name for one run that sorts by time: `20261123T160000Z-1a2b3c4d`."""
-    now = datetime.datetime.now(datetime.UTC)
-    return f"{now:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}"
-
-
 def publish(
-    objects: Objects, config: Config, plan: Plan, conversions: Sequence[Conversion], run_id: str
+    objects: Objects,
+    config: Config,
+    plan: Plan,
+    conversions: Sequence[Conversion],
+    run_id: str,
+    before_create: Callable[[Version], None] = lambda version: None,
 ) -> Published:
     """Write the tables and publish the next version.
+
+    Args:
+        before_create: called with the version's content right before its file is created; raises to refuse.
 
     Raises:
         GuardError: a guard refused; no version was added and what was converted stays for the next run.
@@ -83,7 +83,8 @@ def publish(
     base = tables_path(run_id)
     body: dict[str, Any] = {
         "run_id": run_id,
-        "created_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "created_at": now_text(),
+        "rollback_of": None,
         "counts": asdict(counts),
         "locations": locations.as_json(),
         "annotations": {
@@ -112,7 +113,12 @@ def publish(
     check_parent(parent, body, config.limits)
     for file in files:
         objects.write(f"{base}/{file.path}", file.data)
-    version = publish_version(objects, body, lambda current: check_parent(current, body, config.limits))
+
+    def check(current: Version | None) -> None:
+        check_parent(current, body, config.limits)
+        before_create(body)
+
+    version = publish_version(objects, body, check)
     return Published(version, True, counts)
 
 
@@ -196,11 +202,12 @@ def code_versions() -> dict[str, str]:
 
 def _mend_tables(objects: Objects, version: Version, files: Sequence[EncodedTable]) -> None:
     """Write those files of a published version anew that are lost or damaged: they have the same bytes."""
-    for file in files:
-        path = f"{tables_path(version['run_id'])}/{file.path}"
-        if objects.size(path) != len(file.data) or objects.read(path) != file.data:
+    data = {file.path: file.data for file in files}
+    for entry in table_entries(version):
+        path, expected = entry["path"], data[path_in_tables(entry["path"])]
+        if objects.size(path) != len(expected) or objects.read(path) != expected:
             logger.warning("%s was lost or damaged and is written anew", path)
-            objects.write(path, file.data)
+            objects.write(path, expected)
 
 
 def _volume_entries(conversions: Sequence[Conversion]) -> list[dict[str, Any]]:
@@ -215,6 +222,5 @@ def _digests(files: Sequence[EncodedTable]) -> dict[str, str]:
 
 
 def _content(version: Version) -> tuple[dict[str, str], list[dict[str, Any]]]:
-    base = f"{tables_path(version['run_id'])}/"
-    entries = [entry for files in version["tables"].values() for entry in files]
-    return {entry["path"].removeprefix(base): entry["sha256"] for entry in entries}, list(version["volumes"])
+    digests = {path_in_tables(entry["path"]): entry["sha256"] for entry in table_entries(version)}
+    return digests, list(version["volumes"])

@@ -6,7 +6,7 @@ Endpoint, region and credentials come from the environment: AWS_ENDPOINT_URL, AW
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,10 @@ import fsspec
 
 from etl.drivers import only_oserrors
 from etl.errors import StoreError
-from etl.store.objects import PARTIAL, checked_name
+from etl.store.objects import PARTIAL, Listed, checked_name
+
+# The most that one request may delete.
+DELETED_AT_ONCE = 1000
 
 
 @dataclass(frozen=True)
@@ -39,11 +42,17 @@ class BucketObjects:
         except FileNotFoundError:
             return None
 
-    def sizes(self, prefix: str) -> dict[str, int]:
+    def listed(self, prefix: str) -> dict[str, Listed]:
         with only_oserrors(self.root):
             found = self._filesystem().find(self._path(prefix), detail=True)
         start = len(self._path(prefix)) + 1
-        return {path[start:]: int(details["size"]) for path, details in found.items()}
+        return {
+            path[start:]: Listed(int(details["size"]), details["LastModified"].timestamp())
+            for path, details in found.items()
+        }
+
+    def sizes(self, prefix: str) -> dict[str, int]:
+        return {name: item.bytes for name, item in self.listed(prefix).items()}
 
     def write(self, name: str, data: bytes | memoryview) -> None:
         with only_oserrors(self.root):
@@ -66,6 +75,20 @@ class BucketObjects:
     def remove(self, name: str) -> None:
         with only_oserrors(self.root):
             self._filesystem().rm_file(self._path(name))
+
+    def remove_all(self, names: Sequence[str]) -> None:
+        for start in range(0, len(names), DELETED_AT_ONCE):
+            paths = [self._path(name) for name in names[start : start + DELETED_AT_ONCE]]
+            keys = [{"Key": path.partition("/")[2]} for path in paths]
+            with only_oserrors(self.root):
+                # s3fs's own rm() says nothing of keys that could not be deleted.
+                answer = self._filesystem().call_s3(
+                    "delete_objects",
+                    Bucket=paths[0].partition("/")[0],
+                    Delete={"Objects": keys, "Quiet": True},
+                )
+            for error in answer.get("Errors", []):
+                raise OSError(f"{self.root}: {error.get('Key')} can't be deleted: {error.get('Message')}")
 
     def list(self, prefix: str) -> Iterator[str]:
         yield from sorted(f"{prefix}/{name}" for name in self.sizes(prefix))

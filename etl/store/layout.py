@@ -17,18 +17,27 @@ ACKNOWLEDGEMENT = "The images and annotations are from the NIH Clinical Center."
 
 ROOT = "zarr.json"
 VERSIONS = "versions"
+VOLUMES = "volumes"
+TABLES_FOLDER = "tables"
+REPORTS = "reports"
+RUNNING = ".running"
 RECEIPT = "receipt.json"
 SPLIT_RECORD = "split.json"
 
 
 def volume_path(volume_id: str, fingerprint: str) -> str:
     """Of one volume's OME-Zarr group, relative to the store."""
-    return f"volumes/{volume_id}/{fingerprint}"
+    return f"{VOLUMES}/{volume_id}/{fingerprint}"
 
 
 def tables_path(run_id: str) -> str:
     """Of the tables that one run wrote, relative to the store."""
-    return f"tables/{run_id}"
+    return f"{TABLES_FOLDER}/{run_id}"
+
+
+def path_in_tables(path: str) -> str:
+    """The path of a table file below its run's folder: a rolled-back version names files of another run."""
+    return path.split("/", 2)[2]
 
 
 def version_path(number: int) -> str:

@@ -7,16 +7,18 @@ does the like by itself.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from etl.errors import StoreError
+from etl.urls import credential_in, without_credentials
 
 PARTIAL = ".partial"
 
@@ -28,6 +30,17 @@ class ObjectInfo:
     path: str
     bytes: int
     sha256: str
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One object as a listing tells of it: size in bytes, when it was written, in seconds since 1970.
+
+    The time is of the store's own clock: compare it with other objects' only, not with this machine's.
+    """
+
+    bytes: int
+    written_s: float
 
 
 def object_info(path: str, data: bytes | memoryview) -> ObjectInfo:
@@ -48,6 +61,9 @@ class Objects(Protocol):
     def size(self, name: str) -> int | None:
         """The object's size in bytes, or None where there is none."""
 
+    def listed(self, prefix: str) -> dict[str, Listed]:
+        """All objects below a folder, by their names in it."""
+
     def sizes(self, prefix: str) -> dict[str, int]:
         """Sizes in bytes of all objects below a folder, by their names in it."""
 
@@ -59,6 +75,12 @@ class Objects(Protocol):
 
     def remove(self, name: str) -> None:
         """Delete an object; nothing where there is none."""
+
+    def remove_all(self, names: Sequence[str]) -> None:
+        """Delete many objects, in batches where the place has them; nothing for those that aren't there.
+
+        Folders that this leaves empty are deleted too. Raises OSError where some could not be deleted.
+        """
 
     def list(self, prefix: str) -> Iterator[str]:
         """Names of all objects below a folder, sorted; nothing where there is no such folder."""
@@ -104,13 +126,17 @@ class LocalObjects:
         except (FileNotFoundError, NotADirectoryError):
             return None
 
+    def listed(self, prefix: str) -> dict[str, Listed]:
+        base, found = self._path(prefix), {}
+        for folder, _, files in os.walk(base):
+            for path in (Path(folder, file) for file in files):
+                with contextlib.suppress(FileNotFoundError):  # it was deleted meanwhile
+                    status = path.stat()
+                    found[path.relative_to(base).as_posix()] = Listed(status.st_size, status.st_mtime)
+        return found
+
     def sizes(self, prefix: str) -> dict[str, int]:
-        base = self._path(prefix)
-        return {
-            path.relative_to(base).as_posix(): path.stat().st_size
-            for folder, _, files in os.walk(base)
-            for path in (Path(folder, file) for file in files)
-        }
+        return {name: item.bytes for name, item in self.listed(prefix).items()}
 
     def write(self, name: str, data: bytes | memoryview) -> None:
         target = self._path(name)
@@ -139,6 +165,16 @@ class LocalObjects:
 
     def remove(self, name: str) -> None:
         self._path(name).unlink(missing_ok=True)
+
+    def remove_all(self, names: Sequence[str]) -> None:
+        for name in names:
+            self.remove(name)
+        folders = {folder for name in names for folder in PurePosixPath(name).parents}
+        for folder in sorted(folders, reverse=True):
+            # The store's own folders stay: somebody may be about to write there.
+            if len(folder.parts) > 1:
+                with contextlib.suppress(OSError):  # it isn't empty
+                    self._path(str(folder)).rmdir()
 
     def list(self, prefix: str) -> Iterator[str]:
         yield from sorted(
@@ -195,6 +231,13 @@ def open_objects(store: str) -> Objects:
     Raises:
         StoreError: the place is not one that a store can be in.
     """
+    if kind := credential_in(store):
+        raise StoreError(
+            f"credentials don't belong in a store's URL: {kind}",
+            value=without_credentials(store),
+            remedy="S3 takes them from AWS_PROFILE, AWS_ACCESS_KEY_ID with AWS_SECRET_ACCESS_KEY, or the "
+            "machine's role",
+        )
     if store.startswith("s3://"):
         from etl.store.buckets import BucketObjects
 

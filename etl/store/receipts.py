@@ -116,7 +116,7 @@ def read_receipt(objects: Objects, volume_id: str, fingerprint: str) -> Receipt 
             return None
         sizes = objects.sizes(path)
         whole = all(sizes.get(item.path) == item.bytes for item in receipt.objects)
-    except (FileNotFoundError, StoreError, ValueError, KeyError, TypeError):
+    except (FileNotFoundError, NotADirectoryError, StoreError, ValueError, KeyError, TypeError):
         return None
     return receipt if whole else None
 
@@ -147,6 +147,6 @@ def read_split(objects: Objects, volume_id: str, fingerprint: str) -> SplitRecor
         unreadable = tuple(
             (int(index), str(reason), str(text)) for index, reason, text in fields["unreadable"]
         )
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
         return None
     return SplitRecord(parts, unreadable)

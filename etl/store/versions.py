@@ -6,8 +6,10 @@ A version names every table file and volume with size and SHA-256. The highest n
 from __future__ import annotations
 
 import contextlib
+import datetime
 import json
 import re
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -18,6 +20,22 @@ from etl.store.objects import Objects
 _NAME = re.compile(rf"{VERSIONS}/([0-9]{{6,}})\.json\Z")
 
 Version = Mapping[str, Any]
+
+
+def new_run_id() -> str:
+    """A name for one run that sorts by time: `20261123T160000Z-1a2b3c4d`."""
+    now = datetime.datetime.now(datetime.UTC)
+    return f"{now:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}"
+
+
+def now_text() -> str:
+    """The time as versions and marks keep it: ISO 8601, UTC, whole seconds."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def table_entries(version: Version) -> list[Mapping[str, Any]]:
+    """Every table file that a version names: path, bytes, sha256, rows."""
+    return [entry for files in version["tables"].values() for entry in files]
 
 
 def version_numbers(objects: Objects) -> list[int]:
@@ -75,6 +93,29 @@ def read_version(objects: Objects, number: int | None = None) -> Version | None:
             remedy="use the release of this package that wrote it, or build into a new store",
         )
     return dict(version)
+
+
+def choose_version(objects: Objects, number: int | None = None) -> int:
+    """The version of that number, or the current one.
+
+    Raises:
+        StoreError: there is no store, or it has no such version.
+    """
+    with readable(objects):
+        numbers = version_numbers(objects)
+    if not numbers:
+        raise StoreError(
+            "there is no store here, or nothing was published yet",
+            where=objects.root,
+            allowed=f"a folder with {VERSIONS}/NNNNNN.json",
+            remedy="give the store's folder, the `store` of the config that built it",
+        )
+    if number is not None and number not in numbers:
+        known = ", ".join(map(str, numbers[-10:]))
+        raise StoreError(
+            "no such version", where=objects.root, value=number, allowed=f"published last: {known}"
+        )
+    return numbers[-1] if number is None else number
 
 
 def publish_version(

@@ -9,10 +9,10 @@ import pytest
 from etl.config import Config
 from etl.errors import GuardError
 from etl.join import Counts
-from etl.publish import check_rejects, new_run_id, publish
+from etl.publish import check_rejects, publish
 from etl.store.layout import version_path
 from etl.store.objects import open_objects
-from etl.store.versions import read_version
+from etl.store.versions import new_run_id, read_version
 from tests.publish.three_volumes import FIRST, PRESENT, ROWS, converted, files_of, variant
 from tests.tiny_release import build_serial, csv_row, tiny_config, write_release
 

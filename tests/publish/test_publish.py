@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from etl.config import Config
-from etl.publish import new_run_id
 from etl.store.layout import root_metadata, version_path
 from etl.store.objects import object_info
 from etl.store.reader import open_store
+from etl.store.versions import new_run_id
 from tests.publish.three_volumes import FIRST, SECOND, files_of, variant
 from tests.tiny_release import build_serial
 

@@ -11,12 +11,12 @@ import pytest
 from etl.build import build, load_plan
 from etl.config import Config
 from etl.errors import GuardError, StoreError
-from etl.publish import Published, new_run_id, publish
+from etl.publish import Published, publish
 from etl.run.executors import SerialExecutor
 from etl.store.layout import version_path
 from etl.store.objects import LocalObjects, open_objects
 from etl.store.reader import open_store
-from etl.store.versions import version_numbers
+from etl.store.versions import new_run_id, version_numbers
 from tests.publish.three_volumes import converted, variant
 from tests.tiny_release import build_serial
 

@@ -13,19 +13,11 @@ from etl.errors import StoreError
 from etl.run.clusters import chosen_cluster, connect
 from etl.run.executors import SerialExecutor
 from etl.store.buckets import BucketObjects
-from etl.store.objects import LocalObjects, Objects, open_objects
+from etl.store.objects import Objects, open_objects
 from etl.store.reader import open_store
 from etl.store.verify import verify
 from tests.s3_server import Bucket, serve_careless_s3, use_s3
 from tests.stored import build_store, config_data, config_of
-
-
-@pytest.fixture(params=["folder", "bucket"])
-def objects(request: pytest.FixtureRequest, tmp_path: Path) -> Objects:
-    if request.param == "folder":
-        return LocalObjects(str(tmp_path))
-    bucket: Bucket = request.getfixturevalue("s3_bucket")
-    return open_objects(f"{bucket.url}/deep/store/")
 
 
 def test_a_url_opens_a_bucket() -> None:
@@ -47,6 +39,28 @@ def test_what_is_written_is_read(objects: Objects) -> None:
     assert objects.size("a/b") is None
     with pytest.raises(FileNotFoundError):
         objects.read("a/b")
+
+
+def test_a_listing_tells_sizes_and_times_of_one_clock(objects: Objects) -> None:
+    objects.write("a/b/c", b"first")
+    objects.write("a/d", b"")
+    found = objects.listed("a")
+    assert {name: item.bytes for name, item in found.items()} == {"b/c": 5, "d": 0}
+    # A bucket tells whole seconds.
+    assert -1 <= found["d"].written_s - found["b/c"].written_s < 3600
+    assert objects.listed("x") == {}
+
+
+def test_many_are_deleted_at_once(objects: Objects) -> None:
+    names = (
+        [f"a/{number % 7}/{number}" for number in range(1005)] if "s3" in objects.root else ["a/b/c", "a/d"]
+    )
+    for name in names[::100] if "s3" in objects.root else names:
+        objects.write(name, b"x")
+    objects.write("a/other", b"x")
+    objects.remove_all(names)
+    assert list(objects.list("a")) == ["a/other"]
+    objects.remove_all([])
 
 
 def test_a_create_is_exclusive(objects: Objects) -> None:

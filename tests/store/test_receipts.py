@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Callable
@@ -75,6 +76,8 @@ def change_receipt(objects: LocalObjects, change: Callable[[dict[str, Any]], obj
         lambda o: Path(o.root, PATH, "0/zarr.json").unlink(),
         lambda o: o.write(f"{PATH}/0/c/0/0/0", o.read(f"{PATH}/0/c/0/0/0")[:-1]),
         lambda o: o.write(f"{PATH}/zarr.json", o.read(f"{PATH}/zarr.json") + b" "),
+        lambda o: o.write(f"{PATH}/0/c/0/0/0", o.read(f"{PATH}/0/c/0/0/0")[: len(voxels())]),
+        lambda o: o.write(f"{PATH}/0/c/0/0/0", b""),
         lambda o: o.write(f"{PATH}/receipt.json", b""),
         lambda o: o.write(f"{PATH}/receipt.json", b"\xff\xfe garbage"),
         lambda o: o.write(f"{PATH}/receipt.json", b"[]"),
@@ -104,6 +107,8 @@ def change_receipt(objects: LocalObjects, change: Callable[[dict[str, Any]], obj
         "no metadata",
         "shard cut short",
         "metadata longer",
+        "shard cut to its beginning",
+        "empty shard",
         "empty receipt",
         "garbage",
         "a list",
@@ -136,6 +141,26 @@ def test_a_volume_that_is_not_whole_has_no_receipt(
     damage(objects)
     assert read_receipt(objects, VOLUME_ID, FINGERPRINT) is None
     write(objects)
+    assert read_receipt(objects, VOLUME_ID, FINGERPRINT) is not None
+
+
+def test_existence_alone_never_counts(objects: LocalObjects) -> None:
+    """All objects under the path of another fingerprint: with no receipt, another's, its own."""
+    receipt = write(objects)
+    other = f"{PATH.rpartition('/')[0]}/{'f' * 16}"
+    for item in receipt.objects:
+        objects.write(f"{other}/{item.path}", objects.read(f"{PATH}/{item.path}"))
+    assert read_receipt(objects, VOLUME_ID, "f" * 16) is None
+    objects.write(f"{other}/receipt.json", receipt.to_bytes())
+    assert read_receipt(objects, VOLUME_ID, "f" * 16) is None
+    objects.write(f"{other}/receipt.json", dataclasses.replace(receipt, fingerprint="f" * 16).to_bytes())
+    assert read_receipt(objects, VOLUME_ID, "f" * 16) is not None
+
+
+def test_what_lies_beside_a_whole_volume_does_not_count(objects: LocalObjects) -> None:
+    write(objects)
+    objects.write(f"{PATH}/._zarr.json", b"x")
+    objects.write(f"{PATH}/1/c/0/0/0", b"of a cut attempt with more levels")
     assert read_receipt(objects, VOLUME_ID, FINGERPRINT) is not None
 
 

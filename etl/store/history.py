@@ -1,0 +1,172 @@
+"""What the versions of a store hold and how they differ, and going back to one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from etl.errors import GuardError
+from etl.store.layout import RECEIPT, VOLUMES
+from etl.store.objects import Objects, object_info
+from etl.store.receipts import Receipt
+from etl.store.versions import Version, now_text, publish_version, read_version, table_entries
+
+# How many of a long list of names a message holds.
+NAMES_SHOWN = 10
+
+
+@dataclass(frozen=True)
+class Change:
+    """One value that differs; None where a version has no such key."""
+
+    key: str
+    before: Any
+    after: Any
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What changed from one version to another.
+
+    Attributes:
+        config, code, annotations, archives, counts, locations: values that differ, by dotted key; archives by
+            name.
+        rows: numbers of rows of the tables.
+        added, removed, changed: volume_ids; changed ones have other voxels or another encoding.
+        same: how many volumes are the same in both.
+    """
+
+    config: tuple[Change, ...]
+    code: tuple[Change, ...]
+    annotations: tuple[Change, ...]
+    archives: tuple[Change, ...]
+    counts: tuple[Change, ...]
+    locations: tuple[Change, ...]
+    rows: tuple[Change, ...]
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
+    changed: tuple[str, ...]
+    same: int
+
+
+def difference(before: Version, after: Version) -> Difference:
+    """What changed from one version to another, by what their files say. Volumes are compared by digest."""
+    old, new = ({entry["volume_id"]: entry["sha256"] for entry in v["volumes"]} for v in (before, after))
+    common = [volume_id for volume_id in old if volume_id in new]
+    changed = tuple(volume_id for volume_id in common if old[volume_id] != new[volume_id])
+    return Difference(
+        config=_changes(before["config"], after["config"]),
+        code=_changes(before["code"], after["code"]),
+        annotations=_changes(before["annotations"], after["annotations"]),
+        archives=_changes(*({a["name"]: a for a in v["archives"]} for v in (before, after))),
+        counts=_changes(before["counts"], after["counts"]),
+        # Versions that were published before locations were checked have none.
+        locations=_changes(before.get("locations", {}), after.get("locations", {})),
+        rows=_changes(table_rows(before), table_rows(after)),
+        added=tuple(volume_id for volume_id in new if volume_id not in old),
+        removed=tuple(volume_id for volume_id in old if volume_id not in new),
+        changed=changed,
+        same=len(common) - len(changed),
+    )
+
+
+def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[Change, ...]:
+    old, new = _flat(before), _flat(after)
+    keys = [*old, *(key for key in new if key not in old)]
+    return tuple(Change(key, old.get(key), new.get(key)) for key in keys if old.get(key) != new.get(key))
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping) and value:
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def table_rows(version: Version) -> dict[str, int]:
+    """Number of rows of each table."""
+    return {name: sum(entry["rows"] for entry in files) for name, files in version["tables"].items()}
+
+
+def stored_bytes(version: Version) -> int:
+    """Bytes of everything that a version names."""
+    return sum(entry["bytes"] for entry in (*table_entries(version), *version["volumes"]))
+
+
+def missing_objects(objects: Objects, version: Version) -> list[str]:
+    """What a version names and the store lacks, or has in another size. Receipts are read, shards are not.
+
+    Raises:
+        OSError: the store can't be read.
+    """
+    missing = [
+        f"{entry['path']}: {_found(size)}, {entry['bytes']} bytes expected"
+        for entry in table_entries(version)
+        if (size := objects.size(entry["path"])) != entry["bytes"]
+    ]
+    sizes = objects.sizes(VOLUMES)
+
+    def look(entry: Mapping[str, Any]) -> str:
+        path = f"{entry['path']}/{RECEIPT}"
+        try:
+            data = objects.read(path)
+        except FileNotFoundError:
+            return f"{path}: missing"
+        if object_info(path, data).sha256 != entry["sha256"]:
+            return f"{path}: not the one that the version names"
+        for item in Receipt.from_bytes(data).objects:
+            name = f"{entry['path']}/{item.path}"
+            size = sizes.get(name.removeprefix(f"{VOLUMES}/"))
+            if size != item.bytes:
+                return f"{name}: {_found(size)}, {item.bytes} bytes expected"
+        return ""
+
+    with ThreadPoolExecutor(8) as pool:
+        return missing + [found for found in pool.map(look, version["volumes"]) if found]
+
+
+def _found(size: int | None) -> str:
+    return "missing" if size is None else f"{size} bytes"
+
+
+def rollback(objects: Objects, number: int, run_id: str) -> tuple[Version, bool]:
+    """Publish a new version that names the tables and volumes of an old one; its parent is the current one.
+
+    The guards against fewer volumes and lesions don't apply: this is the override.
+
+    Args:
+        run_id: of this publishing; the tables stay where the old version's run wrote them.
+
+    Returns:
+        (the version that holds it now, whether it is new); the current version where that holds the same.
+
+    Raises:
+        StoreError: there is no such version.
+        GuardError: not everything that the old version names is there; nothing was published.
+        OSError: the store can't be read or written.
+    """
+    old, current = read_version(objects, number), read_version(objects)
+    assert old is not None  # a given number raises where there is none
+    assert current is not None
+    if all(old[name] == current[name] for name in ("tables", "volumes")):
+        return current, False
+    missing = missing_objects(objects, old)
+    if missing:
+        shown = "; ".join(missing[:NAMES_SHOWN])
+        raise GuardError(
+            f"version {number} is not whole, so it can't be gone back to; nothing was published",
+            where=objects.root,
+            value=f"{len(missing):,} objects: {shown}{' ...' if len(missing) > NAMES_SHOWN else ''}",
+            allowed="every object that the version names, in its size",
+            remedy=f"run the build of version {number} again (store_versions show prints its config), or go "
+            "back to another version",
+        )
+    own = {"contract_version", "version", "parent", "run_id", "created_at", "rollback_of"}
+    head = {"run_id": run_id, "created_at": now_text(), "rollback_of": number}
+    body = head | {name: value for name, value in old.items() if name not in own}
+    return publish_version(objects, body, lambda parent: None), True

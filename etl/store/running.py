@@ -1,0 +1,207 @@
+"""Running marks: what is at work on a store, told to others by an object that is renewed while it runs.
+
+    .running/<run_id>.json    who, where, since when; written before anything else, removed at the end
+
+A build adds objects and names them at its end; a prune deletes what no version names. Neither may meet the
+other. Each writes its mark first and looks at the others' marks next, so of two that start at once at least
+one sees the other: a prune refuses then, a build waits. Builds beside each other are no harm.
+
+A mark that was not renewed for 15 minutes is dead. All times are the store's own, so that no machine's clock
+matters: a mark's age is the time of the looker's own mark, written a moment ago, less its time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import json
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+from etl.errors import StoreError
+from etl.store.layout import RUNNING, to_json
+from etl.store.objects import Objects
+from etl.store.versions import now_text
+
+logger = logging.getLogger(__name__)
+
+RENEW_SECONDS = 60.0
+DEAD_SECONDS = 15 * 60.0
+POLL_SECONDS = 5.0
+
+Kind = Literal["build", "rollback", "prune"]
+
+
+@dataclass(frozen=True)
+class Mark:
+    """What is running.
+
+    Attributes:
+        run_id: which run.
+        kind: what it does: build, rollback or prune.
+        host, process, user: where, and who started it.
+        since: ISO 8601, by the clock of its own machine; for people only.
+    """
+
+    run_id: str
+    kind: str
+    host: str
+    process: int
+    user: str
+    since: str
+
+    def __str__(self) -> str:
+        who = f"{self.user} on {self.host}, process {self.process}"
+        return f"{self.kind} {self.run_id} ({who}, since {self.since})"
+
+
+def mark_path(run_id: str) -> str:
+    """Of one run's mark, relative to the store."""
+    return f"{RUNNING}/{run_id}.json"
+
+
+class Running:
+    """This run's own mark, while it is there. `running` makes it."""
+
+    def __init__(self, objects: Objects, run_id: str, kind: Kind) -> None:
+        self.mark = Mark(run_id, kind, socket.gethostname(), os.getpid(), _user(), now_text())
+        self._objects, self._path = objects, mark_path(run_id)
+        self._lock = threading.Lock()
+        self._data = to_json(asdict(self.mark))
+        self._has_lapsed = False
+        objects.write(self._path, self._data)
+
+    def renew(self) -> float:
+        """Write the mark anew. Returns the time of that by the store's clock, in seconds since 1970.
+
+        Raises:
+            OSError: it can't be written.
+        """
+        with self._lock:
+            before = self._written_s()
+            self._objects.write(self._path, self._data)
+            after = self._written_s()
+            # Others took it for dead if they removed it, or could have seen it older than that.
+            if before is None or after is None or after - before > DEAD_SECONDS:
+                self._has_lapsed = True
+            if after is None:
+                raise OSError(f"{self._objects.root}/{self._path} was removed")
+            return after
+
+    def lapsed(self) -> bool:
+        """Renew the mark. Was it dead to others at any time since this was asked last, so that a prune may
+        have run meanwhile?
+
+        Raises:
+            OSError: it can't be written.
+        """
+        self.renew()
+        lapsed, self._has_lapsed = self._has_lapsed, False
+        return lapsed
+
+    def others(self) -> list[Mark]:
+        """Everything else that is running on the store.
+
+        Raises:
+            OSError: the store can't be read or written.
+        """
+        return [mark for mark, age_s in self._ages() if age_s <= DEAD_SECONDS]
+
+    def remove_dead(self) -> None:
+        """Delete the marks of runs that ended without doing so. A run that was only held up notices.
+
+        Raises:
+            OSError: the store can't be read or written.
+        """
+        for mark, age_s in self._ages():
+            if age_s > DEAD_SECONDS:
+                self._objects.remove(mark_path(mark.run_id))
+
+    def wait_for(self, kind: Kind) -> None:
+        """Return when nothing of this kind is running beside this run; says in the log what is waited for.
+
+        Raises:
+            StoreError: the store can't be read or written.
+        """
+        told: set[str] = set()
+        with _store_errors(self._objects, self._path):
+            while found := [mark for mark in self.others() if mark.kind == kind]:
+                for mark in found:
+                    if mark.run_id not in told:
+                        told.add(mark.run_id)
+                        logger.info("waiting for the end of %s", mark)
+                time.sleep(POLL_SECONDS)
+
+    def _ages(self) -> Iterator[tuple[Mark, float]]:
+        now_s = self.renew()
+        for name, item in self._objects.listed(RUNNING).items():
+            if name.endswith(".json") and f"{RUNNING}/{name}" != self._path:
+                with contextlib.suppress(FileNotFoundError):  # it ended meanwhile
+                    yield self._read(name), now_s - item.written_s
+
+    def _read(self, name: str) -> Mark:
+        data = self._objects.read(f"{RUNNING}/{name}")
+        run_id = name.removesuffix(".json")
+        try:
+            return Mark(**(json.loads(data) | {"run_id": run_id}))
+        except (ValueError, TypeError):  # a version of this package that writes other marks, or damage
+            return Mark(run_id, "run", "unknown", 0, "unknown", "unknown")
+
+    def _written_s(self) -> float | None:
+        item = self._objects.listed(RUNNING).get(self._path.removeprefix(f"{RUNNING}/"))
+        return item.written_s if item else None
+
+
+@contextlib.contextmanager
+def running(objects: Objects, run_id: str, kind: Kind) -> Iterator[Running]:
+    """Keep a mark in the store while the block runs: written first, renewed every minute, removed last.
+
+    Renewals that fail are logged and don't stop the run; ask `lapsed` before relying on what was there.
+
+    Raises:
+        StoreError: the mark can't be written.
+    """
+    with _store_errors(objects, mark_path(run_id)):
+        own = Running(objects, run_id, kind)
+    ended = threading.Event()
+
+    def keep() -> None:
+        while not ended.wait(RENEW_SECONDS):
+            try:
+                own.renew()
+            except OSError as error:
+                logger.warning("the mark of this run can't be renewed: %s", error)
+
+    thread = threading.Thread(target=keep, name=f"mark {run_id}", daemon=True)
+    thread.start()
+    try:
+        yield own
+    finally:
+        ended.set()
+        thread.join()
+        try:
+            objects.remove(mark_path(run_id))
+        except OSError as error:
+            logger.warning("the mark of this run can't be removed and dies in 15 minutes: %s", error)
+
+
+@contextlib.contextmanager
+def _store_errors(objects: Objects, path: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        where = f"{objects.root}/{path}"
+        raise StoreError("the store can't be written", where=where, value=str(error)) from error
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # no name for this number, as in many containers
+        return str(os.getuid())
