@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
 from etl.config import Config
-from etl.convert import Conversion, Converter
+from etl.convert import Conversion, Converter, Lost
 from etl.errors import RunError, SourceError
 from etl.plan import Plan, PlannedVolume, make_plan
 from etl.publish import Published, publish
@@ -191,6 +191,13 @@ def _build(
         for result in results:
             if isinstance(result, Fetched):
                 on_fetch(result)
+            elif isinstance(result, Lost):
+                logger.warning(
+                    "%s can't be read any more, what needs it is left out: %s: %s",
+                    plan.index.containers[result.container].name,
+                    result.reason,
+                    result.message,
+                )
             else:
                 conversions.append(result)
                 on_conversion(result)
@@ -253,8 +260,8 @@ def _conversions(config: Config, plan: Plan, volumes: Sequence[PlannedVolume]) -
             if number not in wanted and area.size(archive.staged_name) is not None:
                 remove(archive)
     staged = tuple(
-        replace(c, path=area.url(remote[number].staged_name), tag="") if number in remote else c
-        for number, c in enumerate(plan.index.containers)
+        replace(c, path=area.url(remote[n].staged_name), tag="", is_staged=True) if n in remote else c
+        for n, c in enumerate(plan.index.containers)
     )
     return Conversions(
         volumes,

@@ -19,10 +19,9 @@ from etl.imaging.pyramid import halve
 from etl.imaging.resample import resample
 from etl.plan import PlannedVolume, plan_run
 from etl.rejects import Kind, Reason, Reject
-from etl.release.blobs import BlobChanged, BlobError
 from etl.release.index import Container
 from etl.release.names import slice_name
-from etl.release.slices import read_slices
+from etl.release.slices import ArchiveLostError, read_slices
 from etl.store.objects import open_objects
 from etl.store.receipts import Receipt, SplitRecord, read_receipt, read_split, write_split
 from etl.store.volumes import Description, Encoding, write_volume
@@ -49,6 +48,20 @@ class Conversion:
 
 
 @dataclass(frozen=True)
+class Lost:
+    """What comes in place of a conversion where an archive can't be read any more.
+
+    Attributes:
+        container: the archive's position among the plan's containers.
+        reason, message: what the slices of its volumes are rejected with.
+    """
+
+    container: int
+    reason: Reason
+    message: str
+
+
+@dataclass(frozen=True)
 class Converter:
     """Converts planned volumes; a value that travels to workers.
 
@@ -62,18 +75,16 @@ class Converter:
     volume: Volume
     containers: tuple[Container, ...]
 
-    def __call__(self, planned: PlannedVolume) -> Conversion:
+    def __call__(self, planned: PlannedVolume) -> Conversion | Lost:
         """Build the run's volume, or reuse it where the store has it whole.
 
         Raises:
-            OSError: the source can't be read or the store can't be written; worth a retry.
+            OSError: a fault of this machine: the store can't be written, a disk can't be read; worth a retry.
         """
         try:
             return self.recall(planned) or self._convert(planned)
-        except BlobChanged as error:
-            return self.refuse(planned, Reason.ARCHIVE_CHANGED, str(error))
-        except BlobError as error:
-            return self.refuse(planned, Reason.ARCHIVE_UNAVAILABLE, str(error))
+        except ArchiveLostError as lost:
+            return Lost(lost.container, lost.reason, lost.message)
 
     def refuse(self, planned: PlannedVolume, reason: Reason, message: str) -> Conversion:
         """A conversion that rejects every slice of the run, because its archive can't be had this time."""
@@ -94,7 +105,7 @@ class Converter:
         among = planned.slices[np.isin(planned.slices["index"], indices)]
         try:
             unreadable = self._unreadable(planned, among)
-        except (BlobError, OSError):
+        except (ArchiveLostError, OSError):
             return None
         built = []
         for part in self._parts(planned, unreadable):

@@ -11,61 +11,79 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from etl.convert import Conversion, Converter
+from etl.convert import Conversion, Converter, Lost
 from etl.plan import PlannedVolume
-from etl.release.staging import Fetched, Fetcher, RemoteArchive
+from etl.rejects import Reason
+from etl.release.staging import Fetched, RemoteArchive
 
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """One call to make somewhere: `function(argument)`."""
+    """One call to make somewhere: `function(argument)`.
+
+    Attributes:
+        is_transfer: it waits for a network and computes next to nothing, so it need not hold a core.
+    """
 
     name: str
     function: Callable[[Any], Any]
     argument: Any
+    is_transfer: bool = False
 
 
 class Work(Protocol):
     """A source of tasks for an executor."""
 
-    def take(self) -> Task | None:
-        """A task that can start now; None while there is none. With no task under way, None ends the work."""
+    def take(self, has_core: bool = True) -> Task | None:
+        """A task that can start now; None while there is none. With no task under way, None ends the work.
+
+        Args:
+            has_core: False where there is room for transfers only.
+        """
 
     def give(self, task: Task, result: Any) -> None:
         """Take back the result of a task."""
 
+    def withdraw(self) -> Sequence[Task]:
+        """Tasks that were taken and whose results nobody wants any more: they are not given back."""
+        return ()
 
-class Items:
+
+class Items(Work):
     """One function over items that are all ready; they are taken from the iterable as they are needed."""
 
     def __init__(self, function: Callable[[Any], Any], items: Iterable[Any]) -> None:
         self._function, self._items = function, enumerate(items)
 
-    def take(self) -> Task | None:
-        for number, item in self._items:
-            return Task(f"item-{number}", self._function, item)
+    def take(self, has_core: bool = True) -> Task | None:
+        if has_core:
+            for number, item in self._items:
+                return Task(f"item-{number}", self._function, item)
         return None
 
     def give(self, task: Task, result: Any) -> None:
         pass
 
 
-class Fetches:
+class Fetches(Work):
     """Archives to fetch, a few at a time, each in as many tasks as it takes.
 
     Args:
         archives: in the order in which they are wanted.
+        fetch: one step of an archive's way.
         downloads: archives under way at the same time.
     """
 
-    def __init__(self, archives: Iterable[RemoteArchive], fetcher: Fetcher, downloads: int) -> None:
-        self._fetcher, self._downloads = fetcher, downloads
+    def __init__(
+        self, archives: Iterable[RemoteArchive], fetch: Callable[[RemoteArchive], Fetched], downloads: int
+    ) -> None:
+        self._fetch, self._downloads = fetch, downloads
         self._to_start = {archive.url: archive for archive in archives}
         self._to_continue: dict[str, RemoteArchive] = {}
         self._under_way: set[str] = set()
         self._dropped: set[str] = set()
 
-    def take(self, *, may_start: bool = True) -> Task | None:
+    def take(self, has_core: bool = True, *, may_start: bool = True) -> Task | None:
         """Args: may_start: False to go on with what was begun only."""
         if self._to_continue:
             archive = self._to_continue.pop(next(iter(self._to_continue)))
@@ -74,7 +92,7 @@ class Fetches:
             self._under_way.add(archive.url)
         else:
             return None
-        return Task(f"fetch-{archive.name}", self._fetcher, archive)
+        return Task(f"fetch-{archive.name}", self._fetch, archive, is_transfer=True)
 
     def give(self, task: Task, result: Fetched) -> None:
         url = result.archive.url
@@ -95,15 +113,17 @@ class Fetches:
             self._under_way.discard(archive.url)
 
 
-class Conversions:
+class Conversions(Work):
     """Volumes to convert, and the archives that have to be fetched for them.
+
+    An archive that can't be had costs the volumes that need it, at once, and no others.
 
     Args:
         volumes: in the order of the store.
         archives: what has to be fetched, by container number; other containers are there already.
         keep_archives: False to have each staged archive removed after its last volume. No more than twice
             `downloads` archives lie in the staging area then.
-        remove: removes a staged archive.
+        remove: removes a staged archive, whole or in part.
 
     Attributes:
         refused: conversions of volumes whose archive could not be had.
@@ -114,7 +134,7 @@ class Conversions:
         volumes: Sequence[PlannedVolume],
         converter: Converter,
         archives: Mapping[int, RemoteArchive],
-        fetcher: Fetcher | None = None,
+        fetch: Callable[[RemoteArchive], Fetched] | None = None,
         *,
         downloads: int = 1,
         keep_archives: bool = True,
@@ -125,56 +145,81 @@ class Conversions:
         self._archives = archives
         self._numbers = {archive.url: number for number, archive in archives.items()}
         self._ready: deque[PlannedVolume] = deque()
-        self._running = 0
+        self._running: set[Task] = set()
+        self._withdrawn: list[Task] = []
         self.refused: list[Conversion] = []
-        # What each volume still lacks, who waits for each archive, and how many volumes each has to serve.
+        # Volumes neither converted nor refused with the archives that each still lacks, the volumes of each
+        # container, how many volumes each archive has to serve, and the archives that could not be had.
         self._lacks: dict[str, set[int]] = {}
-        self._waiting: dict[int, list[PlannedVolume]] = {}
+        self._users: dict[int, list[PlannedVolume]] = {}
         self._unserved: Counter[int] = Counter()
+        self._lost: set[int] = set()
         for volume in volumes:
+            for number in _containers(volume):
+                self._users.setdefault(number, []).append(volume)
             self._lacks[volume.volume_id] = needed = self._needs(volume)
             self._unserved.update(needed)
-            for number in needed:
-                self._waiting.setdefault(number, []).append(volume)
             if not needed:
                 self._ready.append(volume)
-        wanted = [archives[number] for number in self._waiting]
-        self._fetches = Fetches(wanted, fetcher, downloads) if fetcher else None
+        wanted = dict.fromkeys(number for volume in volumes for number in self._needs(volume))
+        self._fetches = Fetches([archives[n] for n in wanted], fetch, downloads) if fetch else None
 
-    def take(self) -> Task | None:
+    def take(self, has_core: bool = True) -> Task | None:
+        while self._ready and self._ready[0].volume_id not in self._lacks:
+            self._ready.popleft()  # refused in the meantime
         task = None
         # Downloads first, so that they never pause; but one task at a time, a volume that is ready does not
         # wait for archives that others need.
         if self._fetches and (self._running or not self._ready):
             task = self._fetches.take(may_start=self._may_start())
-        if task is None and self._ready:
+        if task is None and has_core and self._ready:
             volume = self._ready.popleft()
             task = Task(f"convert-{volume.volume_id}", self._converter, volume)
-        self._running += task is not None
+        if task is not None:
+            self._running.add(task)
         return task
 
-    def give(self, task: Task, result: Any) -> None:
-        self._running -= 1
-        if not isinstance(result, Fetched):
+    def give(self, task: Task, result: Fetched | Conversion | Lost) -> None:
+        self._running.remove(task)
+        if isinstance(result, Lost):
+            self._refuse(result.container, result.reason, result.message)
+        elif isinstance(result, Fetched):
+            self._give_fetched(task, result)
+        else:
+            del self._lacks[task.argument.volume_id]
             self._serve(task.argument)
-            return
+
+    def withdraw(self) -> Sequence[Task]:
+        withdrawn, self._withdrawn = self._withdrawn, []
+        return withdrawn
+
+    def _give_fetched(self, task: Task, result: Fetched) -> None:
         assert self._fetches is not None  # it gave the task
         self._fetches.give(task, result)
-        if result.reason is not None:
-            for volume in self._waiting.pop(self._numbers[result.archive.url]):
-                if self._lacks.pop(volume.volume_id, None):
-                    self.refused.append(self._converter.refuse(volume, result.reason, result.message))
-                    self._serve(volume)
+        number = self._numbers[result.archive.url]
+        if number not in self._unserved:  # its volumes were refused meanwhile
+            self._clear(number)
+        elif result.reason is not None:
+            # What has come of it stays, for the next run to go on with.
+            self._lost.add(number)
+            self._refuse(number, result.reason, result.message)
         elif result.is_whole:
-            number = self._numbers[result.archive.url]
-            for volume in self._waiting.pop(number):
+            for volume in self._users[number]:
                 lacks = self._lacks.get(volume.volume_id)
-                if lacks is not None:  # else another of its archives could not be had
+                if lacks is not None:
                     lacks.discard(number)
                     if not lacks:
                         self._ready.append(volume)
-            if number not in self._unserved and not self._keep:  # its volumes were refused meanwhile
-                self._remove(result.archive)
+
+    def _refuse(self, container: int, reason: Reason, message: str) -> None:
+        """Refuse all volumes that need the container and are not converted yet."""
+        for volume in self._users[container]:
+            if self._lacks.pop(volume.volume_id, None) is None:
+                continue
+            self._withdrawn += [task for task in self._running if task.argument is volume]
+            self.refused.append(self._converter.refuse(volume, reason, message))
+            self._serve(volume)
+        self._running.difference_update(self._withdrawn)
 
     def _may_start(self) -> bool:
         assert self._fetches is not None
@@ -192,8 +237,15 @@ class Conversions:
                 del self._unserved[number]
                 assert self._fetches is not None
                 self._fetches.drop(self._archives[number])
-                if not self._keep:
-                    self._remove(self._archives[number])
+                self._clear(number)
+
+    def _clear(self, number: int) -> None:
+        if not self._keep and number not in self._lost:
+            self._remove(self._archives[number])
 
     def _needs(self, volume: PlannedVolume) -> set[int]:
-        return {number for number in set(volume.slices["container"].tolist()) if number in self._archives}
+        return {number for number in _containers(volume) if number in self._archives}
+
+
+def _containers(volume: PlannedVolume) -> set[int]:
+    return set(volume.slices["container"].tolist())

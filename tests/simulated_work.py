@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from etl.config import Volume
-from etl.convert import Conversion, Converter
+from etl.convert import Conversion, Converter, Lost
 from etl.plan import PlannedVolume
 from etl.rejects import Reason
 from etl.release.index import SLICE_DTYPE, Container
@@ -48,11 +48,13 @@ class Case:
         needs: the containers of each volume.
         steps: tasks that it takes to fetch each remote archive; others are there already.
         failing: archives that can't be had; that is found out with the last task.
+        unreadable: containers that are there, as it seems, and can't be read by the volumes.
     """
 
     needs: list[set[int]]
     steps: dict[int, int]
     failing: set[int] = field(default_factory=set)
+    unreadable: set[int] = field(default_factory=set)
     downloads: int = 1
     keep: bool = True
 
@@ -71,6 +73,7 @@ class Run:
     """
 
     def __init__(self, case: Case, choose: Callable[[int], int], window: int) -> None:
+        """Args: window: tasks that compute at once; 1: one task of any kind, as the serial executor does."""
         self.case = case
         self.names: list[str] = []
         self.converted: list[int] = []
@@ -101,14 +104,23 @@ class Run:
 
     def _run(self, choose: Callable[[int], int], window: int) -> None:
         while True:
-            while len(self.held) < window and (task := self.work.take()) is not None:
+            while (window > 1 or not self.held) and (
+                task := self.work.take(has_core=self._computing() < window)
+            ) is not None:
                 self._taken(task)
-            if len(self.held) < window:
+            if self._computing() < window > 1:
                 self._nothing_waits_that_could_start()
             if not self.held:
+                self._nothing_waits_that_could_start()
                 return
             task = self.held.pop(choose(len(self.held)))
             self.work.give(task, self._result(task))
+            withdrawn = self.work.withdraw()
+            assert all(task in self.held and not task.is_transfer for task in withdrawn)
+            self.held = [task for task in self.held if task not in withdrawn]
+
+    def _computing(self) -> int:
+        return sum(not task.is_transfer for task in self.held)
 
     def _taken(self, task: Task) -> None:
         self.names.append(task.name)
@@ -159,17 +171,20 @@ class Run:
         if task.function is not FETCHER:
             number = self._volume(task)
             assert self.case.remote_needs(number) <= self.whole(), "an archive was removed under it"
+            lost = self.case.needs[number] & self.case.unreadable
+            if lost:
+                return Lost(min(lost), Reason.ARCHIVE_UNAVAILABLE, "it is silent")
             self.converted.append(number)
             return Conversion(task.argument.volume_id, (), 1, (), 1, 1)
         number = int(task.argument.name.removesuffix(".zip"))
         self.steps_done[number] += 1
+        self.staged.add(number)  # also where it was removed meanwhile
         done = self.steps_done[number]
         is_last = done == self.case.steps[number]
         if is_last:
             self.under_way.discard(number)
         if is_last and number in self.case.failing:
-            self.staged.discard(number)
-            return Fetched(task.argument, 0, 0, False, Reason.ARCHIVE_CHANGED, "it changed")
+            return Fetched(task.argument, done, 1, False, Reason.ARCHIVE_CHANGED, "it changed")
         return Fetched(task.argument, done, 1, is_last)
 
     def _remove(self, removed: RemoteArchive) -> None:
@@ -178,7 +193,7 @@ class Run:
         over = {*self.converted, *self.refused}
         users = {n for n in range(len(self.case.needs)) if number in self.case.needs[n]}
         # Those that this very step refuses are not listed yet.
-        lost = {n for n in users if self.case.needs[n] & self.case.failing}
+        lost = {n for n in users if self.case.needs[n] & (self.case.failing | self.case.unreadable)}
         assert users <= over | lost
-        if number not in self.under_way:
-            self.staged.discard(number)
+        self.staged.discard(number)
+        self.under_way.discard(number)

@@ -31,6 +31,7 @@ def cases(draw: st.DrawFn) -> Case:
         needs,
         {number: draw(st.integers(1, 3)) for number in sorted(remote)},
         draw(st.sets(st.sampled_from(sorted(remote)), max_size=2)) if remote else set(),
+        draw(st.sets(numbers, max_size=2)),
         draw(st.integers(1, 3)),
         draw(st.booleans()),
     )
@@ -40,14 +41,14 @@ def cases(draw: st.DrawFn) -> Case:
 @settings(deadline=None, max_examples=300)
 def test_every_volume_is_converted_or_refused_once(case: Case, window: int, random: Any) -> None:
     run = Run(case, random.randrange, window)
-    lost = [number for number, needs in enumerate(case.needs) if needs & case.failing]
+    lost = [n for n, needs in enumerate(case.needs) if needs & (case.failing | case.unreadable)]
     assert sorted(run.refused) == lost
     assert sorted(run.converted) == sorted(set(range(len(case.needs))) - set(lost))
     wanted = {number for volume in range(len(case.needs)) for number in case.remote_needs(volume)}
     if not case.keep:
         assert run.whole() == set()
-        # Parts stay for the next run where nobody needs an archive any more.
-        assert not run.staged or lost
+        # What came of an archive that failed stays, for the next run to go on with.
+        assert run.staged <= case.failing
         if all(len(case.remote_needs(volume)) <= 1 for volume in range(len(case.needs))):
             assert run.gave_way == 0
     elif not lost:
@@ -60,7 +61,13 @@ def test_refusals_tell_the_reason_of_every_slice(case: Case, window: int, random
     for conversion in Run(case, random.randrange, window).work.refused:
         needs = case.needs[int(conversion.planned_id[:6]) - 1]
         assert (conversion.built, conversion.converted) == ((), 0)
-        assert {(r.reason, r.message) for r in conversion.rejects} == {(Reason.ARCHIVE_CHANGED, "it changed")}
+        (told,) = {(r.reason, r.message) for r in conversion.rejects}
+        possible = set()
+        if needs & case.failing:
+            possible.add((Reason.ARCHIVE_CHANGED, "it changed"))
+        if needs & case.unreadable:
+            possible.add((Reason.ARCHIVE_UNAVAILABLE, "it is silent"))
+        assert told in possible
         assert len(conversion.rejects) == conversion.slice_count == len(needs)
 
 
@@ -104,6 +111,25 @@ def test_a_volume_that_needs_more_than_the_bound_is_converted_all_the_same() -> 
     assert (run.converted, run.most_staged, run.staged) == ([0], 5, set())
 
 
+def test_the_volumes_of_an_archive_that_stays_silent_are_refused_at_once() -> None:
+    run = Run(Case([{0}, {0, 1}, {1}, {0}], {}, unreadable={0}), first, window=1)
+    assert run.names == [f"convert-{planned(n, {n}).volume_id}" for n in (0, 2)]
+    assert (run.refused, run.converted) == ([0, 1, 3], [2])
+
+
+def test_tasks_of_an_archive_that_stays_silent_are_withdrawn() -> None:
+    run = Run(Case([{0}] * 9 + [{1}], {}, unreadable={0}), first, window=4)
+    assert len(run.names) == 4 + 1
+    assert (sorted(run.refused), run.converted) == (list(range(9)), [9])
+
+
+def test_transfers_take_no_place_among_what_computes() -> None:
+    case = Case([{n} for n in range(6)], dict.fromkeys(range(3), 9), downloads=3)
+    run = Run(case, last, window=2)
+    volumes = [f"convert-{planned(n, {n}).volume_id}" for n in (3, 4, 5)]
+    assert run.names[:5] == [volumes[0], "fetch-0.zip", "fetch-1.zip", "fetch-2.zip", volumes[1]]
+
+
 def test_an_archive_that_nobody_needs_any_more_is_not_fetched() -> None:
     run = Run(Case([{0, 1}], {0: 1, 1: 1}, failing={0}), first, window=1)
     assert (run.names, run.refused) == (["fetch-0.zip"], [0])
@@ -113,6 +139,7 @@ def test_an_archive_that_nobody_needs_any_more_is_not_fetched_on() -> None:
     case = Case([{0, 1}], {0: 1, 1: 3}, failing={0}, downloads=2, keep=False)
     run = Run(case, first, window=2)
     assert (run.names, run.refused) == (["fetch-0.zip", "fetch-1.zip"], [0])
+    assert run.staged == {0}, "the part of the one that nobody needs is removed"
 
 
 class TestFetches:

@@ -19,7 +19,7 @@ import numpy as np
 from etl.errors import SourceError
 from etl.rejects import Kind, Reason, Reject
 from etl.release.blob_file import BlobFile
-from etl.release.blobs import BlobChanged, BlobError, open_blob
+from etl.release.blobs import BlobError, open_blob, reject_reason
 from etl.release.index import (
     MAX_HEADER_BYTES,
     MAX_SLICE_BYTES,
@@ -82,8 +82,7 @@ def _index(
         with BlobFile(blob, size, tag) as file:
             listing = _index_zip(file, Container(blob.url, archive.name, True, size, 0, "", tag), number)
     except (BlobError, OSError) as error:
-        reason = Reason.ARCHIVE_CHANGED if isinstance(error, BlobChanged) else Reason.ARCHIVE_UNAVAILABLE
-        reject = Reject(Kind.ARCHIVE, reason, archive.name, str(error))
+        reject = Reject(Kind.ARCHIVE, reject_reason(error), archive.name, str(error))
         return _nothing(archive, size, [reject]), None
     return listing, looked if listing.container.sha256 else None
 

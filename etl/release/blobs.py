@@ -19,6 +19,7 @@ from typing import BinaryIO, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 from etl.errors import ConfigError
+from etl.rejects import Reason
 from etl.urls import is_local
 
 Result = TypeVar("Result")
@@ -42,6 +43,11 @@ class BlobChanged(BlobError):  # noqa: N818
 
 class BlobRefused(BlobError):  # noqa: N818
     """The place answers with something else: not found, forbidden, an error page."""
+
+
+def reject_reason(error: BlobError | OSError) -> Reason:
+    """Why an archive is rejected that gave this error."""
+    return Reason.ARCHIVE_CHANGED if isinstance(error, BlobChanged) else Reason.ARCHIVE_UNAVAILABLE
 
 
 class BlobBusyError(ConnectionError):

@@ -51,6 +51,7 @@ class Container:
         sha256: of the archive's directory, which holds every member's name, size and CRC-32;
             empty for a folder, and where the directory was not read.
         tag: what changes when the archive does, to be checked when it is read; empty where there is none.
+        is_staged: it is read from a copy in the staging area.
     """
 
     path: str = field(repr=False)  # the log of a failed task shows its arguments; a URL may be signed
@@ -60,6 +61,7 @@ class Container:
     slice_count: int
     sha256: str
     tag: str = ""
+    is_staged: bool = False
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,15 +14,29 @@ import numpy as np
 
 from etl.errors import SliceError
 from etl.rejects import Reason
-from etl.release.blobs import open_blob
+from etl.release.blobs import BlobError, open_blob, reject_reason
 from etl.release.folders import slice_path
 from etl.release.index import Container
 from etl.release.names import SeriesKey, slice_name
+from etl.urls import is_local
 
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
 _LOCAL_SIGNATURE = b"PK\x03\x04"
 # Bytes of strangers between two members that are cheaper to read over than to seek past.
 _MAX_GAP_BYTES = 1 << 20
+
+
+class ArchiveLostError(Exception):
+    """An archive can't be read any more: it is gone, is another one, or its server stays silent.
+
+    Attributes:
+        container: its position among the containers.
+        reason, message: what its slices are rejected with.
+    """
+
+    def __init__(self, container: int, reason: Reason, message: str) -> None:
+        self.container, self.reason, self.message = container, reason, message
+        super().__init__(container, reason, message)
 
 
 def read_slices(containers: Sequence[Container], slices: np.ndarray) -> Iterator[bytes | SliceError]:
@@ -33,8 +47,9 @@ def read_slices(containers: Sequence[Container], slices: np.ndarray) -> Iterator
         slices: rows of `SLICE_DTYPE`.
 
     Raises:
-        OSError: an archive or file can't be read now, after retries.
-        BlobError: an archive is gone, or is not what it was when its directory was read.
+        OSError: a file on this machine, or in the staging area, can't be read now.
+        ArchiveLostError: an archive is gone, is not what it was when its directory was read, or its server
+            does not answer after all retries.
     """
     spans = _spans(slices)
     last_use = {span: position for position, span in enumerate(spans.tolist())}
@@ -46,7 +61,7 @@ def read_slices(containers: Sequence[Container], slices: np.ndarray) -> Iterator
             continue
         span = int(spans[position])
         if span not in blobs:
-            blobs[span] = _read_span(container, slices[spans == span])
+            blobs[span] = _read_span(containers, slices[spans == span])
         start, blob = blobs[span] if position < last_use[span] else blobs.pop(span)
         yield _member(blob, int(row["offset"]) - start, row)
 
@@ -62,10 +77,17 @@ def _spans(slices: np.ndarray) -> np.ndarray:
     return spans
 
 
-def _read_span(container: Container, members: np.ndarray) -> tuple[int, memoryview]:
-    """(position of the first byte in the archive, the bytes that hold all the members)."""
+def _read_span(containers: Sequence[Container], members: np.ndarray) -> tuple[int, memoryview]:
+    """(position of the first byte in the archive, the bytes that hold all the members of one archive)."""
     start, end = int(members["offset"].min()), int(members["end"].max())
-    return start, memoryview(open_blob(container.path).read(start, end, container.tag))
+    number = int(members["container"][0])
+    container = containers[number]
+    try:
+        return start, memoryview(open_blob(container.path).read(start, end, container.tag))
+    except (BlobError, OSError) as error:
+        if isinstance(error, OSError) and (container.is_staged or is_local(container.path)):
+            raise  # a fault of this machine, not of the release
+        raise ArchiveLostError(number, reject_reason(error), str(error)) from error
 
 
 def _member(blob: memoryview, start: int, row: np.void) -> bytes | SliceError:

@@ -8,13 +8,13 @@ from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import CancelledError
 from typing import Any, TypeVar
 
-from distributed import Client, Future, as_completed
+from distributed import Client, Future, as_completed, secede
 from distributed.comm.core import CommClosedError
 from distributed.scheduler import KilledWorker
 
 from etl.errors import EtlError, RunError
 from etl.run.interrupts import deferred_interrupt
-from etl.work import Items, Work
+from etl.work import Items, Task, Work
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -62,15 +62,26 @@ class DaskExecutor:
         """Do all tasks; yields their results in the order in which they come."""
         client, run = self._client, uuid.uuid4().hex[:8]
         window = WINDOW_PER_THREAD * max(sum(client.nthreads().values()), 1)
-        held: dict[Future[Any], Any] = {}
+        held: dict[Future[Any], Task] = {}
         pending = as_completed(loop=client.loop)
 
         def fill() -> None:
-            while len(held) < window and (task := work.take()) is not None:
+            computing = sum(not task.is_transfer for task in held.values())
+            while (task := work.take(has_core=computing < window)) is not None:
                 key = f"{task.name}-{run}-{uuid.uuid4().hex[:8]}"
-                future = client.submit(task.function, task.argument, key=key, pure=False, retries=RETRIES)
+                call = (_transfer, task.function) if task.is_transfer else (task.function,)
+                future = client.submit(
+                    *call,
+                    task.argument,
+                    key=key,
+                    pure=False,
+                    retries=RETRIES,
+                    # Before what waits for a core already: a transfer takes none.
+                    priority=int(task.is_transfer),
+                )
                 held[future] = task
                 pending.add(future)
+                computing += not task.is_transfer
 
         def take(future: Future[Any]) -> Any:
             task = held[future]
@@ -87,12 +98,20 @@ class DaskExecutor:
             del held[future]
             future.release()
             work.give(task, result)
+            withdrawn = set(work.withdraw())
+            dropped = [future for future, task in held.items() if task in withdrawn]
+            if dropped:
+                client.cancel(dropped)
+            for future in dropped:
+                del held[future]
             return result
 
         try:
             with deferred_interrupt():
                 fill()
             for future in pending:
+                if future not in held:
+                    continue
                 with deferred_interrupt():
                     result = take(future)
                     fill()
@@ -117,6 +136,12 @@ class DaskExecutor:
             }
             # An adaptive cluster that has scaled down to nothing starts a worker for a task only.
             return here or {"the first worker": self._client.submit(function, pure=False).result()}
+
+
+def _transfer(function: Callable[[Item], Result], item: Item) -> Result:
+    """Leave the worker's threads to what computes, however long the network takes."""
+    secede()
+    return function(item)
 
 
 def _failed(task: str, error: BaseException) -> EtlError:

@@ -5,6 +5,7 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +17,11 @@ from etl.errors import SliceError, SourceError
 from etl.rejects import Kind, Reason
 from etl.release import blobs as blobs_module
 from etl.release.archives import index_archives
-from etl.release.blobs import BlobChanged, BlobRefused
 from etl.release.index import SliceIndex
-from etl.release.slices import read_slices
+from etl.release.slices import ArchiveLostError, read_slices
 from etl.release.sources import ArchiveEntry
+from tests.http_faults import busy
+from tests.servers import HttpServer
 
 FUZZ = settings(deadline=None, max_examples=150)
 SERIES = "000001_01_01"
@@ -129,8 +131,32 @@ def test_an_archive_that_is_gone(tmp_path: Path) -> None:
     write_zip(tmp_path / "a.zip", [5])
     index = index_archives([ArchiveEntry(str(tmp_path / "a.zip"))])
     (tmp_path / "a.zip").unlink()
-    with pytest.raises(BlobRefused, match="No such file"):
+    with pytest.raises(ArchiveLostError) as lost:
         list(read_slices(index.containers, index.slices))
+    assert (lost.value.container, lost.value.reason) == (0, Reason.ARCHIVE_UNAVAILABLE)
+    assert lost.value.message == f"{tmp_path / 'a.zip'}: No such file or directory"
+
+
+def test_a_disk_that_fails_is_no_fault_of_the_archive(tmp_path: Path) -> None:
+    write_zip(tmp_path / "a.zip", [5])
+    index = index_archives([ArchiveEntry(str(tmp_path / "a.zip"))])
+    (tmp_path / "a.zip").unlink()
+    (tmp_path / "a.zip").symlink_to("a.zip")  # too many levels of symbolic links: an error of the system
+    with pytest.raises(OSError, match=r"a\.zip"):
+        list(read_slices(index.containers, index.slices))
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("is_staged", [False, True])
+def test_a_server_that_stays_silent(is_staged: bool, http_server: HttpServer, tmp_path: Path) -> None:
+    """The release's own costs the archive; of the staging area's the run must know."""
+    write_zip(tmp_path / "a.zip", [5])
+    http_server.put("/a.zip", (tmp_path / "a.zip").read_bytes())
+    index = index_archives([ArchiveEntry(f"{http_server.url}/a.zip")])
+    http_server.chance = lambda request: busy(500)
+    containers = [replace(index.containers[0], is_staged=is_staged)]
+    with pytest.raises(ConnectionError if is_staged else ArchiveLostError, match="500"):
+        list(read_slices(containers, index.slices))
 
 
 @pytest.fixture
@@ -175,8 +201,9 @@ def test_a_damaged_member_costs_itself_only(
 def test_an_archive_that_shrank(three: SliceIndex) -> None:
     with open(three.containers[0].path, "r+b") as file:
         file.truncate(int(three.slices["offset"][1]) + 100)
-    with pytest.raises(BlobChanged, match=r"a\.zip ends at byte"):
+    with pytest.raises(ArchiveLostError, match=r"a\.zip ends at byte") as lost:
         list(read_slices(three.containers, three.slices))
+    assert lost.value.reason is Reason.ARCHIVE_CHANGED
 
 
 def test_data_that_inflates_to_more_than_announced(tmp_path: Path) -> None:

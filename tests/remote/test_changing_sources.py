@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from etl.errors import SourceError
+from etl.release.blobs import ATTEMPTS
 from etl.run.executors import SerialExecutor
 from tests.http_faults import Cut, Request
 from tests.remote.released import (
@@ -94,29 +95,35 @@ def test_a_server_that_is_gone_ends_with_2(served: Served, tmp_path: Path) -> No
     assert not Path(data["store"]).exists()
 
 
+@pytest.mark.parametrize("staging", [None, "staging"], ids=["in place", "staged"])
 def test_a_server_that_goes_away_after_planning_gives_up_what_is_missing(
-    served: Served, local_store: Path, tmp_path: Path
+    staging: str | None, served: Served, local_store: Path, tmp_path: Path
 ) -> None:
-    source = served.source(staging=str(tmp_path / "staging"))
+    source = served.source(staging=staging and str(tmp_path / staging))
     data = store_data(tmp_path / "store", source, limits={"rejects": 1.0})
     count = 0
+    # One volume in place, or the first archive and a block of the second one.
+    fine = 4 if staging else 1
 
     def after_a_while(request: Request) -> Any:
         nonlocal count
         count += 1
-        return None if count <= 4 else Cut(0, is_reset=True)
+        return None if count <= fine else Cut(0, is_reset=True)
 
     def spoil(served: Served) -> None:
         served.server.chance = after_a_while
 
     done = planned_then(spoil, served, data)()
     assert (done.converted, receipts(tmp_path / "store")) == (1, {"000001_01_01_103-115"})
+    assert count <= fine + len(ARCHIVES) * ATTEMPTS
     assert reasons(tmp_path / "store", "slice") == {"archive_unavailable": 37}
     assert_accounts(tmp_path / "store")
     served.mend()
     again = build_as_job(data, SerialExecutor())
     assert (again.converted, again.reused) == (3, 1)
     assert_same_store(tmp_path / "store", local_store)
+    if staging is None:
+        return
     # The block that had arrived is not fetched again.
     assert served.reads(1) == []
     first = served.reads(2)[0]

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from etl.errors import GuardError, RunError
+from etl.build import Executor, build, load_plan
+from etl.errors import GuardError
+from etl.release.blobs import ATTEMPTS
 from etl.run.executors import SerialExecutor
 from tests.http_faults import PAGE, Answer, Cut, NoRange, Stall, busy
 from tests.remote.released import (
-    ARCHIVES,
-    VOLUMES,
     Served,
     assert_accounts,
     assert_same_store,
@@ -35,7 +35,7 @@ from tests.remote.spoiling import (
     remove,
     shorten,
 )
-from tests.stored import version_names
+from tests.stored import config_of, version_names
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("small_blocks", "short_waits")]
 
@@ -49,7 +49,7 @@ AFTER_PLANNING: dict[str, tuple[Spoil, str]] = {
     "no ranges any more": (always(NoRange()), "archive_unavailable"),
     "other bytes come": (always(NOT_THE_ARCHIVE), "archive_changed"),
 }
-# The place does not answer: with a staging area the archive is given up, in place the run ends.
+# The place does not answer.
 SILENT = {
     "500 for ever": always(busy(500)),
     "429 for ever": always(busy(429, "0")),
@@ -76,33 +76,33 @@ def test_what_the_archive_holds_is_rejected_and_built_the_next_time(
 
 
 @pytest.mark.parametrize("fault", SILENT)
-def test_an_archive_whose_place_is_silent_is_given_up(
-    fault: str, served: Served, local_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_an_archive_whose_place_is_silent_is_given_up_once(
+    fault: str,
+    served: Served,
+    data: dict[str, Any],
+    local_store: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("etl.release.http.STALL_SECONDS", 0.2)
-    source = served.source(staging=str(tmp_path / "staging"))
-    data = store_data(tmp_path / "store", source, limits={"rejects": 1.0})
-    planned_then(SILENT[fault], served, data)()
-    assert_only_touched_is_missing(tmp_path / "store", "archive_unavailable", local_store)
+    build = planned_then(SILENT[fault], served, data)
+    served.server.requests.clear()
+    build()
+    # Two volumes need it; the second one does not ask again.
+    assert len(served.server.ranges(STRUCK)) == ATTEMPTS
+    assert_only_touched_is_missing(Path(data["store"]), "archive_unavailable", local_store)
     assert_next_run_mends(served, data, local_store)
 
 
-@pytest.mark.parametrize("fault", ["500 for ever", "cut for ever"])
-def test_in_place_a_silent_place_ends_the_run_with_4_and_the_next_run_goes_on(
-    fault: str, served: Served, local_store: Path, tmp_path: Path
+def test_on_a_cluster_an_archive_that_is_lost_costs_its_own_volumes(
+    served: Served, two_workers: Executor, local_store: Path, tmp_path: Path
 ) -> None:
     data = store_data(tmp_path, served.source(), limits={"rejects": 1.0})
-    with pytest.raises(RunError) as caught:
-        planned_then(SILENT[fault], served, data)()
-    assert caught.value.exit_code == 4
-    assert ARCHIVES[1] in str(caught.value)
-    assert version_names(tmp_path) == []
-    before = receipts(tmp_path)
-    assert before == {"000001_01_01_103-115"}
-    served.mend()
-    again = build_as_job(data, SerialExecutor())
-    assert (again.converted, again.reused) == (len(VOLUMES) - 1, 1)
-    assert_same_store(tmp_path, local_store)
+    config = config_of(data)
+    plan = load_plan(config)
+    always(Answer(403))(served)
+    build(config, plan, two_workers)
+    assert_only_touched_is_missing(tmp_path, "archive_unavailable", local_store)
+    assert_next_run_mends(served, data, local_store)
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from etl.build import Executor, build, load_plan
-from etl.run.executors import SerialExecutor
+from etl.run.clusters import open_client
+from etl.run.executors import DaskExecutor, SerialExecutor
 from tests.http_faults import Request
+from tests.processes import dask_scheduler
 from tests.remote.released import (
     ARCHIVES,
     VOLUMES,
@@ -115,6 +117,24 @@ def test_volumes_convert_while_another_archive_stalls(
         # A volume that spans two archives is not begun with one of them.
         assert not any(number in VOLUMES[volume] for volume in volumes)
     assert needing(1) < needing(1, 2) < needing(1, 2, 3) == receipts(tmp_path / "store")
+    assert_same_store(tmp_path / "store", local_store)
+
+
+@pytest.mark.slow
+def test_downloads_that_hang_leave_the_threads_to_conversions(
+    served: Served, watch: Watch, local_store: Path, tmp_path: Path
+) -> None:
+    """A worker as `dask worker` starts it, with one thread; more archives hang than it has threads, for as
+    long as what is there is not converted."""
+    watch.held_for = {2: needing(1), 3: needing(1)}
+    with dask_scheduler(tmp_path) as (address, _), open_client(address) as client:
+        assert list(client.nthreads().values()) == [1]
+        watched_build(served, tmp_path, DaskExecutor(client), watch, downloads=3)
+    assert not watch.waited_in_vain
+    assert {number for number, _ in watch.volumes} == {1, 2, 3}
+    for number, volumes in watch.volumes:
+        assert watch.held_for.get(number, set()) <= volumes
+    assert watch.most_at_once > 1
     assert_same_store(tmp_path / "store", local_store)
 
 

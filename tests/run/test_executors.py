@@ -6,7 +6,7 @@ import os
 import signal
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from etl.errors import RunError
 from etl.run.clusters import local_cluster
 from etl.run.connection import open_client
 from etl.run.executors import RETRIES, WINDOW_PER_THREAD, DaskExecutor, SerialExecutor
+from etl.work import Task, Work
 from tests.processes import dask_scheduler, wait_until
 
 WORKERS = 2
@@ -132,6 +133,43 @@ def test_bug_surfaces_with_its_traceback(executor: Executor) -> None:
     with pytest.raises(ZeroDivisionError) as caught:
         list(executor.run(divide_by_zero, [1]))
     assert "return item // 0" in "".join(traceback.format_exception(caught.value))
+
+
+class OneIsEnough(Work):
+    """Wants no other result once it has one."""
+
+    def __init__(self, function: Callable[[int], int], count: int) -> None:
+        self.to_take = [Task(f"item-{n}", function, n) for n in range(count)]
+        self.taken: list[Task] = []
+
+    def take(self, has_core: bool = True) -> Task | None:
+        if not (has_core and self.to_take):
+            return None
+        self.taken.append(self.to_take.pop())
+        return self.taken[-1]
+
+    def give(self, task: Task, result: int) -> None:
+        self.taken.remove(task)
+        self.to_take.clear()
+
+    def withdraw(self) -> list[Task]:
+        withdrawn, self.taken = self.taken, []
+        return withdrawn
+
+
+def linger(folder: Path, item: int) -> int:
+    note_attempt(folder, item)
+    time.sleep(0.3)
+    return item
+
+
+def test_what_is_withdrawn_is_not_begun_and_not_given(
+    cluster: LocalCluster, client: Client, tmp_path: Path
+) -> None:
+    results = list(DaskExecutor(client).work(OneIsEnough(partial(linger, tmp_path), 100)))
+    assert len(results) == 1
+    wait_until(lambda: not held_by(cluster), "the scheduler held no task", 10)
+    assert len(list(tmp_path.iterdir())) < WINDOW
 
 
 class Peak(SchedulerPlugin):
