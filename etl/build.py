@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
@@ -13,19 +13,20 @@ from typing import Any, Protocol, TypeVar
 from etl.config import Config
 from etl.convert import Conversion, Converter, Lost
 from etl.errors import RunError, SourceError
-from etl.plan import Plan, PlannedVolume, make_plan
+from etl.plan import Plan, make_plan
 from etl.publish import Published, publish
-from etl.rejects import Kind, Reject
-from etl.release.staging import Fetched, Fetcher, RemoteArchive
-from etl.release.staging_areas import open_staging
+from etl.rejects import Kind, Reason, Reject
+from etl.release.directories import DirectoryFetcher
+from etl.release.staging import Fetched, Fetcher
 from etl.sharing import check_shared
 from etl.source import read_annotations, read_index
+from etl.staged import conversions_of
 from etl.store.history import missing_objects
 from etl.store.objects import Objects, open_objects
 from etl.store.running import Running, running
 from etl.store.versions import Version, new_run_id, readable
 from etl.urls import public_url
-from etl.work import Conversions, Fetches, Work
+from etl.work import Fetches, Work
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +68,7 @@ class Build:
 def load_plan(config: Config, on_bytes: Callable[[int], None] = lambda n: None) -> Plan:
     """Read the CSV and the archives' directories, and plan. Remote archives are not downloaded.
 
-    An archive whose server gives no ranges and that is not staged yet is in `plan.index.unread`.
+    An archive whose server gives no ranges, and of which nothing is staged yet, is in `plan.index.unread`.
 
     Args:
         on_bytes: called with the bytes read for checksums, which a folder of slices needs.
@@ -75,22 +76,9 @@ def load_plan(config: Config, on_bytes: Callable[[int], None] = lambda n: None) 
     Raises:
         SourceError: the release can't be used, or nothing in it is to be built.
     """
-    annotations, index = read_annotations(config.source), read_index(config.source)
-    logger.info("read %s: %d rows", annotations.source, annotations.row_count)
-    logger.info("found %d slices in %d archives or folders", index.found_count, len(index.containers))
-    plan = make_plan(annotations, index, config, on_bytes)
-    if not plan.volumes and not index.unread:
-        rejected = "; ".join(f"{r.found_in}: {r.reason}" for r in plan.rejects[:3]) or "none"
-        raise SourceError(
-            "there is nothing to build",
-            where=f"{annotations.source} with {len(index.containers)} archives or folders",
-            value=(
-                f"{index.found_count} slices, {plan.slices_not_selected} not selected; "
-                f"{annotations.row_count} rows, {plan.rows_not_selected} not selected"
-            ),
-            allowed="at least one run of slices that a row of the CSV describes",
-            remedy=f"look at `select`; do CSV and archives belong together? First rejects: {rejected}",
-        )
+    plan = _read_and_plan(config, on_bytes)
+    if not plan.index.unread:
+        _check_not_empty(plan)
     return plan
 
 
@@ -99,30 +87,65 @@ def stage_unread(
 ) -> Plan:
     """Fetch the archives that can't be planned from afar, and plan again.
 
+    Where archives are not kept, they pass by and their directories alone stay; they are fetched once more
+    when their volumes are converted.
+
     Raises:
-        SourceError: there are such archives and no staging area.
+        SourceError: there are such archives and no staging area, or nothing is to be built.
     """
-    unread = plan.index.unread
+    unread, staging = plan.index.unread, config.source.staging
     if not unread:
         return plan
-    if config.source.staging is None:
+    if staging is None:
         raise SourceError(
             "the server gives no ranges, so its archives can't be read in place",
             where="source.archives",
             value=[public_url(archive.url) for archive in unread][:3],
             remedy="set source.staging to a folder or bucket that all workers reach",
         )
-    check_shared(executor.everywhere, open_objects(config.store), config.source.staging)
-    fetches = Fetches(unread, Fetcher(config.source.staging), config.source.downloads)
-    refused = []
-    with contextlib.closing(executor.work(fetches)) as results:
+    check_shared(executor.everywhere, open_objects(config.store), staging)
+    fetch = Fetcher(staging) if config.source.keep_archives else DirectoryFetcher(staging)
+    refused = {}
+    with contextlib.closing(executor.work(Fetches(unread, fetch, config.source.downloads))) as results:
         for fetched in results:
             on_fetch(fetched)
             if fetched.reason is not None:
                 where = fetched.archive.name
-                refused.append(Reject(Kind.ARCHIVE, fetched.reason, where, fetched.message))
-    plan = load_plan(config)
-    return replace(plan, rejects=(*plan.rejects, *refused))
+                refused[fetched.archive.url] = Reject(Kind.ARCHIVE, fetched.reason, where, fetched.message)
+    plan = _read_and_plan(config)
+    for archive in plan.index.unread:
+        message = f"{public_url(archive.url)} changed while it was fetched"
+        changed = Reject(Kind.ARCHIVE, Reason.ARCHIVE_CHANGED, archive.name, message)
+        refused.setdefault(archive.url, changed)
+    index = replace(plan.index, unread=())
+    plan = replace(plan, index=index, rejects=(*plan.rejects, *refused.values()))
+    _check_not_empty(plan)
+    return plan
+
+
+def _read_and_plan(config: Config, on_bytes: Callable[[int], None] = lambda n: None) -> Plan:
+    annotations, index = read_annotations(config.source), read_index(config.source)
+    logger.info("read %s: %d rows", annotations.source, annotations.row_count)
+    logger.info("found %d slices in %d archives or folders", index.found_count, len(index.containers))
+    return make_plan(annotations, index, config, on_bytes)
+
+
+def _check_not_empty(plan: Plan) -> None:
+    """Raises SourceError where nothing is to be built."""
+    if plan.volumes:
+        return
+    annotations, index = plan.annotations, plan.index
+    rejected = "; ".join(f"{r.found_in}: {r.reason}" for r in plan.rejects[:3]) or "none"
+    raise SourceError(
+        "there is nothing to build",
+        where=f"{annotations.source} with {len(index.containers)} archives or folders",
+        value=(
+            f"{index.found_count} slices, {plan.slices_not_selected} not selected; "
+            f"{annotations.row_count} rows, {plan.rows_not_selected} not selected"
+        ),
+        allowed="at least one run of slices that a row of the CSV describes",
+        remedy=f"look at `select`; do CSV and archives belong together? First rejects: {rejected}",
+    )
 
 
 def converter_of(config: Config, plan: Plan) -> Converter:
@@ -155,12 +178,20 @@ def build(
         on_fetch: called with each step of an archive's way into the staging area.
 
     Raises:
+        SourceError: the plan has archives that were not read; see `stage_unread`.
         StoreError: the store can't be written, or not by all workers; raised before any work. A prune that is
             at work is waited for.
         RunError: work failed after retries, or the version could not be written; finished volumes are kept
             and a rerun continues from them.
         GuardError: built, but publishing was refused.
     """
+    if plan.index.unread:
+        raise SourceError(
+            "not all archives were read before planning",
+            where="source.archives",
+            value=[public_url(archive.url) for archive in plan.index.unread][:3],
+            remedy="their servers give no ranges: `stage_unread` fetches them and plans again",
+        )
     objects, run_id = open_objects(config.store), new_run_id()
     objects.check_writable()
     with running(objects, run_id, "build") as own:
@@ -185,7 +216,7 @@ def _build(
     missing = [volume for volume in plan.volumes if volume.volume_id not in there]
     if missing:
         check_shared(executor.everywhere, objects, config.source.staging)
-    work = _conversions(config, plan, missing)
+    work = conversions_of(config, plan, converter_of(config, plan), missing)
     # Closed here, not when it is collected, or an interrupted run would go on on the cluster.
     with contextlib.closing(executor.work(work)) as results:
         for result in results:
@@ -241,34 +272,3 @@ def _check_not_pruned(objects: Objects, own: Running, version: Version) -> None:
             value=f"{len(missing):,} objects, such as {missing[0]}",
             remedy="run the same again: it converts what is missing and reuses the rest",
         )
-
-
-def _conversions(config: Config, plan: Plan, volumes: Sequence[PlannedVolume]) -> Conversions:
-    """The work of converting `volumes`: in place, or through the staging area."""
-    converter = converter_of(config, plan)
-    if config.source.staging is None or not plan.index.remote:
-        return Conversions(volumes, converter, {})
-    area, remote = open_staging(config.source.staging), plan.index.remote
-
-    def remove(archive: RemoteArchive) -> None:
-        logger.info("%s is done: removed from the staging area", archive.name)
-        area.remove(archive.staged_name)
-
-    if not config.source.keep_archives:
-        wanted = {number for volume in volumes for number in set(volume.slices["container"].tolist())}
-        for number, archive in remote.items():
-            if number not in wanted and area.size(archive.staged_name) is not None:
-                remove(archive)
-    staged = tuple(
-        replace(c, path=area.url(remote[n].staged_name), tag="", is_staged=True) if n in remote else c
-        for n, c in enumerate(plan.index.containers)
-    )
-    return Conversions(
-        volumes,
-        replace(converter, containers=staged),
-        remote,
-        Fetcher(config.source.staging),
-        downloads=config.source.downloads,
-        keep_archives=config.source.keep_archives,
-        remove=remove,
-    )

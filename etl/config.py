@@ -71,7 +71,11 @@ class Source(_Section):
         description="folder or s3:// URL that all workers reach, where remote archives are copied first",
     )
     downloads: int = Field(4, ge=1, le=64, description="archives fetched at once, over the whole cluster")
-    keep_archives: bool = Field(True, description="false: remove a staged archive after its last volume")
+    keep_archives: bool = Field(
+        True,
+        description="false: remove a staged archive after its last volume; "
+        "a server without ranges sends each twice then",
+    )
     complete: bool = Field(False, description="the whole release is expected: an absent series is a reject")
 
     @model_validator(mode="after")

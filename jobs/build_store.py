@@ -19,6 +19,7 @@ from etl.run.clusters import chosen_cluster, connect
 from etl.run.logs import start_logging
 from etl.run.progress import BuildProgress
 from etl.run.script import SUBMITTED_AS
+from etl.staged import find_staged
 from etl.store.objects import open_objects
 
 logger = logging.getLogger("build_store")
@@ -60,10 +61,11 @@ def main(config: str, overrides: tuple[str, ...], plan_only: bool) -> None:
             reusable = find_reusable(settings, plan)
             free = open_objects(settings.store).free_bytes()
             click.echo("\n".join([*volume_lines(plan, reusable), ""]))
-            click.echo(plan_text(settings, plan, reusable, CPU_COUNT, free))
+            staged = find_staged(settings, plan)
+            click.echo(plan_text(settings, plan, reusable, staged, CPU_COUNT, free))
             return
         with connect(cluster) as executor, BuildProgress(console) as progress:
-            progress.expect(plan.index.unread)
+            progress.expect(plan.index.unread, directories=not settings.source.keep_archives)
             plan = stage_unread(settings, plan, executor, progress.add_fetch)
             progress.start(plan)
             result = build(settings, plan, executor, progress.add, progress.add_fetch)

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import io
 import os
-import struct
 import zipfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
 import numpy as np
 
 from etl.errors import SourceError
 from etl.rejects import Kind, Reason, Reject
-from etl.release.blob_file import BlobFile
+from etl.release.blob_file import BlobFile, EndFile
 from etl.release.blobs import BlobError, open_blob, reject_reason
+from etl.release.directories import open_kept_end, read_directory
 from etl.release.index import (
     MAX_HEADER_BYTES,
     MAX_SLICE_BYTES,
@@ -46,7 +45,7 @@ def index_archives(entries: Sequence[ArchiveEntry], staging: str | None = None) 
 
     Args:
         entries: one archive named twice is read once.
-        staging: where copies may lie of archives whose server gives no ranges.
+        staging: where copies, or directories, may lie of archives whose server gives no ranges.
 
     Raises:
         SourceError: an entry names nothing, a local archive can't be read, or none holds a slice.
@@ -71,20 +70,32 @@ def _index(
     looked = look_at(archive)
     if isinstance(looked, Reject):
         return _nothing(archive, 0, [looked]), None
-    blob, size, tag = open_blob(looked.url), looked.bytes, looked.tag
-    if not looked.has_ranges or size is None:
-        area = open_staging(staging) if staging else None
-        size = area.size(looked.staged_name) if area else None
-        if area is None or size is None:
-            return _nothing(archive, looked.bytes or 0, []), looked
-        blob, tag = open_blob(area.url(looked.staged_name)), ""
     try:
-        with BlobFile(blob, size, tag) as file:
-            listing = _index_zip(file, Container(blob.url, archive.name, True, size, 0, "", tag), number)
+        if looked.has_ranges and looked.bytes is not None:
+            file: EndFile | None = BlobFile(open_blob(looked.url), looked.bytes, looked.tag)
+            path, tag = looked.url, looked.tag
+        else:
+            file, path = _staged_end(looked, staging)
+            tag = ""
+        if file is None:
+            return _nothing(archive, looked.bytes or 0, []), looked
+        listing = _index_zip(file, Container(path, archive.name, True, file.size, 0, "", tag), number)
     except (BlobError, OSError) as error:
         reject = Reject(Kind.ARCHIVE, reject_reason(error), archive.name, str(error))
-        return _nothing(archive, size, [reject]), None
+        return _nothing(archive, looked.bytes or 0, [reject]), None
     return listing, looked if listing.container.sha256 else None
+
+
+def _staged_end(archive: RemoteArchive, staging: str | None) -> tuple[EndFile | None, str]:
+    """(the archive, or its end alone, as it lies in the staging area, where it can be read)."""
+    area = open_staging(staging) if staging else None
+    if area is None:
+        return None, archive.url
+    size = area.size(archive.staged_name)
+    if size is None:
+        return open_kept_end(area, archive), archive.url
+    place = area.url(archive.staged_name)
+    return BlobFile(open_blob(place), size, ""), place
 
 
 def _index_local(archive: RemoteArchive, number: int) -> ContainerListing:
@@ -109,7 +120,7 @@ def _nothing(archive: RemoteArchive, size: int, rejects: Sequence[Reject]) -> Co
 
 def _index_zip(file: BinaryIO | io.RawIOBase, container: Container, number: int) -> ContainerListing:
     try:
-        members, directory_start = _directory(file)
+        members, directory_start = read_directory(file)
     except zipfile.BadZipFile as error:
         file.seek(0)
         return _bad_archive(container, file.read(4) or b"", str(error))
@@ -164,19 +175,6 @@ def _index_zip(file: BinaryIO | io.RawIOBase, container: Container, number: int)
     slices = np.array(rows, dtype=SLICE_DTYPE)
     container = replace(container, slice_count=len(slices), sha256=sha256.hexdigest())
     return ContainerListing(container, slices, rejects, len(slices) + other)
-
-
-def _directory(file: BinaryIO | io.RawIOBase) -> tuple[list[zipfile.ZipInfo], int]:
-    """The members and where the directory starts. Raises BadZipFile where there is no sound directory."""
-    try:
-        with zipfile.ZipFile(cast("BinaryIO", file)) as archive:
-            return archive.infolist(), archive.start_dir
-    except (NotImplementedError, ValueError, struct.error, EOFError, OverflowError, MemoryError) as error:
-        raise zipfile.BadZipFile(str(error) or type(error).__name__) from error
-    except OSError as error:
-        if error.errno != errno.EINVAL:
-            raise
-        raise zipfile.BadZipFile("its directory points outside the file") from error
 
 
 def _bad_archive(container: Container, start: bytes, problem: str) -> ContainerListing:

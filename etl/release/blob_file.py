@@ -6,24 +6,22 @@ import io
 import os
 from typing import Any
 
-from etl.release.blobs import Blob
+from etl.release.blobs import Blob, BlobRefused
 
 # An official archive holds about 16,600 members, so its directory takes under 2 MiB: one request.
 TAIL_BYTES = 4 * 2**20
 
 
-class BlobFile(io.RawIOBase):
-    """Reads a blob by range.
+class EndFile(io.RawIOBase):
+    """A file of which only the end is at hand; a read before it raises BlobRefused.
 
     Args:
-        size: bytes of the blob.
-        tag: of the blob when it was looked at; a change raises BlobChanged.
+        end: the last bytes of the file.
+        size: bytes of the whole file.
     """
 
-    def __init__(self, blob: Blob, size: int, tag: str) -> None:
-        self._blob, self._size, self._tag = blob, size, tag
-        self._tail_start = max(0, size - TAIL_BYTES)
-        self._tail = blob.read(self._tail_start, size, tag)
+    def __init__(self, end: bytes, size: int) -> None:
+        self._end, self.size, self.end_start = end, size, size - len(end)
         self._at = 0
 
     def readable(self) -> bool:
@@ -36,7 +34,7 @@ class BlobFile(io.RawIOBase):
         return self._at
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self.size}[whence]
         if base + offset < 0:
             raise ValueError(f"seek to {base + offset}, before the beginning")
         self._at = base + offset
@@ -44,13 +42,34 @@ class BlobFile(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         view = memoryview(buffer).cast("B")
-        end = min(self._at + len(view), self._size)
-        if end <= self._at:
+        stop = min(self._at + len(view), self.size)
+        if stop <= self._at:
             return 0
-        if self._at >= self._tail_start:
-            data = self._tail[self._at - self._tail_start : end - self._tail_start]
+        if self._at >= self.end_start:
+            data = self._end[self._at - self.end_start : stop - self.end_start]
         else:
-            data = self._blob.read(self._at, end, self._tag)
+            data = self._read_before_end(self._at, stop)
         view[: len(data)] = data
-        self._at = end
+        self._at = stop
         return len(data)
+
+    def _read_before_end(self, start: int, stop: int) -> bytes:
+        raise BlobRefused(
+            f"byte {start:,} of {self.size:,} is not at hand, only those from {self.end_start:,}"
+        )
+
+
+class BlobFile(EndFile):
+    """Reads a blob by range.
+
+    Args:
+        size: bytes of the blob.
+        tag: of the blob when it was looked at; a change raises BlobChanged.
+    """
+
+    def __init__(self, blob: Blob, size: int, tag: str) -> None:
+        super().__init__(blob.read(max(0, size - TAIL_BYTES), size, tag), size)
+        self._blob, self._tag = blob, tag
+
+    def _read_before_end(self, start: int, stop: int) -> bytes:
+        return self._blob.read(start, stop, self._tag)

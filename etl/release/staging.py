@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from etl.rejects import Reason
-from etl.release.blobs import BlobChanged, BlobError, open_blob
+from etl.release.blobs import BlobError, open_blob, reject_reason
 from etl.release.staging_areas import PartGoneError, StagingArea, open_staging
 from etl.urls import blob_name, public_url
 
@@ -55,7 +55,16 @@ class RemoteArchive:
     @property
     def staged_name(self) -> str:
         """Its name in the staging area: another one when the source's size or tag changes."""
-        return f"{self.staged_prefix}{_short(f'{self.bytes} {self.tag}')}.zip"
+        return f"{self._state_name}.zip"
+
+    @property
+    def directory_name(self) -> str:
+        """The name beside it of its directory alone, where its server gives no ranges."""
+        return f"{self._state_name}.directory"
+
+    @property
+    def _state_name(self) -> str:
+        return f"{self.staged_prefix}{_short(f'{self.bytes} {self.tag}')}"
 
     @property
     def staged_prefix(self) -> str:
@@ -78,6 +87,7 @@ class Fetched:
         bytes_now: of these, fetched by this task.
         is_whole: it is there under its name, verified.
         reason, message: why it can't be had; None and empty while it can.
+        is_directory: it passed by, and its directory alone was to be kept.
     """
 
     archive: RemoteArchive
@@ -86,6 +96,7 @@ class Fetched:
     is_whole: bool
     reason: Reason | None = None
     message: str = ""
+    is_directory: bool = False
 
 
 @dataclass(frozen=True)
@@ -117,54 +128,58 @@ class Fetcher:
             area.remove(name)
         there, now = area.part_bytes(name), 0
         try:
-            for block in self._blocks(archive, there):
+            stop = there + self.block_bytes * self.blocks_a_task
+            for block in archive_blocks(archive, there, self.block_bytes, stop):
                 area.append(name, there, block)
                 there += len(block)
                 now += len(block)
             if archive.has_ranges and there < (archive.bytes or 0):
                 return Fetched(archive, there, now, False)
-            _check(area, archive, there)
+            check_size(archive, there)
+            if archive.sha256:
+                check_sha256(archive, _part_sha256(area, name, there))
             area.finish(name, there)
         except _SpoiltError as spoilt:
             area.discard(name)
             return Fetched(archive, 0, now, False, spoilt.reason, spoilt.message)
-        except _RefusedError as refused:
+        except RefusedError as refused:
             return Fetched(archive, there, now, False, refused.reason, refused.message)
         except PartGoneError:
             size = area.size(name)
             return Fetched(archive, size or 0, now, size is not None)
-        for older in area.names(archive.staged_prefix):
-            if older != name:
-                area.remove(older)
-        for older in area.part_names(archive.staged_prefix):
-            area.discard(older)
+        remove_other_states(area, archive)
         return Fetched(archive, there, now, True)
 
-    def _blocks(self, archive: RemoteArchive, there: int) -> Iterator[bytes]:
-        """The next blocks, from byte `there` on. What the source does wrong is raised as _RefusedError."""
-        blob, where = open_blob(archive.url), public_url(archive.url)
-        try:
-            if archive.has_ranges and archive.bytes is not None:
-                stop = min(there + self.block_bytes * self.blocks_a_task, archive.bytes)
-                ranges = range(there, stop, self.block_bytes)
-                blocks: Iterator[bytes] = (
-                    blob.read(at, min(at + self.block_bytes, stop), archive.tag) for at in ranges
+
+def archive_blocks(
+    archive: RemoteArchive, there: int, block_bytes: int, stop: int | None = None
+) -> Iterator[bytes]:
+    """The next blocks, from byte `there` to `stop`, or to the end where the server has no ranges.
+
+    Raises:
+        RefusedError: the source does not give them, or gives something else.
+    """
+    blob, where = open_blob(archive.url), public_url(archive.url)
+    try:
+        if archive.has_ranges and archive.bytes is not None:
+            end = archive.bytes if stop is None else min(stop, archive.bytes)
+            blocks: Iterator[bytes] = (
+                blob.read(at, min(at + block_bytes, end), archive.tag)
+                for at in range(there, end, block_bytes)
+            )
+        else:
+            blocks = _joined(blob.stream(there, archive.tag), block_bytes)
+        for number, block in enumerate(blocks):
+            if number == there == 0 and not block.startswith(_ZIP_STARTS):
+                raise RefusedError(
+                    Reason.ARCHIVE_NOT_ZIP, f"{where} begins with {block[:16]!r}, a zip with b'PK'"
                 )
-            else:
-                blocks = _joined(blob.stream(there, archive.tag), self.block_bytes)
-            for number, block in enumerate(blocks):
-                if number == there == 0 and not block.startswith(_ZIP_STARTS):
-                    raise _RefusedError(
-                        Reason.ARCHIVE_NOT_ZIP, f"{where} begins with {block[:16]!r}, a zip with b'PK'"
-                    )
-                yield block
-        except BlobChanged as error:
-            raise _RefusedError(Reason.ARCHIVE_CHANGED, str(error)) from error
-        except (BlobError, OSError) as error:
-            raise _RefusedError(Reason.ARCHIVE_UNAVAILABLE, str(error)) from error
+            yield block
+    except (BlobError, OSError) as error:
+        raise RefusedError(reject_reason(error), str(error)) from error
 
 
-class _RefusedError(Exception):
+class RefusedError(Exception):
     """The archive can't be had now. What is there of it stays."""
 
     def __init__(self, reason: Reason, message: str) -> None:
@@ -172,31 +187,49 @@ class _RefusedError(Exception):
         super().__init__(reason, message)
 
 
-class _SpoiltError(_RefusedError):
+class _SpoiltError(RefusedError):
     """What is there is wrong."""
 
 
-def _check(area: StagingArea, archive: RemoteArchive, there: int) -> None:
-    """Raises _RefusedError, _SpoiltError or PartGoneError where the part is not the archive."""
+def check_size(archive: RemoteArchive, there: int) -> None:
+    """Raises RefusedError where another number of bytes arrived than was announced, or none."""
     where = public_url(archive.url)
     if not there:
-        raise _RefusedError(Reason.ARCHIVE_NOT_ZIP, f"{where} is empty")
+        raise RefusedError(Reason.ARCHIVE_NOT_ZIP, f"{where} is empty")
     if archive.bytes is not None and there != archive.bytes:
         message = f"{where}: {there:,} bytes arrived, announced were {archive.bytes:,}"
         if there < archive.bytes:
-            raise _RefusedError(Reason.ARCHIVE_TRUNCATED, message)
+            raise RefusedError(Reason.ARCHIVE_TRUNCATED, message)
         raise _SpoiltError(Reason.ARCHIVE_CHANGED, message)
-    if not archive.sha256:
-        return
+
+
+def check_sha256(archive: RemoteArchive, found: str) -> None:
+    """Raises RefusedError where the archive has another SHA-256 than it must have."""
+    if archive.sha256 and found != archive.sha256.lower():
+        message = f"{public_url(archive.url)}: sha256 is {found}, expected {archive.sha256}"
+        raise _SpoiltError(Reason.ARCHIVE_CHECKSUM, message)
+
+
+def remove_other_states(area: StagingArea, archive: RemoteArchive) -> None:
+    """Remove what was staged, or begun, of the archive as it was before it changed."""
+    current = (archive.staged_name, archive.directory_name)
+    for older in area.names(archive.staged_prefix):
+        if older not in current:
+            area.remove(older)
+    for older in area.part_names(archive.staged_prefix):
+        if older not in current:
+            area.discard(older)
+
+
+def _part_sha256(area: StagingArea, name: str, size: int) -> str:
+    """Raises PartGoneError where the part is not what was written."""
     digest, read = hashlib.sha256(), 0
-    for piece in area.read_part(archive.staged_name):
+    for piece in area.read_part(name):
         digest.update(piece)
         read += len(piece)
-    if read != there:
-        raise PartGoneError(archive.staged_name)
-    if digest.hexdigest() != archive.sha256.lower():
-        message = f"{where}: sha256 is {digest.hexdigest()}, expected {archive.sha256}"
-        raise _SpoiltError(Reason.ARCHIVE_CHECKSUM, message)
+    if read != size:
+        raise PartGoneError(name)
+    return digest.hexdigest()
 
 
 def _joined(pieces: Iterator[bytes], block_bytes: int) -> Iterator[bytes]:

@@ -30,12 +30,18 @@ def bytes_text(count: float) -> str:
 
 
 def plan_text(
-    config: Config, plan: Plan, reusable: Sequence[Conversion], workers: int, free: int | None
+    config: Config,
+    plan: Plan,
+    reusable: Sequence[Conversion],
+    staged: Mapping[int, int],
+    workers: int,
+    free: int | None,
 ) -> str:
     """What a build would do.
 
     Args:
         reusable: conversions that the store has already.
+        staged: bytes in the staging area, by container number.
         workers: tasks at once, for the memory in all.
         free: bytes free at the store, where it can be told.
     """
@@ -56,7 +62,7 @@ def plan_text(
             f"({plan.rows_not_selected:,} not selected)",
         ),
         ("archives", f"{len(archives):,} of {len(plan.index.containers):,} touched"),
-        *_fetch_rows(config, plan, todo),
+        *_fetch_rows(config, plan, todo, staged),
         ("bytes in", f"{bytes_text(sum(v.source_bytes for v in todo))} of PNG files"),
         ("bytes out", f"{bytes_text(sum(v.output_bytes for v in todo))} of voxels before compression"),
         ("free at the store", bytes_text(free) if free is not None else "not known"),
@@ -73,19 +79,26 @@ def plan_text(
     return "\n".join(lines)
 
 
-def _fetch_rows(config: Config, plan: Plan, todo: Sequence[PlannedVolume]) -> list[tuple[str, str]]:
+def _fetch_rows(
+    config: Config, plan: Plan, todo: Sequence[PlannedVolume], staged: Mapping[int, int]
+) -> list[tuple[str, str]]:
     remote, unread = plan.index.remote, plan.index.unread
     numbers = {int(c) for v in todo for c in set(v.slices["container"].tolist())} & set(remote)
     rows = []
     if numbers and config.source.staging:
-        size = bytes_text(sum(remote[number].bytes or 0 for number in numbers))
-        rows.append(("to fetch", f"{size} of {len(numbers):,} archives into {config.source.staging}"))
+        in_all = sum(plan.index.containers[number].bytes for number in numbers)
+        there = sum(staged.get(number, 0) for number in numbers)
+        size = bytes_text(in_all - there) if there < in_all else "nothing"
+        more = f"; {bytes_text(there)} of them is there already" if there else ""
+        rows.append(("to fetch", f"{size} of {len(numbers):,} archives into {config.source.staging}{more}"))
     elif numbers:
         rows.append(("to fetch", f"nothing: {len(numbers):,} remote archives are read in place, by range"))
     if unread:
         names = ", ".join(archive.name for archive in unread[:5]) + (" ..." if len(unread) > 5 else "")
         size = bytes_text(sum(archive.bytes or 0 for archive in unread))
         why = "their server gives no ranges, so they are fetched before planning"
+        if not config.source.keep_archives:
+            why += ", their directories kept, and fetched again for their volumes"
         rows.append(("not known yet", f"what {len(unread):,} archives hold ({names}; {size}): {why}"))
     return rows
 

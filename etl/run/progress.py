@@ -35,6 +35,7 @@ class BuildProgress:
             console=console,
             disable=not self._live,
         )
+        self._passing: _Fetching | None = None
         self._fetching: _Fetching | None = None
         self._converting: _Converting | None = None
         self._knows_wanted = False
@@ -52,11 +53,14 @@ class BuildProgress:
         if not self._live:
             self._write_lines()
 
-    def expect(self, archives: Iterable[RemoteArchive]) -> None:
-        """These archives will be fetched."""
+    def expect(self, archives: Iterable[RemoteArchive], *, directories: bool = False) -> None:
+        """These archives will be fetched, or pass by for their directories."""
         sizes = {archive.url: archive.bytes or 0 for archive in archives}
-        if sizes:
-            self._fetching = self._fetching or _Fetching()
+        if sizes and directories:
+            self._passing = _Fetching("directories read")
+            self._passing.expect(sizes)
+        elif sizes:
+            self._fetching = self._fetching or _Fetching("archives staged")
             self._fetching.expect(sizes)
 
     def start(self, plan: Plan) -> None:
@@ -82,13 +86,15 @@ class BuildProgress:
             # Not before: only now is it known which volumes the store has already.
             self.expect(self._converting.archives_wanted())
             self._knows_wanted = True
-        assert self._fetching is not None  # expected, or wanted by the plan
-        self._fetching.add(fetched)
+        part = self._passing if fetched.is_directory else self._fetching
+        assert part is not None  # expected, or wanted by the plan
+        part.add(fetched)
         if fetched.reason is not None:
             logger.warning("%s can't be had: %s: %s", fetched.archive.name, fetched.reason, fetched.message)
         elif fetched.is_whole and fetched.bytes_now:
-            logger.info("%s is staged", fetched.archive.name)
-        self._show("fetching", self._fetching)
+            done = "passed by, its directory is kept" if fetched.is_directory else "is staged"
+            logger.info("%s %s", fetched.archive.name, done)
+        self._show("passing" if fetched.is_directory else "fetching", part)
 
     def _show(self, name: str, part: _Fetching | _Converting) -> None:
         if self._live:
@@ -102,7 +108,7 @@ class BuildProgress:
 
     def _write_lines(self) -> None:
         self._last_line = time.monotonic()
-        for part in (self._fetching, self._converting):
+        for part in (self._passing, self._fetching, self._converting):
             if part is not None:
                 left = part.seconds_left()
                 logger.info("%s%s", part.status(), f", about {left:.0f} s left" if left else "")
@@ -128,8 +134,9 @@ class _Part:
 
 
 class _Fetching(_Part):
-    def __init__(self) -> None:
+    def __init__(self, what: str) -> None:
         super().__init__(0)
+        self._what = what
         self._sizes: dict[str, int] = {}
         self._there: dict[str, int] = {}
         self._whole: set[str] = set()
@@ -150,7 +157,7 @@ class _Fetching(_Part):
 
     def status(self, middle: str = ", ") -> str:
         return (
-            f"{len(self._whole)}/{len(self._sizes)} archives staged{middle}"
+            f"{len(self._whole)}/{len(self._sizes)} {self._what}{middle}"
             f"{self.done / 1e9:.2f} of {self.total / 1e9:.2f} GB, "
             f"{self._bytes_now / 1e6 / self._seconds:.1f} MB/s"
         )

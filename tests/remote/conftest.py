@@ -49,7 +49,8 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     from etl.release.staging import Fetcher
     from tests.remote.released import BLOCK_BYTES, TAIL_BYTES
 
-    monkeypatch.setattr("etl.build.Fetcher", partial(Fetcher, block_bytes=BLOCK_BYTES, blocks_a_task=2))
+    for user in ("etl.build", "etl.staged"):
+        monkeypatch.setattr(f"{user}.Fetcher", partial(Fetcher, block_bytes=BLOCK_BYTES, blocks_a_task=2))
     monkeypatch.setattr("etl.release.blob_file.TAIL_BYTES", TAIL_BYTES)
 
 

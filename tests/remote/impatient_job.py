@@ -18,5 +18,6 @@ if __name__ == "__main__":
         patch.setattr("etl.release.blobs.LONGEST_WAIT_SECONDS", 0.01)
         patch.setattr("etl.release.http.STALL_SECONDS", 0.3)
         patch.setattr("etl.release.blob_file.TAIL_BYTES", TAIL_BYTES)
-        patch.setattr("etl.build.Fetcher", partial(Fetcher, block_bytes=BLOCK_BYTES, blocks_a_task=2))
+        for user in ("etl.build", "etl.staged"):
+            patch.setattr(f"{user}.Fetcher", partial(Fetcher, block_bytes=BLOCK_BYTES, blocks_a_task=2))
         main()

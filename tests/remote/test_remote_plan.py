@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
+from etl.build import load_plan
+from etl.release.staging_areas import open_staging
+from etl.report.text import bytes_text
 from jobs.build_store import main
 from tests.http_faults import busy
 from tests.remote.released import (
@@ -22,6 +26,7 @@ from tests.remote.released import (
     store_data,
     write_config,
 )
+from tests.stored import config_of
 
 pytestmark = pytest.mark.usefixtures("small_blocks", "short_waits")
 
@@ -83,8 +88,40 @@ def test_plan_tells_what_is_fetched_for_what_the_store_lacks(served: Served, tmp
     assert "volumes             4: 2 to convert, 2 to reuse" in plan
     (to_fetch,) = (line for line in plan if line.startswith("to fetch"))
     size = (served.bytes(1) + served.bytes(3)) / 1e6
-    assert f"{size:.1f} MB of 2 archives" in to_fetch
+    staging = tmp_path / "staging"
+    assert to_fetch.endswith(f"nothing of 2 archives into {staging}; {size:.1f} MB of them is there already")
+    shutil.rmtree(staging)
+    (to_fetch,) = (line for line in printed_plan(tmp_path, source) if line.startswith("to fetch"))
+    assert to_fetch.endswith(f"{size:.1f} MB of 2 archives into {staging}")
     assert receipts(tmp_path / "store") == {name for name in VOLUMES if name.startswith("000002_01_01")}
+
+
+@pytest.mark.parametrize("kind", ["folder", "bucket"])
+def test_plan_tells_what_is_staged_already(
+    kind: str, served: Served, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    staging = str(tmp_path / "staging")
+    if kind == "bucket":
+        staging = f"{request.getfixturevalue('s3_bucket').url}/staging"
+    source = served.source(staging=staging)
+    area, plan = open_staging(staging), load_plan(config_of(store_data(tmp_path / "store", source)))
+    whole, begun, size = plan.index.remote[0], plan.index.remote[1], served.bytes(1)
+    area.append(whole.staged_name, 0, served.server.files[f"/{ARCHIVES[0]}"])
+    area.finish(whole.staged_name, size)
+    area.append(begun.staged_name, 0, served.server.files[f"/{ARCHIVES[1]}"][:1_000_000])
+    (line,) = (line for line in printed_plan(tmp_path, source) if line.startswith("to fetch"))
+    in_all, there = sum(served.bytes(number) for number in (1, 2, 3)), size + 1_000_000
+    assert f"{bytes_text(in_all - there)} of 3 archives into {staging}" in line
+    assert line.endswith(f"; {bytes_text(there)} of them is there already")
+
+
+def test_a_staging_area_that_can_not_be_read_ends_a_plan_with_2(served: Served, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    source = served.source(staging=str(tmp_path / "file" / "staging"))
+    config = write_config(tmp_path, store_data(tmp_path / "store", source))
+    done = CliRunner().invoke(main, [config, "--plan"])
+    assert done.exit_code == 2, done.stderr
+    assert "where:   source.staging" in done.stderr
 
 
 def test_plan_tells_what_a_server_without_ranges_leaves_open(served: Served, tmp_path: Path) -> None:

@@ -1,0 +1,137 @@
+"""Servers that send an archive whole or not at all: what is fetched when, and what lies there at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from etl.build import Executor, build, load_plan, stage_unread
+from etl.errors import SourceError
+from etl.run.executors import SerialExecutor
+from jobs.build_store import main
+from tests.http_faults import Cut, Request, busy
+from tests.remote.released import (
+    ARCHIVES,
+    VOLUMES,
+    Served,
+    assert_accounts,
+    assert_same_store,
+    build_as_job,
+    receipts,
+    store_data,
+    write_config,
+)
+from tests.remote.spoiling import STRUCK, TOUCHED, UNTOUCHED, reasons
+from tests.remote.test_pipeline import Watch
+from tests.stored import config_of, version_names
+
+pytestmark = pytest.mark.usefixtures("small_blocks", "short_waits")
+
+
+@pytest.fixture
+def data(served: Served, tmp_path: Path) -> dict[str, Any]:
+    """Archives are not kept, and come one at a time."""
+    served.server.has_ranges = False
+    source = served.source(staging=str(tmp_path / "staging"), keep_archives=False, downloads=1)
+    return store_data(tmp_path / "store", source)
+
+
+def passes(served: Served) -> list[int]:
+    """How often each archive was asked for as a whole."""
+    return [served.server.ranges(f"/{name}").count(None) for name in ARCHIVES]
+
+
+@pytest.mark.parametrize("kind", ["serial", pytest.param("two workers", marks=pytest.mark.slow)])
+def test_what_is_not_kept_never_lies_there_at_once_and_travels_twice(
+    kind: str,
+    served: Served,
+    data: dict[str, Any],
+    local_store: Path,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+) -> None:
+    executor: Executor = SerialExecutor() if kind == "serial" else request.getfixturevalue("two_workers")
+    watch = Watch(tmp_path / "store", tmp_path / "staging")
+    served.server.chance = lambda asked: None if asked.byte_range or ".csv" in asked.path else watch(asked)
+    build_as_job(data, executor)
+    assert passes(served) == [2, 2, 2]
+    assert watch.most_staged <= 2 < len(ARCHIVES)
+    assert watch.staged() == set()
+    left = sorted(path.name for path in (tmp_path / "staging").rglob("*") if path.is_file())
+    assert [name.split(".")[0] for name in left] == [name.removesuffix(".zip") for name in ARCHIVES]
+    assert all(name.endswith(".directory") for name in left)
+    assert_same_store(tmp_path / "store", local_store)
+
+
+def test_their_directories_are_read_once(
+    served: Served, data: dict[str, Any], local_store: Path, tmp_path: Path
+) -> None:
+    build_as_job(data | {"select": {"patients": [1]}}, SerialExecutor())
+    assert passes(served) == [2, 1, 1]
+    build_as_job(data, SerialExecutor())
+    assert passes(served) == [3, 2, 2]
+    done = build_as_job(data, SerialExecutor())
+    assert (done.reused, passes(served)) == (len(VOLUMES), [3, 2, 2])
+    assert_same_store(tmp_path / "store", local_store)
+
+
+def test_plan_tells_that_they_travel_twice(served: Served, data: dict[str, Any], tmp_path: Path) -> None:
+    config = write_config(tmp_path, data)
+    plan = CliRunner().invoke(main, [config, "--plan"]).stdout
+    assert "what 3 archives hold" in plan
+    assert "fetched before planning, their directories kept, and fetched again for their volumes" in plan
+    assert CliRunner().invoke(main, [config]).exit_code == 0
+    plan = CliRunner().invoke(main, [config, "--plan", "--set", "volume.spacing_mm=4.0"]).stdout
+    assert "not known yet" not in plan
+    assert "4: 4 to convert" in plan
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_one_that_can_not_be_had_costs_itself_only(
+    keep: bool, served: Served, data: dict[str, Any], local_store: Path, tmp_path: Path
+) -> None:
+    data["source"]["keep_archives"] = keep
+    data["limits"] = {"rejects": 1.0}
+
+    def refuse(request: Request) -> Any:
+        return busy() if request.path == STRUCK and request.byte_range is None else None
+
+    served.server.chance = refuse
+    build_as_job(data, SerialExecutor())
+    assert reasons(tmp_path / "store", "archive") == {"archive_unavailable": 1}
+    assert receipts(tmp_path / "store") >= UNTOUCHED
+    assert_accounts(tmp_path / "store")
+    served.mend()
+    served.server.has_ranges = False
+    again = build_as_job(data, SerialExecutor())
+    assert (again.converted, again.reused) == (len(TOUCHED), len(UNTOUCHED))
+    assert_same_store(tmp_path / "store", local_store)
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_server_that_goes_away_ends_with_2(
+    keep: bool, served: Served, data: dict[str, Any], tmp_path: Path
+) -> None:
+    data["source"]["keep_archives"] = keep
+    served.server.chance = lambda request: (
+        None if request.byte_range or ".csv" in request.path else Cut(0, is_reset=True)
+    )
+    done = CliRunner().invoke(main, [write_config(tmp_path, data)])
+    assert done.exit_code == 2, done.stderr
+    for words in ("there is nothing to build", f"{ARCHIVES[0]}: archive_unavailable"):
+        assert words in done.stderr
+    assert version_names(tmp_path / "store") == []
+
+
+def test_a_plan_with_archives_that_were_not_read_is_not_built(data: dict[str, Any], tmp_path: Path) -> None:
+    config = config_of(data)
+    plan = load_plan(config)
+    assert len(plan.index.unread) == len(ARCHIVES)
+    with pytest.raises(SourceError, match="not all archives were read before planning") as caught:
+        build(config, plan, SerialExecutor())
+    assert ARCHIVES[0] in str(caught.value)
+    assert not (tmp_path / "store").exists()
+    assert build(config, stage_unread(config, plan, SerialExecutor()), SerialExecutor()).converted == 4
