@@ -13,11 +13,21 @@ from fsspec.asyn import sync
 
 from etl.drivers import only_oserrors
 from etl.errors import ConfigError
-from etl.release.blobs import STREAM_BYTES, BlobChanged, BlobError, BlobInfo, BlobRefused, retried
+from etl.release.blobs import (
+    STREAM_BYTES,
+    BlobBusyError,
+    BlobChanged,
+    BlobError,
+    BlobInfo,
+    BlobRefused,
+    retried,
+)
 from etl.urls import public_url
 
 # Client errors that pass: time-out, conflict, too early, too many.
 _PASSING = (408, 409, 425, 429)
+# Of these, and of the server's own, those after which it may say when to come back.
+_BUSY = (429, 503)
 
 
 def open_object(url: str) -> S3Blob | FsspecBlob:
@@ -66,17 +76,22 @@ class S3Blob:
 
         def go_on() -> None:
             at = start + len(arrived.data)
+            if at >= end:
+                return  # the connection broke after the last byte
             try:
                 self._get(arrived, f"bytes={at}-{end - 1}")
             except _PastTheEndError:
                 raise BlobChanged(f"{self} ends before byte {at:,}, expected at least {end:,}") from None
+            there = start + len(arrived.data)
+            if there < min(end, arrived.total or 0):
+                raise ConnectionError(f"{self}: ended after {there:,} of {end:,} bytes")
 
         if start < end:
             retried(go_on, lambda: len(arrived.data))
         there = start + len(arrived.data)
         if there < end:
             raise BlobChanged(f"{self} ends at byte {there:,}, expected at least {end:,}")
-        return bytes(arrived.data)
+        return bytes(arrived.data[: end - start])
 
     def stream(self, start: int = 0, tag: str = "") -> Iterator[bytes]:
         return _by_ranges(self, start, tag)
@@ -106,8 +121,11 @@ async def _get_object(filesystem: Any, url: str, byte_range: str, arrived: _Arri
     answer = await filesystem._call_s3("get_object", Bucket=bucket, Key=key, Range=byte_range, **condition)
     body = answer["Body"]
     try:
-        arrived.tag = arrived.tag or answer.get("ETag", "")
-        arrived.total = int(answer["ContentRange"].rpartition("/")[2])
+        found = answer.get("ContentRange", "").rpartition("/")[2]
+        if not found.isdigit():
+            kind = answer.get("ContentType", "something")
+            raise BlobRefused(f"{public_url(url)}: asked for a part, {kind} came whole; no bucket answers so")
+        arrived.tag, arrived.total = arrived.tag or answer.get("ETag", ""), int(found)
         while piece := await body.read(STREAM_BYTES):
             arrived.data += piece
     finally:
@@ -197,10 +215,22 @@ def driver_errors(url: str) -> Iterator[None]:
             raise BlobRefused(f"{where}: {error}") from error
         if str(error).startswith(where):
             raise
+        if status in _BUSY:
+            raise BlobBusyError(f"{where}: {error}", _retry_after(error)) from error
         raise ConnectionError(f"{where}: {error}") from error
 
 
 def _status(error: OSError) -> int:
     """The HTTP status behind an error of s3fs, or 0."""
+    return int(_answer(error).get("HTTPStatusCode", 0))
+
+
+def _retry_after(error: OSError) -> float:
+    """Seconds that the answer behind an error of s3fs names, or 0."""
+    seconds = str(_answer(error).get("HTTPHeaders", {}).get("retry-after", ""))
+    return float(seconds) if seconds.isdecimal() else 0.0
+
+
+def _answer(error: OSError) -> dict[str, Any]:
     answer = getattr(error.__cause__, "response", None) or {}
-    return int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    return dict(answer.get("ResponseMetadata", {}))

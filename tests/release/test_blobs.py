@@ -3,7 +3,6 @@ from __future__ import annotations
 import os
 import pickle
 import random
-import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -27,8 +26,7 @@ from etl.release.blobs import (
 )
 from etl.release.buckets import FsspecBlob, S3Blob
 from etl.urls import blob_name, is_local, public_url
-from tests.http_faults import Answer, Change, Cut, busy
-from tests.s3_server import Bucket, use_s3
+from tests.s3_server import Bucket
 from tests.servers import HttpServer
 
 CONTENT = b"PK\x03\x04" + random.Random(1).randbytes(600_000)
@@ -174,67 +172,6 @@ def test_a_folder_is_no_blob(tmp_path: Path) -> None:
     fsspec.filesystem("memory").mkdir("/folder")
     with pytest.raises(BlobRefused):
         FsspecBlob("memory://folder").info()
-
-
-class TestS3Requests:
-    """The HTTP server speaks enough S3 for GetObject, counts requests and can fail."""
-
-    @pytest.fixture(autouse=True)
-    def endpoint(self, http_server: HttpServer, monkeypatch: pytest.MonkeyPatch, impatient: None) -> None:
-        use_s3(monkeypatch, http_server.url)
-        # The drivers wait between their own attempts: leave it to ours.
-        monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-        monkeypatch.setattr("s3fs.S3FileSystem.retries", 1)
-        http_server.put("/bucket/a.zip", CONTENT)
-
-    @pytest.fixture
-    def blob(self) -> S3Blob:
-        return S3Blob("s3://bucket/a.zip")
-
-    def test_a_look_and_a_read_are_one_request_each(self, http_server: HttpServer, blob: S3Blob) -> None:
-        tag = blob.info().tag
-        assert blob.read(100, 500_000, tag) == CONTENT[100:500_000]
-        assert http_server.ranges("/bucket/a.zip") == [(0, 4), (100, 500_000)]
-        assert http_server.requests[1].headers["If-Match"] == tag
-
-    def test_a_cut_body_goes_on_from_where_it_stopped(self, http_server: HttpServer, blob: S3Blob) -> None:
-        http_server.faults["/bucket/a.zip"] = [Cut(100_000), busy(500), Cut(0), Cut(200_000)]
-        assert blob.read(0, SIZE) == CONTENT
-        starts = [asked[0] for asked in http_server.ranges("/bucket/a.zip") if asked]
-        assert starts == [0, 100_000, 100_000, 100_000, 300_000]
-
-    def test_a_change_on_the_way_is_noticed(self, http_server: HttpServer, blob: S3Blob) -> None:
-        http_server.faults["/bucket/a.zip"] = [Cut(100_000), Change(OTHER)]
-        with pytest.raises(BlobChanged):
-            blob.read(0, SIZE)
-
-    def test_a_server_that_stays_busy_is_given_up(self, http_server: HttpServer, blob: S3Blob) -> None:
-        http_server.faults["/bucket/a.zip"] = [busy(503)] * 50
-        with pytest.raises(ConnectionError, match=r"s3://bucket/a\.zip: .*Service Unavailable"):
-            blob.info()
-        assert len(http_server.requests) == blobs.ATTEMPTS
-
-    @pytest.mark.parametrize("status", [400, 403, 404, 405])
-    def test_a_refusal_is_not_tried_again(self, http_server: HttpServer, blob: S3Blob, status: int) -> None:
-        http_server.faults["/bucket/a.zip"] = [Answer(status)] * 50
-        with pytest.raises(BlobRefused, match=r"s3://bucket/a\.zip"):
-            blob.read(0, 10)
-        assert len(http_server.requests) == 1
-
-    def test_nobody_listens(self, blob: S3Blob, monkeypatch: pytest.MonkeyPatch) -> None:
-        with socket.socket() as taken:
-            taken.bind(("127.0.0.1", 0))
-            use_s3(monkeypatch, f"http://127.0.0.1:{taken.getsockname()[1]}")
-            monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-            with pytest.raises(ConnectionError, match=r"s3://bucket/a\.zip: EndpointConnectionError"):
-                blob.info()
-
-    def test_without_credentials_it_is_refused(self, blob: S3Blob, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.delenv("AWS_ACCESS_KEY_ID")
-        monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
-        monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-        with pytest.raises(BlobRefused, match="credentials"):
-            blob.info()
 
 
 class TestAttempts:
