@@ -6,12 +6,14 @@ import re
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from etl.config import Config
 from etl.config_file import load_config
+from etl.release import official
 from etl.run.executors import SerialExecutor
 from tests.processes import ROOT, run
 from tests.stored import build_store, config_data
@@ -51,6 +53,37 @@ def test_its_config_is_one(tmp_path: Path) -> None:
     (example,) = blocks("yaml")
     (tmp_path / "mine.yaml").write_text(example)
     assert load_config(tmp_path / "mine.yaml").store == "/data/deeplesion-store"
+
+
+def ways() -> dict[str, dict[str, Any]]:
+    """The rows of the table of the four ways: the lines of `source:` that each shows."""
+    (table,) = re.findall(r"^\| the release is .*\n\|[-|]+\n((?:\|.*\n)+)", README, re.MULTILINE)
+    rows = [row.strip("|").split("|") for row in table.splitlines()]
+    return {name.strip(): yaml.safe_load("\n".join(re.findall(r"`(.*?)`", lines))) for name, lines in rows}
+
+
+@pytest.mark.parametrize("way", ways())
+def test_the_lines_of_each_way_are_a_source(way: str, tmp_path: Path) -> None:
+    lines = ways()[way]
+    assert 1 <= len(lines) <= 3
+    source = {"annotations": "/data/DeepLesion/DL_info.csv"} | lines
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump({"store": "store", "source": source}))
+    loaded = load_config(tmp_path / "mine.yaml").source.model_dump(mode="json")
+    assert {key: loaded[key] for key in lines} == lines
+
+
+def test_all_four_ways_are_there() -> None:
+    keys = [set(lines) for lines in ways().values()]
+    assert keys == [{"archives", "staging", "keep_archives"}, {"archives"}, {"archives"}, {"images"}]
+
+
+def test_the_config_of_the_official_release_is_its_first_way() -> None:
+    """It has all that a build needs: nothing of it lies on this machine."""
+    source = load_config(ROOT / "conf" / "nih.yaml").source
+    assert source.archives is not None
+    assert [file.url for file in source.archives] == ["official"]
+    assert source.annotations.url.startswith("https://")
+    assert (source.annotations.sha256, source.keep_archives) == (official.ANNOTATIONS_SHA256, False)
 
 
 def test_the_table_of_keys_names_every_key_there_is() -> None:
