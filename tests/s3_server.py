@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -95,16 +95,48 @@ def serve_s3() -> Iterator[str]:
 @contextmanager
 def serve_careless_s3() -> Iterator[str]:
     """The same buckets behind a server that ignores `If-None-Match`, as many small ones do; gives its URL."""
+
+    def careless(environ: dict[str, Any], start_response: Any, careful: Any) -> Any:
+        environ.pop("HTTP_IF_NONE_MATCH", None)
+        return careful(environ, start_response)
+
+    with _serve_behind(careless) as url:
+        yield url
+
+
+@dataclass
+class Room:
+    """Bytes that a server takes before it is full."""
+
+    bytes: int = 2**40
+
+
+@contextmanager
+def serve_small_s3() -> Iterator[tuple[str, Room]]:
+    """The same buckets behind a server that has room for so many bytes; gives its URL and the room."""
+    room = Room()
+
+    def small(environ: dict[str, Any], start_response: Any, careful: Any) -> Any:
+        length = int(environ.get("CONTENT_LENGTH") or 0) if environ["REQUEST_METHOD"] == "PUT" else 0
+        if length <= room.bytes:
+            room.bytes -= length
+            return careful(environ, start_response)
+        environ["wsgi.input"].read(length)
+        start_response("403 Forbidden", [("Content-Type", "application/xml")])
+        return [b"<Error><Code>QuotaExceeded</Code><Message>The bucket is full.</Message></Error>"]
+
+    with _serve_behind(small) as url:
+        yield url, room
+
+
+@contextmanager
+def _serve_behind(answer: Callable[[dict[str, Any], Any, Any], Any]) -> Iterator[str]:
+    """An S3-compatible server to which requests come through `answer`; gives its URL."""
     from moto.server import DomainDispatcherApplication, create_backend_app
     from werkzeug.serving import make_server
 
     careful = DomainDispatcherApplication(create_backend_app)
-
-    def careless(environ: dict[str, Any], start_response: Any) -> Any:
-        environ.pop("HTTP_IF_NONE_MATCH", None)
-        return careful(environ, start_response)
-
-    server = make_server("127.0.0.1", 0, careless, threaded=True)
+    server = make_server("127.0.0.1", 0, lambda *call: answer(*call, careful), threaded=True)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:

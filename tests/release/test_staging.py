@@ -10,7 +10,18 @@ import pytest
 from etl.rejects import Reason
 from etl.release.staging import BLOCK_BYTES as REAL_BLOCK_BYTES
 from etl.release.staging import Fetcher, RemoteArchive, remote_archive
-from tests.http_faults import PAGE, Answer, Change, Cut, Fault, Stall, WrongLength, busy, seeded_faults
+from tests.http_faults import (
+    PAGE,
+    Answer,
+    Change,
+    Cut,
+    Fault,
+    NoRange,
+    Stall,
+    WrongLength,
+    busy,
+    seeded_faults,
+)
 from tests.release.fetching import (
     BLOCK_BYTES,
     CONTENT,
@@ -166,6 +177,19 @@ def test_a_lasting_fault_is_a_reason_and_the_next_run_goes_on(
     assert "secret" not in last.message
     assert staged.area.names("") == []
     http_server.faults.clear()
+    http_server.requests.clear()
+    assert fetch(staged.fetcher, archive)[-1].is_whole
+    assert http_server.ranges("/a.zip") == RANGES[5:]
+    staged.assert_holds_only(archive)
+
+
+@pytest.mark.parametrize("fault", [PAGE, NoRange()], ids=["a web page", "ranges ignored"])
+def test_one_answer_that_is_no_part_costs_the_archive_for_this_run_only(
+    http_server: HttpServer, staged: Staged, fault: Fault
+) -> None:
+    archive = serve_archive(http_server, *[None] * 5, fault)
+    last = fetch(staged.fetcher, archive)[-1]
+    assert (last.reason, last.bytes_there) == (Reason.ARCHIVE_UNAVAILABLE, 5 * BLOCK_BYTES)
     http_server.requests.clear()
     assert fetch(staged.fetcher, archive)[-1].is_whole
     assert http_server.ranges("/a.zip") == RANGES[5:]

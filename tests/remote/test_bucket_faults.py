@@ -2,18 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pytest
+import s3fs
+from click.testing import CliRunner
 
 from etl.build import build, load_plan
+from etl.release.blobs import ATTEMPTS
 from etl.run.executors import SerialExecutor
 from etl.store.reader import open_store
-from tests.http_faults import Cut, Fault, busy, seeded_faults
+from jobs.build_store import main
+from tests.http_faults import (
+    PAGE,
+    Answer,
+    Cut,
+    Fault,
+    NoRange,
+    Request,
+    Stall,
+    WrongLength,
+    busy,
+    seeded_faults,
+)
 from tests.remote.released import (
     ARCHIVES,
+    BLOCK_BYTES,
     CSV,
     VOLUMES,
     Served,
@@ -22,12 +41,34 @@ from tests.remote.released import (
     build_as_job,
     receipts,
     store_data,
+    write_config,
 )
-from tests.s3_server import Bucket, use_s3
-from tests.stored import config_of
+from tests.remote.spoiling import TOUCHED, UNTOUCHED, assert_only_touched_is_missing
+from tests.s3_server import Bucket, serve_small_s3, use_s3
+from tests.stored import config_of, version_names
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("small_blocks", "short_waits")]
-PASSING: list[Fault] = [Cut(0), Cut(1000), Cut(1000, is_reset=True), busy(500), busy(503), busy(429)]
+PASSING: list[Fault] = [
+    Cut(0),
+    Cut(1000),
+    Cut(1000, is_reset=True),
+    busy(500),
+    busy(503),
+    busy(429, "0"),
+    Stall(),
+    Stall(1000),
+    WrongLength(1000),
+    WrongLength(-1000),
+]
+LASTING: dict[str, Fault] = {
+    "500 for ever": busy(500),
+    "429 for ever": busy(429, "0"),
+    "cut for ever": Cut(0),
+    "stalled for ever": Stall(),
+    "a web page": PAGE,
+    "no ranges": NoRange(),
+    "forbidden": Answer(403),
+}
 
 
 @pytest.fixture(params=["in place", "staged"])
@@ -35,29 +76,93 @@ def staging(request: pytest.FixtureRequest, tmp_path: Path) -> str | None:
     return str(tmp_path / "staging") if request.param == "staged" else None
 
 
-def test_faults_that_pass_leave_the_same_store(
-    staging: str | None,
-    served: Served,
-    local_store: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """The S3 driver talks to a server that loses connections and is busy by turns."""
+@pytest.fixture
+def source(staging: str | None, served: Served, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
+    """The S3 driver talks to a server that can go wrong, without the attempts and the minute of its own."""
+    monkeypatch.setitem(fsspec.config.conf, "s3", {"config_kwargs": {"read_timeout": 0.5}})
     use_s3(monkeypatch, served.server.url)
-    # The driver's own attempts wait for seconds.
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     monkeypatch.setattr("s3fs.S3FileSystem.retries", 1)
+    s3fs.S3FileSystem.clear_instance_cache()
     for name in ARCHIVES:
         served.server.put(f"/bucket/{name}", (served.release / name).read_bytes())
-    source = {
+    yield {
         "annotations": str(served.release / CSV),
         "archives": [f"s3://bucket/{name}" for name in ARCHIVES],
         "staging": staging,
     }
-    served.server.chance = seeded_faults(2, 0.6, PASSING)
+    s3fs.S3FileSystem.clear_instance_cache()
+
+
+@pytest.mark.parametrize("fault", LASTING)
+def test_a_fault_that_lasts_costs_its_archive_and_the_next_run_goes_on(
+    fault: str, source: dict[str, Any], served: Served, local_store: Path, tmp_path: Path
+) -> None:
+    data = store_data(tmp_path / "store", source, limits={"rejects": 1.0})
+    config = config_of(data)
+    plan = load_plan(config)
+    struck = f"/bucket/{ARCHIVES[1]}"
+    served.server.requests.clear()
+    served.server.chance = lambda request: LASTING[fault] if request.path == struck else None
+    build(config, plan, SerialExecutor())
+    assert len(served.server.ranges(struck)) in (1, ATTEMPTS)
+    assert_only_touched_is_missing(tmp_path / "store", "archive_unavailable", local_store)
+    served.server.chance = lambda request: None
+    again = build_as_job(data, SerialExecutor())
+    assert (again.converted, again.reused) == (len(TOUCHED), len(UNTOUCHED))
+    assert_same_store(tmp_path / "store", local_store)
+
+
+def test_a_bucket_that_is_full_ends_the_run_with_4_and_the_next_run_goes_on(
+    served: Served, local_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("moto.s3.models.S3_UPLOAD_PART_MIN_SIZE", 1)
+    with serve_small_s3() as (url, room):
+        use_s3(monkeypatch, url)
+        bucket = Bucket.make("full")
+        room.bytes = served.bytes(1) + 1_500_000
+        data = store_data(tmp_path / "store", served.source(staging=f"{bucket.url}/staging"))
+        done = CliRunner().invoke(main, [write_config(tmp_path, data)])
+        assert done.exit_code == 4, done.stderr
+        assert "QuotaExceeded" in done.stderr
+        assert version_names(tmp_path / "store") == []
+        room.bytes = 2**40
+        served.server.requests.clear()
+        again = build_as_job(data, SerialExecutor())
+    assert (again.converted, again.reused) == (3, 1)
+    assert served.reads(1) == []
+    first = served.reads(2)[0]
+    assert first is not None
+    assert first[0] >= BLOCK_BYTES
+    assert_same_store(tmp_path / "store", local_store)
+
+
+def test_faults_that_pass_leave_the_same_store(
+    source: dict[str, Any], served: Served, local_store: Path, tmp_path: Path
+) -> None:
+    """At each object two requests go wrong and one goes well, with every kind of fault in turn."""
+    kinds, counts, struck = itertools.cycle(range(len(PASSING))), Counter[str](), set[int]()
+
+    def choose(request: Request) -> Fault | None:
+        counts[request.path] += 1
+        if counts[request.path] % 3 == 0:
+            return None
+        struck.add(kind := next(kinds))
+        return PASSING[kind]
+
+    served.server.chance = choose
     done = build_as_job(store_data(tmp_path / "store", source), SerialExecutor())
     assert (done.converted, done.reused) == (len(VOLUMES), 0)
-    assert {request.status for request in served.server.requests} > {206, 503}
+    assert len(struck) == len(PASSING)
+    assert_same_store(tmp_path / "store", local_store)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_any_mix_of_them_does_too(
+    seed: int, source: dict[str, Any], served: Served, local_store: Path, tmp_path: Path
+) -> None:
+    served.server.chance = seeded_faults(seed, 0.6, PASSING)
+    build_as_job(store_data(tmp_path / "store", source), SerialExecutor())
     assert_same_store(tmp_path / "store", local_store)
 
 

@@ -49,6 +49,35 @@ def test_without_etags_another_size_is_noticed(
     assert_next_run_mends(served, data, local_store)
 
 
+@pytest.mark.parametrize("staging", [None, "staging"])
+def test_without_etags_other_bytes_of_the_same_size_are_noticed_slice_by_slice(
+    staging: str | None, served: Served, local_store: Path, tmp_path: Path
+) -> None:
+    """Nothing tells that the archive is another one, but the directory that was planned with has the CRCs."""
+    served.server.tagged = ""
+    source = served.source(staging=staging and str(tmp_path / staging))
+    data = store_data(tmp_path / "store", source, limits={"rejects": 1.0, "allow_fewer_volumes": True})
+
+    def change_a_slice(served: Served) -> None:
+        content = bytearray(served.server.files[STRUCK])
+        content[content.index(b"000002_01_01/040.png") + 5000] ^= 1
+        served.server.put(STRUCK, bytes(content))
+
+    planned_then(change_a_slice, served, data)()
+    assert reasons(tmp_path / "store", "slice") == {"slice_crc_mismatch": 1}
+    halves = {"000002_01_01_034-039", "000002_01_01_041-045"}
+    assert receipts(tmp_path / "store") == set(VOLUMES) - {"000002_01_01_034-045"} | halves
+    assert_accounts(tmp_path / "store")
+    served.mend()
+    for copy in (tmp_path / "staging").glob("Images_png_02.*"):
+        copy.unlink()  # nothing tells that it is another one now, either
+    build_as_job(data, SerialExecutor())
+    ours, theirs = published_bytes(tmp_path / "store"), published_bytes(local_store)
+    assert ours.items() >= theirs.items()
+    # What was noted of the halves stays, and no version names it.
+    assert [Path(name).name for name in ours.keys() - theirs.keys()] == ["split.json"]
+
+
 def test_a_wrong_checksum_is_rejected_and_fetched_anew(
     served: Served, local_store: Path, tmp_path: Path
 ) -> None:
