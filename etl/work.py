@@ -122,7 +122,7 @@ class Conversions(Work):
         volumes: in the order of the store.
         archives: what has to be fetched, by container number; other containers are there already.
         keep_archives: False to have each staged archive removed after its last volume. No more than twice
-            `downloads` archives lie in the staging area then.
+            `downloads` archives lie in the staging area then, and what has come of those that can't be had.
         remove: removes a staged archive, whole or in part.
 
     Attributes:

@@ -68,7 +68,8 @@ class Run:
     Attributes:
         names: of the tasks, in the order in which they were taken.
         converted: numbers of the volumes, in the order in which results were given.
-        most_staged: archives that lay in the staging area at the same time, whole or in part.
+        most_staged: archives that lay in the staging area at the same time, whole or in part, but for what
+            had come of those that failed.
         gave_way: archives begun beyond twice `downloads`.
     """
 
@@ -79,6 +80,7 @@ class Run:
         self.converted: list[int] = []
         self.most_staged = self.gave_way = 0
         self.staged: set[int] = set()
+        self.failed: set[int] = set()
         self.under_way: set[int] = set()
         self.steps_done: Counter[int] = Counter()
         self.held: list[Task] = []
@@ -129,13 +131,13 @@ class Run:
             assert number not in self.whole(), "it is there"
             assert all(task.argument is not other.argument for other in self.held), "taken twice"
             if number not in self.under_way:
-                if not self.case.keep and len(self.staged) >= 2 * self.case.downloads:
+                if not self.case.keep and len(self.staged - self.failed) >= 2 * self.case.downloads:
                     self.gave_way += 1
                     assert not self.held, "something else could have moved on"
                     assert not self.ready()
                 self.under_way.add(number)
                 self.staged.add(number)
-                self.most_staged = max(self.most_staged, len(self.staged))
+                self.most_staged = max(self.most_staged, len(self.staged - self.failed))
             assert len({other.argument.url for other in [*self.held, task] if other.function is FETCHER}) <= (
                 self.case.downloads
             )
@@ -184,6 +186,7 @@ class Run:
         if is_last:
             self.under_way.discard(number)
         if is_last and number in self.case.failing:
+            self.failed.add(number)
             return Fetched(task.argument, done, 1, False, Reason.ARCHIVE_CHANGED, "it changed")
         return Fetched(task.argument, done, 1, is_last)
 
