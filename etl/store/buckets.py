@@ -49,6 +49,8 @@ class BucketObjects:
         return {
             path[start:]: Listed(int(details["size"]), details["LastModified"].timestamp())
             for path, details in found.items()
+            # Of a folder with its first object written meanwhile, s3fs lists the folder itself.
+            if details["type"] == "file"
         }
 
     def sizes(self, prefix: str) -> dict[str, int]:
