@@ -16,6 +16,7 @@ from etl.config_file import load_config
 from etl.errors import EtlError
 from etl.report.text import build_text, plan_text, resume_text, volume_lines
 from etl.run.clusters import chosen_cluster, connect
+from etl.run.interrupts import exit_code, terminable
 from etl.run.logs import start_logging
 from etl.run.progress import BuildProgress
 from etl.run.script import SUBMITTED_AS
@@ -31,6 +32,7 @@ logger = logging.getLogger("build_store")
     "--set", "overrides", multiple=True, metavar="KEY.PATH=VALUE", help="Override a value; repeatable."
 )
 @click.option("--plan", "plan_only", is_flag=True, help="Print what would be done and write nothing.")
+@terminable()
 def main(config: str, overrides: tuple[str, ...], plan_only: bool) -> None:
     """Build a store from a DeepLesion release as CONFIG (a YAML file, see conf/) says.
 
@@ -49,7 +51,8 @@ def main(config: str, overrides: tuple[str, ...], plan_only: bool) -> None:
                 2  wrong config, unusable release or store; nothing was done
                 3  built, but a guard refused to publish (see limits in the config)
                 4  the machine failed after retries; finished volumes are kept
-                130  interrupted; finished volumes are kept
+                130  interrupted (Ctrl-C); finished volumes are kept
+                143  terminated (SIGTERM); the same, and it ends within a batch system's grace period
     """
     console = start_logging()
     try:
@@ -73,11 +76,11 @@ def main(config: str, overrides: tuple[str, ...], plan_only: bool) -> None:
     except EtlError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         click.echo(
             resume_text([*shlex.split(os.environ.get(SUBMITTED_AS, "dask-submit")), *sys.argv]), err=True
         )
-        sys.exit(130)
+        sys.exit(exit_code(stop))
 
 
 if __name__ == "__main__":

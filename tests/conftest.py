@@ -73,8 +73,9 @@ def s3_bucket(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> Bucket:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Waits between attempts, and what counts as stalled, made tiny in this process."""
-    from etl.release import blobs, http
+    from etl import retries
+    from etl.release import http
 
-    monkeypatch.setattr(blobs, "FIRST_WAIT_SECONDS", 0.001)
-    monkeypatch.setattr(blobs, "LONGEST_WAIT_SECONDS", 0.01)
+    monkeypatch.setattr(retries, "FIRST_WAIT_SECONDS", 0.001)
+    monkeypatch.setattr(retries, "LONGEST_WAIT_SECONDS", 0.01)
     monkeypatch.setattr(http, "STALL_SECONDS", 0.5)

@@ -13,15 +13,8 @@ from fsspec.asyn import sync
 
 from etl.drivers import only_oserrors
 from etl.errors import ConfigError
-from etl.release.blobs import (
-    STREAM_BYTES,
-    BlobBusyError,
-    BlobChanged,
-    BlobError,
-    BlobInfo,
-    BlobRefused,
-    retried,
-)
+from etl.release.blobs import STREAM_BYTES, BlobChanged, BlobError, BlobInfo, BlobRefused
+from etl.retries import BusyError, retried
 from etl.urls import public_url
 
 # Client errors that pass: time-out, conflict, too early, too many.
@@ -216,7 +209,7 @@ def driver_errors(url: str) -> Iterator[None]:
         if str(error).startswith(where):
             raise
         if status in _BUSY:
-            raise BlobBusyError(f"{where}: {error}", _retry_after(error)) from error
+            raise BusyError(f"{where}: {error}", _retry_after(error)) from error
         raise ConnectionError(f"{where}: {error}") from error
 
 

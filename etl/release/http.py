@@ -28,14 +28,12 @@ from urllib3.util.retry import Retry
 
 from etl.release.blobs import (
     STREAM_BYTES,
-    Attempts,
-    BlobBusyError,
     BlobChanged,
     BlobInfo,
     BlobRefused,
-    retried,
 )
 from etl.release.logins import login
+from etl.retries import Attempts, BusyError, retried
 from etl.urls import public_url
 
 CONNECT_SECONDS = 20.0
@@ -119,7 +117,7 @@ class HttpBlob:
         """The answer to one GET, its body not read yet; statuses are 200, 206 and 416.
 
         Raises:
-            BlobBusyError, ConnectionError, BlobRefused: here or while the body is read.
+            BusyError, ConnectionError, BlobRefused: here or while the body is read.
         """
         headers = {"Accept-Encoding": "identity", "User-Agent": "deeplesion-store"}
         if byte_range:
@@ -156,7 +154,7 @@ class HttpBlob:
             raise ConnectionError(f"{self}: {_why(error)}") from None
         try:
             if response.status in BUSY:
-                raise BlobBusyError(f"{self}: the server answers {_status(response)}", _retry_after(response))
+                raise BusyError(f"{self}: the server answers {_status(response)}", _retry_after(response))
             if response.status not in (200, 206, PAST_THE_END):
                 raise BlobRefused(f"{self}: the server answers {_status(response)}")
             yield response

@@ -17,10 +17,9 @@ from etl.run import cluster_kinds as kinds
 from etl.run.cluster_config import load_cluster
 from etl.run.clusters import environment_of, security_of, start_cluster
 from etl.run.connection import check_scheduler
+from etl.run.interrupts import exit_code, terminable
 from etl.run.remote_jobs import Jobs, jobs_table, open_jobs
 from etl.run.script import SUBMITTED_AS, run_script
-
-EXIT_INTERRUPTED = 130
 
 
 @click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
@@ -46,6 +45,7 @@ EXIT_INTERRUPTED = 130
 @click.option("--list", "list_jobs", is_flag=True, help="Show the detached jobs.")
 @click.argument("script", type=click.Path(path_type=Path), required=False)
 @click.argument("args", nargs=-1, type=click.UNPROCESSED)
+@terminable()
 def submit(
     cluster: str | None,
     scheduler: str | None,
@@ -74,6 +74,8 @@ def submit(
     folder of the same path as the current one where it has such a folder.
 
     Exit codes are the script's own; 2 where the script isn't there, no scheduler answers, or versions differ.
+    130 and 143 where Ctrl-C or SIGTERM came before the script ran. SIGTERM is passed on to the script, which is
+    waited for.
     """
     asked = {"--detach": detach, "--attach": attach, "--cancel": cancel, "--list": list_jobs}
     chosen = [option for option, value in asked.items() if value]
@@ -105,10 +107,10 @@ def submit(
             sys.exit(_remote(jobs, script, args, attach, cancel))
     except EtlError as error:
         raise OneLine(error) from error
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         if attach:
             click.echo(f"the job goes on: --attach {attach} follows it, --cancel {attach} stops it", err=True)
-        sys.exit(EXIT_INTERRUPTED)
+        sys.exit(exit_code(stop))
 
 
 class OneLine(click.ClickException):

@@ -6,18 +6,31 @@ Endpoint, region and credentials come from the environment: AWS_ENDPOINT_URL, AW
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import fsspec
 
 from etl.drivers import only_oserrors
 from etl.errors import StoreError
+from etl.retries import retried
 from etl.store.objects import PARTIAL, Listed, checked_name
 
 # The most that one request may delete.
 DELETED_AT_ONCE = 1000
+
+Result = TypeVar("Result")
+
+# Twice this and more is sent in parts, side by side, so that a lost connection costs one part.
+PART_BYTES = 16 << 20
+PARTS_AT_ONCE = 4
+# Attempts of the driver at one request; `etl.retries` counts and spaces those at the whole operation.
+REQUEST_ATTEMPTS = 2
+# Client errors that pass: time-out, another conditional write under way, too early, too many.
+_PASSING_STATUS = (408, 409, 425, 429)
+# The upload of parts was completed, and the reply to that lost: it is written anew.
+_PASSING_CODES = ("NoSuchUpload",)
 
 
 @dataclass(frozen=True)
@@ -31,24 +44,23 @@ class BucketObjects:
     root: str
 
     def read(self, name: str) -> bytes:
-        with only_oserrors(self.root):
-            data: bytes = self._filesystem().cat_file(self._path(name))
-        return data
+        path = self._path(name)
+        return self._ask(lambda s3: bytes(s3.cat_file(path)))
 
     def size(self, name: str) -> int | None:
+        path = self._path(name)
         try:
-            with only_oserrors(self.root):
-                return int(self._filesystem().info(self._path(name))["size"])
+            return self._ask(lambda s3: int(s3.info(path)["size"]))
         except FileNotFoundError:
             return None
 
     def listed(self, prefix: str) -> dict[str, Listed]:
-        with only_oserrors(self.root):
-            found = self._filesystem().find(self._path(prefix), detail=True)
-        start = len(self._path(prefix)) + 1
+        path = self._path(prefix)
+        found: dict[str, Any] = self._ask(lambda s3: dict(s3.find(path, detail=True)))
+        start = len(path) + 1
         return {
-            path[start:]: Listed(int(details["size"]), details["LastModified"].timestamp())
-            for path, details in found.items()
+            name[start:]: Listed(int(details["size"]), details["LastModified"].timestamp())
+            for name, details in found.items()
             # Of a folder with its first object written meanwhile, s3fs lists the folder itself.
             if details["type"] == "file"
         }
@@ -57,40 +69,39 @@ class BucketObjects:
         return {name: item.bytes for name, item in self.listed(prefix).items()}
 
     def write(self, name: str, data: bytes | memoryview) -> None:
-        with only_oserrors(self.root):
-            self._filesystem().pipe_file(self._path(name), bytes(data))
+        self._put(name, bytes(data), "overwrite")
 
     def create(self, name: str, data: bytes) -> bool:
         try:
-            with only_oserrors(self.root):
-                self._filesystem().pipe_file(self._path(name), data, mode="create")
+            self._put(name, data, "create")
         except FileExistsError:
             return False
         except OSError as error:
-            answer = getattr(error.__cause__, "response", None) or {}
-            # 412: it exists. 409: another create of it is under way.
-            if answer.get("ResponseMetadata", {}).get("HTTPStatusCode") in (409, 412):
+            if _status(error) == 412:
                 return False
             raise
         return True
 
     def remove(self, name: str) -> None:
-        with only_oserrors(self.root):
-            self._filesystem().rm_file(self._path(name))
+        path = self._path(name)
+        self._ask(lambda s3: s3.rm_file(path))
 
     def remove_all(self, names: Sequence[str]) -> None:
         for start in range(0, len(names), DELETED_AT_ONCE):
-            paths = [self._path(name) for name in names[start : start + DELETED_AT_ONCE]]
-            keys = [{"Key": path.partition("/")[2]} for path in paths]
-            with only_oserrors(self.root):
-                # s3fs's own rm() says nothing of keys that could not be deleted.
-                answer = self._filesystem().call_s3(
-                    "delete_objects",
-                    Bucket=paths[0].partition("/")[0],
-                    Delete={"Objects": keys, "Quiet": True},
-                )
+            self._remove_some(names[start : start + DELETED_AT_ONCE])
+
+    def _remove_some(self, names: Sequence[str]) -> None:
+        bucket = self._path(names[0]).partition("/")[0]
+        keys = [{"Key": self._path(name).partition("/")[2]} for name in names]
+
+        def remove(s3: Any) -> None:
+            # s3fs's own rm() says nothing of keys that could not be deleted.
+            answer = s3.call_s3("delete_objects", Bucket=bucket, Delete={"Objects": keys, "Quiet": True})
             for error in answer.get("Errors", []):
-                raise OSError(f"{self.root}: {error.get('Key')} can't be deleted: {error.get('Message')}")
+                kind = PermissionError if error.get("Code") == "AccessDenied" else OSError
+                raise kind(f"{self.root}: {error.get('Key')} can't be deleted: {error.get('Message')}")
+
+        self._ask(remove)
 
     def list(self, prefix: str) -> Iterator[str]:
         yield from sorted(f"{prefix}/{name}" for name in self.sizes(prefix))
@@ -98,7 +109,9 @@ class BucketObjects:
     def check_writable(self) -> None:
         name = f"{PARTIAL}/probe-{uuid.uuid4().hex}"
         try:
-            if not self.create(name, b"probe") or self.read(name) != b"probe":
+            # A lost reply makes another try at this fail although the first one wrote it.
+            self.create(name, b"probe")
+            if self.read(name) != b"probe":
                 raise StoreError("the store does not give back what was written", where=self.root)
             overwrites = self.create(name, b"other")
             self.remove(name)
@@ -123,8 +136,52 @@ class BucketObjects:
     def _path(self, name: str) -> str:
         return "/".join((self.root.removeprefix("s3://"), *checked_name(name)))
 
-    @staticmethod
-    def _filesystem() -> Any:
-        filesystem = fsspec.filesystem("s3")
-        filesystem.invalidate_cache()
-        return filesystem
+    def _put(self, name: str, data: bytes, mode: str) -> None:
+        path, parts = self._path(name), {"chunksize": PART_BYTES, "max_concurrency": PARTS_AT_ONCE}
+        self._ask(lambda s3: s3.pipe_file(path, data, mode=mode, **parts))
+
+    def _ask(self, ask: Callable[[Any], Result]) -> Result:
+        """Do something with the driver; what may pass is tried again, the rest raised at once."""
+
+        def attempt() -> Result | OSError:
+            try:
+                with only_oserrors(self.root):
+                    return ask(_filesystem())
+            except OSError as error:
+                if _may_pass(error):
+                    raise
+                return error
+
+        result = retried(attempt)
+        if isinstance(result, OSError):
+            raise result
+        return result
+
+
+def _filesystem() -> Any:
+    filesystem = fsspec.filesystem(
+        "s3",
+        use_listings_cache=False,
+        # Reads: with more than one request at a time the driver asks for the size first.
+        max_concurrency=1,
+        config_kwargs={"retries": {"mode": "standard", "total_max_attempts": REQUEST_ATTEMPTS}},
+    )
+    # Its attempts would multiply with those of botocore and of `etl.retries`.
+    filesystem.retries = 1
+    return filesystem
+
+
+def _may_pass(error: OSError) -> bool:
+    status, code = _status(error), _answer(error).get("Error", {}).get("Code")
+    if status:
+        return status >= 500 or status in _PASSING_STATUS or code in _PASSING_CODES
+    return not isinstance(error, FileNotFoundError | FileExistsError | PermissionError | IsADirectoryError)
+
+
+def _status(error: OSError) -> int:
+    """The HTTP status behind an error of s3fs; 0 where there was no answer."""
+    return int(_answer(error).get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+
+
+def _answer(error: OSError) -> dict[str, Any]:
+    return getattr(error.__cause__, "response", None) or {}

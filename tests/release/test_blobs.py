@@ -12,17 +12,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from etl.errors import ConfigError
-from etl.release import blobs
 from etl.release.blobs import (
-    Attempts,
     Blob,
-    BlobBusyError,
     BlobChanged,
     BlobInfo,
     BlobRefused,
     LocalBlob,
     open_blob,
-    retried,
 )
 from etl.release.buckets import FsspecBlob, S3Blob
 from etl.urls import blob_name, is_local, public_url
@@ -174,57 +170,3 @@ def test_a_folder_is_no_blob(tmp_path: Path) -> None:
         FsspecBlob("memory://folder").info()
 
 
-class TestAttempts:
-    @pytest.fixture
-    def waits(self, monkeypatch: pytest.MonkeyPatch) -> list[float]:
-        waits: list[float] = []
-        monkeypatch.setattr("time.sleep", waits.append)
-        return waits
-
-    def test_waits_double_with_jitter_up_to_the_longest(
-        self, waits: list[float], monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(blobs, "ATTEMPTS", 12)
-        attempts = Attempts()
-        for _ in range(11):
-            attempts.wait_after(OSError())
-        full = [0.5, 1, 2, 4, 8, 16, 30, 30, 30, 30, 30]
-        assert all(wanted / 2 <= wait <= wanted for wait, wanted in zip(waits, full, strict=True))
-        assert len(set(waits[6:])) == 5  # workers do not come back all at once
-
-    def test_the_last_error_is_raised(self, waits: list[float]) -> None:
-        errors = iter([OSError(str(number)) for number in range(100)])
-
-        def attempt() -> None:
-            raise next(errors)
-
-        with pytest.raises(OSError, match=f"^{blobs.ATTEMPTS - 1}$"):
-            retried(attempt)
-        assert len(waits) == blobs.ATTEMPTS - 1
-
-    def test_what_moves_on_starts_to_count_anew(self, waits: list[float]) -> None:
-        reached = 0
-
-        def attempt() -> str:
-            nonlocal reached
-            reached += 1
-            if reached < 100:
-                raise ConnectionError
-            return "whole"
-
-        assert retried(attempt, lambda: reached) == "whole"
-        assert max(waits) <= blobs.FIRST_WAIT_SECONDS
-
-    def test_a_busy_place_is_given_the_time_it_asks_for(self, waits: list[float]) -> None:
-        attempts = Attempts()
-        attempts.wait_after(BlobBusyError("busy", 20.0))
-        attempts.wait_after(BlobBusyError("busy", 1e9))
-        assert waits == [20.0, blobs.LONGEST_RETRY_AFTER_SECONDS]
-
-    def test_other_errors_pass_at_once(self, waits: list[float]) -> None:
-        def attempt() -> None:
-            raise BlobRefused("no")
-
-        with pytest.raises(BlobRefused):
-            retried(attempt)
-        assert waits == []

@@ -6,7 +6,8 @@ from email.utils import format_datetime
 
 import pytest
 
-from etl.release import blobs, http
+from etl import retries
+from etl.release import http
 from etl.release.blobs import BlobChanged, BlobInfo, BlobRefused
 from etl.release.http import HttpBlob
 from tests.http_faults import (
@@ -51,7 +52,7 @@ def test_a_cut_body_goes_on_from_where_it_stopped(
 
 
 def test_a_transfer_that_moves_on_is_given_new_attempts(http_server: HttpServer) -> None:
-    many = 4 * blobs.ATTEMPTS
+    many = 4 * retries.ATTEMPTS
     blob = put(http_server, *[Cut(100_000)] * many)
     assert blob.read(0, SIZE) == CONTENT
     assert [r and r[0] for r in http_server.ranges("/a.zip")] == [100_000 * n for n in range(many + 1)]
@@ -62,15 +63,15 @@ def test_without_a_byte_more_it_is_given_up(http_server: HttpServer) -> None:
     with pytest.raises(ConnectionError, match=r"/a\.zip") as caught:
         blob.read(0, SIZE)
     assert SECRET not in str(caught.value)
-    assert len(http_server.requests) == blobs.ATTEMPTS
-    assert http_server.ranges("/a.zip")[1:] == [(1000, SIZE)] * (blobs.ATTEMPTS - 1)
+    assert len(http_server.requests) == retries.ATTEMPTS
+    assert http_server.ranges("/a.zip")[1:] == [(1000, SIZE)] * (retries.ATTEMPTS - 1)
 
 
 @pytest.mark.parametrize("status", http.BUSY)
 def test_a_burst_of_busy_answers_is_waited_out(http_server: HttpServer, status: int) -> None:
-    blob = put(http_server, *[busy(status)] * (blobs.ATTEMPTS - 1))
+    blob = put(http_server, *[busy(status)] * (retries.ATTEMPTS - 1))
     assert blob.read(0, 10) == CONTENT[:10]
-    assert len(http_server.requests) == blobs.ATTEMPTS
+    assert len(http_server.requests) == retries.ATTEMPTS
 
 
 @pytest.mark.parametrize("question", ["info", "read", "stream"])
@@ -81,7 +82,7 @@ def test_a_server_that_stays_busy_is_given_up(http_server: HttpServer, question:
     ) as caught:
         ask(blob, question)
     assert SECRET not in str(caught.value)
-    assert len(http_server.requests) == blobs.ATTEMPTS
+    assert len(http_server.requests) == retries.ATTEMPTS
 
 
 def ask(blob: HttpBlob, question: str) -> object:
@@ -96,7 +97,7 @@ def ask(blob: HttpBlob, question: str) -> object:
         ("7", 7, 7),
         ("0", 0, 0.01),
         ("soon", 0, 0.01),
-        ("100000", blobs.LONGEST_RETRY_AFTER_SECONDS, blobs.LONGEST_RETRY_AFTER_SECONDS),
+        ("100000", retries.LONGEST_RETRY_AFTER_SECONDS, retries.LONGEST_RETRY_AFTER_SECONDS),
         (format_datetime(datetime.now(UTC) + timedelta(days=2), usegmt=True), 300, 300),
         (format_datetime(datetime.now(UTC) - timedelta(days=2), usegmt=True), 0, 0.01),
     ],
@@ -126,7 +127,7 @@ def test_a_server_that_stalls_for_ever_is_given_up(
     blob = put(http_server, *[Stall()] * 50)
     with pytest.raises(ConnectionError, match=r"/a\.zip: ReadTimeoutError"):
         blob.info()
-    assert len(http_server.requests) == blobs.ATTEMPTS
+    assert len(http_server.requests) == retries.ATTEMPTS
 
 
 def test_a_slow_body_is_not_cut_off(http_server: HttpServer) -> None:

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from etl.release import blobs
+from etl import retries
 from etl.release.blobs import BlobChanged, BlobInfo, BlobRefused
 from etl.release.http import HttpBlob
 from tests.http_faults import (
@@ -91,4 +91,4 @@ def test_a_stream_without_a_byte_more_is_given_up(http_server: HttpServer) -> No
     blob = put(http_server, *[Cut(1000)] * 50)
     with pytest.raises(ConnectionError, match=r"/a\.zip"):
         list(blob.stream())
-    assert len(http_server.requests) == blobs.ATTEMPTS
+    assert len(http_server.requests) == retries.ATTEMPTS

@@ -57,8 +57,8 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Waits between attempts made tiny in this process; what counts as stalled stays as it is."""
-    monkeypatch.setattr("etl.release.blobs.FIRST_WAIT_SECONDS", 0.001)
-    monkeypatch.setattr("etl.release.blobs.LONGEST_WAIT_SECONDS", 0.01)
+    monkeypatch.setattr("etl.retries.FIRST_WAIT_SECONDS", 0.001)
+    monkeypatch.setattr("etl.retries.LONGEST_WAIT_SECONDS", 0.01)
 
 
 @pytest.fixture(scope="session")

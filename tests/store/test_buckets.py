@@ -143,6 +143,7 @@ def test_a_half_written_volume_is_replaced(phantom: tuple[Path, Any], s3_bucket:
     assert s3_bucket.get(shard) == whole
 
 
+@pytest.mark.usefixtures("impatient")
 def test_a_bucket_that_cannot_be_read(s3_bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(StoreError, match="nothing was published yet"):
         open_store(s3_bucket.url)
