@@ -19,7 +19,7 @@ COMPILE = $(UV) pip compile pyproject.toml --all-extras --universal --python-ver
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --output-file requirements.lock
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check lint lock upgrade lowest clean
+.PHONY: help venv demo test check chaos lint lock upgrade lowest clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -35,6 +35,9 @@ test: $(READY) ## run every test
 
 check: lint ## lint, types and the fast tests, in under two minutes
 	$(VENV)/bin/$(PYTEST) -m "not slow"
+
+chaos: $(READY) ## the long fault campaign: every fault at every moment, minutes; the table goes to build/chaos.txt
+	CHAOS=long $(VENV)/bin/python -m pytest tests/chaos
 
 lint: $(READY) ## ruff and mypy
 	$(VENV)/bin/ruff check .

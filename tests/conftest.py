@@ -20,6 +20,23 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS", "B
 ROOT = Path(__file__).resolve().parent.parent
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """The table of the fault campaign, where any of it ran; in a file too where the whole campaign did."""
+    from tests.chaos.table import campaign_table
+
+    reports = [report for some in terminalreporter.stats.values() for report in some]
+    calls = [report for report in reports if getattr(report, "when", "") == "call"]
+    rows = [row for report in calls for name, row in report.user_properties if name == "chaos"]
+    if not rows:
+        return
+    table = campaign_table(rows)
+    terminalreporter.write_sep("=", "fault campaign")
+    terminalreporter.write_line(table)
+    if os.environ.get("CHAOS") == "long":
+        (ROOT / "build").mkdir(exist_ok=True)
+        (ROOT / "build" / "chaos.txt").write_text(f"{table}\n")
+
+
 @pytest.fixture(scope="session")
 def real_release() -> Path:
     """The folder of real slices and rows, read where it lies beside the project."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import signal
 import subprocess
 from collections.abc import Callable
 from functools import partial
@@ -116,21 +118,45 @@ def test_killed_run_is_continued_to_the_same_store(
     assert_same_as(uninterrupted, store)
 
 
+def terminate(process: subprocess.Popen[bytes]) -> None:
+    """SIGTERM to the process that was started."""
+    process.terminate()
+
+
+def terminate_all(process: subprocess.Popen[bytes]) -> None:
+    """SIGTERM to every process of the session, as a batch system sends it."""
+    os.killpg(process.pid, signal.SIGTERM)
+
+
+SUBMITTED = [*DASK_SUBMIT, "--workers", "2", str(ROOT / "jobs" / "build_store.py")]
+
+
 @pytest.mark.parametrize(
-    "command",
-    [BUILD_STORE, [*DASK_SUBMIT, "--workers", "2", str(ROOT / "jobs" / "build_store.py")]],
-    ids=["python", "dask-submit"],
+    ("command", "stop", "code"),
+    [
+        pytest.param(BUILD_STORE, interrupt, 130, id="python, Ctrl-C"),
+        pytest.param(BUILD_STORE, terminate, 143, id="python, SIGTERM"),
+        pytest.param(BUILD_STORE, terminate_all, 143, id="python, SIGTERM to all"),
+        pytest.param(SUBMITTED, interrupt, 130, id="dask-submit, Ctrl-C"),
+        pytest.param(SUBMITTED, terminate, 143, id="dask-submit, SIGTERM"),
+        pytest.param(SUBMITTED, terminate_all, 143, id="dask-submit, SIGTERM to all"),
+    ],
 )
-def test_ctrl_c_stops_in_order(
-    command: list[str], data: dict[str, Any], uninterrupted: Path, tmp_path: Path
+def test_a_signal_stops_in_order(
+    command: list[str],
+    stop: Callable[[subprocess.Popen[bytes]], None],
+    code: int,
+    data: dict[str, Any],
+    uninterrupted: Path,
+    tmp_path: Path,
 ) -> None:
     store, log = Path(data["store"]), tmp_path / "log"
     config = write_config(tmp_path, data | {"cluster": "local"})
     with running([*command, config], log) as process:
         wait_until(lambda: receipts(store) >= 1 or process.poll() is not None, "the first volume was there")
         others = descendants(process)
-        interrupt(process)
-        assert process.wait(60) == 130, log.read_text()
+        stop(process)
+        assert process.wait(60) == code, log.read_text()
         assert_gone(others)
     assert version_names(store) == []
     told = log.read_text().splitlines()[-1]

@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from types import FrameType
 
 EXIT_INTERRUPTED = 128 + signal.SIGINT
 EXIT_TERMINATED = 128 + signal.SIGTERM
+# A batch system signals every process, and `dask-submit` passes the signal on: that is one SIGTERM, not two.
+SAME_SIGNAL_SECONDS = 1.0
 
 
 class Terminated(KeyboardInterrupt):
@@ -23,7 +26,7 @@ def exit_code(stop: KeyboardInterrupt) -> int:
 
 @contextlib.contextmanager
 def terminable() -> Iterator[None]:
-    """For the main thread: SIGTERM raises `Terminated` in the block, and a second one ends the process."""
+    """For the main thread: SIGTERM raises `Terminated` in the block; another one later ends the process."""
     before = signal.signal(signal.SIGTERM, _terminate)
     try:
         yield
@@ -32,7 +35,14 @@ def terminable() -> Iterator[None]:
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    first = time.monotonic()
+
+    def end(number: int, frame: FrameType | None) -> None:
+        if time.monotonic() - first >= SAME_SIGNAL_SECONDS:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            signal.raise_signal(signal.SIGTERM)
+
+    signal.signal(signal.SIGTERM, end)
     raise Terminated
 
 
@@ -46,26 +56,22 @@ def deferred_interrupt() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    came: list[int] = []
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def obey(number: int, frame: FrameType | None) -> None:
-        handler = before[signal.Signals(number)]
-        if callable(handler):
-            handler(number, frame)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    obey = {number: handler for number, handler in handlers.items() if callable(handler)}
+    came: list[tuple[int, float]] = []
 
     def note(number: int, frame: FrameType | None) -> None:
-        if came:
-            obey(number, frame)
-        came.append(number)
+        is_same = number == signal.SIGTERM and came and time.monotonic() - came[0][1] < SAME_SIGNAL_SECONDS
+        if came and not is_same:
+            obey[signal.Signals(number)](number, frame)
+        came.append((number, time.monotonic()))
 
-    waiting = [number for number, handler in before.items() if callable(handler)]
-    for number in waiting:
+    for number in obey:
         signal.signal(number, note)
     try:
         yield
     finally:
-        for number in waiting:
-            signal.signal(number, before[number])
+        for number, handler in obey.items():
+            signal.signal(number, handler)
     if came:
-        obey(came[0], None)
+        obey[signal.Signals(came[0][0])](came[0][0], None)

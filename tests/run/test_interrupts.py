@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from etl.run import interrupts
 from etl.run.interrupts import Terminated, deferred_interrupt, exit_code, terminable
+from tests.processes import run
 
 
 def press() -> None:
@@ -67,8 +70,15 @@ def terminated(times: int, done: list[str]) -> None:
         done.append("what follows")
 
 
-@pytest.mark.parametrize(("times", "done"), [(1, ["the block"]), (2, [])])
-def test_sigterm_waits_likewise_and_has_its_own_exit_code(times: int, done: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("times", "same_seconds", "done"),
+    [(1, 3600.0, ["the block"]), (2, 3600.0, ["the block"]), (2, 0.0, [])],
+    ids=["once", "once, told twice", "twice"],
+)
+def test_sigterm_waits_likewise_and_has_its_own_exit_code(
+    times: int, same_seconds: float, done: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(interrupts, "SAME_SIGNAL_SECONDS", same_seconds)
     came: list[str] = []
     with pytest.raises(Terminated) as caught:
         terminated(times, came)
@@ -77,18 +87,29 @@ def test_sigterm_waits_likewise_and_has_its_own_exit_code(times: int, done: list
     assert exit_code(KeyboardInterrupt()) == 130
 
 
-def test_after_the_first_sigterm_the_next_ends_the_process() -> None:
-    before = signal.getsignal(signal.SIGTERM)
-    with terminable():
-        with pytest.raises(Terminated):
-            terminate()
-        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-        with deferred_interrupt():
-            assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    assert signal.getsignal(signal.SIGTERM) is before
+SECOND = """
+import os, signal, sys
+from etl.run import interrupts
+interrupts.SAME_SIGNAL_SECONDS = float(sys.argv[1])
+with interrupts.terminable():
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+    except interrupts.Terminated:
+        with interrupts.deferred_interrupt():
+            os.kill(os.getpid(), signal.SIGTERM)
+        sys.exit(7)
+"""
+
+
+@pytest.mark.parametrize(("same_seconds", "code"), [("3600", 7), ("0", -signal.SIGTERM)])
+def test_another_sigterm_ends_the_process_unless_it_is_the_same(same_seconds: str, code: int) -> None:
+    assert run([sys.executable, "-c", SECOND, same_seconds]).returncode == code
 
 
 def test_sigterm_is_left_alone_where_it_is_not_obeyed() -> None:
     before = signal.getsignal(signal.SIGTERM)
     with deferred_interrupt():
         assert signal.getsignal(signal.SIGTERM) is before
+    with terminable():
+        assert signal.getsignal(signal.SIGTERM) is not before
+    assert signal.getsignal(signal.SIGTERM) is before

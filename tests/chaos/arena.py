@@ -1,0 +1,169 @@
+"""Where faults strike: a store with one version, a second to be built on top, and a reader that polls."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from etl.store.objects import open_objects
+from etl.store.verify import verify
+from etl.store.versions import read_version, version_numbers
+from tests.chaos.foundry import Foundry, Orders, Outcome, foundry
+from tests.chaos.watcher import Watch, watching
+from tests.faulty_s3 import FaultyS3, serve_faulty_s3
+from tests.processes import wait_until
+from tests.s3_server import Bucket, use_s3
+from tests.stored import without_run
+from tests.tiny_release import csv_row, write_release
+
+LONG = os.environ.get("CHAOS") == "long"
+FIRST, SECOND = "000001_01_01", "000002_01_01"
+# What the store holds before: the same release on another grid.
+BASE = ["--set", "volume.spacing_mm=2.0"]
+
+
+def write_tiny_release(folder: Path) -> Path:
+    """Two series of three and two slices, one slice unreadable, so that its run is split; gives a config."""
+    rows = [
+        csv_row(FIRST, 3, (3, 5)),
+        csv_row(SECOND, 2, (1, 2), Train_Val_Test="1", Coarse_lesion_type="-1"),
+    ]
+    write_release(folder, {FIRST: [3, 4, 5], SECOND: [1, 2]}, rows)
+    archive = folder / "Images_png_01.zip"
+    first, second, rest = archive.read_bytes().split(b"\x89PNG", 2)
+    archive.write_bytes(first + b"\x89PNG" + second + b"\x89GNP" + rest)
+    config = folder / "config.yaml"
+    source = {"annotations": str(folder / "DL_info.csv"), "archives": [str(archive)]}
+    settings = {"source": source, "volume": {"chunk": [8, 8, 8]}, "limits": {"rejects": 1.0}}
+    config.write_text(json.dumps(settings | {"store": "unused", "cluster": "serial"}))
+    return config
+
+
+@dataclass
+class Arena:
+    """Stores of one kind, and what a build without faults makes of them.
+
+    Attributes:
+        kind: `disk` or `S3`.
+        place: folder or URL below which the stores lie.
+        faulty: the server between the runs and the bucket; None on a disk.
+    """
+
+    kind: str
+    place: str
+    folder: Path
+    config: Path
+    foundry: Foundry
+    watch: Watch
+    faulty: FaultyS3 | None
+    base: dict[str, bytes] = field(default_factory=dict)
+    expected: list[dict[str, bytes]] = field(default_factory=list)
+    boundaries: tuple[str, ...] = ()
+    _numbers: Iterator[int] = field(default_factory=itertools.count)
+
+    def prepare(self) -> None:
+        """Build both versions without faults, and keep what they hold."""
+        base = open_objects(f"{self.place}/base")
+        for folder in ("versions", "tables", "volumes"):
+            self.base |= {name: base.read(name) for name in base.list(folder)}
+        self.base["zarr.json"] = base.read("zarr.json")
+        store = self.fresh()
+        outcome = self.run(store, strike_at=-1)
+        assert outcome.code == 0, self.log()
+        objects = open_objects(store)
+        assert [verify(objects, number).problems for number in (1, 2)] == [(), ()]
+        self.expected = [self.content(store, 1), self.content(store, 2)]
+        self.boundaries = outcome.boundaries
+
+    def moments(self) -> list[int]:
+        """Numbers of the boundaries to strike at: every state that the store passes through.
+
+        After one change is before the next one: both are tried in the long campaign only.
+        """
+        last = len(self.boundaries) - 1
+        return [n for n, name in enumerate(self.boundaries) if LONG or n == last or name[:5] != "after"]
+
+    def fresh(self) -> str:
+        """A new store that holds version 1 only."""
+        store = f"{self.place}/store-{next(self._numbers)}"
+        if self.kind == "disk":
+            shutil.copytree(f"{self.place}/base", store)
+        else:
+            objects = open_objects(store)
+            for name, data in self.base.items():
+                objects.write(name, data)
+        self.watch.look_at(store)
+        return store
+
+    def run(self, store: str, more: list[str] | None = None, **orders: Any) -> Outcome:
+        """Run the job on a store."""
+        arguments = [str(self.config), "--set", f"store={store}", *(more or [])]
+        return self.foundry.run(Orders(arguments, str(self.folder / "log"), store, **orders))
+
+    def log(self) -> str:
+        """What the last run printed."""
+        return (self.folder / "log").read_text()
+
+    def content(self, store: str, number: int) -> dict[str, bytes]:
+        """All that a version names, by path, and the version itself, less what differs from run to run."""
+        objects = open_objects(store)
+        version = read_version(objects, number)
+        assert version is not None
+        found = {"version": json.dumps(without_run(dict(version)), sort_keys=True).encode()}
+        for entry in (entry for files in version["tables"].values() for entry in files):
+            found[entry["path"].split("/", 2)[2]] = objects.read(entry["path"])
+        for volume in version["volumes"]:
+            found |= {name: objects.read(name) for name in objects.list(volume["path"])}
+        return found
+
+    def assert_survived(self, store: str) -> None:
+        """A rerun publishes what a run without faults does, and nothing is lost."""
+        outcome = self.run(store)
+        assert outcome.code == 0, self.log()
+        self.assert_as_expected(store)
+
+    def assert_as_expected(self, store: str) -> None:
+        assert version_numbers(open_objects(store)) == [1, 2]
+        for number, expected in enumerate(self.expected, 1):
+            found = self.content(store, number)
+            assert found.keys() == expected.keys()
+            assert [name for name in found if found[name] != expected[name]] == []
+        assert self.watch.wrong() == []
+
+
+@contextlib.contextmanager
+def arena(kind: str, folder: Path, s3_server: str) -> Iterator[Arena]:
+    """An arena on this disk, or on the S3 server with faults."""
+    config = write_tiny_release(folder / "release")
+    with contextlib.ExitStack() as stack:
+        faulty = None
+        place = str(folder / "stores")
+        if kind == "S3":
+            patch = stack.enter_context(pytest.MonkeyPatch.context())
+            use_s3(patch, s3_server)
+            bucket = Bucket.make(f"chaos-{folder.name.replace('_', '-')}")
+            place = bucket.url
+            faulty = stack.enter_context(serve_faulty_s3())
+            patch.setenv("AWS_ENDPOINT_URL", faulty.url)
+            works = stack.enter_context(foundry())
+            patch.setenv("AWS_ENDPOINT_URL", s3_server)
+        else:
+            works = stack.enter_context(foundry())
+        first = f"{place}/base"
+        log = str(folder / "log")
+        outcome = works.run(Orders([str(config), "--set", f"store={first}", *BASE], log, first))
+        assert outcome.code == 0, Path(log).read_text()
+        watch = stack.enter_context(watching(folder / "watch", first))
+        made = Arena(kind, place, folder, config, works, watch, faulty)
+        made.prepare()
+        wait_until(lambda: bool(watch.seen()), "the reader had read")
+        yield made

@@ -1,0 +1,112 @@
+"""Workers of a real Dask cluster that are killed or terminated at the boundaries of their writes."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from distributed import Client, WorkerPlugin
+
+from etl.build import build, load_plan
+from etl.config_file import load_config
+from etl.run.clusters import local_cluster
+from etl.run.executors import DaskExecutor
+from tests.chaos.arena import LONG, Arena
+from tests.chaos.conftest import TallyOf
+
+pytestmark = pytest.mark.slow
+
+WORKERS = 2
+
+
+class Striker(WorkerPlugin):  # type: ignore[misc]
+    """In a worker: when its writes come to a boundary, it strikes once, itself or all workers."""
+
+    name = "striker"
+
+    def __init__(self, folder: str, store: str) -> None:
+        self.folder, self.store = Path(folder), store
+
+    def setup(self, worker: Any) -> None:
+        from tests.chaos.boundaries import watch_boundaries
+
+        (self.folder / f"{os.getpid()}.pid").touch()
+        watch_boundaries(self.store, self._on_boundary)
+
+    def _on_boundary(self, name: str) -> None:
+        try:
+            plan = json.loads((self.folder / "plan.json").read_text())
+        except FileNotFoundError:
+            return
+        with open(self.folder / plan["name"], "a+") as log:
+            log.write(f"{name}\n")
+            log.flush()
+            log.seek(0)
+            if len(log.readlines()) - 1 != plan["strike_at"]:
+                return
+        if plan["all"]:
+            # Those of them that still live: workers are all children of the same process.
+            pids = {int(file.stem) for file in self.folder.glob("*.pid")} - {os.getpid()}
+            for other in psutil.Process(os.getppid()).children():
+                if other.pid in pids:
+                    other.send_signal(plan["signal"])
+        os.kill(os.getpid(), plan["signal"])
+
+
+@dataclass
+class Cluster:
+    """A cluster whose workers strike as they are told."""
+
+    client: Client
+    folder: Path
+    count: int = 0
+
+    def build(self, place: Arena, store: str, **plan: Any) -> list[str]:
+        """Build on the cluster; gives the boundaries that the workers came to."""
+        self.count += 1
+        name = f"run-{self.count}.log"
+        (self.folder / "plan.json").write_text(json.dumps({"name": name, "strike_at": -1} | plan))
+        config = load_config(place.config, overrides=[f"store={store}"], environment={})
+        build(config, load_plan(config), DaskExecutor(self.client))
+        (self.folder / "plan.json").unlink()
+        return (self.folder / name).read_text().splitlines()
+
+
+@pytest.fixture(scope="module")
+def cluster(place: Arena, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    folder = tmp_path_factory.mktemp("strikes")
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        local_cluster(WORKERS) as started,
+        Client(started, set_as_default=False) as client,
+    ):
+        patch.chdir(folder)
+        client.register_plugin(Striker(str(folder), place.place))
+        yield Cluster(client, folder)
+
+
+@pytest.mark.parametrize("kills_all", [False, True], ids=["one", "all"])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=lambda number: number.name)
+def test_workers_struck_at_boundaries(
+    place: Arena, cluster: Cluster, number: signal.Signals, kills_all: bool, tally: TallyOf
+) -> None:
+    fault = f"{number.name} of {'all workers' if kills_all else 'a worker'}, at a write"
+    boundaries = cluster.build(place, place.fresh(), all=False, signal=0)
+    moments = range(len(boundaries)) if LONG else random.Random(fault).sample(range(len(boundaries)), 2)
+    with tally(fault, place.kind) as count:
+        for moment in moments:
+            with count.attempt(boundaries[moment]):
+                store = place.fresh()
+                # The tasks are done again by who is left, or by the workers that take the place of these.
+                came = cluster.build(place, store, all=kills_all, signal=number, strike_at=moment)
+                assert len(came) > moment
+                place.assert_as_expected(store)
+                place.assert_survived(store)

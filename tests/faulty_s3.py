@@ -1,0 +1,131 @@
+"""The S3-compatible server of `tests.s3_server` with faults: it keeps a log, and does what `choose` says."""
+
+from __future__ import annotations
+
+import random
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import Enum
+from io import BytesIO
+from typing import Any
+
+ERROR = '<?xml version="1.0"?><Error><Code>{}</Code><Message>{}</Message><RequestId>1</RequestId></Error>'
+
+
+class S3Fault(Enum):
+    """What happens to one request: (status, code) of an error answer, or what becomes of the connection."""
+
+    INTERNAL = (500, "InternalError")
+    SLOW_DOWN = (503, "SlowDown")
+    FORBIDDEN = (403, "AccessDenied")
+    FULL = (507, "XMinioStorageFull")
+    RESET = "the connection is reset, nothing was done"
+    TIMEOUT = "no answer comes, nothing was done"
+    LOST_REPLY = "it is done, and the connection is reset before the answer"
+    LATE_REPLY = "it is done, and no answer comes"
+
+
+PASSING = (
+    S3Fault.INTERNAL,
+    S3Fault.SLOW_DOWN,
+    S3Fault.RESET,
+    S3Fault.TIMEOUT,
+    S3Fault.LOST_REPLY,
+    S3Fault.LATE_REPLY,
+)
+
+
+@dataclass(frozen=True)
+class S3Request:
+    """One line of the log."""
+
+    method: str
+    path: str
+    query: str
+
+    @property
+    def writes(self) -> bool:
+        return self.method in ("PUT", "POST", "DELETE")
+
+
+class FaultyS3:
+    """The server.
+
+    Attributes:
+        url: where it answers.
+        hang_seconds: until a connection without an answer ends.
+        requests: the log.
+        choose: what goes wrong with a request, if anything.
+        faults: what went wrong.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url, self.hang_seconds = url, 3.0
+        self.requests: list[S3Request] = []
+        self.choose: Callable[[S3Request], S3Fault | None] = lambda request: None
+        self.faults: list[S3Fault] = []
+
+    def answer(self, careful: Any, environ: dict[str, Any], start_response: Any) -> Any:
+        # A body that is not taken would be read as the next request.
+        environ["wsgi.input"] = BytesIO(environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0)))
+        request = S3Request(environ["REQUEST_METHOD"], environ["PATH_INFO"], environ["QUERY_STRING"])
+        self.requests.append(request)
+        fault = self.choose(request)
+        if fault is None:
+            return careful(environ, start_response)
+        self.faults.append(fault)
+        if isinstance(fault.value, tuple):
+            status, code = fault.value
+            start_response(f"{status} {code}", [("Content-Type", "application/xml")])
+            return [ERROR.format(code, "as the test wants it").encode()]
+        if fault in (S3Fault.LOST_REPLY, S3Fault.LATE_REPLY):
+            for _ in careful(environ, lambda status, headers, error=None: lambda data: None):
+                pass
+        if fault in (S3Fault.TIMEOUT, S3Fault.LATE_REPLY):
+            time.sleep(self.hang_seconds)
+        connection: socket.socket = environ["werkzeug.socket"]
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.close()
+        raise ConnectionResetError
+
+
+def seeded(seed: int, share: float) -> Callable[[S3Request], S3Fault | None]:
+    """Each request fails with this chance, in any way that passes."""
+    dice, lock = random.Random(seed), threading.Lock()
+
+    def choose(request: S3Request) -> S3Fault | None:
+        with lock:
+            return dice.choice(PASSING) if dice.random() < share else None
+
+    return choose
+
+
+@contextmanager
+def serve_faulty_s3() -> Iterator[FaultyS3]:
+    """The buckets of this process's S3 server, reached through one that has faults."""
+    from moto.server import DomainDispatcherApplication, create_backend_app
+    from werkzeug.serving import WSGIRequestHandler, make_server
+
+    class Handler(WSGIRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log(self, *args: Any) -> None:
+            pass
+
+    careful = DomainDispatcherApplication(create_backend_app)
+    server = make_server(
+        "127.0.0.1", 0, lambda e, s: faulty.answer(careful, e, s), threaded=True, request_handler=Handler
+    )
+    faulty = FaultyS3(f"http://127.0.0.1:{server.server_port}")
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread.start()
+    try:
+        yield faulty
+    finally:
+        server.shutdown()
+        thread.join()
