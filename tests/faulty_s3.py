@@ -23,6 +23,7 @@ class S3Fault(Enum):
     INTERNAL = (500, "InternalError")
     SLOW_DOWN = (503, "SlowDown")
     FORBIDDEN = (403, "AccessDenied")
+    CONFLICT = (409, "ConditionalRequestConflict")
     FULL = (507, "XMinioStorageFull")
     RESET = "the connection is reset, nothing was done"
     TIMEOUT = "no answer comes, nothing was done"
@@ -62,6 +63,7 @@ class FaultyS3:
         requests: the log.
         choose: what goes wrong with a request, if anything.
         faults: what went wrong.
+        deaf_to: so many requests with a body are not even asked to go on.
     """
 
     def __init__(self, url: str) -> None:
@@ -69,6 +71,7 @@ class FaultyS3:
         self.requests: list[S3Request] = []
         self.choose: Callable[[S3Request], S3Fault | None] = lambda request: None
         self.faults: list[S3Fault] = []
+        self.deaf_to = 0
 
     def answer(self, careful: Any, environ: dict[str, Any], start_response: Any) -> Any:
         # A body that is not taken would be read as the next request.
@@ -90,7 +93,6 @@ class FaultyS3:
             time.sleep(self.hang_seconds)
         connection: socket.socket = environ["werkzeug.socket"]
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        connection.close()
         raise ConnectionResetError
 
 
@@ -116,6 +118,17 @@ def serve_faulty_s3() -> Iterator[FaultyS3]:
 
         def log(self, *args: Any) -> None:
             pass
+
+        def connection_dropped(self, *args: Any) -> None:
+            self.close_connection = True
+
+        def handle_expect_100(self) -> bool:
+            """The client has a body to send, and waits to be told to."""
+            if faulty.deaf_to:
+                faulty.deaf_to -= 1
+                time.sleep(faulty.hang_seconds)
+                return False
+            return super().handle_expect_100()
 
     careful = DomainDispatcherApplication(create_backend_app)
     server = make_server(

@@ -25,6 +25,9 @@ Result = TypeVar("Result")
 # Twice this and more is sent in parts, side by side, so that a lost connection costs one part.
 PART_BYTES = 16 << 20
 PARTS_AT_ONCE = 4
+# After these, and the time that the bytes take on a slow line, a write is broken off and tried again.
+WRITE_SECONDS = 60.0
+SLOWEST_BYTES_PER_SECOND = 128 << 10
 # Attempts of the driver at one request; `etl.retries` counts and spaces those at the whole operation.
 REQUEST_ATTEMPTS = 2
 # Client errors that pass: time-out, another conditional write under way, too early, too many.
@@ -138,7 +141,10 @@ class BucketObjects:
 
     def _put(self, name: str, data: bytes, mode: str) -> None:
         path, parts = self._path(name), {"chunksize": PART_BYTES, "max_concurrency": PARTS_AT_ONCE}
-        self._ask(lambda s3: s3.pipe_file(path, data, mode=mode, **parts))
+        # The driver's own time-outs start to count when all of a body is sent, so a server that takes none of
+        # it would be waited for without end.
+        seconds = WRITE_SECONDS + len(data) / SLOWEST_BYTES_PER_SECOND
+        self._ask(lambda s3: s3.pipe_file(path, data, mode=mode, timeout=seconds, **parts))
 
     def _ask(self, ask: Callable[[Any], Result]) -> Result:
         """Do something with the driver; what may pass is tried again, the rest raised at once."""

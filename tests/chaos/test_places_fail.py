@@ -37,7 +37,7 @@ def after_writes(number: int, fault: S3Fault) -> object:
 def mounted(folder: Path) -> Iterator[None]:
     """A small file system of its own at a folder, or a skipped test."""
     folder.mkdir()
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], capture_output=True)
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", folder], capture_output=True)
     if done.returncode:
         pytest.skip(f"needs to mount a tmpfs, which is not allowed here: {done.stderr.decode().strip()}")
     try:
@@ -85,8 +85,6 @@ def test_disk_full_in_the_middle(place: Arena, small_disk: Path, tally: TallyOf)
                     assert_stopped_in_order(place, outcome.code)
                 filler.unlink()
                 place.assert_survived(store)
-                place.watch.look_at(f"{place.place}/base")
-                shutil.rmtree(store)
 
 
 def test_read_only_store(place: Arena, tally: TallyOf, request: pytest.FixtureRequest) -> None:

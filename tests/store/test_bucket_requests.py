@@ -1,0 +1,66 @@
+"""How many requests a build costs in a bucket; docs/operations.md tells the same numbers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from etl.config import Config
+from tests.faulty_s3 import FaultyS3, serve_faulty_s3
+from tests.processes import ROOT
+from tests.s3_server import Bucket, use_s3
+from tests.tiny_release import build_serial, csv_row, tiny_config, write_release
+
+FIRST, SECOND = "000001_01_01", "000002_01_01"
+VOLUMES = 2
+# Of the release: volumes, at one level each.
+RELEASE = 20_094
+
+
+@pytest.fixture
+def log(s3_bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyS3]:
+    """The server's log; its bucket is the one of `config`."""
+    with serve_faulty_s3() as server:
+        use_s3(monkeypatch, server.url)
+        yield server
+
+
+@pytest.fixture
+def config(s3_bucket: Bucket, tmp_path: Path) -> Config:
+    rows = [csv_row(FIRST, 4, (3, 5)), csv_row(SECOND, 2, (1, 2), Train_Val_Test="1")]
+    write_release(tmp_path, {FIRST: [3, 4, 5], SECOND: [1, 2]}, rows)
+    return tiny_config(tmp_path, tmp_path).model_copy(update={"store": f"{s3_bucket.url}/store"})
+
+
+def counts(log: FaultyS3) -> tuple[Counter[str], Counter[str]]:
+    """Requests by method (LIST is one): those for volumes, and all others."""
+    of_volumes: Counter[str] = Counter()
+    others: Counter[str] = Counter()
+    for request in log.requests:
+        method = "LIST" if "list-type" in request.query else request.method
+        # /bucket/store/volumes/..., or a listing below that
+        is_volume = request.path.split("/")[3:4] == ["volumes"] or "store%2Fvolumes%2F" in request.query
+        (of_volumes if is_volume else others)[method] += 1
+    log.requests.clear()
+    return of_volumes, others
+
+
+def test_a_volume_costs_four_writes_and_four_looks(log: FaultyS3, config: Config) -> None:
+    assert build_serial(config).converted == VOLUMES
+    of_volumes, others = counts(log)
+    assert sum(others.values()) < 30
+    assert of_volumes == {"PUT": 4 * VOLUMES, "GET": 4 * VOLUMES}
+
+    assert build_serial(config).reused == VOLUMES
+    of_volumes, others = counts(log)
+    assert of_volumes == {"GET": VOLUMES, "LIST": VOLUMES}
+    assert sum(others.values()) < 30
+
+
+def test_the_document_tells_what_the_whole_release_costs() -> None:
+    text = (ROOT / "docs" / "operations.md").read_text()
+    assert f"{4 * RELEASE:,}" in text
+    assert f"{RELEASE:,}" in text
