@@ -63,7 +63,7 @@ def small_disk(place: Arena, tmp_path: Path) -> Iterator[Path]:
             base.write(name, data)
         yield tmp_path / "disk"
         place.place = before
-        place.watch.look_at(f"{before}/base")
+        place.watch.move_to(f"{before}/base")
 
 
 def assert_stopped_in_order(place: Arena, code: int) -> None:
@@ -208,7 +208,7 @@ def test_a_version_file_that_is_junk(place: Arena, junk: bytes, tally: TallyOf) 
     """Nobody here writes one: a build and a reader refuse it by name, and go on once it is moved away."""
     with tally("a version file that is junk", place.kind) as count, count.attempt(repr(junk)):
         store = place.fresh()
-        place.watch.look_at(f"{place.place}/base")
+        place.watch.move_to(f"{place.place}/base")
         objects = open_objects(store)
         objects.write("versions/000002.json", junk)
         outcome = place.run(store)

@@ -25,6 +25,8 @@ from tests.chaos.conftest import TallyOf
 pytestmark = pytest.mark.slow
 
 WORKERS = 2
+# To a worker that handles neither they are the same; a worker that takes another's place takes seconds.
+SIGNALS = [signal.SIGKILL, signal.SIGTERM] if LONG else [signal.SIGKILL]
 
 
 class Striker(WorkerPlugin):  # type: ignore[misc]
@@ -94,13 +96,13 @@ def cluster(place: Arena, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 @pytest.mark.parametrize("kills_all", [False, True], ids=["one", "all"])
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=lambda number: number.name)
+@pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
 def test_workers_struck_at_boundaries(
     place: Arena, cluster: Cluster, number: signal.Signals, kills_all: bool, tally: TallyOf
 ) -> None:
     fault = f"{number.name} of {'all workers' if kills_all else 'a worker'}, at a write"
     boundaries = cluster.build(place, place.fresh(), all=False, signal=0)
-    moments = range(len(boundaries)) if LONG else random.Random(fault).sample(range(len(boundaries)), 2)
+    moments = range(len(boundaries)) if LONG else random.Random(fault).sample(range(len(boundaries)), 1)
     with tally(fault, place.kind) as count:
         for moment in moments:
             with count.attempt(boundaries[moment]):

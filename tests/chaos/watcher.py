@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from etl.store.reader import Store, open_store
-from tests.processes import ROOT, environment
+from tests.processes import ROOT, environment, wait_until
 
 PAUSE_SECONDS = 0.05
 
@@ -29,6 +29,11 @@ class Watch:
         told = self.folder / "telling"
         told.write_text(store)
         told.replace(self.folder / "store")
+
+    def move_to(self, store: str) -> None:
+        """Read this one from now on, and be done with the one before."""
+        self.look_at(store)
+        wait_until(lambda: self.seen()[-1].startswith(f"{store} "), "the reader had moved on")
 
     def seen(self) -> list[str]:
         """One line a reading: store, version and what is wrong with it, if anything."""
