@@ -74,8 +74,8 @@ def submit(
     folder of the same path as the current one where it has such a folder.
 
     Exit codes are the script's own; 2 where the script isn't there, no scheduler answers, or versions differ.
-    130 and 143 where Ctrl-C or SIGTERM came before the script ran. SIGTERM is passed on to the script, which is
-    waited for.
+    130 and 143 where Ctrl-C or SIGTERM came before the script ran. Afterwards SIGTERM is passed on to the
+    script, which is waited for.
     """
     asked = {"--detach": detach, "--attach": attach, "--cancel": cancel, "--list": list_jobs}
     chosen = [option for option, value in asked.items() if value]

@@ -1,6 +1,7 @@
 """Preloaded by the workers of the embedded cluster, whose end is the job's affair.
 
-A terminal sends Ctrl-C to the workers too: each would print a traceback while the job stops them in order.
+A terminal sends Ctrl-C to the workers too, and a batch system SIGTERM: each would print a traceback, or leave
+what it holds to be cleaned up with a warning, while the job stops them in order.
 A worker whose heartbeat falls between the scheduler's end and its own would report an error that is none.
 """
 
@@ -15,6 +16,7 @@ _HEARTBEAT = "Failed to communicate with scheduler during heartbeat"
 def dask_setup(worker: object) -> None:
     """Called by Dask in the worker's main thread when it starts."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     logging.getLogger("distributed.worker").addFilter(_is_no_heartbeat)
 
 

@@ -1,4 +1,4 @@
-"""Workers of a real Dask cluster that are killed or terminated at the boundaries of their writes."""
+"""Workers of a real Dask cluster that are killed at the boundaries of their writes."""
 
 from __future__ import annotations
 
@@ -25,8 +25,6 @@ from tests.chaos.conftest import TallyOf
 pytestmark = pytest.mark.slow
 
 WORKERS = 2
-# To a worker that handles neither they are the same; a worker that takes another's place takes seconds.
-SIGNALS = [signal.SIGKILL, signal.SIGTERM] if LONG else [signal.SIGKILL]
 
 
 class Striker(WorkerPlugin):  # type: ignore[misc]
@@ -59,8 +57,8 @@ class Striker(WorkerPlugin):  # type: ignore[misc]
             pids = {int(file.stem) for file in self.folder.glob("*.pid")} - {os.getpid()}
             for other in psutil.Process(os.getppid()).children():
                 if other.pid in pids:
-                    other.send_signal(plan["signal"])
-        os.kill(os.getpid(), plan["signal"])
+                    other.kill()
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 @dataclass
@@ -96,19 +94,18 @@ def cluster(place: Arena, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 @pytest.mark.parametrize("kills_all", [False, True], ids=["one", "all"])
-@pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
 def test_workers_struck_at_boundaries(
-    place: Arena, cluster: Cluster, number: signal.Signals, kills_all: bool, tally: TallyOf
+    place: Arena, cluster: Cluster, kills_all: bool, tally: TallyOf
 ) -> None:
-    fault = f"{number.name} of {'all workers' if kills_all else 'a worker'}, at a write"
-    boundaries = cluster.build(place, place.fresh(), all=False, signal=0)
+    fault = f"SIGKILL of {'all workers' if kills_all else 'a worker'}, at a write"
+    boundaries = cluster.build(place, place.fresh(), all=False)
     moments = range(len(boundaries)) if LONG else random.Random(fault).sample(range(len(boundaries)), 1)
     with tally(fault, place.kind) as count:
         for moment in moments:
             with count.attempt(boundaries[moment]):
                 store = place.fresh()
                 # The tasks are done again by who is left, or by the workers that take the place of these.
-                came = cluster.build(place, store, all=kills_all, signal=number, strike_at=moment)
+                came = cluster.build(place, store, all=kills_all, strike_at=moment)
                 assert len(came) > moment
                 place.assert_as_expected(store)
                 place.assert_survived(store)

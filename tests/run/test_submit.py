@@ -112,7 +112,7 @@ def test_embedded_cluster_has_the_workers_asked_for(tmp_path: Path) -> None:
 
 
 def test_workers_do_not_report_the_end_of_their_cluster_as_an_error(caplog: pytest.LogCaptureFixture) -> None:
-    before = signal.getsignal(signal.SIGINT)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     logger = logging.getLogger("distributed.worker")
     filters = list(logger.filters)
     try:
@@ -120,7 +120,8 @@ def test_workers_do_not_report_the_end_of_their_cluster_as_an_error(caplog: pyte
         logger.error("Failed to communicate with scheduler during heartbeat.")
         logger.error("something else")
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
         logger.filters[:] = filters
     assert [record.getMessage() for record in caplog.records] == ["something else"]
 
