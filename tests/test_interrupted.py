@@ -6,6 +6,7 @@ import hashlib
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -19,9 +20,12 @@ from etl.run.executors import SerialExecutor
 from tests.processes import (
     BUILD_STORE,
     DASK_SUBMIT,
+    LIMIT_SECONDS,
     ROOT,
     assert_gone,
+    dask_scheduler,
     descendants,
+    environment,
     interrupt,
     kill_tree,
     running,
@@ -168,4 +172,24 @@ def test_a_signal_stops_in_order(
     assert 1 <= whole < VOLUMES
     again = build_store(data, SerialExecutor())
     assert (again.converted, again.reused) == (VOLUMES - whole, whole)
+    assert_same_as(uninterrupted, store)
+
+
+def test_a_worker_that_is_terminated_leaves_its_tasks_to_others(
+    data: dict[str, Any], uninterrupted: Path, tmp_path: Path
+) -> None:
+    store, log = Path(data["store"]), tmp_path / "worker-2.log"
+    job = [*BUILD_STORE, write_config(tmp_path, data | {"cluster": "local"})]
+    with dask_scheduler(tmp_path) as (address, _):
+        worker = [sys.executable, "-m", "dask", "worker", address, "--host", "127.0.0.1"]
+        options = ["--no-dashboard", "--nthreads", "1", "--no-nanny"]
+        with running([*worker, *options], log, cwd=tmp_path) as second:
+            wait_until(lambda: "Registered to" in log.read_text(), "the second worker was there")
+            env = environment(DASK_SCHEDULER_ADDRESS=address)
+            with running(job, tmp_path / "log", env=env) as process:
+                wait_until(lambda: receipts(store) >= 1 or process.poll() is not None, "a volume was there")
+                second.terminate()
+                assert second.wait(60) is not None
+                assert process.wait(LIMIT_SECONDS) == 0, (tmp_path / "log").read_text()
+    assert "Traceback" not in (tmp_path / "log").read_text()
     assert_same_as(uninterrupted, store)
