@@ -168,5 +168,3 @@ def test_a_folder_is_no_blob(tmp_path: Path) -> None:
     fsspec.filesystem("memory").mkdir("/folder")
     with pytest.raises(BlobRefused):
         FsspecBlob("memory://folder").info()
-
-

@@ -13,7 +13,7 @@ import fsspec
 import pytest
 import s3fs
 
-from etl.release import blobs
+from etl import retries
 from etl.release.blobs import BlobChanged, BlobRefused
 from etl.release.buckets import S3Blob
 from tests.http_faults import PAGE, Answer, Change, Cut, NoRange, Stall, WrongLength, busy
@@ -63,7 +63,7 @@ def test_a_server_that_stays_busy_is_given_up(http_server: HttpServer, blob: S3B
     http_server.faults["/bucket/a.zip"] = [busy(503)] * 50
     with pytest.raises(ConnectionError, match=r"s3://bucket/a\.zip: .*Service Unavailable"):
         blob.info()
-    assert len(http_server.requests) == blobs.ATTEMPTS
+    assert len(http_server.requests) == retries.ATTEMPTS
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 405])
@@ -113,7 +113,7 @@ def test_a_bucket_that_stalls_for_ever_is_given_up(http_server: HttpServer, blob
     http_server.chance = lambda request: Stall()
     with pytest.raises(ConnectionError, match=r"s3://bucket/a\.zip: "):
         blob.info()
-    assert len(http_server.requests) == blobs.ATTEMPTS
+    assert len(http_server.requests) == retries.ATTEMPTS
 
 
 @pytest.mark.parametrize("by", [1000, -1000])
@@ -140,8 +140,8 @@ def test_retry_after_is_heeded(
     http_server: HttpServer, blob: S3Blob, status: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waits: list[float] = []
-    monkeypatch.setattr("etl.release.blobs.time.sleep", waits.append)
+    monkeypatch.setattr("etl.retries.time.sleep", waits.append)
     http_server.faults["/bucket/a.zip"] = [busy(status, "7"), busy(status, "soon"), busy(status)]
     assert blob.read(0, 10) == CONTENT[:10]
     assert waits[0] == 7
-    assert max(waits[1:]) <= blobs.LONGEST_WAIT_SECONDS < 7
+    assert max(waits[1:]) <= retries.LONGEST_WAIT_SECONDS < 7
