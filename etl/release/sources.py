@@ -12,6 +12,7 @@ import fsspec
 from etl.errors import SourceError
 from etl.rejects import Kind, Reason, Reject
 from etl.release.blobs import BlobError, open_blob
+from etl.release.buckets import driver_errors
 from etl.release.official import official_archives
 from etl.release.staging import RemoteArchive, remote_archive
 from etl.urls import is_local, public_url
@@ -53,7 +54,16 @@ def _expand(where: str) -> list[str]:
         return [where]
     else:
         filesystem, path = fsspec.url_to_fs(where)
-        matches = sorted(filesystem.unstrip_protocol(match) for match in filesystem.glob(path))
+        try:
+            with driver_errors(where):
+                matches = sorted(filesystem.unstrip_protocol(match) for match in filesystem.glob(path))
+        except (BlobError, OSError) as error:
+            raise SourceError(
+                "the archives can't be listed",
+                where="source.archives",
+                value=str(error),
+                remedy="check the address, the network and the credentials, or give each archive's URL",
+            ) from error
     if not matches:
         raise SourceError(
             "no such archive",

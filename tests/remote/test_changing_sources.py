@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from tests.remote.spoiling import (
     reasons,
     shorten,
 )
+from tests.s3_server import use_s3
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("small_blocks", "short_waits")]
 
@@ -122,6 +124,21 @@ def test_a_server_that_is_gone_ends_with_2(served: Served, tmp_path: Path) -> No
         build_as_job(data, SerialExecutor())
     assert "127.0.0.2" in str(caught.value)
     assert not Path(data["store"]).exists()
+
+
+def test_a_bucket_whose_server_is_gone_ends_with_2(
+    release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        use_s3(monkeypatch, f"http://127.0.0.1:{taken.getsockname()[1]}")
+        monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+        for archives in (["s3://bucket/*.zip"], [f"s3://bucket/{name}" for name in ARCHIVES]):
+            source = {"annotations": str(release / CSV), "archives": archives}
+            with pytest.raises(SourceError, match="EndpointConnectionError") as caught:
+                build_as_job(store_data(tmp_path / "store", source), SerialExecutor())
+            assert "s3://bucket/" in str(caught.value)
+    assert not (tmp_path / "store").exists()
 
 
 @pytest.mark.parametrize("staging", [None, "staging"], ids=["in place", "staged"])
