@@ -50,6 +50,11 @@ class BucketObjects:
         path = self._path(name)
         return self._ask(lambda s3: bytes(s3.cat_file(path)))
 
+    def read_range(self, name: str, start: int, stop: int) -> bytes:
+        with only_oserrors(self.root):
+            data: bytes = self._filesystem().cat_file(self._path(name), start=start, end=stop)
+        return data
+
     def size(self, name: str) -> int | None:
         path = self._path(name)
         try:

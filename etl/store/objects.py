@@ -58,6 +58,9 @@ class Objects(Protocol):
     def read(self, name: str) -> bytes:
         """The object's bytes. Raises FileNotFoundError where there is none."""
 
+    def read_range(self, name: str, start: int, stop: int) -> bytes:
+        """The object's bytes from `start` up to `stop`. Raises FileNotFoundError where there is none."""
+
     def size(self, name: str) -> int | None:
         """The object's size in bytes, or None where there is none."""
 
@@ -119,6 +122,11 @@ class LocalObjects:
 
     def read(self, name: str) -> bytes:
         return self._path(name).read_bytes()
+
+    def read_range(self, name: str, start: int, stop: int) -> bytes:
+        with open(self._path(name), "rb") as file:
+            file.seek(start)
+            return file.read(stop - start)
 
     def size(self, name: str) -> int | None:
         try:

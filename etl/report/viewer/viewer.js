@@ -1,0 +1,244 @@
+// The viewer: lists volumes and lesions, and shows one volume from the store's own objects.
+import { NVImage, Niivue, SLICE_TYPE } from './niivue.js'
+
+const SHOWN_AT_ONCE = 200
+// niivue loads no more chunks of a volume than this, and leaves the rest empty without a word.
+const NIIVUE_CHUNKS = 1000
+
+// The store is Zarr v3. What niivue reads it with asks for the files of v2 first, and each miss would be an error in the console.
+const realFetch = window.fetch.bind(window)
+window.fetch = (input, init) => {
+  const address = input instanceof Request ? input.url : String(input)
+  return /\/\.z(array|attrs|group)$/.test(address) ? Promise.resolve(new Response(null, { status: 404 })) : realFetch(input, init)
+}
+
+const element = (id) => document.getElementById(id)
+const catalogue = await (await fetch('catalogue.json')).json()
+const { volumes, lesions } = catalogue
+const volumeNumbers = new Map(volumes.volume_id.map((id, number) => [id, number]))
+const lesionsOf = new Map(volumes.volume_id.map((id) => [id, []]))
+lesions.volume_id.forEach((id, number) => lesionsOf.get(id).push(number))
+
+element('store').textContent =
+  `${catalogue.store}, version ${catalogue.version}: ${volumes.volume_id.length} volumes, ${lesions.lesion_id.length} lesions`
+
+const nv = new Niivue({ backColor: [0, 0, 0, 1], show3Dcrosshair: true, crosshairWidth: 0.5, isRadiologicalConvention: true, dragAndDropEnabled: false, logLevel: 'error' })
+await nv.attachToCanvas(element('canvas'))
+nv.onLocationChange = () => showPosition()
+
+let current = null
+
+// A server that ignores ranges sends other bytes than were asked for, and the voxels would be wrong.
+async function checkRanges(address) {
+  const answer = await fetch(address, { headers: { Range: 'bytes=2-5' } })
+  const length = (await answer.arrayBuffer()).byteLength
+  if (answer.status !== 206 || length !== 4) {
+    throw new Error(`The server answers a range of 4 bytes with status ${answer.status} and ${length} bytes; 206 and 4 are needed. Serve the store with jobs/serve_store.py.`)
+  }
+}
+
+async function checkChunks(address) {
+  const metadata = await (await fetch(`${address}/0/zarr.json`)).json()
+  const sharding = metadata.codecs.find((codec) => codec.name === 'sharding_indexed')
+  const chunk = sharding ? sharding.configuration.chunk_shape : metadata.chunk_grid.configuration.chunk_shape
+  const count = metadata.shape.reduce((product, length, axis) => product * Math.ceil(length / chunk[axis]), 1)
+  if (count > NIIVUE_CHUNKS) {
+    throw new Error(`The volume has ${count} chunks; this viewer shows at most ${NIIVUE_CHUNKS}.`)
+  }
+}
+
+// niivue shows a chunk that it could not read as zeros: the voxels must be those that the store counted.
+function checkVoxels(voxels, [minimum, maximum, mean]) {
+  let low = Infinity, high = -Infinity, sum = 0
+  for (const value of voxels) {
+    if (value < low) low = value
+    if (value > high) high = value
+    sum += value
+  }
+  const found = sum / voxels.length
+  if (low !== minimum || high !== maximum || Math.abs(found - mean) > 1e-3) {
+    throw new Error(`The voxels read are not the store's: ${low} to ${high} HU, mean ${found.toFixed(3)}; the table says ${minimum} to ${maximum}, mean ${mean.toFixed(3)}. Verify the store with jobs/verify_store.py.`)
+  }
+}
+
+// Voxel (i, j, k) = (x, y, z) to right, anterior, superior in mm, from the store's own (z, y, x) to left, posterior, superior.
+function rasAffine(voxelToLps) {
+  return voxelToLps.map((row, number) => {
+    const sign = number < 2 ? -1 : 1
+    return [sign * row[2], sign * row[1], sign * row[0], sign * row[3]].map((value) => value + 0)
+  })
+}
+
+async function open(volumeId, lesionNumber = null) {
+  const number = volumeNumbers.get(volumeId)
+  const address = new URL(`/store/${volumes.path[number]}`, location.href).href
+  element('message').hidden = true
+  element('plane').disabled = true
+  try {
+    if (!current || current.volumeId !== volumeId) {
+      current = null
+      element('position').textContent = `Reading ${volumeId} ...`
+      await checkRanges(`${address}/0/c/0/0/0`)
+      await checkChunks(address)
+      const group = await (await fetch(`${address}/zarr.json`)).json()
+      for (const loaded of [...nv.volumes]) nv.removeVolume(loaded)
+      const shape = volumes.shape[number]
+      const whole = await loadWhole({ url: address, name: `${volumeId}.zarr`, zarrLevel: 0, zarrMaxVolumeSize: Math.max(...shape) })
+      checkVoxels(whole.img, volumes.hu[number])
+      whole.hdr.affine = rasAffine(group.attributes.deeplesion.voxel_to_lps_mm)
+      whole.calculateRAS()
+      nv.updateGLVolume()
+      current = { volumeId, shape, spacing: volumes.spacing_mm[number] }
+      element('plane').max = shape[0] - 1
+    }
+    element('plane').disabled = false
+    current.lesion = lesionNumber
+    if (lesionNumber === null) {
+      setWindow(element('window').value.split(' ').map(Number))
+      goTo(current.shape.map((length) => Math.floor(length / 2)))
+    } else {
+      const [y1, x1, y2, x2] = lesions.box_vox[lesionNumber]
+      setWindow(lesions.window_hu[lesionNumber])
+      goTo([Math.min(Math.round(lesions.z_vox[lesionNumber]), current.shape[0] - 1), Math.round((y1 + y2) / 2), Math.round((x1 + x2) / 2)])
+    }
+    markBox()
+  } catch (error) {
+    current = null
+    element('message').textContent = error.message
+    element('message').hidden = false
+    element('position').textContent = ''
+  }
+  for (const button of element('list').querySelectorAll('button')) {
+    button.setAttribute('aria-current', button.dataset.key === `${volumeId} ${lesionNumber ?? ''}`)
+  }
+}
+
+async function loadWhole(options) {
+  const image = await NVImage.loadFromUrl(options)
+  const whole = new Promise((resolve) => { image.zarrHelper.onAllChunksLoaded = resolve })
+  nv.addVolume(image)
+  await whole
+  return image
+}
+
+// All three axes of the store run against niivue's (right, anterior, superior): a voxel counts from the other end.
+const turned = ([z, y, x]) => [x, y, z].map((value, axis) => current.shape[2 - axis] - 1 - value)
+
+function goTo(voxel) {
+  const inside = voxel.map((value, axis) => Math.min(Math.max(value, 0), current.shape[axis] - 1))
+  nv.scene.crosshairPos = nv.vox2frac(turned(inside))
+  nv.drawScene()
+  showPosition()
+}
+
+// The voxel (z, y, x) at the crosshair, as the store counts it.
+function voxelAtCrosshair() {
+  const [x, y, z] = nv.frac2vox(nv.scene.crosshairPos)
+  return [current.shape[0] - 1 - z, current.shape[1] - 1 - y, current.shape[2] - 1 - x]
+}
+
+// The value in HU that the viewer shows for a voxel (z, y, x) of the volume that is open.
+function valueAt(z, y, x) {
+  return nv.volumes[0].getValue(...turned([z, y, x]))
+}
+
+function showPosition() {
+  if (!current) return
+  const voxel = voxelAtCrosshair()
+  element('plane').value = voxel[0]
+  const mm = voxel.map((value, axis) => (value * current.spacing[axis]).toFixed(1))
+  const lesion = current.lesion === null ? '' : `, lesion ${lesions.lesion_id[current.lesion]}`
+  element('position').textContent =
+    `${current.volumeId}${lesion}: ${valueAt(...voxel)} HU at voxel (${voxel.join(', ')}) of (${current.shape.join(', ')}), (${mm.join(', ')}) mm; z, y, x`
+}
+
+function setWindow([low, high]) {
+  const value = `${low} ${high}`
+  const choice = element('window')
+  if (![...choice.options].some((option) => option.value === value)) {
+    choice.add(new Option(`this lesion's, ${low} to ${high} HU`, value))
+  }
+  choice.value = value
+  if (current) {
+    nv.volumes[0].cal_min = low
+    nv.volumes[0].cal_max = high
+    nv.updateGLVolume()
+  }
+}
+
+// The box of the open lesion, drawn on its own plane.
+function markBox() {
+  nv.createEmptyDrawing()
+  if (current.lesion !== null) {
+    const ends = lesions.box_vox[current.lesion].map(Math.round)
+    const [top, left, bottom, right] = ends.map((value, number) => Math.min(Math.max(value, 0), current.shape[1 + (number % 2)] - 1))
+    const z = Math.min(Math.round(lesions.z_vox[current.lesion]), current.shape[0] - 1)
+    const [, rows, columns] = current.shape
+    const mark = (y, x) => {
+      const [i, j, k] = turned([z, y, x])
+      nv.drawBitmap[i + columns * (j + rows * k)] = 1
+    }
+    for (let x = left; x <= right; x++) [top, bottom].forEach((y) => mark(y, x))
+    for (let y = top; y <= bottom; y++) [left, right].forEach((x) => mark(y, x))
+  }
+  nv.setDrawOpacity(0.9)
+  nv.refreshDrawing(true)
+}
+
+function list() {
+  const words = element('search').value.toLowerCase().split(/[\s,]+/).filter(Boolean)
+  const rows = []
+  let found = 0
+  volumes.volume_id.forEach((id, number) => {
+    const inside = lesionsOf.get(id)
+    const matches = (text) => words.every((word) => text.includes(word))
+    const shown = inside.filter((lesion) => matches(`${id} ${lesions.lesion_id[lesion]} ${lesions.type[lesion] ?? 'not labelled'} ${lesions.split[lesion]}`))
+    if (!shown.length && !matches(id)) return
+    found += 1
+    if (rows.length >= SHOWN_AT_ONCE) return
+    rows.push(row('volume', id, null, `${id}  ${volumes.shape[number].join(' x ')}`))
+    for (const lesion of shown) {
+      const type = lesions.type[lesion] ?? 'not labelled'
+      rows.push(row('lesion', id, lesion, `lesion ${lesions.lesion_id[lesion]}: ${type}, ${lesions.long_diameter_mm[lesion]} mm, ${lesions.split[lesion]}`))
+    }
+  })
+  element('list').replaceChildren(...rows)
+  element('found').textContent = rows.length < SHOWN_AT_ONCE ? `${found} volumes` : `${found} volumes; the first are listed`
+}
+
+function row(kind, id, lesion, text) {
+  const item = document.createElement('li')
+  const button = document.createElement('button')
+  button.className = kind
+  button.textContent = text
+  button.dataset.key = `${id} ${lesion ?? ''}`
+  button.addEventListener('click', () => open(id, lesion))
+  item.append(button)
+  return item
+}
+
+function setView() {
+  nv.setSliceType(element('view').value === 'axial' ? SLICE_TYPE.AXIAL : SLICE_TYPE.MULTIPLANAR)
+}
+
+element('search').addEventListener('input', list)
+element('window').addEventListener('change', (event) => setWindow(event.target.value.split(' ').map(Number)))
+element('view').addEventListener('change', setView)
+element('plane').addEventListener('input', (event) => {
+  const [, y, x] = voxelAtCrosshair()
+  goTo([Number(event.target.value), y, x])
+})
+setView()
+list()
+
+// Links lead here as #volume_id or #volume_id/lesion_id.
+async function follow() {
+  const [id, lesionId] = decodeURIComponent(location.hash.slice(1)).split('/')
+  if (!volumeNumbers.has(id)) return
+  const lesion = lesionsOf.get(id).find((number) => String(lesions.lesion_id[number]) === lesionId)
+  await open(id, lesion ?? null)
+}
+addEventListener('hashchange', follow)
+await follow()
+
+window.viewer = { open, valueAt, voxelAtCrosshair }

@@ -1,0 +1,137 @@
+"""The loopback server: ranges exactly as asked for, nothing outside the store, nothing for strangers."""
+
+from __future__ import annotations
+
+import http.client
+import threading
+from collections.abc import Iterator
+from http import HTTPStatus
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from etl.report.serving import Site, catalogue, make_server
+from etl.store.objects import open_objects
+from etl.store.reader import Store
+from tests.s3_server import Bucket
+
+BODY = bytes(range(100))
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    objects = open_objects(str(tmp_path / "store"))
+    objects.write("a/b.bin", BODY)
+    (tmp_path / "secret").write_bytes(b"outside")
+    return Site(Store(objects, {}))
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "body", "content_range"),
+    [
+        (None, 200, BODY, None),
+        ("bytes=0-3", 206, BODY[:4], "bytes 0-3/100"),
+        ("bytes=2-2", 206, BODY[2:3], "bytes 2-2/100"),
+        ("bytes=90-", 206, BODY[90:], "bytes 90-99/100"),
+        ("bytes=90-1000", 206, BODY[90:], "bytes 90-99/100"),
+        ("bytes=-16", 206, BODY[-16:], "bytes 84-99/100"),
+        ("bytes=-1000", 206, BODY, "bytes 0-99/100"),
+        ("bytes=100-", 416, b"", "bytes */100"),
+        ("bytes=-0", 416, b"", "bytes */100"),
+        # Not one range of bytes: as if none had been asked for.
+        ("bytes=5-4", 200, BODY, None),
+        ("bytes=-", 200, BODY, None),
+        ("bytes=0-1,4-5", 200, BODY, None),
+        ("lines=0-3", 200, BODY, None),
+    ],
+)
+def test_a_range_is_answered_exactly(
+    site: Site, asked: str | None, status: int, body: bytes, content_range: str | None
+) -> None:
+    answer = site.answer("/store/a/b.bin", asked)
+    assert (answer.status, answer.body, answer.headers.get("Content-Range")) == (status, body, content_range)
+
+
+@pytest.mark.parametrize("path", ["/store/a/none", "/store/", "/store/a", "/elsewhere", "/viewer/x/y"])
+def test_what_is_not_there_is_not_found(site: Site, path: str) -> None:
+    assert site.answer(path).status == HTTPStatus.NOT_FOUND
+
+
+@pytest.mark.parametrize("path", ["/store/../secret", "/store/%2e%2e/secret", "/store/a/..%2f..%2f../secret"])
+def test_nothing_outside_the_store_is_served(site: Site, path: str) -> None:
+    answer = site.answer(path)
+    assert answer.status == HTTPStatus.NOT_FOUND
+    assert b"outside" not in answer.body
+
+
+@given(st.text(max_size=40), st.one_of(st.none(), st.text(max_size=20)))
+@settings(deadline=None, max_examples=200)
+def test_any_request_has_an_answer(store: Store, path: str, asked: str | None) -> None:
+    assert Site(store).answer(path, asked).status in set(HTTPStatus)
+
+
+def test_the_catalogue_lists_every_volume_and_lesion(store: Store) -> None:
+    listed = catalogue(store)
+    assert listed["volumes"]["volume_id"] == store.volumes()["volume_id"].tolist()  # type: ignore[index]
+    assert listed["lesions"]["lesion_id"] == store.lesions()["lesion_id"].tolist()  # type: ignore[index]
+    columns = [len(values) for part in ("volumes", "lesions") for values in listed[part].values()]  # type: ignore[attr-defined]
+    assert set(columns) == {len(store.volumes()), len(store.lesions())}
+
+
+def test_a_store_in_a_bucket_is_served_too(s3_bucket: Bucket) -> None:
+    objects = open_objects(f"{s3_bucket.url}/served")
+    objects.write("a/b.bin", BODY)
+    answer = Site(Store(objects, {})).answer("/store/a/b.bin", "bytes=-16")
+    assert (answer.status, answer.body) == (HTTPStatus.PARTIAL_CONTENT, BODY[-16:])
+
+
+class TestServer:
+    @pytest.fixture
+    def connection(self, store: Store) -> Iterator[http.client.HTTPConnection]:
+        server = make_server(store, 0)
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=60)
+        yield connection
+        connection.close()
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+    def test_head_has_the_size_and_no_body(
+        self, connection: http.client.HTTPConnection, store: Store
+    ) -> None:
+        name = store.version["volumes"][0]["path"] + "/0/c/0/0/0"
+        connection.request("HEAD", f"/store/{name}")
+        answer = connection.getresponse()
+        assert (answer.status, answer.read()) == (200, b"")
+        assert answer.headers["Content-Length"] == str(store.objects.size(name))
+        assert answer.headers["Accept-Ranges"] == "bytes"
+
+    def test_a_range_comes_over_the_wire(self, connection: http.client.HTTPConnection, store: Store) -> None:
+        name = store.version["volumes"][0]["path"] + "/0/c/0/0/0"
+        connection.request("GET", f"/store/{name}", headers={"Range": "bytes=10-19"})
+        answer = connection.getresponse()
+        assert (answer.status, answer.read()) == (206, store.objects.read(name)[10:20])
+
+    @pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example"])
+    def test_another_host_name_is_refused(self, connection: http.client.HTTPConnection, host: str) -> None:
+        connection.request("GET", "/viewer/catalogue.json", headers={"Host": host})
+        assert connection.getresponse().status == 403
+
+    @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
+    def test_nothing_can_be_written(self, connection: http.client.HTTPConnection, method: str) -> None:
+        connection.request(method, "/store/zarr.json", body=b"")
+        assert connection.getresponse().status == 501
+
+    def test_it_listens_on_the_loopback_interface_only(self, store: Store) -> None:
+        with make_server(store, 0) as server:
+            assert server.server_address[0] == "127.0.0.1"
+
+    def test_a_page_may_load_nothing_from_elsewhere(self, connection: http.client.HTTPConnection) -> None:
+        connection.request("GET", "/viewer/")
+        answer = connection.getresponse()
+        assert answer.status == 200
+        assert "default-src 'self'" in answer.headers["Content-Security-Policy"]

@@ -1,0 +1,140 @@
+"""The viewer in a real browser: what it shows is what the store has, and what is wrong is said."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from etl.report.serving import has_viewer, make_server
+from etl.store.reader import Store, open_store
+from tests.report.browser import addresses, chromium, complaints
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    if not has_viewer():
+        pytest.skip("needs niivue: make viewer")
+    with chromium(tmp_path_factory.mktemp("profile")) as page:
+        yield page
+
+
+@pytest.fixture
+def address(store: Store) -> Iterator[str]:
+    yield from serving(store)
+
+
+def serving(store: Store) -> Iterator[str]:
+    server = make_server(store, 0)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def open_page(page: Any, address: str, fragment: str = "") -> None:
+    """Open the viewer and wait until it has done what the address asks."""
+    page.get("about:blank")
+    complaints(page), addresses(page)
+    page.get(f"{address}/viewer/#{fragment}")
+    wait(page, "return window.viewer !== undefined")
+
+
+def wait(page: Any, condition: str) -> None:
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    WebDriverWait(page, 120).until(lambda page: page.execute_script(condition))
+
+
+def text(page: Any, name: str) -> str:
+    return str(page.execute_script("return document.getElementById(arguments[0]).textContent", name))
+
+
+def test_a_lesion_is_shown_with_the_stores_voxels(page: Any, address: str, store: Store) -> None:
+    lesion = store.lesions().iloc[0]
+    open_page(page, address, f"{lesion['volume_id']}/{lesion['lesion_id']}")
+    voxels = store.array(lesion["volume_id"])[...]
+    random = np.random.default_rng(0)
+    places = [[int(random.integers(n)) for n in voxels.shape] for _ in range(50)]
+    shown = page.execute_script("return arguments[0].map((place) => viewer.valueAt(...place))", places)
+    assert shown == [int(voxels[tuple(place)]) for place in places]
+
+    crosshair = page.execute_script("return viewer.voxelAtCrosshair()")
+    middle = [
+        lesion["z_vox"],
+        *((lesion[f"bbox_{axis}1_vox"] + lesion[f"bbox_{axis}2_vox"]) / 2 for axis in "yx"),
+    ]
+    assert np.abs(np.subtract(crosshair, middle)).max() <= 0.5
+    assert f"{voxels[tuple(crosshair)]} HU at voxel ({', '.join(map(str, crosshair))})" in text(
+        page, "position"
+    )
+    assert text(page, "message") == ""
+    assert complaints(page) == []
+    assert {asked.split("/")[2] for asked in addresses(page)} == {address.split("/")[2]}
+
+
+def test_every_volume_opens(page: Any, address: str, store: Store) -> None:
+    open_page(page, address)
+    for volume_id in store.volumes()["volume_id"]:
+        page.execute_async_script("viewer.open(arguments[0]).then(arguments[1])", volume_id)
+        assert text(page, "position").startswith(f"{volume_id}: ")
+        assert text(page, "message") == ""
+    assert complaints(page) == []
+
+
+def test_the_list_is_searched(page: Any, address: str, store: Store) -> None:
+    open_page(page, address)
+    lesions = store.lesions()
+    assert text(page, "found") == f"{len(store.volumes())} volumes"
+    kind = lesions["coarse_type"].dropna().iloc[0]
+    page.find_element("id", "search").send_keys(kind)
+    rows = [row.text for row in page.find_elements("css selector", "#list .lesion")]
+    assert [int(row.split()[1].rstrip(":")) for row in rows] == sorted(
+        lesions.loc[lesions["coarse_type"] == kind, "lesion_id"]
+    )
+    page.find_elements("css selector", "#list .lesion")[0].click()
+    wait(page, "return document.getElementById('position').textContent.includes(', lesion ')")
+    assert page.find_elements("css selector", "#list [aria-current=true]")[0].text == rows[0]
+    assert complaints(page) == []
+
+
+def test_planes_are_gone_through(page: Any, address: str, store: Store) -> None:
+    open_page(page, address, str(store.volumes()["volume_id"].iloc[0]))
+    page.execute_script(
+        "const p = document.getElementById('plane'); p.value = 3; p.dispatchEvent(new Event('input'))"
+    )
+    assert page.execute_script("return viewer.voxelAtCrosshair()[0]") == 3
+
+
+def test_a_damaged_volume_is_not_shown_as_if_it_were_whole(page: Any, store: Store, tmp_path: Path) -> None:
+    shutil.copytree(store.objects.root, tmp_path / "store")
+    damaged = open_store(str(tmp_path / "store"))
+    entry = damaged.version["volumes"][0]
+    shard = tmp_path / "store" / entry["path"] / "0/c/0/0/0"
+    content = bytearray(shard.read_bytes())
+    # The first chunk of the shard: blosc can't read it, and niivue would show zeros in its place.
+    content[:64] = bytes(64)
+    shard.write_bytes(content)
+    for address in serving(damaged):
+        open_page(page, address, entry["volume_id"])
+        assert "are not the store's" in text(page, "message")
+        assert text(page, "position") == ""
+
+
+def test_a_server_without_ranges_is_refused(page: Any, store: Store) -> None:
+    """As a server that ignores the header `Range` would answer: the page's requests come without it."""
+    volume_id = store.volumes()["volume_id"].iloc[0]
+    for address in serving(store):
+        open_page(page, address)
+        page.execute_script("const f = window.fetch; window.fetch = (a, o) => f(a, o && o.headers ? {} : o)")
+        page.execute_async_script("viewer.open(arguments[0]).then(arguments[1])", volume_id)
+        assert "206 and 4 are needed" in text(page, "message")
