@@ -41,7 +41,7 @@ _TYPES = {
     ".png": "image/png",
     ".svg": "image/svg+xml",
 }
-# Pages may load what this server has, and nothing else. The decoder of blosc in niivue is compiled in the page.
+# Pages may load what this server has, and nothing else. niivue compiles its decoder of blosc in the page.
 _POLICY = (
     "default-src 'self'; style-src 'self' 'unsafe-inline'; "
     "script-src 'self' 'unsafe-inline' 'unsafe-eval'; "
