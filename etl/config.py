@@ -163,6 +163,7 @@ class Config(_Section):
     volume: Volume = Field(Volume(), description="how a run of slices becomes a volume")
     select: Select = Field(Select(), description="which part of the release to build")
     limits: Limits = Field(Limits(), description="what refuses to publish")
+    report: bool = Field(True, description="write the version's report at the end")
     cluster: str = Field(
         "local", min_length=1, description="where work happens: a name in conf/cluster, or a file"
     )

@@ -41,7 +41,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("source", "work", "staged", "sharing", "publish"),
     },
     "run": {"errors", "config", "config_file", "release", "plan", "store", "convert", "work", "build"},
-    "report": {"errors", "config", "plan", "store", "convert", "build"},
+    "report": {"errors", "config", "imaging", "plan", "store", "export", "convert", "build"},
 }
 # Third-party packages, and the only places that may import them.
 ONLY_IN = {

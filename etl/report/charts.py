@@ -9,15 +9,21 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import Literal
 
-WIDTH, HEIGHT = 640, 360
-_LEFT, _RIGHT, _TOP, _BOTTOM = 62, 14, 16, 58
-_TICKS = 6
+WIDTH = 440
+BARS_HEIGHT, SCATTER_HEIGHT = 270, 470
+_LEFT, _RIGHT, _TOP = 62, 10, 10
+_SLANTED_MARGIN = 76
+_CHARACTER = 7.0
+"""Width of a tick's character, about."""
+_MANY = 1000
+"""Points; fewer are drawn larger."""
 
 
 @dataclass(frozen=True)
 class Group:
-    """Bars of one colour: a value for every place on the axis.
+    """Bars of one colour: a value for every place on the axis; None draws nothing there.
 
     Attributes:
         name: in the legend.
@@ -25,7 +31,7 @@ class Group:
     """
 
     name: str
-    values: Sequence[float]
+    values: Sequence[float | None]
     colour: str
 
 
@@ -39,44 +45,95 @@ class Points:
     colour: str
 
 
-def bars(labels: Sequence[str], groups: Sequence[Group], x_title: str, y_title: str) -> str:
+@dataclass(frozen=True)
+class _Frame:
+    height: int
+    margin: int = 48
+
+    @property
+    def bottom(self) -> int:
+        return self.height - self.margin
+
+    def y(self, share: float) -> float:
+        return _TOP + (1 - share) * (self.bottom - _TOP)
+
+    def axes(self, x_title: str, y_title: str) -> list[str]:
+        right = WIDTH - _RIGHT
+        return [
+            f'<path class="axis" d="M{_LEFT} {_TOP}V{self.bottom}H{right}"/>',
+            f'<text class="title" x="{(_LEFT + right) / 2}" y="{self.height - 6}">{escape(x_title)}</text>',
+            f'<text class="title" transform="translate(14 {(_TOP + self.bottom) / 2}) rotate(-90)">'
+            f"{escape(y_title)}</text>",
+        ]
+
+    def y_ticks(self, values: Sequence[float], place: Callable[[float], float]) -> list[str]:
+        parts = []
+        for value in values:
+            y = place(value)
+            parts.append(f'<path class="grid" d="M{_LEFT} {y:.1f}H{WIDTH - _RIGHT}"/>')
+            parts.append(f'<text class="tick end" x="{_LEFT - 6}" y="{y + 4:.1f}">{value:,.6g}</text>')
+        return parts
+
+    def x_tick(self, x: float, text: str, *, slanted: bool = False) -> str:
+        y = self.bottom + 16
+        if slanted:
+            turned = f'transform="translate({x + 4:.1f} {y - 4}) rotate(-28)"'
+            return f'<text class="tick end" {turned}>{escape(text)}</text>'
+        return f'<text class="tick" x="{x:.1f}" y="{y}">{escape(text)}</text>'
+
+
+def bars(
+    labels: Sequence[str],
+    groups: Sequence[Group],
+    x_title: str,
+    y_title: str,
+    *,
+    labels_at: Literal["middle", "start"] = "middle",
+) -> str:
     """Bars side by side at each label.
 
     Args:
         labels: of the places, in order; where they are many, some are left out.
         groups: each has one value a label.
         x_title, y_title: with units.
+        labels_at: `start` where a label is the lower end of a bin.
     """
-    top = _nice_top(max((value for group in groups for value in group.values), default=0))
+    ticks = _count_ticks(max((value or 0 for group in groups for value in group.values), default=0))
+    top = ticks[-1]
     step = (WIDTH - _LEFT - _RIGHT) / max(len(labels), 1)
-    width = step * 0.84 / max(len(groups), 1)
-    parts = _frame(x_title, y_title)
-    parts += _y_ticks([top * number / 4 for number in range(5)], lambda value: _y(value / top))
+    gap = step * 0.08
+    width = (step - 2 * gap) / max(len(groups), 1)
+    longest = max((len(label) for label in labels), default=1) * _CHARACTER
+    slanted = labels_at == "middle" and longest > step
+    frame = _Frame(BARS_HEIGHT, _SLANTED_MARGIN) if slanted else _Frame(BARS_HEIGHT)
+    parts = frame.y_ticks(ticks, lambda value: frame.y(value / top))
     for number, group in enumerate(groups):
         for place, value in enumerate(group.values):
-            x, y = _LEFT + place * step + step * 0.08 + number * width, _y(value / top)
-            name = escape(f"{labels[place]}: {group.name} {value:,.6g}")
+            if value is None:
+                continue
+            x, y = _LEFT + place * step + gap + number * width, frame.y(value / top)
+            told = escape(": ".join(filter(None, [labels[place], group.name])) + f": {value:,.6g}")
             parts.append(
                 f'<rect class="{group.colour}" x="{x:.1f}" y="{y:.1f}" width="{max(width, 0.5):.1f}" '
-                f'height="{_y(0) - y:.1f}"><title>{name}</title></rect>'
+                f'height="{frame.y(0) - y:.1f}"><title>{told}</title></rect>'
             )
-    longest = max((len(label) for label in labels), default=1)
-    every = max(1, math.ceil(longest * 6.6 / step)) if longest < 8 else 1
+    every = 1 if slanted else max(1, math.ceil((longest + _CHARACTER) / step))
     for place, label in enumerate(labels):
         if place % every == 0:
-            parts.append(_x_label(_LEFT + (place + 0.5) * step, label, slanted=longest * 6.6 > step * every))
-    return _svg(parts, [(group.name, group.colour) for group in groups], f"{y_title} by {x_title}")
+            x = _LEFT + (place + (0.5 if labels_at == "middle" else 0)) * step
+            parts.append(frame.x_tick(x, label, slanted=slanted))
+    parts += frame.axes(x_title, y_title)
+    return _svg(frame, parts, f"{y_title} by {x_title}") + _legend([(g.name, g.colour) for g in groups])
 
 
-def scatter(
-    points: Sequence[Points], x_title: str, y_title: str, *, y_downwards: bool = False, size: float = 2.2
-) -> str:
-    """Points between 0 and 1 on both axes, or as far as they reach.
+def scatter(points: Sequence[Points], x_title: str, y_title: str, *, y_downwards: bool = False) -> str:
+    """Points, on axes from 0 to 1 or as far as they reach.
 
     Args:
+        points: drawn in their order, the last one on top.
         y_downwards: 0 is at the top.
-        size: diameter of a point, in the chart's units (the chart is 640 wide).
     """
+    frame = _Frame(SCATTER_HEIGHT)
     x_low, x_high = _reach([x for group in points for x in group.x])
     y_low, y_high = _reach([y for group in points for y in group.y])
 
@@ -85,66 +142,40 @@ def scatter(
 
     def along(value: float) -> float:
         share = (value - y_low) / (y_high - y_low)
-        return _y(1 - share if y_downwards else share)
+        return frame.y(1 - share if y_downwards else share)
 
-    parts = _frame(x_title, y_title)
-    parts += _y_ticks([y_low + (y_high - y_low) * number / 5 for number in range(6)], along)
-    for number in range(_TICKS):
-        value = x_low + (x_high - x_low) * number / (_TICKS - 1)
-        parts.append(_x_label(across(value), f"{value:.3g}"))
+    parts = frame.y_ticks([y_low + (y_high - y_low) * number / 5 for number in range(6)], along)
+    for number in range(6):
+        value = x_low + (x_high - x_low) * number / 5
+        parts.append(frame.x_tick(across(value), f"{value:.3g}"))
+    size = 4.5 if sum(len(group.x) for group in points) < _MANY else 2.6
     for group in points:
         path = "".join(f"M{across(x):.1f} {along(y):.1f}h0" for x, y in zip(group.x, group.y, strict=True))
         parts.append(f'<path class="dots {group.colour}" stroke-width="{size}" d="{path}"/>')
-    legend = [(f"{group.name} ({len(group.x):,})", group.colour) for group in points]
-    return _svg(parts, legend, f"{y_title} against {x_title}")
+    parts += frame.axes(x_title, y_title)
+    legend = _legend([(f"{group.name} ({len(group.x):,})", group.colour) for group in points])
+    return _svg(frame, parts, f"{y_title} against {x_title}") + legend
 
 
-def _svg(parts: Sequence[str], legend: Sequence[tuple[str, str]], label: str) -> str:
+def _svg(frame: _Frame, parts: Sequence[str], label: str) -> str:
+    return (
+        f'<svg viewBox="0 0 {WIDTH} {frame.height}" role="img" aria-label="{escape(label)}">'
+        f"{''.join(parts)}</svg>"
+    )
+
+
+def _legend(entries: Sequence[tuple[str, str]]) -> str:
     keys = "".join(
-        f'<li><span class="key {colour}"></span>{escape(name)}</li>' for name, colour in legend if name
+        f'<li><span class="key {colour}"></span>{escape(name)}</li>' for name, colour in entries if name
     )
-    drawing = (
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(label)}">{"".join(parts)}</svg>'
-    )
-    return drawing + (f'<ul class="legend">{keys}</ul>' if keys else "")
+    return f'<ul class="legend">{keys}</ul>' if keys else ""
 
 
-def _frame(x_title: str, y_title: str) -> list[str]:
-    bottom, right = HEIGHT - _BOTTOM, WIDTH - _RIGHT
-    middle = (_TOP + bottom) / 2
-    return [
-        f'<path class="axis" d="M{_LEFT} {_TOP}V{bottom}H{right}"/>',
-        f'<text class="title" x="{(_LEFT + right) / 2}" y="{HEIGHT - 6}">{escape(x_title)}</text>',
-        f'<text class="title" transform="translate(14 {middle}) rotate(-90)">{escape(y_title)}</text>',
-    ]
-
-
-def _y_ticks(values: Sequence[float], place: Callable[[float], float]) -> list[str]:
-    parts = []
-    for value in values:
-        y = place(value)
-        parts.append(f'<path class="grid" d="M{_LEFT} {y:.1f}H{WIDTH - _RIGHT}"/>')
-        parts.append(f'<text class="tick end" x="{_LEFT - 6}" y="{y + 4:.1f}">{value:,.6g}</text>')
-    return parts
-
-
-def _x_label(x: float, text: str, *, slanted: bool = False) -> str:
-    y = HEIGHT - _BOTTOM + 16
-    if slanted:
-        return f'<text class="tick end" transform="translate({x + 4:.1f} {y - 4}) rotate(-28)">{escape(text)}</text>'
-    return f'<text class="tick" x="{x:.1f}" y="{y}">{escape(text)}</text>'
-
-
-def _y(share: float) -> float:
-    return _TOP + (1 - share) * (HEIGHT - _TOP - _BOTTOM)
-
-
-def _nice_top(value: float) -> float:
-    """The least of 1, 2, 4, 6, 8 or 10 times a power of ten that is not less."""
-    if value <= 0:
-        return 1.0
-    power = 10.0 ** math.floor(math.log10(value))
-    return next(power * n for n in (1, 2, 4, 6, 8, 10) if power * n >= value * (1 - 1e-12))
+def _count_ticks(largest: float) -> list[int]:
+    """About four steps of 1, 2 or 5 times a power of ten, from 0 to at least the largest value."""
+    power = 10 ** max(math.floor(math.log10(max(largest, 1) / 4)), 0)
+    step = next(power * n for n in (1, 2, 5, 10) if power * n * 4 >= largest or n == 10)
+    return [step * number for number in range(max(math.ceil(largest / step), 1) + 1)]
 
 
 def _reach(values: Sequence[float]) -> tuple[float, float]:

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-# Lesions by type in val and test of the whole release, of 9,816: Yan et al., J. Med. Imaging 5(3) 036501 (2018).
+from etl.export.selection import UNLABELLED, lesion_types
+from etl.store.tables import SPLITS
+
 PUBLISHED_TYPES = {
     "lung": 2426,
     "abdomen": 2166,
@@ -20,38 +23,38 @@ PUBLISHED_TYPES = {
     "kidney": 490,
     "bone": 232,
 }
-NOT_LABELLED = "not labelled"
-SPLITS = ("train", "val", "test")
+"""Lesions of val and test of the whole release by type: Yan et al., J. Med. Imaging 5(3) 036501 (2018)."""
+
 DIAMETER_BIN_MM, DIAMETER_LAST_MM = 5, 100
-# Of the median distance from the median: a value this far out is unusual whatever the distribution.
-UNUSUAL = 8.0
+SPACING_BIN_MM, SPACING_LAST_MM = 0.05, 1.5
+HU_BIN, HU_FIRST, HU_LAST = 50, -1000, 1500
+AGE_BIN_YEARS = 10
+LEAST_PLACES = 1000
 
 
 def type_counts(lesions: pd.DataFrame) -> pd.DataFrame:
-    """Columns coarse_type, here, published; the types in the order of what is published."""
-    counts = types(lesions).value_counts()
-    names = [*PUBLISHED_TYPES, NOT_LABELLED]
+    """Columns coarse_type, lesions, published; types in the order of what is published, unlabelled last."""
+    counts = lesion_types(lesions).value_counts()
+    names = [*PUBLISHED_TYPES, UNLABELLED]
     return pd.DataFrame(
         {
             "coarse_type": names,
-            "here": [int(counts.get(name, 0)) for name in names],
+            "lesions": [int(counts.get(name, 0)) for name in names],
             "published": pd.array([PUBLISHED_TYPES.get(name) for name in names], dtype="Int64"),
         }
     )
 
 
-def types(lesions: pd.DataFrame) -> pd.Series[str]:
-    """The type's name of each lesion, `not labelled` where there is none."""
-    return lesions["coarse_type"].astype(object).where(lesions["coarse_type"].notna(), NOT_LABELLED)
-
-
 def places(lesions: pd.DataFrame, share: float, seed: int = 0) -> pd.DataFrame:
-    """Where lesions lie, a random share of them: lesion_id, coarse_type, norm_x, norm_y, norm_z."""
-    chosen = lesions
-    if share < 1:
-        chosen = lesions.sample(frac=share, random_state=seed).sort_values("lesion_id")
+    """Where lesions lie: lesion_id, coarse_type, norm_x, norm_y, norm_z.
+
+    Args:
+        share: of the lesions, chosen at random; at least 1,000 where there are as many.
+    """
+    count = min(max(round(share * len(lesions)), LEAST_PLACES), len(lesions))
+    chosen = lesions.sample(count, random_state=seed).sort_values("lesion_id")
     table = chosen[["lesion_id", "norm_x", "norm_y", "norm_z"]].reset_index(drop=True)
-    table.insert(1, "coarse_type", types(chosen).to_numpy())
+    table.insert(1, "coarse_type", lesion_types(chosen).to_numpy())
     return table
 
 
@@ -62,15 +65,15 @@ def diameters(lesions: pd.DataFrame) -> pd.DataFrame:
         f"{axis}_diameter": np.histogram(lesions[f"{axis}_diameter_mm"], edges)[0]
         for axis in ("long", "short")
     }
-    return pd.DataFrame({"from_mm": edges[:-1], "to_mm": edges[1:], **columns})
+    return _binned(edges, "mm", columns)
 
 
 def spacings(volumes: pd.DataFrame) -> pd.DataFrame:
-    """Volumes by pixel spacing of the source, in bins of 0.05 mm, empty bins at the ends left out."""
-    edges = np.round(np.arange(0, 1.5001, 0.05), 2)
-    found = np.histogram(volumes["source_spacing_x_mm"].clip(upper=1.499), edges)[0]
-    table = pd.DataFrame({"from_mm": edges[:-1], "to_mm": edges[1:], "volumes": found})
-    used = np.flatnonzero(found)
+    """Volumes by pixel spacing of the source, in bins of 0.05 mm; the last one holds all that is wider."""
+    bins = round(SPACING_LAST_MM / SPACING_BIN_MM)
+    edges = np.array([*(round(n * SPACING_BIN_MM, 2) for n in range(bins + 1)), np.inf])
+    table = _binned(edges, "mm", {"volumes": np.histogram(volumes["source_spacing_x_mm"], edges)[0]})
+    used = np.flatnonzero(table["volumes"])
     return table.iloc[used[0] : used[-1] + 1].reset_index(drop=True) if len(used) else table.iloc[:0]
 
 
@@ -82,81 +85,48 @@ def slice_intervals(volumes: pd.DataFrame) -> pd.DataFrame:
 
 def ages(lesions: pd.DataFrame) -> pd.DataFrame:
     """Lesions by age in decades and split; the last row counts those without an age."""
-    decades = lesions["age_years"].astype("Float64") // 10 * 10
-    last = int(decades.max()) if decades.notna().any() else 0
-    rows = [f"{low} to {low + 9}" for low in range(0, last + 1, 10)]
-    by_split = {
-        split: [int((decades[lesions["split"] == split] == low).sum()) for low in range(0, last + 1, 10)]
-        + [int(decades[lesions["split"] == split].isna().sum())]
-        for split in SPLITS
-    }
-    return pd.DataFrame({"age_years": [*rows, "missing"], **by_split})
+    decades = (lesions["age_years"].astype("float64") // AGE_BIN_YEARS * AGE_BIN_YEARS).fillna(-1).astype(int)
+    lows = [*range(0, max(decades.max(), 0) + 1, AGE_BIN_YEARS), -1] if len(decades) else [-1]
+    counts = pd.crosstab(decades, lesions["split"]).reindex(index=lows, columns=list(SPLITS), fill_value=0)
+    names = [f"{low} to {low + AGE_BIN_YEARS - 1}" if low >= 0 else "missing" for low in lows]
+    counts.insert(0, "age_years", names)
+    return counts.reset_index(drop=True).rename_axis(columns=None)
 
 
 def sexes(lesions: pd.DataFrame) -> pd.DataFrame:
     """Lesions by sex and split."""
-    return pd.DataFrame(
-        {"sex": ["F", "M"]}
-        | {
-            split: [int(((lesions["sex"] == sex) & (lesions["split"] == split)).sum()) for sex in "FM"]
-            for split in SPLITS
-        }
-    )
+    counts = pd.crosstab(lesions["sex"], lesions["split"])
+    counts = counts.reindex(index=["F", "M"], columns=list(SPLITS), fill_value=0)
+    return counts.rename_axis(index="sex", columns=None).reset_index()
 
 
-def unusual_volumes(volumes: pd.DataFrame) -> pd.DataFrame:
-    """Volumes whose HU statistics lie far from those of the others, the farthest first.
+def slice_means(slices: pd.DataFrame) -> pd.DataFrame:
+    """Slices by their mean HU as read, in bins of 50 HU; the first and the last hold what lies beyond."""
+    edges = _hu_edges()
+    found = np.histogram(slices["hu_mean"].clip(edges[0], edges[-1]), edges)[0]
+    return _binned(edges, "hu", {"slices": found})
 
-    Columns: volume_id, statistic, value, median (of all volumes), distance in median absolute deviations.
+
+def voxel_hu(planes: list[NDArray[np.int64]]) -> pd.DataFrame:
+    """Voxels by HU, in bins of 50 HU; the first and the last hold what lies beyond.
+
+    Args:
+        planes: counts of `hu_counts`, one a plane.
     """
-    found = []
-    for name in ("hu_minimum", "hu_maximum", "hu_mean", "hu_standard_deviation"):
-        values = volumes[name].astype(float)
-        away = (values - values.median()).abs()
-        # A deviation of 0 (most volumes reach the same end of the clip) would make anything unusual.
-        scale = max(float(away.median()), 1.0)
-        table = pd.DataFrame(
-            {
-                "volume_id": volumes["volume_id"],
-                "statistic": name,
-                "value": values,
-                "median": values.median(),
-                "distance": away / scale,
-            }
-        )
-        # The ends of the clip say that something was clipped, not that it is odd.
-        found.append(
-            table[table["distance"] > UNUSUAL] if name not in ("hu_minimum", "hu_maximum") else table[:0]
-        )
-    return pd.concat(found).sort_values("distance", ascending=False, ignore_index=True)
+    counts = np.sum(planes, axis=0) if planes else np.zeros(len(_hu_edges()) - 1, np.int64)
+    share = counts / max(int(counts.sum()), 1) * 100
+    return _binned(_hu_edges(), "hu", {"voxels": counts, "percent": np.round(share, 4)})
 
 
-def gaps(volumes: pd.DataFrame) -> pd.DataFrame:
-    """Series with missing slices: their runs, and how many slices are between the first and the last run."""
-    key = ["patient_index", "study_index", "series_index"]
-    rows = []
-    for _, runs in volumes.sort_values([*key, "slice_first"]).groupby(key, sort=True):
-        if len(runs) < 2:
-            continue
-        first, last = runs["slice_first"].to_numpy(), runs["slice_last"].to_numpy()
-        rows.append(
-            {
-                "series_id": runs["volume_id"].iloc[0].rsplit("_", 1)[0],
-                "runs": len(runs),
-                "slices": int((last - first + 1).sum()),
-                "slices_between": int((first[1:] - last[:-1] - 1).sum()),
-                "volumes": " ".join(runs["volume_id"].str.rsplit("_", n=1).str[1]),
-            }
-        )
-    table = pd.DataFrame(rows, columns=["series_id", "runs", "slices", "slices_between", "volumes"])
-    return table.sort_values("slices_between", ascending=False, ignore_index=True, kind="stable")
+def hu_counts(plane: NDArray[np.int16]) -> NDArray[np.int64]:
+    """Voxels of a plane in each bin of `voxel_hu`."""
+    edges = _hu_edges()
+    return np.histogram(np.clip(plane, edges[0], edges[-1]), edges)[0]
 
 
-def disagreeing_locations(lesions: pd.DataFrame) -> pd.DataFrame:
-    """Lesions whose place, recomputed from their key slice, is not the published one; the farthest first."""
-    if "location_agrees" not in lesions:
-        return pd.DataFrame(columns=["lesion_id", "file_name", "norm_x_difference", "norm_y_difference"])
-    wrong = lesions[lesions["location_agrees"].eq(False).fillna(False).astype(bool)]
-    table = wrong[["lesion_id", "file_name", "norm_x_difference", "norm_y_difference"]]
-    away = table[["norm_x_difference", "norm_y_difference"]].abs().max(axis=1)
-    return table.iloc[np.argsort(-away.to_numpy(), kind="stable")].reset_index(drop=True)
+def _hu_edges() -> NDArray[np.float64]:
+    return np.arange(HU_FIRST, HU_LAST + HU_BIN + 1, HU_BIN, dtype=np.float64)
+
+
+def _binned(edges: NDArray[np.float64], unit: str, columns: dict[str, NDArray[np.int64]]) -> pd.DataFrame:
+    return pd.DataFrame({f"from_{unit}": edges[:-1], f"to_{unit}": edges[1:], **columns})

@@ -45,6 +45,11 @@ def version_path(number: int) -> str:
     return f"{VERSIONS}/{number:06d}.json"
 
 
+def report_path(number: int) -> str:
+    """Of the folder of one version's report, relative to the store."""
+    return f"{REPORTS}/{number:06d}"
+
+
 def to_json(data: Any) -> bytes:
     """JSON as every file of the store has it: indented, UTF-8, one newline at the end; no NaN."""
     return (json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()

@@ -1,0 +1,177 @@
+"""The gallery: key slices as a radiologist's figure, with what was measured on them drawn over them."""
+
+from __future__ import annotations
+
+import base64
+import io
+import logging
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from PIL import Image
+
+from etl.errors import EtlError
+from etl.export.figures import Marks
+from etl.export.key_images import KeyImage, key_images
+from etl.export.review_images import marks_of
+from etl.export.selection import Selected, lesion_types
+from etl.imaging.location import PUBLISHED_LINES
+from etl.imaging.window import to_grey
+from etl.report.statistics import hu_counts
+from etl.store.reader import Store
+
+logger = logging.getLogger(__name__)
+
+MOST_PICTURES = 240
+MOST_BYTES = 7_500_000
+"""Of all JPEGs; in the page they are a third more."""
+LARGEST_PX = 512
+QUALITY = 80
+_THREADS = 4
+_AT_ONCE = 16
+
+
+@dataclass(frozen=True, eq=False)
+class Figure:
+    """One key slice through its window.
+
+    Attributes:
+        picture: JPEG, grey, of the whole plane; smaller than it where that has more than 512 pixels.
+        marks: of each lesion in it, in voxels of the plane.
+        lines: relative (x, y) of each lesion as published, in voxels of the plane; None where not known.
+        hu: `hu_counts` of the plane.
+    """
+
+    image: KeyImage
+    picture: bytes
+    marks: tuple[Marks, ...]
+    lines: tuple[tuple[float, float] | None, ...]
+    hu: NDArray[np.int64]
+
+    @property
+    def data_url(self) -> str:
+        """The picture, to be put into a page."""
+        return "data:image/jpeg;base64," + base64.b64encode(self.picture).decode()
+
+
+@dataclass(frozen=True, eq=False)
+class Gallery:
+    """The pictures shown.
+
+    Attributes:
+        key_slices: how many there are in the version.
+        failed: how many could not be read, and why the first one could not.
+    """
+
+    figures: tuple[Figure, ...]
+    key_slices: int
+    failed: tuple[str, ...]
+
+
+def make_gallery(store: Store, tables: tuple[pd.DataFrame, ...], first: Sequence[int]) -> Gallery:
+    """A random sample of key slices, always the same one, after those of the lesions named.
+
+    Args:
+        tables: lesions, volumes and slices of the version.
+        first: lesion_ids that are shown whatever the sample, where there is room.
+    """
+    lesions, volumes, slices = tables
+    key = ["volume_id", "key_slice_index"]
+    chosen = sample(lesions, first, MOST_PICTURES)
+    wanted = lesions.merge(chosen[key].drop_duplicates(), on=key)
+    order = {lesion_id: place for place, lesion_id in enumerate(chosen["lesion_id"])}
+    images = key_images(Selected(wanted, volumes[volumes["volume_id"].isin(wanted["volume_id"])]))
+    images.sort(key=lambda image: min(order.get(lesion.lesion_id, len(order)) for lesion in image.lesions))
+    places = _Places(wanted, volumes, slices)
+
+    figures: list[Figure] = []
+    failed: list[str] = []
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for start in range(0, len(images), _AT_ONCE):
+            for found in pool.map(
+                lambda image: _figure(store, image, places), images[start : start + _AT_ONCE]
+            ):
+                if isinstance(found, str):
+                    failed.append(found)
+                else:
+                    figures.append(found)
+            if sum(len(figure.picture) for figure in figures) > MOST_BYTES:
+                break
+    while sum(len(figure.picture) for figure in figures) > MOST_BYTES:
+        figures.pop()
+    return Gallery(tuple(figures), len(lesions.drop_duplicates(key)), tuple(failed))
+
+
+def sample(lesions: pd.DataFrame, first: Sequence[int], count: int, seed: int = 0) -> pd.DataFrame:
+    """Rows of lesions: those named, then others at random, evenly from each type and split.
+
+    Args:
+        first: lesion_ids.
+        count: of rows, at most.
+    """
+    named = lesions[lesions["lesion_id"].isin(first)]
+    named = named.iloc[np.argsort([list(first).index(lesion_id) for lesion_id in named["lesion_id"]])]
+    others = lesions[~lesions["lesion_id"].isin(first)].sample(frac=1, random_state=seed)
+    turn = others.groupby([lesion_types(others), others["split"]]).cumcount()
+    others = others.iloc[np.argsort(turn.to_numpy(), kind="stable")]
+    return pd.concat([named, others]).head(count)
+
+
+class _Places:
+    """Where relative positions lie in the planes of some key slices."""
+
+    def __init__(self, lesions: pd.DataFrame, volumes: pd.DataFrame, slices: pd.DataFrame) -> None:
+        self.volumes = {row.volume_id: row for row in volumes.itertuples(index=False)}
+        near = slices[slices["volume_id"].isin(lesions["volume_id"])]
+        near = near[near["slice_index"].isin(lesions["key_slice_index"])]
+        self.slices = {(row.volume_id, row.slice_index): row for row in near.itertuples(index=False)}
+        self.masked = "location_mask_row_first" in slices
+
+    def lines(self, lesion: Any) -> tuple[float, float] | None:
+        """(x, y) in voxels of the stored plane: the centre of its box, where the row is of this slice."""
+        if not self.masked:
+            return None
+        row, volume = self.slices[lesion.volume_id, lesion.key_slice_index], self.volumes[lesion.volume_id]
+        x, y = (
+            _line_px(axis, getattr(lesion, f"norm_{axis}"), row, side)
+            * getattr(volume, f"source_spacing_{axis}_mm")
+            / getattr(volume, f"spacing_{axis}_mm")
+            for axis, side in (("x", "column"), ("y", "row"))
+        )
+        return x, y
+
+
+def _line_px(axis: str, published: float, row: Any, side: str) -> float:
+    """The pixel, from 0, that a relative position is; the inverse of `etl.imaging.location.norm_location`."""
+    slope, intercept = PUBLISHED_LINES[axis]
+    first = float(getattr(row, f"location_mask_{side}_first"))
+    last = float(getattr(row, f"location_mask_{side}_last"))
+    # The release adds a pixel counted from 1 to a mask counted from 0.
+    return first + (published - intercept) / slope * (last - first) - 1
+
+
+def _figure(store: Store, image: KeyImage, places: _Places) -> Figure | str:
+    """The figure, or why there is none."""
+    try:
+        plane = np.asarray(store.array(image.volume_id)[image.plane])
+    except (OSError, EtlError, RuntimeError, ValueError) as error:
+        return f"{image.volume_id}: {type(error).__name__}: {error}"
+    if plane.min() == plane.max():
+        # Zarr reads a shard that is gone as air.
+        return f"{image.volume_id}: the plane of the key slice is empty"
+    lines = tuple(places.lines(lesion) for lesion in image.lesions)
+    marks = tuple(map(marks_of, image.lesions))
+    return Figure(image, _jpeg(to_grey(plane, image.window_hu)), marks, lines, hu_counts(plane))
+
+
+def _jpeg(grey: NDArray[np.uint8]) -> bytes:
+    picture = Image.fromarray(grey)
+    picture.thumbnail((LARGEST_PX, LARGEST_PX), Image.Resampling.BILINEAR)
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=QUALITY, optimize=True)
+    return buffer.getvalue()

@@ -1,0 +1,234 @@
+"""The pictures of the page: a chart, what it says, and the numbers behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from etl.export.selection import UNLABELLED, lesion_types
+from etl.report.charts import Group, Points, bars, scatter
+from etl.report.statistics import (
+    PUBLISHED_TYPES,
+    ages,
+    diameters,
+    places,
+    sexes,
+    slice_intervals,
+    slice_means,
+    spacings,
+    type_counts,
+    voxel_hu,
+)
+from etl.store.tables import SPLITS
+
+# Classes of the page's style, in Okabe and Ito's colours.
+TYPE_COLOURS = {
+    "lung": "colour-blue",
+    "abdomen": "colour-orange",
+    "mediastinum": "colour-vermilion",
+    "liver": "colour-green",
+    "pelvis": "colour-purple",
+    "soft tissue": "colour-sky",
+    "kidney": "colour-yellow",
+    "bone": "colour-ink",
+    UNLABELLED: "colour-grey",
+}
+_SPLIT_COLOURS = dict(zip(SPLITS, ("colour-blue", "colour-orange", "colour-green"), strict=True))
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A chart of the page.
+
+    Attributes:
+        name: of its CSV.
+        caption: what is counted, with totals.
+        table: what the chart draws, a row each.
+        drawing: SVG and legend, ready for the page.
+        wide: takes more of the page's width.
+        listed: the page has the numbers too.
+    """
+
+    name: str
+    title: str
+    caption: str
+    table: pd.DataFrame
+    drawing: str
+    wide: bool = False
+    listed: bool = False
+
+
+def release_pictures(lesions: pd.DataFrame, volumes: pd.DataFrame, share: float) -> list[Picture]:
+    """The release as its authors show it.
+
+    Args:
+        share: of the lesions that the map shows, 0 to 1.
+    """
+    total, patients = f"{len(lesions):,} lesions", f"{lesions['patient_index'].nunique():,} patients"
+    return [
+        _map(lesions, share),
+        _types(lesions),
+        _diameters(lesions),
+        _spacings(volumes),
+        _intervals(volumes),
+        _by_split("ages", "Ages", ages(lesions), "age (years)", f"{total} of {patients}, by age and split."),
+        _by_split("sexes", "Sexes", sexes(lesions), "sex", f"{total} of {patients}, by sex and split."),
+    ]
+
+
+def hu_pictures(slices: pd.DataFrame, planes: list[NDArray[np.int64]]) -> list[Picture]:
+    """Distributions of HU.
+
+    Args:
+        planes: counts of `statistics.hu_counts`, one for each key slice of the gallery.
+    """
+    means, voxels = slice_means(slices), voxel_hu(planes)
+    return [
+        Picture(
+            "voxel_hu",
+            "HU of voxels",
+            f"{int(voxels['voxels'].sum()):,} voxels of the {len(planes):,} key slices in the gallery, in "
+            "bins of 50 HU. The first and the last bin hold the rest.",
+            voxels,
+            bars(
+                _starts(voxels["from_hu"]),
+                [Group("", voxels["percent"], "colour-blue")],
+                "HU",
+                "voxels (%)",
+                labels_at="start",
+            ),
+        ),
+        Picture(
+            "slice_means",
+            "Mean HU of slices",
+            f"{len(slices):,} slices by their mean as read, padding included, in bins of 50 HU. The first "
+            "and the last bin hold the rest.",
+            means,
+            bars(
+                _starts(means["from_hu"]),
+                [Group("", means["slices"], "colour-blue")],
+                "mean (HU)",
+                "slices",
+                labels_at="start",
+            ),
+        ),
+    ]
+
+
+def _map(lesions: pd.DataFrame, share: float) -> Picture:
+    table = places(lesions, share)
+    groups = dict(iter(table.groupby("coarse_type")))
+    # Those without a type lie beneath the others.
+    points = [
+        Points(name, groups[name]["norm_x"].tolist(), groups[name]["norm_z"].tolist(), colour)
+        for name, colour in reversed(TYPE_COLOURS.items())
+        if name in groups
+    ]
+    which = "All" if len(table) == len(lesions) else f"A random {len(table):,} of"
+    return Picture(
+        "places",
+        "Where the lesions lie",
+        f"{which} {len(lesions):,} lesions by relative position in the body, as published: a frontal view, "
+        "the head at the top and the patient's right on the left. Types are labelled in val and test only.",
+        table,
+        scatter(
+            points,
+            "relative x (0 patient's right, 1 left)",
+            "relative z (0 head, 1 feet)",
+            y_downwards=True,
+        ),
+        wide=True,
+    )
+
+
+def _types(lesions: pd.DataFrame) -> Picture:
+    table = type_counts(lesions)
+    shown = table[table["coarse_type"] != UNLABELLED]
+    labelled, unlabelled = int(shown["lesions"].sum()), int((lesion_types(lesions) == UNLABELLED).sum())
+    return Picture(
+        "types",
+        "Types",
+        f"{labelled:,} lesions with a type, beside the {sum(PUBLISHED_TYPES.values()):,} published for val "
+        f"and test of the whole release; {unlabelled:,} without a type are not drawn.",
+        table,
+        bars(
+            shown["coarse_type"].tolist(),
+            [
+                Group("in this store", shown["lesions"].tolist(), "colour-blue"),
+                Group("published", shown["published"].tolist(), "colour-orange"),
+            ],
+            "type",
+            "lesions",
+        ),
+        listed=True,
+    )
+
+
+def _diameters(lesions: pd.DataFrame) -> Picture:
+    table = diameters(lesions)
+    return Picture(
+        "diameters",
+        "RECIST diameters",
+        f"{len(lesions):,} lesions in bins of 5 mm; the last bin holds the rest, the longest is "
+        f"{lesions['long_diameter_mm'].max():.1f} mm.",
+        table,
+        bars(
+            _starts(table["from_mm"]),
+            [
+                Group("long diameter", table["long_diameter"], "colour-blue"),
+                Group("short diameter", table["short_diameter"], "colour-orange"),
+            ],
+            "diameter (mm)",
+            "lesions",
+            labels_at="start",
+        ),
+    )
+
+
+def _spacings(volumes: pd.DataFrame) -> Picture:
+    table = spacings(volumes)
+    return Picture(
+        "spacings",
+        "Pixel spacing of the source",
+        f"{len(volumes):,} volumes in bins of 0.05 mm.",
+        table,
+        bars(
+            _starts(table["from_mm"]),
+            [Group("", table["volumes"], "colour-blue")],
+            "pixel spacing (mm)",
+            "volumes",
+            labels_at="start",
+        ),
+    )
+
+
+def _intervals(volumes: pd.DataFrame) -> Picture:
+    table = slice_intervals(volumes)
+    return Picture(
+        "slice_intervals",
+        "Slice interval of the source",
+        f"{len(volumes):,} volumes; each interval that occurs.",
+        table,
+        bars(
+            [f"{value:g}" for value in table["slice_interval_mm"]],
+            [Group("", table["volumes"], "colour-blue")],
+            "slice interval (mm)",
+            "volumes",
+        ),
+    )
+
+
+def _by_split(name: str, title: str, table: pd.DataFrame, x_title: str, caption: str) -> Picture:
+    groups = [
+        Group(f"{split} ({int(table[split].sum()):,})", table[split], colour)
+        for split, colour in _SPLIT_COLOURS.items()
+    ]
+    return Picture(name, title, caption, table, bars(table.iloc[:, 0].tolist(), groups, x_title, "lesions"))
+
+
+def _starts(edges: Sequence[float]) -> list[str]:
+    return [f"{edge:g}" for edge in edges]

@@ -1,0 +1,179 @@
+"""Checks of what was built: what is out of the ordinary in the tables, the worst first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+UNUSUAL = 8.0
+"""Median absolute deviations from the median: what is further out is unusual whatever the distribution."""
+LARGEST_AGE_YEARS = 110
+BLANK_HU = -500
+
+_SERIES = ["patient_index", "study_index", "series_index"]
+
+
+@dataclass(frozen=True, eq=False)
+class Check:
+    """One question asked of every row of a table.
+
+    Attributes:
+        name: of its CSV.
+        title: what was found, in a few words.
+        meaning: what it tells, with the limits.
+        asked: how many rows were asked.
+        found: those that stand out, the worst first; columns `lesion_id` and `volume_id` where they apply.
+    """
+
+    name: str
+    title: str
+    meaning: str
+    asked: int
+    found: pd.DataFrame
+
+
+def checks(lesions: pd.DataFrame, volumes: pd.DataFrame, slices: pd.DataFrame) -> list[Check]:
+    """Every check, in the order of the page."""
+    compared = int(lesions["location_agrees"].notna().sum()) if "location_agrees" in lesions else 0
+    return [
+        Check(
+            "disagreeing_locations",
+            "Lesions whose recomputed location disagrees",
+            "The relative x or y, computed again from the box and the key slice as it is stored, is not the "
+            "published one: the row may be of another slice. The largest difference is first.",
+            compared,
+            disagreeing_locations(lesions),
+        ),
+        Check(
+            "unusual_volumes",
+            "Volumes with unusual HU statistics",
+            f"The mean or standard deviation is more than {UNUSUAL:g} median absolute deviations from the "
+            "median of all volumes.",
+            len(volumes),
+            unusual_volumes(volumes),
+        ),
+        Check(
+            "outlying_slices",
+            "Slices with outlying HU",
+            f"Nothing is denser than {BLANK_HU} HU, every pixel is the same, or the mean is more than "
+            f"{UNUSUAL:g} median absolute deviations from the median of all slices.",
+            len(slices),
+            outlying_slices(slices),
+        ),
+        Check(
+            "gaps",
+            "Series with gaps",
+            "Slices between the first and the last are absent, so the series is several volumes. Some gaps "
+            "are the release's own: it holds the slices around each lesion.",
+            volumes.groupby(_SERIES).ngroups,
+            gaps(volumes),
+        ),
+        Check(
+            "flagged_lesions",
+            "Lesions to look at",
+            "Flagged by the authors as possibly noisy, a box past the image's edge, or an age of 0 or above "
+            f"{LARGEST_AGE_YEARS}.",
+            len(lesions),
+            flagged_lesions(lesions),
+        ),
+    ]
+
+
+def disagreeing_locations(lesions: pd.DataFrame) -> pd.DataFrame:
+    """Lesions whose place, recomputed from their key slice, is not the published one; the farthest first.
+
+    Columns: lesion_id, volume_id, file_name, norm_x_difference, norm_y_difference.
+    """
+    columns = ["lesion_id", "volume_id", "file_name", "norm_x_difference", "norm_y_difference"]
+    if "location_agrees" not in lesions:
+        return pd.DataFrame(columns=columns)
+    table = lesions.loc[lesions["location_agrees"].eq(False), columns]
+    away = table[columns[3:]].abs().max(axis=1)
+    return table.iloc[np.argsort(-away.to_numpy(), kind="stable")].reset_index(drop=True)
+
+
+def unusual_volumes(volumes: pd.DataFrame) -> pd.DataFrame:
+    """Volumes whose HU statistics lie far from those of the others, the farthest first.
+
+    Columns: volume_id, statistic, value, median (of all volumes), deviations.
+    """
+    found = [
+        _outlying(volumes, name)[["volume_id", "statistic", "value", "median", "deviations"]]
+        for name in ("hu_mean", "hu_standard_deviation")
+    ]
+    return pd.concat(found).sort_values("deviations", ascending=False, ignore_index=True, kind="stable")
+
+
+def outlying_slices(slices: pd.DataFrame) -> pd.DataFrame:
+    """Slices without tissue, of one value, or with an unusual mean; blank ones first, then the farthest.
+
+    Columns: volume_id, slice_index, what, hu_minimum, hu_maximum, hu_mean, deviations.
+    """
+    far = _outlying(slices, "hu_mean")
+    blank = slices[(slices["hu_maximum"] < BLANK_HU) | (slices["hu_minimum"] == slices["hu_maximum"])]
+    blank = blank.assign(what="blank", deviations=np.nan)
+    far = far[~far.index.isin(blank.index)].assign(what="mean")
+    far = far.sort_values("deviations", ascending=False, kind="stable")
+    columns = ["volume_id", "slice_index", "what", "hu_minimum", "hu_maximum", "hu_mean", "deviations"]
+    parts = [part[columns] for part in (blank, far) if len(part)]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
+
+
+def _outlying(rows: pd.DataFrame, name: str) -> pd.DataFrame:
+    values = rows[name].astype(float)
+    away = (values - values.median()).abs()
+    # Where most rows have nearly one value, a difference of less than 1 HU is not unusual.
+    deviations = away / max(float(away.median()), 1.0) if len(rows) else away
+    table = rows.assign(statistic=name, value=values, median=values.median(), deviations=deviations.round(1))
+    return table[deviations > UNUSUAL]
+
+
+def gaps(volumes: pd.DataFrame) -> pd.DataFrame:
+    """Series of several runs of slices, the one with the most absent slices between its runs first.
+
+    Columns: series_id, volume_id (of the first run), runs, slices, slices_between, slice_ranges.
+    """
+    ordered = volumes.sort_values([*_SERIES, "slice_first"], kind="stable")
+    several = ordered[ordered.duplicated(_SERIES, keep=False)]
+    parts = several["volume_id"].str.rsplit("_", n=1)
+    series, first, last = parts.str[0], several["slice_first"], several["slice_last"]
+    groups = pd.DataFrame(
+        {
+            "series_id": series,
+            "volume_id": several["volume_id"],
+            "runs": 1,
+            "slices": last - first + 1,
+            "slices_between": (first - last.groupby(series).shift() - 1).fillna(0).astype(int),
+            "slice_ranges": parts.str[1],
+        }
+    ).groupby("series_id", sort=True)
+    table = groups.agg(
+        {
+            "volume_id": "first",
+            "runs": "sum",
+            "slices": "sum",
+            "slices_between": "sum",
+            "slice_ranges": " ".join,
+        }
+    ).reset_index()
+    return table.sort_values("slices_between", ascending=False, ignore_index=True, kind="stable")
+
+
+def flagged_lesions(lesions: pd.DataFrame) -> pd.DataFrame:
+    """Lesions with a flag or an age that can't be, in the order of the CSV.
+
+    Columns: lesion_id, volume_id, file_name, what, age_years.
+    """
+    age = lesions["age_years"].astype("float64")
+    reasons = {
+        "possibly noisy": lesions["possibly_noisy"],
+        "box past the edge": lesions["bbox_past_edge"],
+        "age": age.le(0) | age.gt(LARGEST_AGE_YEARS),
+    }
+    what = pd.Series("", index=lesions.index)
+    for name, applies in reasons.items():
+        what = what.where(~applies.astype(bool), what + f", {name}")
+    table = lesions.assign(what=what.str.removeprefix(", "))[what != ""]
+    return table[["lesion_id", "volume_id", "file_name", "what", "age_years"]].reset_index(drop=True)

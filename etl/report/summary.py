@@ -1,0 +1,209 @@
+"""The top of the page: what a version is, whether it is whole, and what changed since the one before."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from etl.errors import StoreError
+from etl.report.text import bytes_text
+from etl.store.objects import Objects
+from etl.store.reader import Store
+from etl.store.versions import Version, read_version
+
+RUNS = "runs"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a version is whole, in a sentence, and what it lacks, an item each."""
+
+    whole: bool
+    sentence: str
+    lacks: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Throughput:
+    """What was recorded of the run that published a version.
+
+    Attributes:
+        records: dotted key and value, of its JSON; empty where nothing was recorded.
+        pages: names of its HTML pages (Dask's performance report), relative to the store.
+    """
+
+    records: tuple[tuple[str, str], ...]
+    pages: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Summary:
+    """The top of the page.
+
+    Attributes:
+        facts: name and value.
+        rejects: columns kind, reason, count, first (where the first one was found).
+        changes: what, before, now; None where there was no version before, or it is gone.
+        before: number of that version.
+        archives: columns name, bytes, slices.
+        config: as YAML.
+        code: versions by package.
+    """
+
+    verdict: Verdict
+    facts: tuple[tuple[str, str], ...]
+    rejects: pd.DataFrame
+    changes: tuple[tuple[str, str, str], ...] | None
+    before: int | None
+    archives: pd.DataFrame
+    config: str
+    code: Mapping[str, str]
+    throughput: Throughput
+
+
+def summarise(store: Store) -> Summary:
+    """The summary of a version, from its file and its `rejects` table.
+
+    Raises:
+        OSError: the store can't be read.
+    """
+    version = store.version
+    parent = _parent(store)
+    return Summary(
+        verdict=verdict(version["counts"]),
+        facts=_facts(store.objects.root, version),
+        rejects=reject_counts(store.rejects()),
+        changes=None if parent is None else changes(parent, version),
+        before=version["parent"],
+        archives=pd.DataFrame(version["archives"])[["name", "bytes", "slices"]],
+        config=yaml.safe_dump(version["config"], sort_keys=False, allow_unicode=True),
+        code=version["code"],
+        throughput=_throughput(store.objects, version["run_id"]),
+    )
+
+
+def verdict(counts: Mapping[str, Any]) -> Verdict:
+    """Complete, or what is missing.
+
+    Args:
+        counts: of the version.
+    """
+    lacks = [
+        f"{what}: {counts[key]:,}"
+        for key, what in (
+            ("rows_rejected", "rejected rows of the CSV"),
+            ("slices_rejected", "rejected slices"),
+            ("slices_missing", "slices that the CSV promises and the archives lack"),
+        )
+        if counts[key]
+    ]
+    left = [
+        f"{counts[key]:,} {noun}"
+        for key, noun in (("rows_not_selected", "rows"), ("slices_not_selected", "slices"))
+        if counts[key]
+    ]
+    have = f"{counts['lesions']:,} lesions in {counts['volumes']:,} volumes"
+    if left:
+        have += (
+            f"; {' and '.join(left)} of the release were not selected, or are in no archive that was given"
+        )
+    if lacks:
+        return Verdict(False, f"Not complete. It has {have}.", tuple(lacks))
+    return Verdict(True, f"Complete: everything that was selected is here, {have}.", ())
+
+
+def reject_counts(rejects: pd.DataFrame) -> pd.DataFrame:
+    """Rejects by kind and reason, the most frequent first: kind, reason, count, first."""
+    groups = rejects.groupby(["kind", "reason"], sort=True)["found_in"]
+    table = groups.agg(count="size", first="first").reset_index()
+    return table.sort_values("count", ascending=False, ignore_index=True, kind="stable")
+
+
+def changes(before: Version, now: Version) -> tuple[tuple[str, str, str], ...]:
+    """What differs from one version to a later one: (what, before, now)."""
+    old, new = ({entry["volume_id"]: entry["sha256"] for entry in v["volumes"]} for v in (before, now))
+    volumes = (
+        ("volumes added", len(new.keys() - old.keys())),
+        ("volumes removed", len(old.keys() - new.keys())),
+        ("volumes with other voxels", sum(new[name] != old[name] for name in new.keys() & old.keys())),
+    )
+    rows = [(what, "", f"{count:,}") for what, count in volumes if count]
+    for part in ("counts", "config", "code"):
+        was, is_now = _flat(before[part]), _flat(now[part])
+        rows += [
+            (f"{part}: {key}", _text(was.get(key)), _text(is_now.get(key)))
+            for key in sorted(was.keys() | is_now.keys())
+            if was.get(key) != is_now.get(key)
+        ]
+    return tuple(rows)
+
+
+def _parent(store: Store) -> Version | None:
+    number = store.version["parent"]
+    if number is None:
+        return None
+    try:
+        return read_version(store.objects, number)
+    except StoreError:
+        # Old versions may be removed from a store.
+        return None
+
+
+def _facts(root: str, version: Version) -> tuple[tuple[str, str], ...]:
+    counts, volume, csv = version["counts"], version["config"]["volume"], version["annotations"]
+    tables = [entry for files in version["tables"].values() for entry in files]
+    size = sum(entry["bytes"] for entry in (*tables, *version["volumes"]))
+    facts = [
+        ("store", root),
+        ("published", version["created_at"]),
+        ("run", version["run_id"]),
+        ("volumes", f"{counts['volumes']:,}"),
+        ("slices", f"{counts['slices']:,}"),
+        ("lesions", f"{counts['lesions']:,} of {csv['rows']:,} rows of {csv['name']}"),
+        ("patients", f"{counts['patients']:,}"),
+        ("size", bytes_text(size)),
+        ("archives", f"{len(version['archives']):,}"),
+        ("voxels", f"{_text(volume['spacing_mm'])} mm, {volume['interpolation']}"),
+        ("code", version["code"]["deeplesion-store"]),
+    ]
+    found = version.get("locations")
+    if found:
+        told = f"{found['agreeing']:,} of {found['compared']:,} are as their key slices say"
+        facts.append(("locations", f"{told}, within {found['tolerance']:g}"))
+    return tuple(facts)
+
+
+def _throughput(objects: Objects, run_id: str) -> Throughput:
+    names = [name for name in objects.list(RUNS) if name.startswith(f"{RUNS}/{run_id}")]
+    records: dict[str, Any] = {}
+    for name in names:
+        if name.endswith(".json"):
+            records |= _flat(json.loads(objects.read(name)))
+    return Throughput(
+        tuple((key, _text(value)) for key, value in records.items()),
+        tuple(name for name in names if name.endswith(".html")),
+    )
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested values by dotted key."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping) and value:
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.6g}"
