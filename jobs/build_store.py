@@ -14,6 +14,7 @@ from dask.system import CPU_COUNT
 from etl.build import build, find_reusable, load_plan, stage_unread
 from etl.config_file import load_config
 from etl.errors import EtlError
+from etl.report.report import report_after_build
 from etl.report.text import build_text, plan_text, resume_text, volume_lines
 from etl.run.clusters import chosen_cluster, connect
 from etl.run.interrupts import exit_code, terminable
@@ -72,6 +73,8 @@ def main(config: str, overrides: tuple[str, ...], plan_only: bool) -> None:
             plan = stage_unread(settings, plan, executor, progress.add_fetch)
             progress.start(plan)
             result = build(settings, plan, executor, progress.add, progress.add_fetch)
+        if settings.report:
+            report_after_build(settings.store, result.published.version["version"])
         click.echo(build_text(settings, result))
     except EtlError as error:
         click.echo(f"error: {error}", err=True)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import time
+
 import pandas as pd
 
 from etl.report.gallery import Gallery, make_gallery
@@ -9,8 +12,11 @@ from etl.report.page import Content, render, worst_lesions
 from etl.report.pictures import hu_pictures, release_pictures
 from etl.report.quality import checks
 from etl.report.summary import summarise
+from etl.report.text import bytes_text
 from etl.store.layout import report_path
-from etl.store.reader import Store
+from etl.store.reader import Store, open_store
+
+logger = logging.getLogger(__name__)
 
 PAGE = "index.html"
 SAMPLE = 0.15
@@ -62,6 +68,21 @@ def write_report(store: Store, share: float = SAMPLE) -> tuple[str, int]:
     for name, data in files.items():
         store.objects.write(f"{folder}/{name}", data)
     return f"{folder}/{PAGE}", len(files[PAGE])
+
+
+def report_after_build(store: str, number: int) -> None:
+    """Write the report of a version that was just published; what goes wrong is logged and harms nothing."""
+    start = time.monotonic()
+    try:
+        name, size = write_report(open_store(store, number))
+    except Exception as error:
+        told = f"{type(error).__name__}: {error}"
+        logger.warning(
+            "version %d is published, but not its report: %s; to try again: jobs/report.py", number, told
+        )
+        return
+    seconds = time.monotonic() - start
+    logger.info("report: %s, %s, %.1f s", name, bytes_text(size), seconds)
 
 
 def _listed(gallery: Gallery) -> pd.DataFrame:

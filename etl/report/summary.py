@@ -103,18 +103,16 @@ def verdict(counts: Mapping[str, Any]) -> Verdict:
         if counts[key]
     ]
     left = [
-        f"{counts[key]:,} {noun}"
+        f"{noun} {counts[key]:,}"
         for key, noun in (("rows_not_selected", "rows"), ("slices_not_selected", "slices"))
         if counts[key]
     ]
-    have = f"{counts['lesions']:,} lesions in {counts['volumes']:,} volumes"
+    have = f"lesions {counts['lesions']:,}, volumes {counts['volumes']:,}"
     if left:
-        have += (
-            f"; {' and '.join(left)} of the release were not selected, or are in no archive that was given"
-        )
+        have += f"; not selected, or in no archive that was given: {', '.join(left)}"
     if lacks:
-        return Verdict(False, f"Not complete. It has {have}.", tuple(lacks))
-    return Verdict(True, f"Complete: everything that was selected is here, {have}.", ())
+        return Verdict(False, f"Not complete ({have}).", tuple(lacks))
+    return Verdict(True, f"Complete: everything that was selected is here ({have}).", ())
 
 
 def reject_counts(rejects: pd.DataFrame) -> pd.DataFrame:
