@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 READY := $(VENV)/.installed
+VIEWER := etl/report/viewer
 
 # One thread a process in every numeric library: the work is parallel over volumes, not inside one.
 export OMP_NUM_THREADS ?= 1
@@ -19,7 +20,7 @@ COMPILE = $(UV) pip compile pyproject.toml --all-extras --universal --python-ver
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --output-file requirements.lock
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check chaos lint lock upgrade lowest clean
+.PHONY: help venv demo viewer test check chaos lint lock upgrade lowest clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -29,6 +30,10 @@ venv: $(READY) ## make .venv from requirements.lock (PYTHON=python3.12 and VENV=
 demo: $(READY) ## write a small synthetic release and build a store of it, under build/
 	$(VENV)/bin/python jobs/make_phantom.py build/phantom
 	$(VENV)/bin/dask-submit jobs/build_store.py conf/demo.yaml
+
+viewer: ## install niivue with npm, for the page of jobs/serve_store.py
+	@command -v npm >/dev/null || { echo 'npm is missing: apt install npm' >&2; exit 1; }
+	npm ci --prefix $(VIEWER) --no-audit --no-fund
 
 test: $(READY) ## run every test
 	$(VENV)/bin/$(PYTEST)
@@ -56,7 +61,7 @@ lowest: $(READY) ## run the tests with the lower bounds of pyproject.toml, in .v
 	.venv-lowest/bin/$(PYTEST)
 
 clean: ## remove the environments, what was built and every cache
-	rm -rf .venv .venv-* build *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache
+	rm -rf $(VIEWER)/node_modules .venv .venv-* build *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # uv is one of the packages in the lock, so it too is pinned and hashed, and syncing keeps it.

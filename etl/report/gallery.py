@@ -64,7 +64,7 @@ class Gallery:
     """The pictures shown.
 
     Attributes:
-        key_slices: how many there are in the version.
+        key_slices: how many there are in the version; a picture is one of them in one window.
         failed: how many could not be read, and why the first one could not.
     """
 

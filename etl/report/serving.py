@@ -19,6 +19,7 @@ from pathlib import PurePosixPath
 from urllib.parse import unquote, urlsplit
 
 from etl.errors import StoreError
+from etl.store.layout import report_path
 from etl.store.objects import checked_name
 from etl.store.reader import Store
 
@@ -119,15 +120,17 @@ class Site:
 
 
 def catalogue(store: Store) -> dict[str, object]:
-    """What the viewer lists: volumes and lesions, column by column; null where there is no value.
+    """What the viewer lists: the report's page, volumes and lesions, column by column; null where none is.
 
     Shapes, spacings and positions are (z, y, x), in voxels of the stored volume and mm.
     """
     volumes, lesions = store.volumes(), store.lesions()
     axes = "zyx"
+    report = f"{report_path(store.version['version'])}/index.html"
     return {
         "store": store.objects.root,
         "version": store.version["version"],
+        "report": report if store.objects.size(report) is not None else None,
         "volumes": {
             "volume_id": volumes["volume_id"].tolist(),
             "path": volumes["path"].tolist(),

@@ -238,3 +238,25 @@ def test_terminal_has_a_live_bar(data: dict[str, Any], tmp_path: Path) -> None:
     assert re.search(r"^[1-9]\d* slices/s, [1-9]\d*\.\d MB/s", plain, re.MULTILINE), plain
     assert "volumes  4: converted 4, reused 0" in plain
     assert max(len(line.rsplit("\r", 1)[-1]) for line in plain.split("\n") if "slices/s, " in line) <= 80
+
+
+def test_a_build_ends_with_its_report_unless_the_config_says_no(data: dict[str, Any], tmp_path: Path) -> None:
+    page = Path(data["store"]) / "reports" / "000001" / "index.html"
+    without = run([*BUILD_STORE, write_config(tmp_path, data | {"report": False})])
+    assert without.returncode == 0, without.stderr
+    assert not page.exists()
+    done = run([*BUILD_STORE, write_config(tmp_path, data)])
+    assert done.returncode == 0, done.stderr
+    assert "report: reports/000001/index.html" in done.stderr
+    assert page.is_file()
+
+
+def test_a_report_that_can_not_be_written_does_not_fail_the_build(
+    data: dict[str, Any], tmp_path: Path
+) -> None:
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "reports").write_text("a file where the folder should be")
+    done = run([*BUILD_STORE, write_config(tmp_path, data)])
+    assert done.returncode == 0, done.stderr
+    assert "version 1 is published, but not its report" in done.stderr
+    assert "version  1, new" in done.stdout

@@ -1,15 +1,19 @@
-"""A real headless Chromium, with a record of what its pages logged and asked for."""
+"""A real headless Chromium, with a record of what its pages logged and asked for, and a server of a store."""
 
 from __future__ import annotations
 
 import json
 import shutil
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from etl.report.serving import make_server
+from etl.store.reader import Store
 
 # WebGL in software; nothing that looks for a network of its own.
 FLAGS = (
@@ -59,3 +63,24 @@ def addresses(page: Any) -> set[str]:
     messages = (json.loads(entry["message"])["message"] for entry in page.get_log("performance"))
     asked = {m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"}
     return {address for address in asked if not address.startswith(("data:", "blob:", "chrome:"))}
+
+
+def wait(page: Any, condition: str) -> None:
+    """Until a script returns true."""
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    WebDriverWait(page, 120).until(lambda page: page.execute_script(condition))
+
+
+@contextmanager
+def serving(store: Store) -> Iterator[str]:
+    """The address of a server of the store, without a slash at its end."""
+    server = make_server(store, 0)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

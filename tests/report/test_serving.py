@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import threading
 from collections.abc import Iterator
 from http import HTTPStatus
 from pathlib import Path
@@ -15,6 +14,7 @@ from hypothesis import strategies as st
 from etl.report.serving import Site, catalogue, make_server
 from etl.store.objects import open_objects
 from etl.store.reader import Store
+from tests.report.browser import serving
 from tests.s3_server import Bucket
 
 BODY = bytes(range(100))
@@ -90,15 +90,10 @@ def test_a_store_in_a_bucket_is_served_too(s3_bucket: Bucket) -> None:
 class TestServer:
     @pytest.fixture
     def connection(self, store: Store) -> Iterator[http.client.HTTPConnection]:
-        server = make_server(store, 0)
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=60)
-        yield connection
-        connection.close()
-        server.shutdown()
-        server.server_close()
-        thread.join()
+        with serving(store) as address:
+            connection = http.client.HTTPConnection(address.removeprefix("http://"), timeout=60)
+            yield connection
+            connection.close()
 
     def test_head_has_the_size_and_no_body(
         self, connection: http.client.HTTPConnection, store: Store

@@ -22,6 +22,11 @@ lesions.volume_id.forEach((id, number) => lesionsOf.get(id).push(number))
 element('store').textContent =
   `${catalogue.store}, version ${catalogue.version}: ${volumes.volume_id.length} volumes, ${lesions.lesion_id.length} lesions`
 
+if (catalogue.report) {
+  element('report').href = `/store/${catalogue.report}`
+  element('report').hidden = false
+}
+
 const nv = new Niivue({ backColor: [0, 0, 0, 1], show3Dcrosshair: true, crosshairWidth: 0.5, isRadiologicalConvention: true, dragAndDropEnabled: false, logLevel: 'error' })
 await nv.attachToCanvas(element('canvas'))
 nv.onLocationChange = () => showPosition()

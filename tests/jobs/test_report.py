@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from etl.release.phantom import PhantomTruth
+from etl.run.executors import SerialExecutor
+from tests.processes import ROOT, run
+from tests.stored import build_store, config_data
+
+REPORT = [sys.executable, str(ROOT / "jobs" / "report.py")]
+
+
+@pytest.fixture(scope="module")
+def store(phantom: tuple[Path, PhantomTruth], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two versions: patient 1, then patients 1 and 2."""
+    root = tmp_path_factory.mktemp("job") / "store"
+    for patients in ([1], [1, 2]):
+        build_store(config_data(phantom[0], root, select={"patients": patients}), SerialExecutor())
+    return root
+
+
+def test_help_names_its_options_and_exit_codes() -> None:
+    done = run([*REPORT, "--help"])
+    assert done.returncode == 0
+    for word in ("--version", "--sample", "reports/<version>/index.html", "Exit codes"):
+        assert word in done.stdout
+
+
+def test_the_current_version_or_another(store: Path) -> None:
+    for options, number in (([], 2), (["--version", "1", "--sample", "all"], 1)):
+        done = run([*REPORT, str(store), *options])
+        assert done.returncode == 0, done.stderr
+        page = store / "reports" / f"{number:06d}" / "index.html"
+        assert str(page) in done.stdout
+        assert f"DeepLesion store, version {number}" in page.read_text()
+    assert "Change from version 1" in (store / "reports" / "000002" / "index.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["none"], "nothing was published yet"),
+        (["STORE", "--version", "7"], "no such version"),
+        (["STORE", "--sample", "0"], "neither `all` nor a number above 0 and up to 1"),
+        (["STORE", "--sample", "most"], "neither `all` nor a number above 0 and up to 1"),
+    ],
+)
+def test_what_can_not_be_done_is_said(store: Path, tmp_path: Path, arguments: list[str], words: str) -> None:
+    done = run([*REPORT, *(str(store) if a == "STORE" else a for a in arguments)], cwd=tmp_path)
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr

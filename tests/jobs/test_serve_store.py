@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import re
+import socket
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from etl.release.phantom import PhantomTruth
+from etl.run.executors import SerialExecutor
+from tests.processes import LIMIT_SECONDS, ROOT, interrupt, run, running, wait_until
+from tests.stored import build_store, config_data
+
+SERVE = [sys.executable, "-u", str(ROOT / "jobs" / "serve_store.py")]
+
+
+@pytest.fixture(scope="module")
+def store(phantom: tuple[Path, PhantomTruth], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("job") / "store"
+    build_store(config_data(phantom[0], root, select={"patients": [1]}), SerialExecutor())
+    return root
+
+
+def test_help_names_its_options_and_exit_codes() -> None:
+    done = run([*SERVE, "--help"])
+    assert done.returncode == 0
+    for word in ("--port", "--version", "make viewer", "Ctrl-C", "Exit codes"):
+        assert word in done.stdout
+
+
+def test_it_serves_ranges_until_ctrl_c(store: Path, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with running([*SERVE, str(store), "--port", "0"], log) as process:
+        wait_until(lambda: "Ctrl-C stops" in log.read_text(), "it was listening")
+        (address,) = re.findall(r"http://127\.0\.0\.1:\d+/", log.read_text())
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        asked = urllib.request.Request(f"{address}store/versions/000001.json", headers={"Range": "bytes=2-9"})
+        with opener.open(asked) as answer:
+            assert answer.status == 206
+            assert answer.read() == (store / "versions" / "000001.json").read_bytes()[2:10]
+        interrupt(process)
+        assert process.wait(LIMIT_SECONDS) == 0
+    assert "Traceback" not in log.read_text()
+
+
+def test_a_port_that_is_taken_is_said(store: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        done = run([*SERVE, str(store), "--port", str(taken.getsockname()[1])])
+    assert done.returncode == 2
+    assert "can't be used" in done.stderr
+    assert "--port" in done.stderr
+
+
+def test_no_store_is_said(tmp_path: Path) -> None:
+    done = run([*SERVE, str(tmp_path / "none")])
+    assert done.returncode == 2
+    assert "there is no store here" in done.stderr

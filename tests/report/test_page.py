@@ -1,0 +1,165 @@
+"""The page in a real browser: what it shows, filters and leads to; nothing is logged or asked for."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from etl.export.selection import lesion_types
+from etl.report.report import write_report
+from etl.report.serving import has_viewer
+from etl.store.reader import Store, open_store
+from tests.report.browser import addresses, chromium, complaints, serving, wait
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def reported(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """A copy of the store with its report in it."""
+    folder = tmp_path_factory.mktemp("reported") / "store"
+    shutil.copytree(store.objects.root, folder)
+    write_report(open_store(str(folder)))
+    return open_store(str(folder))
+
+
+@pytest.fixture(scope="module")
+def address(reported: Store) -> str:
+    return (Path(reported.objects.root) / "reports" / "000001" / "index.html").as_uri()
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    with chromium(tmp_path_factory.mktemp("profile")) as browser:
+        yield browser
+
+
+@pytest.fixture
+def page(browser: Any, address: str) -> Any:
+    """The report, freshly opened from the disk."""
+    browser.get("about:blank")
+    complaints(browser), addresses(browser)
+    browser.get(address)
+    return browser
+
+
+def choose(page: Any, name: str, value: str) -> None:
+    page.execute_script(
+        "const [id, value] = arguments; const choice = document.getElementById(id); choice.value = value;"
+        "choice.dispatchEvent(new Event('change'))",
+        name,
+        value,
+    )
+
+
+def shown(page: Any) -> list[int]:
+    """The lesion_ids of the pictures that are to be seen."""
+    figures = page.execute_script(
+        "return [...document.querySelectorAll('#figures > figure')].filter((f) => f.checkVisibility())"
+        ".map((f) => f.dataset.lesions)"
+    )
+    return sorted(lesion["id"] for figure in figures for lesion in json.loads(figure))
+
+
+def test_it_asks_for_nothing_and_logs_nothing(page: Any, address: str) -> None:
+    wait(page, "return [...document.images].every((image) => image.complete && image.naturalWidth)")
+    assert addresses(page) == {address}
+    assert complaints(page) == []
+
+
+def test_the_gallery_is_filtered(page: Any, store: Store) -> None:
+    lesions = store.lesions().assign(type=lambda rows: lesion_types(rows))
+    assert shown(page) == lesions["lesion_id"].tolist()
+    for name, column in (("by-type", "type"), ("by-split", "split")):
+        value = lesions[column].iloc[0]
+        choose(page, name, value)
+        files = lesions.loc[lesions[column] == value, "file_name"]
+        assert shown(page) == lesions.loc[lesions["file_name"].isin(files), "lesion_id"].tolist()
+        choose(page, name, "")
+    # All of these lesions have 10 to 30 mm.
+    assert lesions["long_diameter_mm"].between(10, 29.9).all()
+    for size, expected in (("10 30", lesions["lesion_id"].tolist()), ("30 100000", []), ("0 10", [])):
+        choose(page, "by-size", size)
+        assert shown(page) == expected
+        figures = lesions.loc[lesions["lesion_id"].isin(expected), "file_name"].nunique()
+        assert page.find_element("id", "shown").text == f"{figures} shown"
+    assert complaints(page) == []
+
+
+def test_a_link_leads_to_a_picture_that_the_filter_hid(page: Any, store: Store) -> None:
+    choose(page, "by-size", "30 100000")
+    lesion_id = next(n for n in store.lesions()["lesion_id"] if n not in shown(page))
+    page.execute_script("location.hash = arguments[0]", f"lesion-{lesion_id}")
+    wait(page, "return document.getElementById('by-size').value !== '30 100000'")
+    assert lesion_id in shown(page)
+    assert page.execute_script("return document.querySelector(':target').closest('figure').checkVisibility()")
+
+
+def test_marks_are_hidden_and_a_picture_enlarged(page: Any) -> None:
+    visible = "return document.querySelector('#figures svg').checkVisibility()"
+    assert page.execute_script(visible)
+    page.execute_script("document.getElementById('marks').click()")
+    assert not page.execute_script(visible)
+    page.execute_script("document.querySelector('#figures .plane').click()")
+    assert page.execute_script("return document.querySelector('dialog[open] img').naturalWidth") > 100
+    page.execute_script("document.getElementById('close').click()")
+    assert not page.execute_script("return document.querySelector('dialog').open")
+    assert complaints(page) == []
+
+
+def background(page: Any, **media: str) -> tuple[int, ...]:
+    """The colour of the page's upper left corner."""
+    features = [{"name": "prefers-color-scheme", "value": media.get("scheme", "light")}]
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features, "media": media.get("kind", "")})
+    picture = base64.b64decode(page.execute_cdp_cmd("Page.captureScreenshot", {})["data"])
+    return tuple(int(value) for value in np.asarray(Image.open(io.BytesIO(picture)).convert("RGB"))[2, 2])
+
+
+def test_it_is_light_dark_or_on_paper(page: Any) -> None:
+    light, dark = (255, 255, 255), background(page, scheme="dark")
+    assert background(page, scheme="light") == light
+    assert max(dark) < 40
+    assert background(page, scheme="dark", kind="print") == light
+    page.execute_script("document.getElementById('theme').click()")
+    assert background(page, scheme="light") == dark
+    page.execute_script("document.getElementById('theme').click()")
+    assert background(page, scheme="light") == light
+
+
+def test_a_phone_scrolls_one_way_only(page: Any) -> None:
+    size = {"width": 390, "height": 800, "deviceScaleFactor": 2, "mobile": True}
+    page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    try:
+        assert page.execute_script("return document.documentElement.scrollWidth") == 390
+        letters = (
+            "return Math.min(...[...document.querySelectorAll('.chart text')]"
+            ".map((text) => text.getBoundingClientRect().height))"
+        )
+        assert page.execute_script(letters) > 8
+    finally:
+        page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_served_it_leads_to_the_viewer_and_back(page: Any, reported: Store) -> None:
+    if not has_viewer():
+        pytest.skip("needs niivue: make viewer")
+    with serving(reported) as server:
+        page.get(f"{server}/store/reports/000001/index.html")
+        complaints(page)
+        link = page.find_element("css selector", "#figures .view")
+        volume_id, lesion_id = link.get_attribute("data-view").split("/")
+        page.get(link.get_attribute("href"))
+        wait(page, "return window.viewer !== undefined")
+        assert f"{volume_id}, lesion {lesion_id}" in page.find_element("id", "position").text
+        page.find_element("id", "report").click()
+        wait(page, "return document.getElementById('figures') !== null")
+        assert complaints(page) == []

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+from etl.report import quality
+from tests.report.rows import lesions, slices, volumes
+
+
+def test_the_largest_difference_of_location_comes_first() -> None:
+    agreeing = {"location_agrees": True, "norm_x_difference": 0.0, "norm_y_difference": 0.0}
+    rows = lesions(
+        agreeing,
+        {"location_agrees": False, "norm_x_difference": 0.01, "norm_y_difference": 0.0},
+        {"location_agrees": False, "norm_x_difference": 0.0, "norm_y_difference": -0.2},
+        {"location_agrees": None, "norm_x_difference": None, "norm_y_difference": None},
+    )
+    assert quality.disagreeing_locations(rows)["lesion_id"].tolist() == [2, 1]
+    first = quality.checks(rows, volumes({}), slices({}))[0]
+    assert (first.asked, len(first.found)) == (3, 2)
+
+
+def test_a_version_without_recomputed_locations_has_none_that_disagree() -> None:
+    first = quality.checks(lesions({}), volumes({}), slices({}))[0]
+    assert (first.asked, len(first.found)) == (0, 0)
+
+
+def test_a_volume_far_from_the_others_is_unusual() -> None:
+    usual = [{"hu_mean": -500.0 + n, "volume_id": f"v{n}"} for n in range(-10, 11)]
+    found = quality.unusual_volumes(
+        volumes(*usual, {"hu_mean": 700.0, "volume_id": "odd"}, {"hu_mean": -900.0, "volume_id": "less"})
+    )
+    assert found[["volume_id", "statistic", "value"]].to_numpy().tolist() == [
+        ["odd", "hu_mean", 700.0],
+        ["less", "hu_mean", -900.0],
+    ]
+
+
+def test_volumes_that_are_all_alike_are_not_unusual() -> None:
+    assert quality.unusual_volumes(volumes({}, {"hu_mean": -500.001}, {}, {})).empty
+    assert quality.unusual_volumes(volumes({})[:0]).empty
+
+
+def test_blank_slices_come_before_those_with_an_odd_mean() -> None:
+    usual = [{"hu_mean": -500.0 + n} for n in range(-10, 11)]
+    found = quality.outlying_slices(
+        slices(
+            *usual,
+            {"hu_mean": 300.0},
+            {"hu_mean": -1000.0, "hu_maximum": -900},
+            {"hu_minimum": 0, "hu_maximum": 0, "hu_mean": 0.0},
+        )
+    )
+    assert found[["slice_index", "what"]].to_numpy().tolist() == [[22, "blank"], [23, "blank"], [21, "mean"]]
+    assert quality.outlying_slices(slices(*usual)).empty
+
+
+def test_a_series_of_several_runs_has_gaps() -> None:
+    rows = volumes(
+        {"volume_id": "000001_01_01_001-009"},
+        {"volume_id": "000002_01_01_020-029", "patient_index": 2, "slice_first": 20, "slice_last": 29},
+        {"volume_id": "000002_01_01_001-005", "patient_index": 2, "slice_first": 1, "slice_last": 5},
+        {"volume_id": "000002_01_01_007-018", "patient_index": 2, "slice_first": 7, "slice_last": 18},
+    )
+    assert quality.gaps(rows).to_dict("records") == [
+        {
+            "series_id": "000002_01_01",
+            "volume_id": "000002_01_01_001-005",
+            "runs": 3,
+            "slices": 27,
+            "slices_between": 2,
+            "slice_ranges": "001-005 007-018 020-029",
+        }
+    ]
+
+
+def test_lesions_are_flagged_with_each_reason() -> None:
+    rows = lesions(
+        {},
+        {"possibly_noisy": True, "age_years": 157},
+        {"bbox_past_edge": True},
+        {"age_years": 0},
+        {"age_years": None},
+    )
+    found = quality.flagged_lesions(rows)
+    assert found[["lesion_id", "what"]].to_numpy().tolist() == [
+        [1, "possibly noisy, age"],
+        [2, "box past the edge"],
+        [3, "age"],
+    ]

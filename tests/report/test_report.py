@@ -1,0 +1,104 @@
+"""The report as files: one page that needs nothing, with the numbers behind every picture beside it."""
+
+from __future__ import annotations
+
+import io
+import logging
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from etl.report.report import make_report, report_after_build, write_report
+from etl.store.objects import open_objects
+from etl.store.reader import Store, open_store
+from tests.s3_server import Bucket
+from tests.stored import files_below
+
+
+@pytest.fixture(scope="module")
+def files(store: Store) -> dict[str, bytes]:
+    return make_report(store)
+
+
+@pytest.fixture(scope="module")
+def page(files: dict[str, bytes]) -> str:
+    return files["index.html"].decode()
+
+
+def test_every_picture_and_check_has_its_numbers_beside_the_page(files: dict[str, bytes], page: str) -> None:
+    linked = set(re.findall(r'<a class="csv" href="([^"]+)"', page))
+    assert linked == files.keys() - {"index.html"}
+    charts = re.findall(r'<figure class="chart[^"]*" id="([^"]+)"', page)
+    assert len(charts) == 9
+    for name in charts:
+        assert len(pd.read_csv(io.BytesIO(files[f"{name}.csv"]))), name
+
+
+def test_the_same_version_gives_the_same_bytes(store: Store, files: dict[str, bytes]) -> None:
+    assert make_report(store) == files
+
+
+def test_the_page_names_nothing_elsewhere(page: str, store: Store) -> None:
+    addresses = set(re.findall(r'(?:src|href)="([^"]*)"', page))
+    assert {a for a in addresses if not a.startswith(("#", "data:")) and not a.endswith(".csv")} == {
+        "https://nihcc.box.com/v/DeepLesion"
+    }
+    assert not re.search(r"@import|url\(|fetch\(|XMLHttpRequest", page)
+
+
+def test_texts_from_the_data_are_escaped(store: Store) -> None:
+    bad = "</script><img src=x onerror=alert(1)>"
+    version = dict(store.version)
+    version |= {
+        "run_id": bad,
+        "archives": [{"name": bad, "bytes": 1, "slices": 1}],
+        "annotations": dict(version["annotations"]) | {"name": bad},
+        "config": dict(version["config"]) | {"store": bad},
+        "code": dict(version["code"]) | {bad: bad},
+    }
+    page = make_report(replace(store, version=version))["index.html"].decode()
+    assert "<img src=x" not in page
+    assert page.count("&lt;img src=x onerror=alert(1)&gt;") >= 5
+    assert page.count("</script>") == 1
+
+
+def test_it_lies_in_the_store_by_the_number_of_its_version(store: Store, tmp_path: Path) -> None:
+    shutil.copytree(store.objects.root, tmp_path / "store")
+    before = files_below(tmp_path / "store")
+    name, size = write_report(open_store(str(tmp_path / "store")))
+    after = files_below(tmp_path / "store")
+    assert name == "reports/000001/index.html"
+    assert size == len(after[name])
+    assert after.keys() - before.keys() == {path for path in after if path.startswith("reports/000001/")}
+    assert {path: after[path] for path in before} == before
+
+
+def test_a_store_in_a_bucket_has_its_report_there(
+    store: Store, files: dict[str, bytes], s3_bucket: Bucket
+) -> None:
+    url = f"{s3_bucket.url}/store"
+    objects = open_objects(url)
+    for path, data in files_below(Path(store.objects.root)).items():
+        objects.write(path, data)
+    name, _ = write_report(open_store(url))
+    for file, data in files.items():
+        if file.endswith(".csv"):
+            assert objects.read(f"reports/000001/{file}") == data
+    page = objects.read(name)
+    assert f"<dd>{url}</dd>".encode() in page
+    assert page.count(b"<figure") == files["index.html"].count(b"<figure")
+
+
+def test_a_store_of_the_contracts_first_version_has_a_report() -> None:
+    store = open_store(str(Path(__file__).parent.parent / "contract" / "store_v1"))
+    assert b"<h1>DeepLesion store, version 1</h1>" in make_report(store)["index.html"]
+
+
+def test_a_report_that_fails_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        report_after_build(str(tmp_path / "none"), 1)
+    assert "version 1 is published, but not its report" in caplog.text

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from etl.report.summary import changes, reject_counts, summarise, verdict
+from etl.store.objects import LocalObjects
+from etl.store.reader import Store
+
+COUNTS = {
+    "lesions": 20,
+    "volumes": 4,
+    "rows_rejected": 0,
+    "rows_not_selected": 0,
+    "slices_rejected": 0,
+    "slices_not_selected": 0,
+    "slices_missing": 0,
+}
+
+
+@pytest.mark.parametrize(
+    ("counts", "whole", "words"),
+    [
+        ({}, True, ["Complete: everything that was selected is here"]),
+        ({"rows_not_selected": 7}, True, ["Complete", "not selected", "rows 7"]),
+        ({"rows_rejected": 2}, False, ["Not complete", "rejected rows of the CSV: 2"]),
+        ({"slices_rejected": 3}, False, ["rejected slices: 3"]),
+        ({"slices_missing": 1500}, False, ["slices that the CSV promises and the archives lack: 1,500"]),
+    ],
+)
+def test_the_verdict_says_what_is_missing(counts: dict[str, int], whole: bool, words: list[str]) -> None:
+    found = verdict(COUNTS | counts)
+    assert found.whole == whole
+    for word in words:
+        assert word in " ".join([found.sentence, *found.lacks])
+
+
+def test_the_most_frequent_reject_comes_first() -> None:
+    rows = [("slice", "b", "x"), ("row", "a", "first"), ("row", "a", "second")]
+    found = reject_counts(pd.DataFrame(rows, columns=["kind", "reason", "found_in"]))
+    assert found.to_numpy().tolist() == [["row", "a", 2, "first"], ["slice", "b", 1, "x"]]
+
+
+def version(**parts: Any) -> dict[str, Any]:
+    return {"volumes": [], "counts": {"volumes": 0}, "config": {}, "code": {}} | parts
+
+
+def test_changes_are_those_of_volumes_counts_config_and_code() -> None:
+    def volumes(**digests: str) -> list[dict[str, str]]:
+        return [{"volume_id": name, "sha256": digest} for name, digest in digests.items()]
+
+    before = version(
+        volumes=volumes(a="1", b="1", c="1"), config={"volume": {"spacing_mm": 1.0, "antialias": True}}
+    )
+    now = version(
+        volumes=volumes(b="1", c="2", d="1", e="1"),
+        counts={"volumes": 4},
+        config={"volume": {"spacing_mm": 0.8, "antialias": True}, "report": True},
+    )
+    assert changes(before, now) == (
+        ("volumes added", "", "2"),
+        ("volumes removed", "", "1"),
+        ("volumes with other voxels", "", "1"),
+        ("counts: volumes", "0", "4"),
+        ("config: report", "none", "True"),
+        ("config: volume.spacing_mm", "1", "0.8"),
+    )
+    assert changes(now, now) == ()
+
+
+def test_a_first_version_has_no_changes_and_no_record(store: Store) -> None:
+    found = summarise(store)
+    assert (found.before, found.changes) == (None, None)
+    assert (found.throughput.records, found.throughput.pages) == ((), ())
+    facts = dict(found.facts)
+    assert facts["lesions"] == "6 of 21 rows of DL_info.csv"
+    assert facts["store"] == store.objects.root
+
+
+def test_a_version_before_that_was_removed_is_said(store: Store) -> None:
+    later = replace(store, version=dict(store.version) | {"version": 9, "parent": 8})
+    found = summarise(later)
+    assert (found.before, found.changes) == (8, None)
+
+
+def test_what_was_recorded_of_the_run_is_shown(store: Store, tmp_path: Any) -> None:
+    objects = LocalObjects(str(tmp_path))
+    for entry in store.version["tables"]["rejects"]:
+        objects.write(entry["path"], store.objects.read(entry["path"]))
+    run_id = store.version["run_id"]
+    objects.write(f"runs/{run_id}.json", json.dumps({"stages": {"convert": {"seconds": 7.25}}}).encode())
+    objects.write(f"runs/{run_id}.html", b"<html>")
+    objects.write("runs/another.json", b"{}")
+    found = summarise(replace(store, objects=objects)).throughput
+    assert found.records == (("stages.convert.seconds", "7.25"),)
+    assert found.pages == (f"runs/{run_id}.html",)
