@@ -11,7 +11,7 @@ import click
 from etl.errors import EtlError
 from etl.report.report import SAMPLE, write_report
 from etl.report.text import bytes_text
-from etl.run.progress import start_logging
+from etl.run.logs import start_logging
 from etl.store.reader import open_store
 from etl.store.versions import readable
 

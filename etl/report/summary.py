@@ -12,6 +12,7 @@ import yaml
 
 from etl.errors import StoreError
 from etl.report.text import bytes_text
+from etl.store.history import Change, difference, flattened, stored_bytes
 from etl.store.objects import Objects
 from etl.store.reader import Store
 from etl.store.versions import Version, read_version
@@ -124,20 +125,19 @@ def reject_counts(rejects: pd.DataFrame) -> pd.DataFrame:
 
 def changes(before: Version, now: Version) -> tuple[tuple[str, str, str], ...]:
     """What differs from one version to a later one: (what, before, now)."""
-    old, new = ({entry["volume_id"]: entry["sha256"] for entry in v["volumes"]} for v in (before, now))
-    volumes = (
-        ("volumes added", len(new.keys() - old.keys())),
-        ("volumes removed", len(old.keys() - new.keys())),
-        ("volumes with other voxels", sum(new[name] != old[name] for name in new.keys() & old.keys())),
-    )
-    rows = [(what, "", f"{count:,}") for what, count in volumes if count]
-    for part in ("counts", "config", "code"):
-        was, is_now = _flat(before[part]), _flat(now[part])
-        rows += [
-            (f"{part}: {key}", _text(was.get(key)), _text(is_now.get(key)))
-            for key in sorted(was.keys() | is_now.keys())
-            if was.get(key) != is_now.get(key)
-        ]
+    found = difference(before, now)
+    rows = [
+        (what, "", f"{len(volume_ids):,}")
+        for what, volume_ids in (
+            ("volumes added", found.added),
+            ("volumes removed", found.removed),
+            ("volumes with other voxels or encoding", found.changed),
+        )
+        if volume_ids
+    ]
+    for part in ("counts", "rows", "locations", "config", "code", "annotations", "archives"):
+        parts: tuple[Change, ...] = getattr(found, part)
+        rows += [(f"{part}: {c.key}", _text(c.before), _text(c.after)) for c in parts]
     return tuple(rows)
 
 
@@ -154,8 +154,6 @@ def _parent(store: Store) -> Version | None:
 
 def _facts(root: str, version: Version) -> tuple[tuple[str, str], ...]:
     counts, volume, csv = version["counts"], version["config"]["volume"], version["annotations"]
-    tables = [entry for files in version["tables"].values() for entry in files]
-    size = sum(entry["bytes"] for entry in (*tables, *version["volumes"]))
     facts = [
         ("store", root),
         ("published", version["created_at"]),
@@ -164,7 +162,7 @@ def _facts(root: str, version: Version) -> tuple[tuple[str, str], ...]:
         ("slices", f"{counts['slices']:,}"),
         ("lesions", f"{counts['lesions']:,} of {csv['rows']:,} rows of {csv['name']}"),
         ("patients", f"{counts['patients']:,}"),
-        ("size", bytes_text(size)),
+        ("size", bytes_text(stored_bytes(version))),
         ("archives", f"{len(version['archives']):,}"),
         ("voxels", f"{_text(volume['spacing_mm'])} mm, {volume['interpolation']}"),
         ("code", version["code"]["deeplesion-store"]),
@@ -181,22 +179,11 @@ def _throughput(objects: Objects, run_id: str) -> Throughput:
     records: dict[str, Any] = {}
     for name in names:
         if name.endswith(".json"):
-            records |= _flat(json.loads(objects.read(name)))
+            records |= flattened(json.loads(objects.read(name)))
     return Throughput(
         tuple((key, _text(value)) for key, value in records.items()),
         tuple(name for name in names if name.endswith(".html")),
     )
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested values by dotted key."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping) and value:
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
 
 
 def _text(value: Any) -> str:

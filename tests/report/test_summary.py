@@ -45,8 +45,11 @@ def test_the_most_frequent_reject_comes_first() -> None:
     assert found.to_numpy().tolist() == [["row", "a", 2, "first"], ["slice", "b", 1, "x"]]
 
 
+NOTHING: dict[str, Any] = {"annotations": {}, "archives": [], "tables": {}}
+
+
 def version(**parts: Any) -> dict[str, Any]:
-    return {"volumes": [], "counts": {"volumes": 0}, "config": {}, "code": {}} | parts
+    return {"volumes": [], "counts": {"volumes": 0}, "config": {}, "code": {}} | NOTHING | parts
 
 
 def test_changes_are_those_of_volumes_counts_config_and_code() -> None:
@@ -64,10 +67,10 @@ def test_changes_are_those_of_volumes_counts_config_and_code() -> None:
     assert changes(before, now) == (
         ("volumes added", "", "2"),
         ("volumes removed", "", "1"),
-        ("volumes with other voxels", "", "1"),
+        ("volumes with other voxels or encoding", "", "1"),
         ("counts: volumes", "0", "4"),
-        ("config: report", "none", "True"),
         ("config: volume.spacing_mm", "1", "0.8"),
+        ("config: report", "none", "True"),
     )
     assert changes(now, now) == ()
 
