@@ -51,9 +51,8 @@ class BucketObjects:
         return self._ask(lambda s3: bytes(s3.cat_file(path)))
 
     def read_range(self, name: str, start: int, stop: int) -> bytes:
-        with only_oserrors(self.root):
-            data: bytes = self._filesystem().cat_file(self._path(name), start=start, end=stop)
-        return data
+        path = self._path(name)
+        return self._ask(lambda s3: bytes(s3.cat_file(path, start=start, end=stop)))
 
     def size(self, name: str) -> int | None:
         path = self._path(name)
