@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numcodecs.blosc
 import numpy as np
 import zarr
+from numcodecs.blosc import Blosc
 from zarr.codecs import BloscCodec
 from zarr.storage import MemoryStore
 
@@ -23,6 +24,7 @@ from etl.imaging.pyramid import level_translation_mm
 from etl.store.layout import CONTRACT_VERSION, RECEIPT, volume_path
 from etl.store.objects import Objects, object_info
 from etl.store.receipts import Receipt, Shape, Spacing
+from etl.store.shards import shard_bytes
 
 AXES = ("z", "y", "x")
 ORIENTATION = ("superior-to-inferior", "anterior-to-posterior", "right-to-left")
@@ -56,6 +58,12 @@ class Description:
     source_spacing_mm: Spacing
     spacing_mm: Spacing
     processing: Mapping[str, Any]
+
+
+def blosc(name: str, level: int, shuffle: str) -> Blosc:
+    """The compressor of an encoding's chunks."""
+    shuffles = {"noshuffle": Blosc.NOSHUFFLE, "shuffle": Blosc.SHUFFLE, "bitshuffle": Blosc.BITSHUFFLE}
+    return Blosc(name, level, shuffles[shuffle], typesize=2)
 
 
 def write_volume(
@@ -103,32 +111,32 @@ def _build(
     """All objects of the OME-Zarr group, by name."""
     # With several threads Blosc lays blocks out in the order in which they finish: other bytes every time.
     numcodecs.blosc.use_threads = False
+    codec = blosc(encoding.codec, encoding.level, encoding.shuffle)
     memory: dict[str, Any] = {}
-    with zarr.config.set({"async.concurrency": 1}):
-        group = zarr.create_group(
-            MemoryStore(memory), zarr_format=3, attributes=_attributes(description, len(levels))
+    group = zarr.create_group(
+        MemoryStore(memory), zarr_format=3, attributes=_attributes(description, len(levels))
+    )
+    for number, level in enumerate(levels):
+        shard = [-(-n // c) * c for n, c in zip(level.shape, encoding.chunk, strict=True)]
+        group.create_array(
+            str(number),
+            shape=level.shape,
+            dtype=np.dtype("<i2"),
+            chunks=encoding.chunk,
+            shards=tuple(shard),
+            compressors=BloscCodec(
+                cname=encoding.codec,
+                clevel=encoding.level,
+                shuffle=encoding.shuffle,
+                typesize=2,
+            ),
+            fill_value=encoding.fill_hu,
+            dimension_names=AXES,
         )
-        for number, level in enumerate(levels):
-            shard = [-(-n // c) * c for n, c in zip(level.shape, encoding.chunk, strict=True)]
-            array = group.create_array(
-                str(number),
-                shape=level.shape,
-                dtype=np.dtype("<i2"),
-                chunks=encoding.chunk,
-                shards=tuple(shard),
-                compressors=BloscCodec(
-                    cname=encoding.codec,
-                    clevel=encoding.level,
-                    shuffle=encoding.shuffle,
-                    typesize=2,
-                ),
-                fill_value=encoding.fill_hu,
-                dimension_names=AXES,
-                # A level of air alone is stored like any other, so that every level is one object.
-                config={"write_empty_chunks": True},
-            )
-            array[...] = level
-    return {name: memoryview(buffer.as_numpy_array()).cast("B") for name, buffer in memory.items()}
+    built = {name: memoryview(buffer.as_numpy_array()).cast("B") for name, buffer in memory.items()}
+    for number, level in enumerate(levels):
+        built[f"{number}/c/0/0/0"] = memoryview(shard_bytes(level, encoding.chunk, codec, encoding.fill_hu))
+    return built
 
 
 def _attributes(description: Description, level_count: int) -> dict[str, Any]:

@@ -279,3 +279,17 @@ def test_real_slices_decode_to_their_published_range(real_release: Path) -> None
         data = (real_release / "Images_png" / row["series"] / f"{int(row['slice']):03d}.png").read_bytes()
         hu = read_png(data, (512, 512)).astype(np.int32) - STORED_ZERO_HU
         assert (hu.min(), hu.max()) == (int(row["hu_min"]), int(row["hu_max"])), row
+
+
+@pytest.mark.parametrize("window_bits", range(9, 16))
+def test_streams_of_every_window_size_are_inflated(window_bits: int) -> None:
+    compressor = zlib.compressobj(6, zlib.DEFLATED, window_bits)
+    stream = compressor.compress(unfiltered(PIXELS)) + compressor.flush()
+    data = SIGNATURE + header(6, 5) + chunk(b"IDAT", stream) + chunk(b"IEND", b"")
+    np.testing.assert_array_equal(read_png(data, PIXELS.shape), PIXELS)
+
+
+def test_a_window_that_no_png_may_have_is_refused() -> None:
+    stream = b"\x88\x1c" + zlib.compress(unfiltered(PIXELS))[2:]
+    data = SIGNATURE + header(6, 5) + chunk(b"IDAT", stream) + chunk(b"IEND", b"")
+    assert reason(data) is Reason.SLICE_CRC_MISMATCH
