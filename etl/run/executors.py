@@ -65,9 +65,9 @@ class DaskExecutor:
         held: dict[Future[Any], Task] = {}
         pending = as_completed(loop=client.loop)
 
-        def fill() -> None:
+        def fill(cores: int) -> None:
             computing = sum(not task.is_transfer for task in held.values())
-            while (task := work.take(has_core=computing < window)) is not None:
+            while (task := work.take(has_core=computing < cores)) is not None:
                 key = f"{task.name}-{run}-{uuid.uuid4().hex[:8]}"
                 call = (_transfer, task.function) if task.is_transfer else (task.function,)
                 future = client.submit(
@@ -83,10 +83,10 @@ class DaskExecutor:
                 pending.add(future)
                 computing += not task.is_transfer
 
-        def take(future: Future[Any]) -> Any:
+        def result_of(future: Future[Any]) -> Any:
             task = held[future]
             try:
-                result = future.result()
+                return future.result()
             except (OSError, KilledWorker, MemoryError) as error:
                 raise _failed(task.name, error) from error
             except CancelledError as error:
@@ -95,27 +95,43 @@ class DaskExecutor:
                     value=str(error),
                     remedy="finished volumes are kept; start the cluster anew, run the same again",
                 ) from error
-            del held[future]
-            future.release()
-            work.give(task, result)
+
+        def drop_withdrawn() -> None:
             withdrawn = set(work.withdraw())
             dropped = [future for future, task in held.items() if task in withdrawn]
             if dropped:
                 client.cancel(dropped)
             for future in dropped:
                 del held[future]
-            return result
+
+        def take(batch: Iterable[Future[Any]]) -> list[Any]:
+            done = [future for future in batch if future in held]
+            try:
+                # All at once: a round trip each is most of what a short task costs.
+                results = client.gather(done)
+            except Exception:  # one of them failed; asked one by one they say which
+                results = [result_of(future) for future in done]
+            taken = []
+            for future, result in zip(done, results, strict=True):
+                if future in held:  # else the result before it made it needless
+                    task = held.pop(future)
+                    future.release()
+                    work.give(task, result)
+                    drop_withdrawn()
+                    taken.append(result)
+            return taken
 
         try:
             with deferred_interrupt():
-                fill()
-            for future in pending:
-                if future not in held:
-                    continue
+                fill(window)
+            for batch in pending.batches():
                 with deferred_interrupt():
-                    result = take(future)
-                    fill()
-                yield result
+                    taken = take(batch)
+                    fill(window - len(taken))
+                for waiting, result in zip(reversed(range(len(taken))), taken, strict=True):
+                    with deferred_interrupt():
+                        fill(window - waiting)
+                    yield result
         finally:
             if held:
                 with deferred_interrupt():
