@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
+from functools import lru_cache
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ Number = TypeVar("Number", float, "NDArray[np.float64]")
 Matrix = tuple[tuple[float, float, float, float], ...]
 
 
+# The release has a few thousand different spacings in 60,000 calls a plan.
+@lru_cache(maxsize=8192)
 def spacing_ratio(spacing_in_mm: float, spacing_out_mm: float) -> Fraction:
     """`spacing_out_mm / spacing_in_mm`, exact in the decimals that the numbers are printed with.
 
