@@ -20,7 +20,7 @@ COMPILE = $(UV) pip compile pyproject.toml --all-extras --universal --python-ver
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --output-file requirements.lock
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo viewer test check chaos lint lock upgrade lowest clean
+.PHONY: help venv demo bench viewer test check chaos lint lock upgrade lowest clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -34,6 +34,9 @@ demo: $(READY) ## write a small synthetic release and build a store of it, under
 viewer: ## install niivue with npm, for the page of jobs/serve_store.py
 	@command -v npm >/dev/null || { echo 'npm is missing: apt install npm' >&2; exit 1; }
 	npm ci --prefix $(VIEWER) --no-audit --no-fund
+
+bench: $(READY) ## measure speed and memory against other tools: build/benchmark.json (about ten minutes)
+	$(VENV)/bin/python jobs/benchmark.py
 
 test: $(READY) ## run every test
 	$(VENV)/bin/$(PYTEST)

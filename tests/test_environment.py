@@ -21,10 +21,11 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 LOCK = (ROOT / "requirements.lock").read_text()
 
+BENCHMARK = "etl/benchmark"
 # Where conda-forge's name is another. Its `dask` is dask with distributed and more, its `duckdb` the program.
-CONDA_NAMES = {"dask": "dask-core", "duckdb": "python-duckdb"}
+CONDA_NAMES = {"dask": "dask-core", "duckdb": "python-duckdb", "opencv-python-headless": "py-opencv"}
 # Where the imported module's name is not the distribution's.
-DISTRIBUTIONS = {"yaml": "pyyaml", "PIL": "pillow"}
+DISTRIBUTIONS = {"yaml": "pyyaml", "PIL": "pillow", "cv2": "opencv-python-headless"}
 # Needed and never imported by name in etl/ or jobs/.
 LOADED_BY_NAME = {
     "s3fs",  # fsspec's filesystem for s3://
@@ -47,6 +48,7 @@ def lower_bounds(specs: list[str]) -> dict[str, str]:
 
 RUNTIME = lower_bounds(PROJECT["dependencies"])
 TEST = lower_bounds(EXTRAS["test"])
+BENCH = lower_bounds(EXTRAS["bench"])
 DEV = lower_bounds(EXTRAS["dev"])
 CLUSTERS = lower_bounds(EXTRAS["slurm"]) | lower_bounds(EXTRAS["kubernetes"])
 
@@ -84,10 +86,12 @@ def locked() -> list[tuple[str, Version, Marker | None, list[str]]]:
     return pins
 
 
-def imported_modules(folders: list[str]) -> dict[str, str]:
-    """Top-level third-party module -> a file that imports it."""
+def imported_modules(folders: list[str], *, but: str = "") -> dict[str, str]:
+    """Top-level third-party module -> a file that imports it; files below `but` are left out."""
     found: dict[str, str] = {}
     for path in sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py")):
+        if but and path.is_relative_to(ROOT / but):
+            continue
         for node in ast.walk(ast.parse(path.read_text())):
             names = []
             if isinstance(node, ast.Import):
@@ -104,12 +108,12 @@ def test_a_requirement_stands_in_one_list_only() -> None:
     assert not set(RUNTIME) & set(TEST)
     assert not set(RUNTIME) & set(DEV)
     assert not set(TEST) & set(DEV)
+    assert not set(BENCH) & {*RUNTIME, *TEST, *DEV}
 
 
 def test_conda_environment_equals_pyproject() -> None:
-    expected = {
-        CONDA_NAMES.get(name, name): bound for name, bound in {**RUNTIME, **CLUSTERS, **TEST, **DEV}.items()
-    }
+    everything = {**RUNTIME, **CLUSTERS, **TEST, **BENCH, **DEV}
+    expected = {CONDA_NAMES.get(name, name): bound for name, bound in everything.items()}
     expected["python"] = PROJECT["requires-python"].removeprefix(">=")
     bounds, pip = conda_bounds((ROOT / "environment.yml").read_text())
     assert bounds == expected
@@ -129,14 +133,22 @@ def test_loose_conda_specs_are_refused(spec: str) -> None:
 def test_every_import_is_declared() -> None:
     undeclared = {
         f"{module} (in {where})"
-        for module, where in imported_modules(["etl", "jobs"]).items()
+        for module, where in imported_modules(["etl", "jobs"], but=BENCHMARK).items()
         if DISTRIBUTIONS.get(module, canonicalize_name(module)) not in RUNTIME
     }
     assert not undeclared, "imported in etl/ or jobs/ and no dependency in pyproject.toml"
 
 
+def test_peers_are_imported_by_the_benchmark_alone() -> None:
+    used = {
+        DISTRIBUTIONS.get(module, canonicalize_name(module)) for module in imported_modules([BENCHMARK])
+    } - set(RUNTIME)
+    # SimpleITK is what the tests of resampling compare with, too.
+    assert used - {"simpleitk"} == set(BENCH)
+
+
 def test_every_dependency_is_used() -> None:
-    modules = imported_modules(["etl", "jobs"])
+    modules = imported_modules(["etl", "jobs"], but=BENCHMARK)
     used = {DISTRIBUTIONS.get(module, canonicalize_name(module)) for module in modules}
     assert not set(RUNTIME) - used - LOADED_BY_NAME, "dependencies that nothing in etl/ or jobs/ imports"
 
@@ -154,7 +166,7 @@ def test_lock_pins_every_requirement_once_at_its_bound_or_above(python: str) -> 
         if marker is None or marker.evaluate(environment):
             active.setdefault(name, []).append(version)
     assert {name: versions for name, versions in active.items() if len(versions) > 1} == {}
-    for name, bound in {**RUNTIME, **CLUSTERS, **TEST, **DEV}.items():
+    for name, bound in {**RUNTIME, **CLUSTERS, **TEST, **BENCH, **DEV}.items():
         assert name in active, f"{name} is not in requirements.lock: make lock"
         assert active[name][0] >= Version(bound), f"{name} is locked below its bound: make lock"
 

@@ -42,6 +42,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "run": {"errors", "config", "config_file", "release", "plan", "store", "convert", "work", "build"},
     "report": {"errors", "config", "imaging", "plan", "store", "export", "convert", "build"},
+    "benchmark": {
+        *("errors", "config", "release", "imaging", "plan", "store", "convert", "work", "build", "run"),
+    },
 }
 # Third-party packages, and the only places that may import them.
 ONLY_IN = {

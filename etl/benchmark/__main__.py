@@ -1,0 +1,17 @@
+"""Run one part of the benchmark in this process: `python -m etl.benchmark PART FOLDER`; prints JSON."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from pathlib import Path
+
+PARTS = ("conversion", "decoding", "workers", "memory", "planning", "empty_volumes", "reading", "codecs")
+
+if __name__ == "__main__":
+    part, folder = sys.argv[1:]
+    if part not in PARTS:
+        sys.exit(f"no part {part!r}; allowed: {', '.join(PARTS)}")
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    print(json.dumps(importlib.import_module(f"etl.benchmark.{part}").measure(Path(folder))))
