@@ -47,7 +47,7 @@ def measure(folder: Path, counts: Sequence[int] = COUNTS, part: float = 0.1) -> 
 
     Args:
         counts: numbers of volumes; the first is run once before, to start and warm what there is.
-        part: of the official release's size that the volumes are planned for; they are taken again as other series.
+        part: of the official release's size that the volumes are planned for, taken again as other series.
     """
     plan = planned(folder, part)
     converter = EmptyConverter(str(folder / "store"), Volume(), plan.index.containers)
