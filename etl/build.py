@@ -10,21 +10,24 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
+from etl.beside import check_not_pruned, heed_overlap
 from etl.config import Config
 from etl.convert import Conversion, Converter, Lost
 from etl.errors import RunError, SourceError
+from etl.fitting import split_fitting
 from etl.plan import Plan, make_plan
 from etl.publish import Published, publish
+from etl.recording import Record, recorded
 from etl.rejects import Kind, Reason, Reject
 from etl.release.directories import DirectoryFetcher
 from etl.release.staging import Fetched, Fetcher
 from etl.sharing import check_shared
 from etl.source import read_annotations, read_index
 from etl.staged import conversions_of
-from etl.store.history import missing_objects
 from etl.store.objects import Objects, open_objects
 from etl.store.running import Running, running
-from etl.store.versions import Version, new_run_id, readable
+from etl.store.versions import new_run_id, readable
+from etl.tally import Tally
 from etl.urls import public_url
 from etl.work import Fetches, Work
 
@@ -37,13 +40,23 @@ class Executor(Protocol):
     """Does tasks somewhere and gives results as they come, in any order.
 
     It retries what fails; what still fails raises RunError, and results given so far stay good.
+
+    Attributes:
+        largest_task_bytes: memory that it has for one task; None without a limit.
+        tally: what it has done so far.
     """
+
+    largest_task_bytes: int | None
+    tally: Tally
 
     def work(self, work: Work) -> Generator[Any, None, None]:
         """Do the tasks of `work` until there are none; yields their results."""
 
     def everywhere(self, function: Callable[[], Result]) -> dict[str, Result]:
         """Call a function once in every process that does work: its result by the process's name."""
+
+    def profiled(self, keep: Callable[[bytes], None]) -> contextlib.AbstractContextManager[None]:
+        """Keep a report on the performance of the block, where there is one to be had."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,7 +209,14 @@ def build(
     objects.check_writable()
     with running(objects, run_id, "build") as own:
         own.wait_for("prune")
-        return _build(config, plan, executor, on_conversion, on_fetch, objects, own)
+        heed_overlap(config, own)
+        with recorded(objects, config, run_id, len(plan.volumes), executor.tally) as record:
+
+            def add(conversion: Conversion) -> None:
+                record.add(conversion)
+                on_conversion(conversion)
+
+            return _build(config, plan, executor, add, on_fetch, objects, own, record)
 
 
 def _build(
@@ -207,18 +227,26 @@ def _build(
     on_fetch: Callable[[Fetched], None],
     objects: Objects,
     own: Running,
+    record: Record,
 ) -> Build:
     start = time.monotonic()
-    conversions = find_reusable(config, plan)
+    with record.stage("recall"):
+        conversions = find_reusable(config, plan)
     for conversion in conversions:
         on_conversion(conversion)
     there = {conversion.planned_id for conversion in conversions}
     missing = [volume for volume in plan.volumes if volume.volume_id not in there]
     if missing:
         check_shared(executor.everywhere, objects, config.source.staging)
-    work = conversions_of(config, plan, converter_of(config, plan), missing)
+    converter = converter_of(config, plan)
+    missing, too_large = split_fitting(missing, converter, executor.largest_task_bytes)
+    work = conversions_of(config, plan, converter, missing)
     # Closed here, not when it is collected, or an interrupted run would go on on the cluster.
-    with contextlib.closing(executor.work(work)) as results:
+    with (
+        record.stage("work"),
+        executor.profiled(record.keep_report) if missing else contextlib.nullcontext(),
+        contextlib.closing(executor.work(work)) as results,
+    ):
         for result in results:
             if isinstance(result, Fetched):
                 on_fetch(result)
@@ -232,19 +260,22 @@ def _build(
             else:
                 conversions.append(result)
                 on_conversion(result)
-    conversions += work.refused
-    for conversion in work.refused:
+    refused = [*too_large, *work.refused]
+    conversions += refused
+    for conversion in refused:
         on_conversion(conversion)
     seconds = time.monotonic() - start
     try:
-        published = publish(
-            objects,
-            config,
-            plan,
-            conversions,
-            own.mark.run_id,
-            lambda version: _check_not_pruned(objects, own, version),
-        )
+        with record.stage("publish"):
+            published = publish(
+                objects,
+                config,
+                plan,
+                conversions,
+                own.mark.run_id,
+                lambda version: check_not_pruned(objects, own, version),
+            )
+            record.publish(published)
     except OSError as error:
         raise RunError(
             "the version could not be published; the converted volumes are kept",
@@ -261,14 +292,3 @@ def _build(
         source_bytes=sum(c.source_bytes for c in fresh),
         seconds=seconds,
     )
-
-
-def _check_not_pruned(objects: Objects, own: Running, version: Version) -> None:
-    """Raises RunError where this run was held up so long that a prune took what the version would name."""
-    if own.lapsed() and (missing := missing_objects(objects, version)):
-        raise RunError(
-            "this run was held up, and what it relied on was pruned meanwhile; nothing was published",
-            where=objects.root,
-            value=f"{len(missing):,} objects, such as {missing[0]}",
-            remedy="run the same again: it converts what is missing and reuses the rest",
-        )

@@ -141,7 +141,7 @@ class Select(_Section):
 
 
 class Limits(_Section):
-    """What refuses to publish. Each guard is overridden by its own name, never silently."""
+    """What refuses a volume, and what refuses to publish. Guards are overridden by name, never silently."""
 
     rejects: float = Field(0.01, ge=0, le=1, description="largest share of rows, or of slices, rejected")
     location_disagreement: float = Field(
@@ -149,6 +149,12 @@ class Limits(_Section):
         ge=0,
         le=1,
         description="largest share of lesions whose published location is not that of their key slice",
+    )
+    worker_deaths: int = Field(
+        3, ge=2, description="a volume that takes its worker down so often, the last time alone, is rejected"
+    )
+    volume_timeout_s: float = Field(
+        1800, gt=0, description="a volume that twice does not end within this time is rejected"
     )
     allow_fewer_volumes: bool = Field(False, description="publish fewer volumes than the current version")
     allow_fewer_lesions: bool = Field(False, description="publish fewer lesions than the current version")
@@ -166,6 +172,11 @@ class Config(_Section):
     report: bool = Field(True, description="write the version's report at the end")
     cluster: str = Field(
         "local", min_length=1, description="where work happens: a name in conf/cluster, or a file"
+    )
+
+    overlap: Literal["beside", "wait", "leave"] = Field(
+        "beside",
+        description="where another build is at work on the store: go on, wait, or exit with 5",
     )
 
     def resolved(self) -> dict[str, Any]:

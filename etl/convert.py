@@ -6,7 +6,7 @@ A slice that can't be read splits its run as a missing one does: both sides are 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -90,6 +90,12 @@ class Converter:
         """A conversion that rejects every slice of the run, because its archive can't be had this time."""
         error = SliceError(reason, message)
         return self._conversion(planned, (), 0, dict.fromkeys(planned.slices["index"].tolist(), error))
+
+    def reject(self, planned: PlannedVolume, reason: Reason, message: str) -> Conversion:
+        """A conversion that rejects the volume as such, and with it every slice of its run."""
+        refused = self.refuse(planned, reason, f"its volume is rejected: {reason}")
+        whole = Reject(Kind.VOLUME, reason, planned.volume_id, message, str(planned.series))
+        return replace(refused, rejects=(whole, *refused.rejects))
 
     def recall(self, planned: PlannedVolume) -> Conversion | None:
         """The conversion of an earlier run where all that it wrote is there; None otherwise."""

@@ -6,6 +6,7 @@
     +-- StoreError    2  the store can't be written or read
     +-- GuardError    3  built, but publishing was refused; nothing was published
     +-- RunError      4  the machine failed after retries; what was finished is kept
+    +-- OverlapError  5  another build is at work on the store, and the config says to leave then
     +-- SliceError       one slice can't be used; becomes a row in `rejects`, never ends a run
 
 A message says what happened, where, the value, what was allowed, and the remedy.
@@ -79,6 +80,12 @@ class RunError(EtlError):
     """Work failed for reasons outside the data, after retries."""
 
     exit_code = 4
+
+
+class OverlapError(EtlError):
+    """Another build is at work on the store, and the config says to leave then."""
+
+    exit_code = 5
 
 
 class SliceError(Exception):

@@ -61,6 +61,9 @@ class Reason(StrEnum):
 
     # a volume
     RUN_DISAGREES = "run_disagrees"
+    VOLUME_TOO_LARGE = "volume_too_large"
+    VOLUME_KILLS_WORKER = "volume_kills_worker"
+    VOLUME_TIMED_OUT = "volume_timed_out"
 
 
 @dataclass(frozen=True, order=True)

@@ -23,12 +23,14 @@ class Task:
 
     Attributes:
         is_transfer: it waits for a network and computes next to nothing, so it need not hold a core.
+        memory_bytes: what it holds at its peak, above the empty worker.
     """
 
     name: str
     function: Callable[[Any], Any]
     argument: Any
     is_transfer: bool = False
+    memory_bytes: int = 0
 
 
 class Work(Protocol):
@@ -47,6 +49,14 @@ class Work(Protocol):
     def withdraw(self) -> Sequence[Task]:
         """Tasks that were taken and whose results nobody wants any more: they are not given back."""
         return ()
+
+    def refuse(self, task: Task, reason: Reason, message: str) -> bool:
+        """Go on without the result of a task that takes its workers down, or does not end.
+
+        Returns:
+            False where that can't be.
+        """
+        return False
 
 
 class Items(Work):
@@ -126,7 +136,7 @@ class Conversions(Work):
         remove: removes a staged archive, whole or in part.
 
     Attributes:
-        refused: conversions of volumes whose archive could not be had.
+        refused: conversions of volumes whose archive could not be had, or that no worker could convert.
     """
 
     def __init__(
@@ -174,7 +184,8 @@ class Conversions(Work):
             task = self._fetches.take(may_start=self._may_start())
         if task is None and has_core and self._ready:
             volume = self._ready.popleft()
-            task = Task(f"convert-{volume.volume_id}", self._converter, volume)
+            memory_bytes = volume.memory_bytes(self._converter.volume)
+            task = Task(f"convert-{volume.volume_id}", self._converter, volume, memory_bytes=memory_bytes)
         if task is not None:
             self._running.add(task)
         return task
@@ -192,6 +203,15 @@ class Conversions(Work):
     def withdraw(self) -> Sequence[Task]:
         withdrawn, self._withdrawn = self._withdrawn, []
         return withdrawn
+
+    def refuse(self, task: Task, reason: Reason, message: str) -> bool:
+        if task.is_transfer:
+            return False
+        self._running.remove(task)
+        del self._lacks[task.argument.volume_id]
+        self.refused.append(self._converter.reject(task.argument, reason, message))
+        self._serve(task.argument)
+        return True
 
     def _give_fetched(self, task: Task, result: Fetched) -> None:
         assert self._fetches is not None  # it gave the task

@@ -52,6 +52,7 @@ def main(config: str, overrides: tuple[str, ...], plan_only: bool) -> None:
                 2  wrong config, unusable release or store; nothing was done
                 3  built, but a guard refused to publish (see limits in the config)
                 4  the machine failed after retries; finished volumes are kept
+                5  another build is at work on the store, and `overlap` is `leave`; nothing was done
                 130  interrupted (Ctrl-C); finished volumes are kept
                 143  terminated (SIGTERM); the same, and it ends within a batch system's grace period
     """
@@ -68,7 +69,7 @@ def main(config: str, overrides: tuple[str, ...], plan_only: bool) -> None:
             staged = find_staged(settings, plan)
             click.echo(plan_text(settings, plan, reusable, staged, CPU_COUNT, free))
             return
-        with connect(cluster) as executor, BuildProgress(console) as progress:
+        with connect(cluster, settings.limits) as executor, BuildProgress(console) as progress:
             progress.expect(plan.index.unread, directories=not settings.source.keep_archives)
             plan = stage_unread(settings, plan, executor, progress.add_fetch)
             progress.start(plan)

@@ -50,6 +50,11 @@ def files_below(folder: Path) -> dict[str, bytes]:
     }
 
 
+def published_files(store: Path) -> dict[str, bytes]:
+    """What a store has for readers: all but the records of runs."""
+    return {name: data for name, data in files_below(store).items() if not name.startswith("runs/")}
+
+
 def table_bytes(store: Path, version: dict[str, Any]) -> dict[str, bytes]:
     """Path below the run's folder -> bytes, of every table file that a version names."""
     base = f"tables/{version['run_id']}/"

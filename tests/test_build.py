@@ -14,7 +14,15 @@ from etl.release.phantom import PhantomTruth
 from etl.run.clusters import chosen_cluster, connect, local_cluster
 from etl.run.executors import DaskExecutor, SerialExecutor
 from etl.store.reader import open_store
-from tests.stored import build_store, config_data, files_below, read_versions, table_bytes, without_run
+from tests.stored import (
+    build_store,
+    config_data,
+    files_below,
+    published_files,
+    read_versions,
+    table_bytes,
+    without_run,
+)
 
 # Three of the phantom's patients: a gap, two intervals, padding, several archives.
 SELECT = {"patients": [1, 2, 3]}
@@ -51,25 +59,25 @@ def test_dask_builds_the_same_bytes(workers: int, release: Path, serial_store: P
 def test_second_build_converts_nothing_and_adds_no_version(release: Path, tmp_path: Path) -> None:
     data = config_data(release, tmp_path / "store", select={"patients": [1]})
     first = build_store(data, SerialExecutor())
-    before = files_below(tmp_path / "store")
+    before = published_files(tmp_path / "store")
     second = build_store(data, SerialExecutor())
     assert (first.converted, first.reused, first.published.is_new) == (1, 0, True)
     assert (second.converted, second.reused, second.published.is_new) == (0, 1, False)
     assert (second.converted_slices, second.source_bytes) == (0, 0)
-    assert files_below(tmp_path / "store") == before
+    assert published_files(tmp_path / "store") == before
 
 
 def test_damaged_volume_is_built_again_to_the_same_bytes(release: Path, tmp_path: Path) -> None:
     data = config_data(release, tmp_path / "store", select={"patients": [2]})
     build_store(data, SerialExecutor())
-    before = files_below(tmp_path / "store")
+    before = published_files(tmp_path / "store")
     cut, lost, _ = sorted(path.parent for path in (tmp_path / "store" / "volumes").rglob("receipt.json"))
     shard = next((cut / "0").rglob("c/0/0/0"))
     shard.write_bytes(shard.read_bytes()[:-1])
     (lost / "zarr.json").unlink()
     again = build_store(data, SerialExecutor())
     assert (again.converted, again.reused, again.published.is_new) == (2, 1, False)
-    assert files_below(tmp_path / "store") == before
+    assert published_files(tmp_path / "store") == before
 
 
 @pytest.mark.parametrize(

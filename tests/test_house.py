@@ -18,6 +18,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "rejects": set(),
     "errors": {"rejects"},
     "drivers": set(),
+    "memory": set(),
+    "tally": set(),
     "urls": set(),
     "retries": set(),
     "config": {"errors", "urls"},
@@ -36,14 +38,20 @@ MAY_IMPORT: dict[str, set[str]] = {
     "staged": {"errors", "config", "plan", "convert", "release", "work"},
     "sharing": {"errors", "release", "store"},
     "source": {"errors", "config", "release", "urls"},
+    "beside": {"errors", "config", "store"},
+    "fitting": {"rejects", "plan", "convert"},
+    "recording": {"config", "convert", "publish", "store", "tally"},
     "build": {
         *("errors", "rejects", "urls", "config", "release", "plan", "store", "convert"),
-        *("source", "work", "staged", "sharing", "publish"),
+        *("source", "work", "staged", "sharing", "publish", "beside", "fitting", "recording", "tally"),
     },
-    "run": {"errors", "config", "config_file", "release", "plan", "store", "convert", "work", "build"},
-    "report": {"errors", "config", "imaging", "plan", "store", "export", "convert", "build"},
+    "run": {
+        *("errors", "rejects", "memory", "tally", "config", "config_file"),
+        *("release", "plan", "store", "convert", "work", "build"),
+    },
+    "report": {"errors", "memory", "config", "imaging", "plan", "store", "export", "convert", "build"},
     "benchmark": {
-        *("errors", "config", "release", "imaging", "plan", "store", "convert", "work", "build", "run"),
+        *("errors", "memory", "tally", "config", "release", "imaging", "plan", "store", "convert", "work", "build", "run"),
     },
 }
 # Third-party packages, and the only places that may import them.

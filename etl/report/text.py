@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from etl.memory import WORKER_BYTES
 from etl.store.layout import version_path
 
 if TYPE_CHECKING:
@@ -15,9 +16,6 @@ if TYPE_CHECKING:
     from etl.convert import Conversion
     from etl.plan import Plan, PlannedVolume
     from etl.store.verify import Verification
-
-# What a worker process holds before its first task: the interpreter and the libraries.
-WORKER_BYTES = 250 * 2**20
 
 
 def bytes_text(count: float) -> str:

@@ -6,6 +6,7 @@ or adaptive. Only a scheduler that stands already has an address instead.
 
 from __future__ import annotations
 
+import logging
 import math
 import uuid
 from pathlib import Path
@@ -13,9 +14,13 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from dask.system import CPU_COUNT
 from dask.utils import parse_bytes
+from distributed.worker_memory import parse_memory_limit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from etl.memory import MEMORY, task_bytes
 from etl.run.dask_cluster_resource import dask_cluster_resource
+
+logger = logging.getLogger(__name__)
 
 # A worker leaves this long before its job's walltime, so that its tasks start elsewhere: at most half of it.
 LEAVE_EARLY_SECONDS = 300
@@ -130,10 +135,12 @@ class Local(_Started):
         return "distributed.LocalCluster"
 
     def arguments(self) -> dict[str, Any]:
+        limit = parse_memory_limit(self.memory_per_worker or "auto", 1, logger=logger)
         return {
             "n_workers": self.workers.minimum,
             "threads_per_worker": 1,
-            "memory_limit": self.memory_per_worker or "auto",
+            "memory_limit": limit,
+            "resources": {MEMORY: task_bytes(limit)} if limit else {},
             "processes": True,
             "host": "127.0.0.1",
             # Some free port: a fixed one may be taken, and None means 8787 on every interface.
@@ -191,7 +198,10 @@ class Slurm(_Started):
             "python": self.python,
             "log_directory": self.log_folder,
             "local_directory": self.scratch_folder,
-            "worker_extra_args": ["--lifetime", f"{lifetime_s}s"],
+            "worker_extra_args": [
+                *("--lifetime", f"{lifetime_s}s"),
+                *("--resources", f"{MEMORY}={task_bytes(parse_bytes(self.memory) / self.cores)}"),
+            ],
             "job_name": "deeplesion",
             "scheduler_options": {"dashboard_address": "127.0.0.1:0"},
         } | self.options
@@ -206,7 +216,7 @@ class Kubernetes(_Started):
     image: str = Field(min_length=1, description="an image that has this package, of the job's own version")
     namespace: str = Field("default", min_length=1, description="where the pods go")
     cpu: str = Field("1", min_length=1, description="processor of one worker")
-    memory: str = Field("4Gi", min_length=1, description="of one worker")
+    memory: Bytes = Field("4Gi", description="of one worker")
     env: dict[str, str] = Field({}, description="environment of scheduler and workers")
     options: dict[str, Any] = Field({}, description="further arguments of dask_kubernetes' KubeCluster")
     wait_for_worker_s: float = Field(600, gt=0, description="how long the first pod may take to come")
@@ -222,7 +232,12 @@ class Kubernetes(_Started):
         return {
             "namespace": self.namespace,
             "custom_cluster_spec": dask_cluster_resource(
-                name, self.image, self.workers.minimum, resources, self.env
+                name,
+                self.image,
+                self.workers.minimum,
+                resources,
+                self.env,
+                {MEMORY: task_bytes(parse_bytes(self.memory))},
             ),
             "quiet": True,
         } | self.options

@@ -15,6 +15,7 @@ import dask
 from distributed.deploy.cluster import Cluster
 from distributed.security import Security
 
+from etl.config import Limits
 from etl.errors import ConfigError
 from etl.run import cluster_kinds as kinds
 from etl.run.cluster_config import load_cluster
@@ -45,8 +46,11 @@ def chosen_cluster(name: str) -> kinds.Cluster:
 
 
 @contextlib.contextmanager
-def connect(cluster: kinds.Cluster) -> Iterator[Executor]:
+def connect(cluster: kinds.Cluster, limits: Limits | None = None) -> Iterator[Executor]:
     """The executor of a cluster.
+
+    Args:
+        limits: when a task that takes workers down or does not end is given up; defaults where None.
 
     Raises:
         ConfigError: the cluster can't be started or reached, or its workers can't work.
@@ -65,7 +69,7 @@ def connect(cluster: kinds.Cluster) -> Iterator[Executor]:
             place, security = stack.enter_context(start_cluster(cluster)), None
         client = stack.enter_context(open_client(place, security, cluster.wait_for_worker_s))
         logger.info("%d workers at %s", len(client.nthreads()), address_of(client))
-        yield DaskExecutor(client)
+        yield DaskExecutor(client, limits or Limits())
 
 
 def security_of(tls: kinds.Tls | None) -> Security | None:

@@ -12,13 +12,19 @@ SCHEDULER_PORT, DASHBOARD_PORT = 8786, 8787
 
 
 def dask_cluster_resource(
-    name: str, image: str, workers: int, resources: Mapping[str, Any], env: Mapping[str, str]
+    name: str,
+    image: str,
+    workers: int,
+    resources: Mapping[str, Any],
+    env: Mapping[str, str],
+    declared: Mapping[str, int],
 ) -> dict[str, Any]:
     """A `kubernetes.dask.org/v1` DaskCluster of single-threaded workers, as plain data.
 
     Args:
         resources: requests and limits of each container.
         env: environment of scheduler and workers.
+        declared: Dask's resources of each worker.
     """
     ports = {"tcp-comm": SCHEDULER_PORT, "http-dashboard": DASHBOARD_PORT}
     container = {
@@ -35,7 +41,10 @@ def dask_cluster_resource(
     # $(DASK_WORKER_NAME) is filled in by Kubernetes from what the operator sets.
     worker = container | {
         "name": "worker",
-        "args": ["dask", "worker", "--name", "$(DASK_WORKER_NAME)", "--nthreads", "1", "--no-dashboard"],
+        "args": [
+            *("dask", "worker", "--name", "$(DASK_WORKER_NAME)", "--nthreads", "1", "--no-dashboard"),
+            *("--resources", " ".join(f"{name}={amount}" for name, amount in declared.items())),
+        ],
     }
     return {
         "apiVersion": "kubernetes.dask.org/v1",

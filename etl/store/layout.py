@@ -20,6 +20,7 @@ VERSIONS = "versions"
 VOLUMES = "volumes"
 TABLES_FOLDER = "tables"
 REPORTS = "reports"
+RUNS = "runs"
 RUNNING = ".running"
 RECEIPT = "receipt.json"
 SPLIT_RECORD = "split.json"
@@ -38,6 +39,11 @@ def tables_path(run_id: str) -> str:
 def path_in_tables(path: str) -> str:
     """The path of a table file below its run's folder: a rolled-back version names files of another run."""
     return path.split("/", 2)[2]
+
+
+def run_path(run_id: str, kind: str) -> str:
+    """Of what is told of one run, relative to the store: its record (`json`), Dask's report (`html`)."""
+    return f"{RUNS}/{run_id}.{kind}"
 
 
 def version_path(number: int) -> str:

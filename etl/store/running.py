@@ -123,20 +123,36 @@ class Running:
             if age_s > DEAD_SECONDS:
                 self._objects.remove(mark_path(mark.run_id))
 
-    def wait_for(self, kind: Kind) -> None:
-        """Return when nothing of this kind is running beside this run; says in the log what is waited for.
+    def earlier(self, kind: Kind) -> list[Mark]:
+        """What of this kind runs beside this run and began before it.
 
         Raises:
             StoreError: the store can't be read or written.
         """
+        with _store_errors(self._objects, self._path):
+            return [mark for mark in self._beside(kind) if mark.run_id < self.mark.run_id]
+
+    def wait_for(self, kind: Kind, *, only_earlier: bool = False) -> None:
+        """Return when nothing of this kind is running beside this run; says in the log what is waited for.
+
+        Args:
+            only_earlier: do not wait for what began after this run, and may wait for it in turn.
+
+        Raises:
+            StoreError: the store can't be read or written.
+        """
+        look = self.earlier if only_earlier else self._beside
         told: set[str] = set()
         with _store_errors(self._objects, self._path):
-            while found := [mark for mark in self.others() if mark.kind == kind]:
+            while found := look(kind):
                 for mark in found:
                     if mark.run_id not in told:
                         told.add(mark.run_id)
                         logger.info("waiting for the end of %s", mark)
                 time.sleep(POLL_SECONDS)
+
+    def _beside(self, kind: Kind) -> list[Mark]:
+        return [mark for mark in self.others() if mark.kind == kind]
 
     def _ages(self) -> Iterator[tuple[Mark, float]]:
         now_s = self.renew()

@@ -1,0 +1,136 @@
+"""Volumes that take workers down, that hang, or that no worker can hold cost themselves only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+from distributed import Client, LocalCluster
+
+import etl.build
+from etl.build import Build, Executor, build, load_plan
+from etl.config import Config
+from etl.convert import Converter
+from etl.plan import Plan
+from etl.run.clusters import local_cluster
+from etl.run.executors import DaskExecutor, SerialExecutor
+from etl.store.reader import open_store
+from tests.run.failing_converters import Deadly, Hanging, HangingOnce, Spoilt
+from tests.tiny_release import csv_row, tiny_config, write_release
+
+VOLUMES = 8
+BAD = 3
+SERIES = [f"{patient:06d}_01_01" for patient in range(1, VOLUMES + 1)]
+SLICES = 4
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[LocalCluster]:
+    with local_cluster(2) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def client(cluster: LocalCluster) -> Iterator[Client]:
+    with Client(cluster, set_as_default=False) as client:
+        client.wait_for_workers(2, timeout=60)
+        yield client
+
+
+def config_of(folder: Path, **limits: Any) -> Config:
+    present = {series: range(1, SLICES + 1) for series in SERIES}
+    write_release(folder / "release", present, [csv_row(series, 2, (1, SLICES)) for series in SERIES])
+    return tiny_config(folder / "release", folder / "store", limits=limits)
+
+
+def build_spoilt(
+    kind: type[Spoilt], config: Config, executor: Executor, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Build, int]:
+    """The build where one volume is spoilt, and how often that was tried."""
+    notes = folder / "notes"
+    notes.mkdir()
+    whole = etl.build.converter_of
+
+    def converter_of(config: Config, plan: Plan) -> Converter:
+        converter = whole(config, plan)
+        values = {field.name: getattr(converter, field.name) for field in fields(converter)}
+        return kind(**values, notes=str(notes), patient=BAD)
+
+    monkeypatch.setattr(etl.build, "converter_of", converter_of)
+    done = build(config, load_plan(config), executor)
+    return done, len(list(notes.iterdir()))
+
+
+def assert_all_but_one(done: Build, config: Config, reason: str) -> str:
+    """Returns the message of the volume's reject."""
+    counts = done.published.counts
+    # One whose worker died right after it was written is found again.
+    assert (done.converted + done.reused, counts.volumes) == (VOLUMES - 1, VOLUMES - 1)
+    assert (counts.slices_rejected, counts.rows_rejected) == (SLICES, 1)
+    assert counts.rejects_by_reason == {reason: SLICES + 1, "key_slice_rejected": 1}
+    rejects = open_store(config.store).rejects()
+    (volume,) = rejects[rejects["kind"] == "volume"].to_dict("records")
+    assert (volume["reason"], volume["series_id"]) == (reason, SERIES[BAD - 1])
+    return str(volume["message"])
+
+
+@pytest.mark.parametrize("deaths", [2, 3])
+def test_a_volume_that_kills_its_workers_is_rejected(
+    deaths: int, client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = config_of(tmp_path, worker_deaths=deaths)
+    executor = DaskExecutor(client, config.limits)
+    done, tried = build_spoilt(Deadly, config, executor, tmp_path, monkeypatch)
+    message = assert_all_but_one(done, config, "volume_kills_worker")
+    assert message.startswith(f"its worker died {deaths} times, the last time with nothing beside it")
+    # What was cancelled may start once more before the scheduler hears of that.
+    assert deaths <= tried <= deaths + 1
+    assert executor.tally.worker_deaths >= deaths
+
+    monkeypatch.undo()
+    again = build(config, load_plan(config), SerialExecutor())
+    assert (again.converted, again.reused, again.published.counts.volumes) == (1, VOLUMES - 1, VOLUMES)
+
+
+def test_a_volume_that_hangs_is_tried_twice(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = config_of(tmp_path, volume_timeout_s=4)
+    executor = DaskExecutor(client, config.limits)
+    done, tried = build_spoilt(Hanging, config, executor, tmp_path, monkeypatch)
+    message = assert_all_but_one(done, config, "volume_timed_out")
+    assert message == "it did not end within limits.volume_timeout_s = 4, twice"
+    assert (tried, executor.tally.timeouts) == (2, 2)
+
+
+def test_a_volume_that_hangs_once_is_built(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = config_of(tmp_path, volume_timeout_s=4)
+    done, tried = build_spoilt(
+        HangingOnce, config, DaskExecutor(client, config.limits), tmp_path, monkeypatch
+    )
+    counts = done.published.counts
+    assert (counts.volumes, counts.rejects_by_reason, tried) == (VOLUMES, {}, 2)
+
+
+def test_a_volume_that_no_worker_can_hold_is_rejected_before_any_work(client: Client, tmp_path: Path) -> None:
+    config = config_of(tmp_path)
+    plan = load_plan(config)
+    executor = DaskExecutor(client, config.limits)
+    assert executor.largest_task_bytes is not None
+    sizes = sorted(volume.memory_bytes(config.volume) for volume in plan.volumes)
+    executor.largest_task_bytes = sizes[-1] - 1
+    done = build(config, plan, executor)
+    too_large = [size for size in sizes if size == sizes[-1]]
+    assert done.published.counts.volumes == VOLUMES - len(too_large) < VOLUMES
+    rejects = open_store(config.store).rejects()
+    messages = rejects["message"][rejects["kind"] == "volume"].tolist()
+    assert messages == [
+        f"it needs {sizes[-1]:,} bytes; the largest worker has {sizes[-1] - 1:,} for a task"
+    ] * len(too_large)
