@@ -18,6 +18,8 @@ SAME_SIGNAL_SECONDS = 1.0
 class Terminated(KeyboardInterrupt):
     """SIGTERM came: the machine or the batch system wants this process to end soon."""
 
+    exit_code = EXIT_TERMINATED
+
 
 def exit_code(stop: KeyboardInterrupt) -> int:
     """What a shell says of a process that the signal ended: 130 after Ctrl-C, 143 after SIGTERM."""

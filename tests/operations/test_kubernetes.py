@@ -101,7 +101,10 @@ def test_what_the_config_asks_for_is_a_cluster_of_the_operator() -> None:
 
 
 def test_containers_start_commands_that_dask_has() -> None:
-    asked = dask_cluster_resource("name", "image", 1, {}, {})["spec"], named("DaskCluster")["spec"]
+    asked = (
+        dask_cluster_resource("name", "image", 1, {}, {}, {"memory": 1})["spec"],
+        named("DaskCluster")["spec"],
+    )
     for spec in asked:
         for part in ("scheduler", "worker"):
             (container,) = spec[part]["spec"]["containers"]
