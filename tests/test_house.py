@@ -51,7 +51,20 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "report": {"errors", "memory", "config", "imaging", "plan", "store", "export", "convert", "build"},
     "benchmark": {
-        *("errors", "memory", "tally", "config", "release", "imaging", "plan", "store", "convert", "work", "build", "run"),
+        *(
+            "errors",
+            "memory",
+            "tally",
+            "config",
+            "release",
+            "imaging",
+            "plan",
+            "store",
+            "convert",
+            "work",
+            "build",
+            "run",
+        ),
     },
 }
 # Third-party packages, and the only places that may import them.
