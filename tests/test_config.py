@@ -63,6 +63,7 @@ def test_the_smallest_config_has_the_documented_defaults(tmp_path: Path) -> None
             "allow_fewer_lesions": False,
             "allow_schema_change": False,
         },
+        "report": True,
         "cluster": "local",
         "overlap": "beside",
         "report": True,

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     if not has_viewer():
         pytest.skip("needs niivue: make viewer")
-    with chromium(tmp_path_factory.mktemp("profile")) as page:
+    with chromium(tmp_path_factory.mktemp("profile"), 760, 560) as page:
         yield page
 
 

@@ -122,6 +122,8 @@ async function loadWhole(options) {
   const image = await NVImage.loadFromUrl(options)
   const whole = new Promise((resolve) => { image.zarrHelper.onAllChunksLoaded = resolve })
   nv.addVolume(image)
+  // Nothing is drawn until all is there: a chunk that is still missing would look like a volume of zeros.
+  image.zarrHelper.onChunksUpdated = undefined
   await whole
   return image
 }
