@@ -27,7 +27,7 @@ from etl.memory import MEMORY
 from etl.rejects import Reason
 from etl.run.connection import SAME_IN_WORKERS
 from etl.run.interrupts import deferred_interrupt
-from etl.run.outcomes import Outcome, failed
+from etl.run.outcomes import Gathering, Outcome, failed
 from etl.run.worker_calls import STARTED, call, executing, versions_of
 from etl.tally import Tally
 from etl.work import Task, Work
@@ -72,6 +72,7 @@ class DaskRun:
         self._versions = versions_of(SAME_IN_WORKERS)
         # What comes of tasks, and events of the scheduler.
         self._inbox: queue.SimpleQueue[Outcome | Mapping[str, Any]] = queue.SimpleQueue()
+        self._gathering = Gathering(client, self._inbox.put)
         self._held: dict[str, _Attempt] = {}
         self._deaths: Counter[Task] = Counter()
         self._timeouts: Counter[Task] = Counter()
@@ -100,6 +101,7 @@ class DaskRun:
             if self._held:
                 with deferred_interrupt():
                     self._client.cancel([attempt.future for attempt in self._held.values()])
+            self._gathering.close()
             # Or the scheduler would tell this client of its own end, and complain that it does not listen.
             for topic in (EVERYTHING, STARTED):
                 with contextlib.suppress(ClosedClientError):
@@ -140,8 +142,7 @@ class DaskRun:
             resources={MEMORY: task.memory_bytes} if self._asks_memory and task.memory_bytes else None,
         )
         self._held[key] = _Attempt(task, future)
-        # In Dask's own thread: a result whose worker died a moment ago is long in coming.
-        future.add_done_callback(lambda future: self._inbox.put(Outcome.of(future)))
+        self._gathering.add(future)
 
     def _take(self, message: Outcome | Mapping[str, Any] | None) -> Iterator[Any]:
         if isinstance(message, Outcome):

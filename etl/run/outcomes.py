@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import queue
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from distributed import Future
+from distributed import Client, Future
 
 from etl.errors import RunError
 from etl.run.worker_calls import Done
@@ -41,3 +45,46 @@ def failed(task: str, value: object) -> RunError:
         value=f"{type(value).__name__}: {value}" if isinstance(value, BaseException) else value,
         remedy="finished volumes are kept; mend the cause (disk, memory, network), run the same again",
     )
+
+
+class Gathering:
+    """Gathers what comes of tasks in its own thread: a result whose worker has just died is long in coming.
+
+    Args:
+        take: called there with each outcome.
+    """
+
+    def __init__(self, client: Client, take: Callable[[Outcome], None]) -> None:
+        self._client, self._take = client, take
+        self._done: queue.SimpleQueue[Future[Any] | None] = queue.SimpleQueue()
+        threading.Thread(target=self._gather, name="gathering", daemon=True).start()
+
+    def add(self, future: Future[Any]) -> None:
+        """Take what comes of a task when it is done."""
+        future.add_done_callback(self._done.put)
+
+    def close(self) -> None:
+        """Gather no more."""
+        self._done.put(None)
+
+    def _gather(self) -> None:
+        while (first := self._done.get()) is not None:
+            batch: list[Future[Any] | None] = [first]
+            with contextlib.suppress(queue.Empty):
+                while batch[-1] is not None:
+                    batch.append(self._done.get_nowait())
+            futures = [future for future in batch if future is not None]
+            for outcome in self._outcomes(futures):
+                self._take(outcome)
+            if batch[-1] is None:
+                return
+
+    def _outcomes(self, futures: Sequence[Future[Any]]) -> Iterator[Outcome]:
+        try:
+            # All at once: a round trip each is most of what a short task costs.
+            results = self._client.gather(futures)
+        except BaseException:  # one of them failed; asked one by one they say which
+            yield from map(Outcome.of, futures)
+        else:
+            for future, done in zip(futures, results, strict=True):
+                yield Outcome(str(future.key), done)
