@@ -51,20 +51,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "report": {"errors", "memory", "config", "imaging", "plan", "store", "export", "convert", "build"},
     "benchmark": {
-        *(
-            "errors",
-            "memory",
-            "tally",
-            "config",
-            "release",
-            "imaging",
-            "plan",
-            "store",
-            "convert",
-            "work",
-            "build",
-            "run",
-        ),
+        *("errors", "config", "release", "imaging", "plan", "store", "convert", "work", "build", "run"),
     },
 }
 # Third-party packages, and the only places that may import them.

@@ -41,7 +41,7 @@ RETRIES = 2
 WINDOW_PER_THREAD = 3
 # Between two looks at how long tasks have been at work.
 LOOK_SECONDS = 1.0
-RESTART_SECONDS = 30
+RESTART_SECONDS = 10
 # Where the scheduler tells of workers that come and go.
 EVERYTHING = "all"
 
@@ -221,7 +221,7 @@ class DaskRun:
     def _end_hung(self) -> None:
         """Restart the workers of tasks that don't end: a thread can't be stopped."""
         now, limit_s = time.monotonic(), self._limits.volume_timeout_s
-        if now - self._last_look < LOOK_SECONDS:
+        if now - self._last_look < LOOK_SECONDS or not self._inbox.empty():
             return
         self._last_look = now
         for attempt in list(self._held.values()):
@@ -243,6 +243,7 @@ class DaskRun:
             else:
                 message = f"it did not end within limits.volume_timeout_s = {limit_s:g}, twice"
                 self._give_up(task, Reason.VOLUME_TIMED_OUT, message)
+            return  # others may have ended while the worker was restarted
 
     def _restart(self, worker: str) -> None:
         self._restarted.add(worker)

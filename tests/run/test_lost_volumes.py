@@ -100,18 +100,18 @@ def test_a_volume_that_kills_its_workers_is_rejected(
 def test_a_volume_that_hangs_is_tried_twice(
     client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = config_of(tmp_path, volume_timeout_s=4)
+    config = config_of(tmp_path, volume_timeout_s=12)
     executor = DaskExecutor(client, config.limits)
     done, tried = build_spoilt(Hanging, config, executor, tmp_path, monkeypatch)
     message = assert_all_but_one(done, config, "volume_timed_out")
-    assert message == "it did not end within limits.volume_timeout_s = 4, twice"
+    assert message == "it did not end within limits.volume_timeout_s = 12, twice"
     assert (tried, executor.tally.timeouts) == (2, 2)
 
 
 def test_a_volume_that_hangs_once_is_built(
     client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = config_of(tmp_path, volume_timeout_s=4)
+    config = config_of(tmp_path, volume_timeout_s=12)
     done, tried = build_spoilt(
         HangingOnce, config, DaskExecutor(client, config.limits), tmp_path, monkeypatch
     )
