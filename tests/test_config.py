@@ -66,7 +66,6 @@ def test_the_smallest_config_has_the_documented_defaults(tmp_path: Path) -> None
         "report": True,
         "cluster": "local",
         "overlap": "beside",
-        "report": True,
     }
 
 
