@@ -10,6 +10,7 @@ from typing import Any
 from etl.build import Build, Executor, build, load_plan, stage_unread
 from etl.release.names import parse_series_id
 from etl.store.reader import open_store
+from tests.s3_server import Bucket
 from tests.servers import HttpServer
 from tests.stored import config_of, read_versions, table_bytes, without_run
 
@@ -44,6 +45,30 @@ def local_source(release: Path) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
+class InBucket:
+    """The release in a bucket."""
+
+    bucket: Bucket
+    release: Path
+
+    @classmethod
+    def of(cls, bucket: Bucket, release: Path) -> InBucket:
+        held = cls(bucket, release)
+        for name in (CSV, *ARCHIVES):
+            held.put(name, (release / name).read_bytes())
+        return held
+
+    def put(self, name: str, content: bytes) -> None:
+        """Put another object under one of the release's names."""
+        self.bucket.put(f"release/{name}", content)
+
+    def source(self, **keys: Any) -> dict[str, Any]:
+        """The config's section: annotations and archives in the bucket; `keys` replace or add some."""
+        url = f"{self.bucket.url}/release"
+        return {"annotations": f"{url}/{CSV}", "archives": [f"{url}/{name}" for name in ARCHIVES]} | keys
+
+
+@dataclass(frozen=True)
 class Served:
     """The release on an HTTP server."""
 
@@ -63,6 +88,10 @@ class Served:
         self.server.chance = lambda request: None
         self.server.has_ranges = True
         self.server.requests.clear()
+
+    def put(self, name: str, content: bytes) -> None:
+        """Serve another file under one of the release's names."""
+        self.server.put(f"/{name}", content)
 
     def source(self, **keys: Any) -> dict[str, Any]:
         """The config's section: annotations and archives by HTTP; `keys` replace or add some."""

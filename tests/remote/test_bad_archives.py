@@ -26,6 +26,7 @@ from tests.remote.released import (
     ARCHIVES,
     BLOCK_BYTES,
     VOLUMES,
+    InBucket,
     Served,
     assert_accounts,
     assert_same_store,
@@ -43,19 +44,28 @@ SERIES = "Images_png/000001_01_01"
 EVIL = "Images_png/../../../../../../../../../../../../../evil/000001_01_01/109.png"
 
 
+@pytest.fixture(params=["server", "bucket"])
+def offered(request: pytest.FixtureRequest, release: Path) -> Served | InBucket:
+    """The release from afar."""
+    if request.param == "server":
+        served: Served = request.getfixturevalue("served")
+        return served
+    return InBucket.of(request.getfixturevalue("s3_bucket"), release)
+
+
 @pytest.fixture(params=["in place", "staged"])
-def data(request: pytest.FixtureRequest, served: Served, tmp_path: Path) -> dict[str, Any]:
-    """`served`, to be built into `tmp_path / "work" / "store"`."""
+def data(request: pytest.FixtureRequest, offered: Served | InBucket, tmp_path: Path) -> dict[str, Any]:
+    """`offered`, to be built into `tmp_path / "work" / "store"`."""
     folder = tmp_path / "work"
     staging = str(folder / "staging") if request.param == "staged" else None
-    return store_data(folder / "store", served.source(staging=staging), limits={"rejects": 1.0})
+    return store_data(folder / "store", offered.source(staging=staging), limits={"rejects": 1.0})
 
 
-def packed(served: Served, method: int, extra: dict[str, bytes] | None = None) -> bytes:
+def packed(offered: Served | InBucket, method: int, extra: dict[str, bytes] | None = None) -> bytes:
     """The first archive once more, with other members before its own."""
     data = io.BytesIO()
     with (
-        zipfile.ZipFile(served.release / ARCHIVES[0]) as source,
+        zipfile.ZipFile(offered.release / ARCHIVES[0]) as source,
         zipfile.ZipFile(data, "w", method, compresslevel=1) as target,
     ):
         for name, content in (extra or {}).items():
@@ -77,26 +87,26 @@ def rejected(store: Path) -> list[tuple[str, str]]:
 def test_however_it_is_packed_the_volumes_are_the_same(
     method: int,
     is_zip64: bool,
-    served: Served,
+    offered: Served | InBucket,
     data: dict[str, Any],
     local_store: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     if is_zip64:
         monkeypatch.setattr(zipfile, "ZIP64_LIMIT", 50_000)
-    content = packed(served, method)
+    content = packed(offered, method)
     assert (b"PK\x06\x06" in content[-500:]) == is_zip64
-    served.server.put(f"/{ARCHIVES[0]}", content)
+    offered.put(ARCHIVES[0], content)
     build_as_job(data, SerialExecutor())
     assert published_bytes(Path(data["store"])) == published_bytes(local_store)
 
 
 def test_a_member_that_declares_too_much_is_never_read(
-    served: Served, data: dict[str, Any], local_store: Path
+    offered: Served | InBucket, data: dict[str, Any], local_store: Path
 ) -> None:
     """Of a bomb of 64 MiB in 64 kB not one byte is asked for, but for the blocks that are staged."""
-    bomb = packed(served, zipfile.ZIP_DEFLATED, {f"{SERIES}/116.png": bytes(4 * MAX_SLICE_BYTES)})
-    served.server.put(f"/{ARCHIVES[0]}", bomb)
+    bomb = packed(offered, zipfile.ZIP_DEFLATED, {f"{SERIES}/116.png": bytes(4 * MAX_SLICE_BYTES)})
+    offered.put(ARCHIVES[0], bomb)
     build_as_job(data, SerialExecutor())
     store = Path(data["store"])
     assert rejected(store) == [("slice_too_large", f"{ARCHIVES[0]}: {SERIES}/116.png")]
@@ -106,15 +116,15 @@ def test_a_member_that_declares_too_much_is_never_read(
 
 
 def test_a_member_that_declares_too_little_is_not_inflated_beyond_it(
-    served: Served, data: dict[str, Any], local_store: Path
+    offered: Served | InBucket, data: dict[str, Any], local_store: Path
 ) -> None:
     """The directory says 1,000 bytes, 64 MiB would come: the slice is rejected, its neighbours are built."""
     name = f"{SERIES}/102.png"
-    bomb = bytearray(packed(served, zipfile.ZIP_DEFLATED, {name: bytes(4 * MAX_SLICE_BYTES)}))
+    bomb = bytearray(packed(offered, zipfile.ZIP_DEFLATED, {name: bytes(4 * MAX_SLICE_BYTES)}))
     entry = bomb.rindex(name.encode()) - 46
     assert bomb[entry : entry + 4] == b"PK\x01\x02"
     bomb[entry + 24 : entry + 28] = struct.pack("<I", 1000)
-    served.server.put(f"/{ARCHIVES[0]}", bytes(bomb))
+    offered.put(ARCHIVES[0], bytes(bomb))
     build_as_job(data, SerialExecutor())
     store = Path(data["store"])
     assert rejected(store) == [("slice_crc_mismatch", f"{ARCHIVES[0]}: 000001_01_01/102.png")]
@@ -124,11 +134,11 @@ def test_a_member_that_declares_too_little_is_not_inflated_beyond_it(
     assert all(ours[name] == theirs[name] for name in theirs if name.startswith("volumes/0"))
 
 
-def test_a_damaged_slice_splits_its_run(served: Served, data: dict[str, Any]) -> None:
+def test_a_damaged_slice_splits_its_run(offered: Served | InBucket, data: dict[str, Any]) -> None:
     """Slice 109 has a byte that is not its own; the archive's directory knows nothing of it."""
-    content = bytearray((served.release / ARCHIVES[0]).read_bytes())
+    content = bytearray((offered.release / ARCHIVES[0]).read_bytes())
     content[content.index(f"{SERIES}/109.png".encode()) + 5000] ^= 1
-    served.server.put(f"/{ARCHIVES[0]}", bytes(content))
+    offered.put(ARCHIVES[0], bytes(content))
     build_as_job(data, SerialExecutor())
     store = Path(data["store"])
     reasons = [reason for reason, _ in rejected(store)]
@@ -139,7 +149,7 @@ def test_a_damaged_slice_splits_its_run(served: Served, data: dict[str, Any]) ->
 
 
 def test_names_inside_archives_never_become_paths(
-    served: Served, data: dict[str, Any], tmp_path: Path
+    offered: Served | InBucket, data: dict[str, Any], tmp_path: Path
 ) -> None:
     names = [
         EVIL,
@@ -149,8 +159,8 @@ def test_names_inside_archives_never_become_paths(
         "C:\\evil.png",
         "evil\n.png",
     ]
-    content = packed(served, zipfile.ZIP_STORED, dict.fromkeys(names, b"evil"))
-    served.server.put(f"/{ARCHIVES[0]}", content)
+    content = packed(offered, zipfile.ZIP_STORED, dict.fromkeys(names, b"evil"))
+    offered.put(ARCHIVES[0], content)
     build_as_job(data, SerialExecutor())
     store = Path(data["store"])
     assert [reason for reason, _ in rejected(store)] == ["member_name_unexpected"] * len(names)
