@@ -21,7 +21,9 @@ from etl.benchmark.peers import (
 from etl.benchmark.sample import IMAGE, SLICES, Sample, convert, make_sample, stored_level
 from etl.benchmark.timing import Timing, ratio, rounds
 from etl.config import Volume
-from etl.imaging.png import read_chunks
+from etl.imaging.body import measure_masks
+from etl.imaging.hounsfield import to_hu
+from etl.imaging.png import read_chunks, read_png
 
 MAX_DIFFERENCE_HU = 0.51
 LINEAR = Volume(antialias=False)
@@ -50,6 +52,8 @@ def measure(folder: Path, repeats: int = 7, slices: int = SLICES) -> dict[str, A
     inflated = IMAGE[0] * (1 + 2 * IMAGE[1])
     source, shape, target = run.source_spacing_mm, run.shape, run.spacing_mm
 
+    hu = [to_hu(read_png(data, IMAGE)) for data in png]
+
     fresh = (folder / f"store-{number}" for number in itertools.count())
 
     def ours(volume: Volume) -> None:
@@ -61,6 +65,7 @@ def measure(folder: Path, repeats: int = 7, slices: int = SLICES) -> dict[str, A
             "ours": lambda: ours(LINEAR),
             "default": lambda: ours(Volume()),
             "cubic": lambda: ours(cubic),
+            "masks": lambda: [measure_masks(one, source[1:]) for one in hu],
             "floor": lambda: floor(streams, inflated, voxels, chunks, codec),
             "tuned": lambda: tuned(png, source, shape, target, clip, chunk, folder / "tuned.zarr"),
             "today": lambda: today(png, source, shape, target, clip, folder),
@@ -95,4 +100,5 @@ def _summary(sample: Sample, times: dict[str, Timing], difference: float) -> dic
         "times_today": ratio(times["today"], ours),
         "times_floor": ratio(ours, times["floor"]),
         "antialiased_cubic_over_linear": ratio(times["cubic"], ours),
+        "masks_over_conversion": ratio(times["masks"], ours),
     }

@@ -16,6 +16,7 @@ _HEADLINES: tuple[tuple[str, str, str], ...] = (
     ("times_today", "times as fast as by way of .nii.gz files", "12 or more"),
     ("times_floor", "times the floor: inflate, copy once, compress", "1.3 or less"),
     ("antialiased_cubic_over_linear", "times linear: cubic with antialiasing", "2 or less"),
+    ("masks_over_conversion", "of a conversion: measuring the masks of the body", "0.1 or less"),
     ("times_best_png_library", "times as fast as the best library for PNG", "1.5 or more"),
     ("speedup_2_workers", "times one worker: two, driver and scheduler included", "1.85 or more"),
     ("plan_seconds", "seconds to plan the whole release", "10 or less"),
