@@ -44,7 +44,9 @@ def write_tiny_release(folder: Path) -> Path:
     config = folder / "config.yaml"
     source = {"annotations": str(folder / "DL_info.csv"), "archives": [str(archive)]}
     settings = {"source": source, "volume": {"chunk": [8, 8, 8]}, "limits": {"rejects": 1.0}}
-    config.write_text(json.dumps(settings | {"store": "unused", "cluster": "serial"}))
+    # What follows the version, file by file, is struck in the long campaign only.
+    settings |= {"store": "unused", "cluster": "serial", "report": LONG}
+    config.write_text(json.dumps(settings))
     return config
 
 
