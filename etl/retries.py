@@ -10,7 +10,7 @@ from typing import TypeVar
 Result = TypeVar("Result")
 
 # Failures in a row, without a byte more in between, after which a place is given up.
-ATTEMPTS = 8
+ATTEMPTS = 6
 # The wait doubles from the first to the longest; a server that names a time (Retry-After) is given more.
 FIRST_WAIT_SECONDS = 0.5
 LONGEST_WAIT_SECONDS = 30.0

@@ -54,7 +54,15 @@ def check_shared(
     name = f"probe-{uuid.uuid4().hex}"
     look = _Look(objects.root, f"{PARTIAL}/{name}", staging, name)
     area = open_staging(staging) if staging else None
-    objects.write(look.store_probe, _PROBE)
+    try:
+        objects.write(look.store_probe, _PROBE)
+    except OSError as error:
+        raise StoreError(
+            "the store can't be written",
+            where=objects.root,
+            value=str(error),
+            remedy="change its permissions, free some space, or set `store` to another place",
+        ) from error
     try:
         if area is not None:
             try:
@@ -68,9 +76,11 @@ def check_shared(
                 ) from error
         answers = everywhere(look)
     finally:
-        objects.remove(look.store_probe)
+        # Where these fail, the place is as bad as it was.
+        with contextlib.suppress(OSError):
+            objects.remove(look.store_probe)
         if area is not None:
-            with contextlib.suppress(OSError):  # the place is as bad as it was
+            with contextlib.suppress(OSError):
                 area.discard(name)
     for place, key, kind, found in (
         (objects.root, "store", StoreError, [sees for sees, _ in answers.values()]),

@@ -14,7 +14,7 @@ import s3fs
 from click.testing import CliRunner
 
 from etl.build import build, load_plan
-from etl.release.blobs import ATTEMPTS
+from etl.retries import ATTEMPTS
 from etl.run.executors import SerialExecutor
 from etl.store.reader import open_store
 from jobs.build_store import main

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from etl.errors import SourceError
-from etl.release.blobs import ATTEMPTS
+from etl.retries import ATTEMPTS
 from etl.run.executors import SerialExecutor
 from tests.http_faults import Cut, Request
 from tests.remote.released import (

@@ -10,7 +10,7 @@ import pytest
 
 from etl.build import Executor, build, load_plan
 from etl.errors import GuardError
-from etl.release.blobs import ATTEMPTS
+from etl.retries import ATTEMPTS
 from etl.run.executors import SerialExecutor
 from tests.http_faults import PAGE, Answer, Cut, NoRange, Stall, busy
 from tests.remote.released import (

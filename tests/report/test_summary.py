@@ -75,10 +75,13 @@ def test_changes_are_those_of_volumes_counts_config_and_code() -> None:
     assert changes(now, now) == ()
 
 
-def test_a_first_version_has_no_changes_and_no_record(store: Store) -> None:
+def test_a_first_version_has_no_changes_and_the_record_of_its_run(store: Store) -> None:
     found = summarise(store)
     assert (found.before, found.changes) == (None, None)
-    assert (found.throughput.records, found.throughput.pages) == ((), ())
+    records = dict(found.throughput.records)
+    assert records["run_id"] == store.version["run_id"]
+    assert records["volumes.planned"] == str(len(store.volumes()))
+    assert found.throughput.pages == ()
     facts = dict(found.facts)
     assert facts["lesions"] == "6 of 21 rows of DL_info.csv"
     assert facts["store"] == store.objects.root
