@@ -45,7 +45,7 @@ DECODERS: dict[str, Callable[[bytes], np.ndarray]] = {
     "pillow": by_pillow,
     "imagecodecs": by_imagecodecs,
 }
-INFLATERS: dict[str, Callable[[bytes], bytes | bytearray]] = {
+INFLATERS: dict[str, Callable[[bytes], Any]] = {
     "isal": lambda stream: isal_zlib.decompress(stream, bufsize=INFLATED_BYTES + 1),
     "libdeflate": lambda stream: imagecodecs.deflate_decode(stream, out=bytearray(INFLATED_BYTES)),
     "zlib-ng": lambda stream: zlib_ng.decompress(stream, bufsize=INFLATED_BYTES + 1),

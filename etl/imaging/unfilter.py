@@ -8,7 +8,9 @@ import numpy as np
 
 from etl.imaging.kernels import compiled
 
-_BYTE = np.int32(255)
+# Of any type for mypy: the stubs of some versions of numpy have no shifts of an int32 by an int.
+_int32: Any = np.int32
+_BYTE = _int32(255)
 
 
 @compiled
@@ -27,33 +29,33 @@ def _paeth(left: Any, up: Any, upper_left: Any) -> Any:
 def _unfilter_row(row: Any, above: Any, out: Any) -> None:
     kind, filtered = row[0], row[1:]
     columns = out.shape[0]
-    high, low, high_upper_left, low_upper_left = np.int32(0), np.int32(0), np.int32(0), np.int32(0)
+    high, low, high_upper_left, low_upper_left = _int32(0), _int32(0), _int32(0), _int32(0)
     if kind == 0:
         for x in range(columns):
-            out[x] = np.uint16((np.int32(filtered[2 * x]) << 8) | np.int32(filtered[2 * x + 1]))
+            out[x] = np.uint16((_int32(filtered[2 * x]) << 8) | _int32(filtered[2 * x + 1]))
     elif kind == 1:
         for x in range(columns):
-            high = (high + np.int32(filtered[2 * x])) & _BYTE
-            low = (low + np.int32(filtered[2 * x + 1])) & _BYTE
+            high = (high + _int32(filtered[2 * x])) & _BYTE
+            low = (low + _int32(filtered[2 * x + 1])) & _BYTE
             out[x] = np.uint16((high << 8) | low)
     elif kind == 2:
         for x in range(columns):
-            up = np.int32(above[x])
-            high = ((up >> 8) + np.int32(filtered[2 * x])) & _BYTE
-            low = (up + np.int32(filtered[2 * x + 1])) & _BYTE
+            up = _int32(above[x])
+            high = ((up >> 8) + _int32(filtered[2 * x])) & _BYTE
+            low = (up + _int32(filtered[2 * x + 1])) & _BYTE
             out[x] = np.uint16((high << 8) | low)
     elif kind == 3:
         for x in range(columns):
-            up = np.int32(above[x])
-            high = (((high + (up >> 8)) >> 1) + np.int32(filtered[2 * x])) & _BYTE
-            low = (((low + (up & _BYTE)) >> 1) + np.int32(filtered[2 * x + 1])) & _BYTE
+            up = _int32(above[x])
+            high = (((high + (up >> 8)) >> 1) + _int32(filtered[2 * x])) & _BYTE
+            low = (((low + (up & _BYTE)) >> 1) + _int32(filtered[2 * x + 1])) & _BYTE
             out[x] = np.uint16((high << 8) | low)
     else:
         for x in range(columns):
-            up = np.int32(above[x])
+            up = _int32(above[x])
             high_up, low_up = up >> 8, up & _BYTE
-            high = (_paeth(high, high_up, high_upper_left) + np.int32(filtered[2 * x])) & _BYTE
-            low = (_paeth(low, low_up, low_upper_left) + np.int32(filtered[2 * x + 1])) & _BYTE
+            high = (_paeth(high, high_up, high_upper_left) + _int32(filtered[2 * x])) & _BYTE
+            low = (_paeth(low, low_up, low_upper_left) + _int32(filtered[2 * x + 1])) & _BYTE
             high_upper_left, low_upper_left = high_up, low_up
             out[x] = np.uint16((high << 8) | low)
 
