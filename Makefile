@@ -35,7 +35,7 @@ viewer: ## install niivue with npm, for the page of jobs/serve_store.py
 	@command -v npm >/dev/null || { echo 'npm is missing: apt install npm' >&2; exit 1; }
 	npm ci --prefix $(VIEWER) --no-audit --no-fund
 
-bench: $(READY) ## measure speed and memory against other tools: build/benchmark.json (about twenty minutes)
+bench: $(READY) ## measure speed and memory against other tools: build/benchmark.json (200,000 empty volumes take longest)
 	$(VENV)/bin/python jobs/benchmark.py
 
 test: $(READY) ## run every test

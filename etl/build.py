@@ -5,16 +5,16 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
 from etl.beside import check_not_pruned, heed_overlap
+from etl.capacity import split_fitting
 from etl.config import Config
 from etl.convert import Conversion, Converter, Lost
 from etl.errors import RunError, SourceError
-from etl.fitting import split_fitting
 from etl.plan import Plan, make_plan
 from etl.publish import Published, publish
 from etl.recording import Record, recorded
@@ -33,6 +33,7 @@ from etl.work import Fetches, Work
 
 logger = logging.getLogger(__name__)
 
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
@@ -51,6 +52,9 @@ class Executor(Protocol):
 
     def work(self, work: Work) -> Generator[Any, None, None]:
         """Do the tasks of `work` until there are none; yields their results."""
+
+    def run(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Generator[Result, None, None]:
+        """Call a function for each item; yields the results in any order."""
 
     def everywhere(self, function: Callable[[], Result]) -> dict[str, Result]:
         """Call a function once in every process that does work: its result by the process's name."""

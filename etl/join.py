@@ -244,4 +244,4 @@ def _numbers(series: SeriesKey) -> dict[str, int]:
 
 
 def _archives(plan: Plan, volume: PlannedVolume) -> list[str]:
-    return [plan.index.containers[number].name for number in np.unique(volume.slices["container"])]
+    return [plan.index.containers[number].name for number in sorted(volume.container_numbers)]

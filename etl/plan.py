@@ -67,6 +67,11 @@ class PlannedVolume:
         return volume_id(self.series, self.first, self.last)
 
     @property
+    def container_numbers(self) -> set[int]:
+        """Positions in the index of the archives or folders that hold its slices."""
+        return set(self.slices["container"].tolist())
+
+    @property
     def source_bytes(self) -> int:
         """Bytes of the PNG files as they lie in the archives."""
         return int(self.slices["stored_bytes"].sum())

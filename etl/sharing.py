@@ -11,6 +11,7 @@ from etl.errors import ConfigError, EtlError, StoreError
 from etl.release.blobs import BlobError
 from etl.release.staging_areas import PartGoneError, open_staging
 from etl.store.objects import PARTIAL, Objects, object_info, open_objects
+from etl.store.versions import writable
 
 _PROBE = b"deeplesion-store: do all workers see this?"
 
@@ -54,15 +55,8 @@ def check_shared(
     name = f"probe-{uuid.uuid4().hex}"
     look = _Look(objects.root, f"{PARTIAL}/{name}", staging, name)
     area = open_staging(staging) if staging else None
-    try:
+    with writable(objects):
         objects.write(look.store_probe, _PROBE)
-    except OSError as error:
-        raise StoreError(
-            "the store can't be written",
-            where=objects.root,
-            value=str(error),
-            remedy="change its permissions, free some space, or set `store` to another place",
-        ) from error
     try:
         if area is not None:
             try:

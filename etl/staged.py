@@ -62,7 +62,7 @@ def conversions_of(
             area.discard(archive.staged_name)
 
     if not config.source.keep_archives:
-        wanted = {number for volume in volumes for number in set(volume.slices["container"].tolist())}
+        wanted = {number for volume in volumes for number in volume.container_numbers}
         for number, archive in remote.items():
             if number not in wanted:
                 remove(archive)

@@ -165,7 +165,7 @@ class Conversions(Work):
         self._unserved: Counter[int] = Counter()
         self._lost: set[int] = set()
         for volume in volumes:
-            for number in _containers(volume):
+            for number in volume.container_numbers:
                 self._users.setdefault(number, []).append(volume)
             self._lacks[volume.volume_id] = needed = self._needs(volume)
             self._unserved.update(needed)
@@ -264,8 +264,4 @@ class Conversions(Work):
             self._remove(self._archives[number])
 
     def _needs(self, volume: PlannedVolume) -> set[int]:
-        return {number for number in _containers(volume) if number in self._archives}
-
-
-def _containers(volume: PlannedVolume) -> set[int]:
-    return set(volume.slices["container"].tolist())
+        return {number for number in volume.container_numbers if number in self._archives}

@@ -31,8 +31,8 @@ ONE_THREAD = {"BLOSC_NTHREADS": "1", **{f"{library}_NUM_THREADS": "1" for librar
 def main(out: Path, parts: tuple[str, ...]) -> None:
     """Run the benchmark, every part in a process of its own. Real slices are taken from ../shared/real.
 
-    Figures of parts that are not run stay in the file as they are. Needs the extra `bench`, and about twenty
-    minutes on an otherwise idle machine.
+    Figures of parts that are not run stay in the file as they are. Needs the extra `bench`, and an otherwise
+    idle machine; the 200,000 empty volumes take longest.
 
     Example: python jobs/benchmark.py --part conversion
     """

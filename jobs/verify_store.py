@@ -19,7 +19,6 @@ from etl.store.layout import version_path
 from etl.store.objects import open_objects
 from etl.store.verify import Sample, verify
 from etl.store.versions import choose_version
-from etl.work import Items
 
 logger = logging.getLogger("verify_store")
 
@@ -79,13 +78,7 @@ def main(store: str, number: int | None, part: str | None, seed: int) -> None:
         logger.info("verifying version %d of %s", chosen, objects.root)
         with connect(chosen_cluster("local")) as executor, VerifyProgress(console) as progress:
             check_seen(executor.everywhere, objects, version_path(chosen))
-            result = verify(
-                objects,
-                chosen,
-                progress.add,
-                lambda function, entries: executor.work(Items(function, entries)),
-                sample,
-            )
+            result = verify(objects, chosen, progress.add, executor.run, sample)
     except EtlError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)

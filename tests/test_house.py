@@ -39,11 +39,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sharing": {"errors", "release", "store"},
     "source": {"errors", "config", "release", "urls"},
     "beside": {"errors", "config", "store"},
-    "fitting": {"rejects", "plan", "convert"},
+    "capacity": {"rejects", "plan", "convert"},
     "recording": {"config", "convert", "publish", "store", "tally"},
     "build": {
         *("errors", "rejects", "urls", "config", "release", "plan", "store", "convert"),
-        *("source", "work", "staged", "sharing", "publish", "beside", "fitting", "recording", "tally"),
+        *("source", "work", "staged", "sharing", "publish", "beside", "capacity", "recording", "tally"),
     },
     "run": {
         *("errors", "rejects", "memory", "tally", "config", "config_file"),

@@ -37,6 +37,19 @@ def norm_location(
     return slope * relative + intercept
 
 
+def norm_location_px(axis: str, norm: float, first: int, last: int) -> float:
+    """The inverse of `norm_location`: the pixel, from 0, that x or y of Normalized_lesion_location is.
+
+    Args:
+        axis: x or y.
+        norm: as published.
+        first, last: of `location` of `SLICE_MASKS_DTYPE`, in pixels from 0.
+    """
+    slope, intercept = PUBLISHED_LINES[axis]
+    # The release adds a pixel counted from 1 to a mask counted from 0.
+    return first + (norm - intercept) / slope * (last - first) - 1
+
+
 AGREES_WITHIN = 0.002
 """`location_agrees`: a slice of another body, or from elsewhere in the same, is further off."""
 

@@ -27,7 +27,7 @@ class Group:
 
     Attributes:
         name: in the legend.
-        colour: class of the page's style, `colour-1` ...
+        colour: class of the page's style, such as `colour-blue`.
     """
 
     name: str

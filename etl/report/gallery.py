@@ -20,7 +20,7 @@ from etl.export.figures import Marks
 from etl.export.key_images import KeyImage, key_images
 from etl.export.review_images import marks_of
 from etl.export.selection import Selected, lesion_types
-from etl.imaging.location import PUBLISHED_LINES
+from etl.imaging.location import norm_location_px
 from etl.imaging.window import to_grey
 from etl.report.statistics import hu_counts
 from etl.store.reader import Store
@@ -138,21 +138,17 @@ class _Places:
             return None
         row, volume = self.slices[lesion.volume_id, lesion.key_slice_index], self.volumes[lesion.volume_id]
         x, y = (
-            _line_px(axis, getattr(lesion, f"norm_{axis}"), row, side)
+            norm_location_px(
+                axis,
+                getattr(lesion, f"norm_{axis}"),
+                getattr(row, f"location_mask_{side}_first"),
+                getattr(row, f"location_mask_{side}_last"),
+            )
             * getattr(volume, f"source_spacing_{axis}_mm")
             / getattr(volume, f"spacing_{axis}_mm")
             for axis, side in (("x", "column"), ("y", "row"))
         )
         return x, y
-
-
-def _line_px(axis: str, published: float, row: Any, side: str) -> float:
-    """The pixel, from 0, that a relative position is; the inverse of `etl.imaging.location.norm_location`."""
-    slope, intercept = PUBLISHED_LINES[axis]
-    first = float(getattr(row, f"location_mask_{side}_first"))
-    last = float(getattr(row, f"location_mask_{side}_last"))
-    # The release adds a pixel counted from 1 to a mask counted from 0.
-    return first + (published - intercept) / slope * (last - first) - 1
 
 
 def _figure(store: Store, image: KeyImage, places: _Places) -> Figure | str:

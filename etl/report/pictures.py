@@ -94,13 +94,7 @@ def hu_pictures(slices: pd.DataFrame, planes: list[NDArray[np.int64]]) -> list[P
             f"{int(voxels['voxels'].sum()):,} voxels of the {len(planes):,} key slices in the gallery, in "
             "bins of 50 HU. The first and the last bin hold the rest.",
             voxels,
-            bars(
-                _starts(voxels["from_hu"]),
-                [Group("", voxels["percent"], "colour-blue")],
-                "HU",
-                "voxels (%)",
-                labels_at="start",
-            ),
+            _histogram(voxels, [Group("", voxels["percent"], "colour-blue")], "HU", "voxels (%)"),
         ),
         Picture(
             "slice_means",
@@ -108,13 +102,7 @@ def hu_pictures(slices: pd.DataFrame, planes: list[NDArray[np.int64]]) -> list[P
             f"{len(slices):,} slices by their mean as read, padding included, in bins of 50 HU. The first "
             "and the last bin hold the rest.",
             means,
-            bars(
-                _starts(means["from_hu"]),
-                [Group("", means["slices"], "colour-blue")],
-                "mean (HU)",
-                "slices",
-                labels_at="start",
-            ),
+            _histogram(means, [Group("", means["slices"], "colour-blue")], "mean (HU)", "slices"),
         ),
     ]
 
@@ -176,15 +164,14 @@ def _diameters(lesions: pd.DataFrame) -> Picture:
         f"{len(lesions):,} lesions in bins of 5 mm; the last bin holds the rest, the longest is "
         f"{lesions['long_diameter_mm'].max():.1f} mm.",
         table,
-        bars(
-            _starts(table["from_mm"]),
+        _histogram(
+            table,
             [
                 Group("long diameter", table["long_diameter"], "colour-blue"),
                 Group("short diameter", table["short_diameter"], "colour-orange"),
             ],
             "diameter (mm)",
             "lesions",
-            labels_at="start",
         ),
     )
 
@@ -196,13 +183,7 @@ def _spacings(volumes: pd.DataFrame) -> Picture:
         "Pixel spacing of the source",
         f"{len(volumes):,} volumes in bins of 0.05 mm.",
         table,
-        bars(
-            _starts(table["from_mm"]),
-            [Group("", table["volumes"], "colour-blue")],
-            "pixel spacing (mm)",
-            "volumes",
-            labels_at="start",
-        ),
+        _histogram(table, [Group("", table["volumes"], "colour-blue")], "pixel spacing (mm)", "volumes"),
     )
 
 
@@ -230,5 +211,7 @@ def _by_split(name: str, title: str, table: pd.DataFrame, x_title: str, caption:
     return Picture(name, title, caption, table, bars(table.iloc[:, 0].tolist(), groups, x_title, "lesions"))
 
 
-def _starts(edges: Sequence[float]) -> list[str]:
-    return [f"{edge:g}" for edge in edges]
+def _histogram(table: pd.DataFrame, groups: Sequence[Group], x_title: str, y_title: str) -> str:
+    """Bars of bins; the table's first column has where each begins."""
+    starts = [f"{edge:g}" for edge in table.iloc[:, 0]]
+    return bars(starts, groups, x_title, y_title, labels_at="start")

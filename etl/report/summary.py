@@ -13,11 +13,10 @@ import yaml
 from etl.errors import StoreError
 from etl.report.text import bytes_text
 from etl.store.history import Change, difference, flattened, stored_bytes
+from etl.store.layout import run_path
 from etl.store.objects import Objects
 from etl.store.reader import Store
 from etl.store.versions import Version, read_version
-
-RUNS = "runs"
 
 
 @dataclass(frozen=True)
@@ -175,14 +174,14 @@ def _facts(root: str, version: Version) -> tuple[tuple[str, str], ...]:
 
 
 def _throughput(objects: Objects, run_id: str) -> Throughput:
-    names = [name for name in objects.list(RUNS) if name.startswith(f"{RUNS}/{run_id}")]
-    records: dict[str, Any] = {}
-    for name in names:
-        if name.endswith(".json"):
-            records |= flattened(json.loads(objects.read(name)))
+    record, page = run_path(run_id, "json"), run_path(run_id, "html")
+    try:
+        records = flattened(json.loads(objects.read(record)))
+    except FileNotFoundError:
+        records = {}
     return Throughput(
         tuple((key, _text(value)) for key, value in records.items()),
-        tuple(name for name in names if name.endswith(".html")),
+        (page,) if objects.size(page) is not None else (),
     )
 
 

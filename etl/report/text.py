@@ -46,7 +46,7 @@ def plan_text(
     memory = sorted(((v.memory_bytes(config.volume), v) for v in plan.volumes), key=lambda m: -m[0])
     there = {c.planned_id for c in reusable}
     todo = [v for v in plan.volumes if v.volume_id not in there]
-    archives = {int(c) for v in plan.volumes for c in set(v.slices["container"].tolist())}
+    archives = {number for v in plan.volumes for number in v.container_numbers}
     rows = [
         ("store", config.store),
         ("volumes", f"{len(plan.volumes):,}: {len(todo):,} to convert, {len(there):,} to reuse"),
@@ -81,7 +81,7 @@ def _fetch_rows(
     config: Config, plan: Plan, todo: Sequence[PlannedVolume], staged: Mapping[int, int]
 ) -> list[tuple[str, str]]:
     remote, unread = plan.index.remote, plan.index.unread
-    numbers = {int(c) for v in todo for c in set(v.slices["container"].tolist())} & set(remote)
+    numbers = {number for v in todo for number in v.container_numbers} & set(remote)
     rows = []
     if numbers and config.source.staging:
         in_all = sum(plan.index.containers[number].bytes for number in numbers)

@@ -167,7 +167,7 @@ class _Converting(_Part):
     def __init__(self, plan: Plan) -> None:
         super().__init__(plan.slice_count)
         self._plan, self._rejects = plan, len(plan.rejects)
-        self._waiting = {v.volume_id: set(v.slices["container"].tolist()) for v in plan.volumes}
+        self._waiting = {v.volume_id: v.container_numbers for v in plan.volumes}
         self._volumes, self._reused = len(plan.volumes), 0
         self._slices = self._bytes = 0
 

@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +23,7 @@ from etl.store.layout import (
     volume_path,
 )
 from etl.store.objects import PARTIAL, Listed, Objects
+from etl.store.receipts import read_split
 from etl.store.running import DEAD_SECONDS, Running, mark_path, running
 from etl.store.versions import choose_version, new_run_id, read_version, table_entries, version_numbers
 
@@ -153,14 +153,11 @@ def _units(objects: Objects, folder: str, depth: int) -> Iterator[tuple[Unit, li
 
 def _splits_into(objects: Objects, unit: Unit, volumes: set[str]) -> bool:
     """It is the record of a run that was split into volumes that stay."""
-    record = f"{unit.path}/{SPLIT_RECORD}"
-    if record not in unit.sizes:
+    if f"{unit.path}/{SPLIT_RECORD}" not in unit.sizes:
         return False
-    try:
-        parts = json.loads(objects.read(record))["parts"]
-        return all(volume_path(volume_id, fingerprint) in volumes for volume_id, fingerprint in parts)
-    except (ValueError, KeyError, TypeError):
-        return False
+    _, volume_id, fingerprint = unit.path.split("/")
+    record = read_split(objects, volume_id, fingerprint)
+    return record is not None and all(volume_path(*part) in volumes for part in record.parts)
 
 
 def _refuse_beside_others(objects: Objects, own: Running) -> None:

@@ -24,10 +24,9 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-from etl.errors import StoreError
 from etl.store.layout import RUNNING, to_json
 from etl.store.objects import Objects
-from etl.store.versions import now_text
+from etl.store.versions import now_text, writable
 
 logger = logging.getLogger(__name__)
 
@@ -129,7 +128,7 @@ class Running:
         Raises:
             StoreError: the store can't be read or written.
         """
-        with _store_errors(self._objects, self._path):
+        with writable(self._objects):
             return [mark for mark in self._beside(kind) if mark.run_id < self.mark.run_id]
 
     def wait_for(self, kind: Kind, *, only_earlier: bool = False) -> None:
@@ -143,7 +142,7 @@ class Running:
         """
         look = self.earlier if only_earlier else self._beside
         told: set[str] = set()
-        with _store_errors(self._objects, self._path):
+        with writable(self._objects):
             while found := look(kind):
                 for mark in found:
                     if mark.run_id not in told:
@@ -183,7 +182,7 @@ def running(objects: Objects, run_id: str, kind: Kind) -> Iterator[Running]:
     Raises:
         StoreError: the mark can't be written.
     """
-    with _store_errors(objects, mark_path(run_id)):
+    with writable(objects):
         own = Running(objects, run_id, kind)
     ended = threading.Event()
 
@@ -205,15 +204,6 @@ def running(objects: Objects, run_id: str, kind: Kind) -> Iterator[Running]:
             objects.remove(mark_path(run_id))
         except OSError as error:
             logger.warning("the mark of this run can't be removed and dies in 15 minutes: %s", error)
-
-
-@contextlib.contextmanager
-def _store_errors(objects: Objects, path: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        where = f"{objects.root}/{path}"
-        raise StoreError("the store can't be written", where=where, value=str(error)) from error
 
 
 def _user() -> str:

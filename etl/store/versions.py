@@ -58,6 +58,20 @@ def readable(objects: Objects) -> Iterator[None]:
         ) from error
 
 
+@contextlib.contextmanager
+def writable(objects: Objects) -> Iterator[None]:
+    """For what is written before any work: a store that can't be written is a StoreError, not an OSError."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(
+            "the store can't be written",
+            where=objects.root,
+            value=str(error),
+            remedy="change its permissions, free some space, or set `store` to another place",
+        ) from error
+
+
 def read_version(objects: Objects, number: int | None = None) -> Version | None:
     """One version, or the current one; None where nothing was published yet.
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from etl.imaging.body import measure_masks
 from etl.imaging.hounsfield import to_hu
-from etl.imaging.location import fit_line, norm_location
+from etl.imaging.location import fit_line, norm_location, norm_location_px
 
 
 def test_a_location_worked_by_hand() -> None:
@@ -26,6 +26,13 @@ def test_locations_of_arrays_and_of_a_mask_one_pixel_wide() -> None:
     assert found.dtype == np.float64
     assert np.isnan(found[0])
     assert found[1] == -0.009063
+
+
+@given(st.sampled_from("xy"), st.floats(1, 1024), st.integers(0, 500), st.integers(1, 500))
+@settings(deadline=None)
+def test_the_pixel_of_a_location_is_the_box_s(axis: str, centre_px: float, first: int, width: int) -> None:
+    norm = float(norm_location(axis, centre_px, centre_px, first, first + width))
+    assert norm_location_px(axis, norm, first, first + width) == pytest.approx(centre_px - 1, abs=1e-6)
 
 
 def test_published_locations_are_those_of_the_real_key_slices(real_release: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from etl.build import Build, Executor, build, load_plan, stage_unread
 from etl.release.names import parse_series_id
+from etl.run.executors import SerialExecutor
 from etl.store.reader import open_store
 from tests.s3_server import Bucket
 from tests.servers import HttpServer
@@ -54,9 +55,13 @@ class InBucket:
     @classmethod
     def of(cls, bucket: Bucket, release: Path) -> InBucket:
         held = cls(bucket, release)
-        for name in (CSV, *ARCHIVES):
-            held.put(name, (release / name).read_bytes())
+        held.mend()
         return held
+
+    def mend(self) -> None:
+        """Put the release there, whole."""
+        for name in (CSV, *ARCHIVES):
+            self.put(name, (self.release / name).read_bytes())
 
     def put(self, name: str, content: bytes) -> None:
         """Put another object under one of the release's names."""
@@ -64,8 +69,12 @@ class InBucket:
 
     def source(self, **keys: Any) -> dict[str, Any]:
         """The config's section: annotations and archives in the bucket; `keys` replace or add some."""
-        url = f"{self.bucket.url}/release"
-        return {"annotations": f"{url}/{CSV}", "archives": [f"{url}/{name}" for name in ARCHIVES]} | keys
+        archives = [f"{self.url}/{name}" for name in ARCHIVES]
+        return {"annotations": f"{self.url}/{CSV}", "archives": archives} | keys
+
+    @property
+    def url(self) -> str:
+        return f"{self.bucket.url}/release"
 
 
 @dataclass(frozen=True)
@@ -111,6 +120,18 @@ class Served:
     def looks(self, number: int) -> int:
         """Requests for an archive's head and directory."""
         return len(self.server.ranges(f"/{ARCHIVES[number - 1]}")) - len(self.reads(number))
+
+
+def assert_the_second_archive_goes_on(data: dict[str, Any], served: Served, expected: Path) -> None:
+    """After a run for which only the first archive and a part of the second had room: nothing comes twice."""
+    served.server.requests.clear()
+    again = build_as_job(data, SerialExecutor())
+    assert (again.converted, again.reused) == (3, 1)
+    assert served.reads(1) == []
+    first = served.reads(2)[0]
+    assert first is not None
+    assert first[0] >= BLOCK_BYTES
+    assert_same_store(Path(data["store"]), expected)
 
 
 def receipts(store: Path) -> set[str]:

@@ -24,12 +24,12 @@ from jobs.build_store import main
 from tests.processes import BUILD_STORE, environment
 from tests.remote.released import (
     ARCHIVES,
-    BLOCK_BYTES,
     VOLUMES,
     InBucket,
     Served,
     assert_accounts,
     assert_same_store,
+    assert_the_second_archive_goes_on,
     build_as_job,
     published_bytes,
     receipts,
@@ -223,14 +223,7 @@ def test_a_full_staging_folder_ends_with_4_and_the_next_run_goes_on(
     assert "Traceback" not in said
     assert version_names(tmp_path / "store") == []
     subprocess.run(["mount", "-o", "remount,size=20m", str(small_disk)], check=True)
-    served.server.requests.clear()
-    again = build_as_job(data, SerialExecutor())
-    assert (again.converted, again.reused) == (3, 1)
-    assert served.reads(1) == []
-    first = served.reads(2)[0]
-    assert first is not None
-    assert first[0] >= BLOCK_BYTES
-    assert_same_store(tmp_path / "store", local_store)
+    assert_the_second_archive_goes_on(data, served, local_store)
 
 
 def test_with_too_little_room_for_all_but_not_for_a_few_nothing_need_be_kept(

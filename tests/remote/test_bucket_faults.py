@@ -32,12 +32,13 @@ from tests.http_faults import (
 )
 from tests.remote.released import (
     ARCHIVES,
-    BLOCK_BYTES,
     CSV,
     VOLUMES,
+    InBucket,
     Served,
     assert_accounts,
     assert_same_store,
+    assert_the_second_archive_goes_on,
     build_as_job,
     receipts,
     store_data,
@@ -127,14 +128,7 @@ def test_a_bucket_that_is_full_ends_the_run_with_4_and_the_next_run_goes_on(
         assert "QuotaExceeded" in done.stderr
         assert version_names(tmp_path / "store") == []
         room.bytes = 2**40
-        served.server.requests.clear()
-        again = build_as_job(data, SerialExecutor())
-    assert (again.converted, again.reused) == (3, 1)
-    assert served.reads(1) == []
-    first = served.reads(2)[0]
-    assert first is not None
-    assert first[0] >= BLOCK_BYTES
-    assert_same_store(tmp_path / "store", local_store)
+        assert_the_second_archive_goes_on(data, served, local_store)
 
 
 def test_faults_that_pass_leave_the_same_store(
@@ -192,16 +186,8 @@ def test_an_archive_that_is_another_after_planning_is_rejected_and_built_the_nex
     local_store: Path,
     tmp_path: Path,
 ) -> None:
-    def fill() -> None:
-        for name in (CSV, *ARCHIVES):
-            s3_bucket.put(f"release/{name}", (release / name).read_bytes())
-
-    fill()
-    url = f"{s3_bucket.url}/release"
-    source = {"annotations": f"{url}/{CSV}", "archives": [f"{url}/{name}" for name in ARCHIVES]}
-    data: dict[str, Any] = store_data(
-        tmp_path / "store", source | {"staging": staging}, limits={"rejects": 1.0}
-    )
+    held = InBucket.of(s3_bucket, release)
+    data = store_data(tmp_path / "store", held.source(staging=staging), limits={"rejects": 1.0})
     config = config_of(data)
     plan = load_plan(config)
     spoil(s3_bucket)
@@ -211,9 +197,9 @@ def test_an_archive_that_is_another_after_planning_is_rejected_and_built_the_nex
     rejects = open_store(str(tmp_path / "store")).rejects()
     slices = rejects[(rejects["kind"] == "slice") & (rejects["reason"] != "slice_missing")]
     assert slices["reason"].tolist() == [reason] * (13 + 12)
-    assert slices["message"].str.startswith(f"{url}/{ARCHIVES[1]}").all()
+    assert slices["message"].str.startswith(f"{held.url}/{ARCHIVES[1]}").all()
     assert_accounts(tmp_path / "store")
-    fill()
+    held.mend()
     again = build_as_job(data, SerialExecutor())
     assert (again.converted, again.reused) == (len(VOLUMES) - len(untouched), len(untouched))
     assert_same_store(tmp_path / "store", local_store)

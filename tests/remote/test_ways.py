@@ -20,6 +20,7 @@ from tests.remote.released import (
     BLOCK_BYTES,
     CSV,
     VOLUMES,
+    InBucket,
     Served,
     assert_accounts,
     assert_same_store,
@@ -41,13 +42,16 @@ class Places:
 
     release: Path
     served: Served
-    bucket: Bucket
+    held: InBucket
     folder: Path
 
     @property
+    def bucket(self) -> Bucket:
+        return self.held.bucket
+
+    @property
     def in_bucket(self) -> dict[str, Any]:
-        url = f"{self.bucket.url}/release"
-        return {"annotations": f"{url}/{CSV}", "archives": [f"{url}/Images_png_*.zip"]}
+        return self.held.source(archives=[f"{self.held.url}/Images_png_*.zip"])
 
     @property
     def with_checksums(self) -> dict[str, Any]:
@@ -72,9 +76,7 @@ def places(
 ) -> Places:
     # Buckets join parts of 5 MiB and more only; tests make do with small ones.
     monkeypatch.setattr("moto.s3.models.S3_UPLOAD_PART_MIN_SIZE", 1)
-    for name in (CSV, *ARCHIVES):
-        s3_bucket.put(f"release/{name}", (release / name).read_bytes())
-    return Places(release, served, s3_bucket, tmp_path / "staging")
+    return Places(release, served, InBucket.of(s3_bucket, release), tmp_path / "staging")
 
 
 WAYS: dict[str, Callable[[Places], dict[str, Any]]] = {
