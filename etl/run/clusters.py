@@ -20,7 +20,7 @@ from etl.errors import ConfigError
 from etl.run import cluster_kinds as kinds
 from etl.run.cluster_config import load_cluster
 from etl.run.connection import address_of, open_client
-from etl.run.interrupts import deferred_interrupt
+from etl.run.interrupts import deferred_interrupt, kept_handlers
 
 if TYPE_CHECKING:
     from etl.build import Executor
@@ -149,7 +149,9 @@ def local_cluster(workers: int) -> contextlib.AbstractContextManager[Cluster]:
 def _load_class(config: kinds.Started) -> type[Cluster]:
     module, _, name = config.class_path.rpartition(".")
     try:
-        found = getattr(importlib.import_module(module), name)
+        # To import dask_jobqueue sets a handler: Ctrl-C would then end a job as if it were done.
+        with kept_handlers():
+            found = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
         extra = f"pip install 'deeplesion-store[{config.extra}]'" if config.extra else f"install {module}"
         raise ConfigError(

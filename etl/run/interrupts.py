@@ -49,6 +49,19 @@ def _terminate(number: int, frame: FrameType | None) -> None:
 
 
 @contextlib.contextmanager
+def kept_handlers() -> Iterator[None]:
+    """Undo what the block does to the handlers of Ctrl-C and SIGTERM."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        # Only the main thread can set them, so that no block elsewhere can have done it.
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+@contextlib.contextmanager
 def deferred_interrupt() -> Iterator[None]:
     """Let Ctrl-C and a SIGTERM that is obeyed wait until the block is done; a second one does not wait.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import subprocess
@@ -23,7 +24,8 @@ LOOPBACK = {"scheduler_options": {"host": "127.0.0.1", "dashboard_address": "127
 
 @pytest.fixture(scope="module")
 def slurm(tmp_path_factory: pytest.TempPathFactory) -> object:
-    pytest.importorskip("dask_jobqueue")
+    if importlib.util.find_spec("dask_jobqueue") is None:
+        pytest.skip("dask_jobqueue is not installed")
     with one_node(tmp_path_factory.mktemp("slurm"), cpus=4) as running:
         yield running
 

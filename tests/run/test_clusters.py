@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -149,11 +151,32 @@ def test_a_missing_extra_says_which(
 
 
 def test_slurm_without_its_commands_says_which(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("dask_jobqueue")
+    if importlib.util.find_spec("dask_jobqueue") is None:
+        pytest.skip("dask_jobqueue is not installed")
     monkeypatch.setenv("PATH", str(tmp_path))
     cluster = load(tmp_path, SLURM)
     with pytest.raises(ConfigError, match="no command sbatch and no scancel"), start_cluster(cluster):  # type: ignore[arg-type]
         pass
+
+
+SETS_A_HANDLER = """
+import signal
+from distributed import LocalCluster
+signal.signal(signal.SIGINT, lambda *_: None)
+"""
+
+
+def test_the_import_of_a_class_leaves_ctrl_c_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sets_a_handler.py").write_text(SETS_A_HANDLER)
+    monkeypatch.syspath_prepend(tmp_path)
+    options = {"n_workers": 0, "dashboard_address": "127.0.0.1:0"}
+    data = {"kind": "class", "workers": 1, "path": "sets_a_handler.LocalCluster", "options": options}
+    cluster = load(tmp_path, data)
+    before = signal.getsignal(signal.SIGINT)
+    with start_cluster(cluster):  # type: ignore[arg-type]
+        assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_what_a_class_refuses_is_said(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import dask
 import pytest
 from distributed import Client, LocalCluster
 
@@ -88,8 +89,8 @@ def test_a_volume_that_kills_its_workers_is_rejected(
     done, tried = build_spoilt(Deadly, config, executor, tmp_path, monkeypatch)
     message = assert_all_but_one(done, config, "volume_kills_worker")
     assert message.startswith(f"its worker died {deaths} times, the last time with nothing beside it")
-    # What was cancelled may start once more before the scheduler hears of that.
-    assert deaths <= tried <= deaths + 1
+    # Until it hears that a task is cancelled, the scheduler starts it anew, as often as it allows by itself.
+    assert deaths <= tried <= max(deaths, dask.config.get("distributed.scheduler.allowed-failures") + 2)
     assert executor.tally.worker_deaths >= deaths
 
     monkeypatch.undo()
