@@ -12,13 +12,14 @@ import queue
 import time
 import uuid
 from collections import Counter, deque
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from typing import Any
 
 from distributed import Client, Future
 from distributed.client import ClosedClientError
+from distributed.protocol import pickle
 from distributed.scheduler import KilledWorker
 
 from etl.config import Limits
@@ -38,7 +39,7 @@ logger = logging.getLogger(__name__)
 RETRIES = 2
 # Futures in flight for each thread: enough that no worker waits for the driver, few enough that the
 # scheduler's memory does not grow with the release.
-WINDOW_PER_THREAD = 3
+WINDOW_PER_THREAD = 8
 # Between two looks at how long tasks have been at work.
 LOOK_SECONDS = 1.0
 RESTART_SECONDS = 10
@@ -73,6 +74,8 @@ class DaskRun:
         # What comes of tasks, and events of the scheduler.
         self._inbox: queue.SimpleQueue[Outcome | Mapping[str, Any]] = queue.SimpleQueue()
         self._gathering = Gathering(client, self._inbox.put)
+        # Packed once: a converter that names all archives would be most of what a task costs the scheduler.
+        self._functions: dict[int, tuple[Callable[[Any], Any], bytes]] = {}
         self._held: dict[str, _Attempt] = {}
         self._deaths: Counter[Task] = Counter()
         self._timeouts: Counter[Task] = Counter()
@@ -132,7 +135,7 @@ class DaskRun:
             key,
             task.is_transfer,
             self._versions,
-            task.function,
+            self._packed(task.function),
             task.argument,
             key=key,
             pure=False,
@@ -143,6 +146,11 @@ class DaskRun:
         )
         self._held[key] = _Attempt(task, future)
         self._gathering.add(future)
+
+    def _packed(self, function: Callable[[Any], Any]) -> bytes:
+        if id(function) not in self._functions:
+            self._functions[id(function)] = function, pickle.dumps(function)
+        return self._functions[id(function)][1]
 
     def _take(self, message: Outcome | Mapping[str, Any] | None) -> Iterator[Any]:
         if isinstance(message, Outcome):

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from distributed import Worker, get_worker, secede
+from distributed.protocol import pickle
 
 from etl.errors import ConfigError
 
@@ -33,13 +34,19 @@ def versions_of(packages: tuple[str, ...]) -> Versions:
     return tuple((name, _version(name)) for name in packages)
 
 
-def call(key: str, is_transfer: bool, expected: Versions, function: Callable[[Any], Any], item: Any) -> Done:
+@functools.lru_cache(maxsize=8)
+def _unpacked(function: bytes) -> Callable[[Any], Any]:
+    return pickle.loads(function)
+
+
+def call(key: str, is_transfer: bool, expected: Versions, function: bytes, item: Any) -> Done:
     """Do a task.
 
     Args:
         key: the task's, for the driver to know it by.
         is_transfer: leave the worker's threads to what computes, however long the network takes.
         expected: versions in the driver.
+        function: what to call, pickled.
 
     Raises:
         ConfigError: this worker, which came later than the run's first check, has other versions.
@@ -49,7 +56,7 @@ def call(key: str, is_transfer: bool, expected: Versions, function: Callable[[An
     if is_transfer:
         secede()
     start = time.monotonic()
-    result = function(item)
+    result = _unpacked(function)(item)
     return Done(result, time.monotonic() - start)
 
 
