@@ -30,6 +30,7 @@ _IsalError = cast("type[Exception]", isal_zlib.error)
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _ANCILLARY = 0x20  # set in the first byte of a chunk type that a decoder may skip
 _BYTES_PER_PIXEL = 2
+_CHUNK_START, _CHUNK_CRC = struct.Struct(">I4s"), struct.Struct(">I")
 _LAST_FILTER_TYPE = 4
 # x start, y start, x step, y step of the passes of an interlaced image
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
@@ -122,22 +123,21 @@ def read_chunks(data: bytes, shape: tuple[int, int]) -> tuple[Header, bytes]:
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
     """Type and body of every chunk up to IEND, each with its CRC checked."""
-    view = memoryview(data)
+    view, size = memoryview(data), len(data)
     at = len(_SIGNATURE)
     kind = b""
     while kind != b"IEND":
-        if len(data) - at < 12:
-            raise SliceError(Reason.SLICE_TRUNCATED, f"ends at byte {len(data)} without an IEND chunk")
-        (length,) = struct.unpack_from(">I", data, at)
-        kind = data[at + 4 : at + 8]
+        if size - at < 12:
+            raise SliceError(Reason.SLICE_TRUNCATED, f"ends at byte {size} without an IEND chunk")
+        length, kind = _CHUNK_START.unpack_from(data, at)
         end = at + 12 + length
-        if end > len(data):
+        if end > size:
             raise SliceError(
                 Reason.SLICE_TRUNCATED,
-                f"chunk {kind!r} at byte {at} reaches to byte {end}, the data ends at {len(data)}",
+                f"chunk {kind!r} at byte {at} reaches to byte {end}, the data ends at {size}",
             )
-        (expected,) = struct.unpack_from(">I", data, end - 4)
-        actual = zlib.crc32(view[at + 4 : end - 4])
+        (expected,) = _CHUNK_CRC.unpack_from(data, end - 4)
+        actual = isal_zlib.crc32(view[at + 4 : end - 4])
         if actual != expected:
             raise SliceError(
                 Reason.SLICE_CRC_MISMATCH,

@@ -1,7 +1,7 @@
 """Read the PNG files of a run of slices out of their archives or folder, in memory.
 
-Members of a series lie side by side in the official archives, so a run costs one contiguous read
-an archive; nothing is extracted to disk.
+Members of a series lie side by side in the official archives, so a run costs one contiguous read an archive,
+a few where it is long; nothing is extracted to disk.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ _LOCAL_HEADER = struct.Struct("<4s22xHH")
 _LOCAL_SIGNATURE = b"PK\x03\x04"
 # Bytes of strangers between two members that are cheaper to read over than to seek past.
 _MAX_GAP_BYTES = 1 << 20
+# What is held of an archive at once. Few runs are longer, and are read in pieces.
+SPAN_BYTES = 64 << 20
 
 
 class ArchiveLostError(Exception):
@@ -76,6 +78,8 @@ def _spans(slices: np.ndarray) -> np.ndarray:
     container, offset, end = (slices[name][order] for name in ("container", "offset", "end"))
     breaks = np.ones(len(slices), dtype=bool)
     breaks[1:] = (container[1:] != container[:-1]) | (offset[1:] > end[:-1] + _MAX_GAP_BYTES)
+    first = offset[breaks][np.cumsum(breaks) - 1]
+    breaks[1:] |= np.diff((end - first) // SPAN_BYTES) != 0
     spans = np.empty(len(slices), dtype=np.int64)
     spans[order] = np.cumsum(breaks)
     return spans
@@ -136,7 +140,7 @@ def _checked(data: bytes, row: np.void) -> bytes | SliceError:
         relation = "fewer" if len(data) < row["bytes"] else "more"
         reason = Reason.SLICE_TRUNCATED if len(data) < row["bytes"] else Reason.SLICE_CRC_MISMATCH
         return SliceError(reason, f"{relation} bytes than the {row['bytes']} announced")
-    crc32 = zlib.crc32(data)
+    crc32 = isal_zlib.crc32(data)
     if crc32 != row["crc32"]:
         return SliceError(
             Reason.SLICE_CRC_MISMATCH, f"crc32 is {crc32:08x}, announced was {row['crc32']:08x}"
