@@ -5,6 +5,8 @@ A slice that can't be read splits its run as a missing one does: both sides are 
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -13,9 +15,8 @@ import numpy as np
 from etl.config import Volume
 from etl.errors import SliceError
 from etl.imaging.body import SLICE_MASKS_DTYPE, measure_masks
-from etl.imaging.hounsfield import HuStatistics, statistics, to_hu
+from etl.imaging.hounsfield import HuMoments, HuStatistics, statistics, to_hu
 from etl.imaging.png import read_png
-from etl.imaging.pyramid import halve
 from etl.imaging.resample import resample
 from etl.plan import PlannedVolume, plan_run
 from etl.rejects import Kind, Reason, Reject
@@ -24,7 +25,7 @@ from etl.release.names import slice_name
 from etl.release.slices import ArchiveLostError, read_slices
 from etl.store.objects import open_objects
 from etl.store.receipts import Receipt, SplitRecord, read_receipt, read_split, write_split
-from etl.store.volumes import Description, Encoding, write_volume
+from etl.store.volumes import Description, Encoding, encode_levels, write_volume
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +60,12 @@ class Lost:
     container: int
     reason: Reason
     message: str
+
+
+def encoding_of(volume: Volume) -> Encoding:
+    """How the voxels of volumes are laid out."""
+    codec = volume.codec
+    return Encoding(volume.chunk, codec.name, codec.level, codec.shuffle, volume.clip_hu[0])
 
 
 @dataclass(frozen=True)
@@ -159,7 +166,7 @@ class Converter:
                 slice_hu.append(statistics(hu))
                 yield hu
 
-        voxels = resample(
+        planes = resample(
             slices(),
             planned.source_shape,
             planned.source_spacing_mm,
@@ -168,21 +175,21 @@ class Converter:
             antialias=self.volume.antialias,
             clip_hu=self.volume.clip_hu,
         )
-        levels = [voxels]
-        for _ in range(self.volume.pyramid_levels - 1):
-            levels.append(halve(levels[-1]))
+        moments: list[HuMoments] = []
+
+        def measured() -> Iterator[np.ndarray]:
+            for plane in planes:
+                moments.append(HuMoments.of(plane))
+                yield plane
+
+        encoding = encoding_of(self.volume)
+        levels = encode_levels(measured(), planned.shape, self.volume.pyramid_levels, encoding)
         return write_volume(
             open_objects(self.store),
             levels,
             self._description(planned),
-            Encoding(
-                self.volume.chunk,
-                self.volume.codec.name,
-                self.volume.codec.level,
-                self.volume.codec.shuffle,
-                self.volume.clip_hu[0],
-            ),
-            statistics(voxels),
+            encoding,
+            functools.reduce(operator.add, moments).statistics,
             slice_hu,
             slice_masks,
         )

@@ -24,11 +24,12 @@ from etl.release.annotations import Annotations, RunGeometry
 from etl.release.folders import with_checksums
 from etl.release.index import SliceIndex
 from etl.release.names import SeriesKey, parse_series_id, volume_id
+from etl.release.slices import SPAN_BYTES
 from etl.selection import is_selected_run, missing_slices, rows_touching, select_rows, split_member_rejects
 
 # Raise it when the same source and config give other bytes: the layout of a volume's objects, its
 # metadata, its receipt with what is measured in each slice, decoding. Resampling has its own version.
-VOLUME_VERSION = 2
+VOLUME_VERSION = 3
 
 Shape = tuple[int, int, int]
 Spacing = tuple[float, float, float]
@@ -86,9 +87,11 @@ class PlannedVolume:
         resampling = task_memory_bytes(
             self.source_shape, self.source_spacing_mm, self.spacing_mm, volume.interpolation, volume.antialias
         )
-        # Encoded chunks are held beside the voxels until the shard is whole: 0.4 to 0.5 of their size with
-        # the default codec, all of it where compression gains nothing. In between, so neither is far off.
-        return max(self.source_bytes + resampling, self.output_bytes * 8 // 5)
+        # One layer of chunks, and what is encoded: 0.4 of the voxels' size with the default codec, all of it
+        # where compression gains nothing. In between, nearer to what most volumes are.
+        z, y, x = volume.chunk
+        layer = 2 * z * (-(-self.shape[1] // y) * y) * (-(-self.shape[2] // x) * x)
+        return min(self.source_bytes, SPAN_BYTES) + resampling + layer + self.output_bytes // 2
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numcodecs.blosc import Blosc
 
 from etl.benchmark.sample import SLICES, convert, make_sample, stored_level
 from etl.benchmark.timing import Timing, timed
 from etl.config import Codec, Volume
-from etl.store.shards import shard_bytes
-from etl.store.volumes import blosc
+from etl.convert import encoding_of
+from etl.store.volumes import encode_levels
 
 CODECS = (
     Codec(name="lz4", level=1, shuffle="bitshuffle"),
@@ -48,13 +47,12 @@ def _row(folder: Path, volume: Volume, repeats: int, slices: int) -> dict[str, A
     receipt = convert(sample, volume, store)
     level = stored_level(store, receipt)
     voxels = np.asarray(level[...])
-    codec: Blosc = blosc(volume.codec.name, volume.codec.level, volume.codec.shuffle)
     rng = np.random.default_rng(0)
     room = [max(n - CROP, 0) + 1 for n in voxels.shape]
     corners = rng.integers(0, room, (CROPS, 3)).tolist()
 
     def encode() -> None:
-        shard_bytes(voxels, volume.chunk, codec, volume.clip_hu[0])
+        encode_levels(voxels, sample.with_volume(volume).shape, 1, encoding_of(volume))
 
     def crops() -> None:
         for z, y, x in corners:

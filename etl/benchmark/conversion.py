@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numcodecs.blosc import Blosc
 
 from etl.benchmark.peers import (
     chunks_of,
@@ -21,9 +20,11 @@ from etl.benchmark.peers import (
 from etl.benchmark.sample import IMAGE, SLICES, Sample, convert, make_sample, stored_level
 from etl.benchmark.timing import Timing, ratio, rounds
 from etl.config import Volume
+from etl.convert import encoding_of
 from etl.imaging.body import measure_masks
 from etl.imaging.hounsfield import to_hu
 from etl.imaging.png import read_chunks, read_png
+from etl.store.volumes import blosc
 
 MAX_DIFFERENCE_HU = 0.51
 LINEAR = Volume(antialias=False)
@@ -47,17 +48,17 @@ def measure(folder: Path, repeats: int = 7, slices: int = SLICES) -> dict[str, A
     difference = _difference(sample, voxels)
     chunk, clip = LINEAR.chunk, LINEAR.clip_hu
     chunks = chunks_of(voxels, chunk, clip[0])
-    codec = Blosc("zstd", 1, Blosc.BITSHUFFLE, typesize=2)
+    codec = blosc(encoding_of(LINEAR))
     streams = [read_chunks(data, IMAGE)[1] for data in png]
     inflated = IMAGE[0] * (1 + 2 * IMAGE[1])
     source, shape, target = run.source_spacing_mm, run.shape, run.spacing_mm
 
     hu = [to_hu(read_png(data, IMAGE)) for data in png]
 
-    fresh = (folder / f"store-{number}" for number in itertools.count())
-
     def ours(volume: Volume) -> None:
-        convert(sample, volume, next(fresh))
+        # The others overwrite what they wrote before.
+        shutil.rmtree(folder / "store", ignore_errors=True)
+        convert(sample, volume, folder / "store")
 
     cubic = Volume(interpolation="cubic", antialias=True)
     times = rounds(

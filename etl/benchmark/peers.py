@@ -17,6 +17,7 @@ from numcodecs.blosc import Blosc
 from zarr.codecs import BloscCodec
 
 from etl.imaging.hounsfield import to_hu
+from etl.store.volumes import chunk_bytes
 
 Shape = tuple[int, int, int]
 Spacing = tuple[float, float, float]
@@ -68,7 +69,9 @@ def tuned(
         dtype="<i2",
         chunks=chunk,
         shards=tuple(-(-n // c) * c for n, c in zip(shape, chunk, strict=True)),
-        compressors=BloscCodec(cname="zstd", clevel=1, shuffle="bitshuffle", typesize=2),
+        compressors=BloscCodec(
+            cname="zstd", clevel=1, shuffle="bitshuffle", typesize=2, blocksize=chunk_bytes(chunk)
+        ),
         fill_value=clip_hu[0],
         overwrite=True,
     )[...] = voxels

@@ -29,6 +29,43 @@ class HuStatistics:
     standard_deviation: float
 
 
+@dataclass(frozen=True)
+class HuMoments:
+    """What statistics are made of, in whole numbers, so that parts of a volume add up exactly.
+
+    Attributes:
+        count: of voxels, at least one.
+        minimum, maximum, total, squares: of their HU; the sum, and the sum of squares.
+    """
+
+    count: int
+    minimum: int
+    maximum: int
+    total: int
+    squares: int
+
+    @classmethod
+    def of(cls, hu: NDArray[np.int16]) -> HuMoments:
+        """Of an array of any shape. Raises ValueError where it is empty or not int16."""
+        if hu.dtype != np.int16 or hu.size == 0:
+            raise ValueError(f"array is {hu.dtype} with {hu.size} values; allowed: int16 with at least one")
+        return cls(hu.size, *(int(value) for value in integer_moments(hu.reshape(-1))))
+
+    def __add__(self, other: HuMoments) -> HuMoments:
+        return HuMoments(
+            self.count + other.count,
+            min(self.minimum, other.minimum),
+            max(self.maximum, other.maximum),
+            self.total + other.total,
+            self.squares + other.squares,
+        )
+
+    @property
+    def statistics(self) -> HuStatistics:
+        variance = (self.count * self.squares - self.total * self.total) / (self.count * self.count)
+        return HuStatistics(self.minimum, self.maximum, self.total / self.count, math.sqrt(variance))
+
+
 def to_hu(stored: NDArray[np.uint16]) -> NDArray[np.int16]:
     """HU of stored values: `stored - 32768`, for all 65536 values, in a new array of the same shape.
 
@@ -47,9 +84,4 @@ def statistics(hu: NDArray[np.int16]) -> HuStatistics:
     Raises:
         ValueError: the array is empty or not int16.
     """
-    if hu.dtype != np.int16 or hu.size == 0:
-        raise ValueError(f"array is {hu.dtype} with {hu.size} values; allowed: int16 with at least one")
-    minimum, maximum, total, squares = (int(value) for value in integer_moments(hu.reshape(-1)))
-    count = hu.size
-    variance = (count * squares - total * total) / (count * count)
-    return HuStatistics(minimum, maximum, total / count, math.sqrt(variance))
+    return HuMoments.of(hu).statistics

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,6 +27,14 @@ def halve(volume: NDArray[np.int16]) -> NDArray[np.int16]:
     out = np.empty([(n + 1) // 2 for n in volume.shape], np.int16)
     halve_mean(np.ascontiguousarray(volume), out)
     return out
+
+
+def halve_planes(planes: Iterable[NDArray[np.int16]]) -> Iterator[NDArray[np.int16]]:
+    """`halve` of a volume that comes plane by plane: int16 (y, x), each of which the next may overwrite."""
+    coming = iter(planes)
+    for plane in coming:
+        first = plane.copy()
+        yield halve(np.stack([first, next(coming, first)]))[0]
 
 
 def level_translation_mm(level: int, spacing_mm: tuple[float, float, float]) -> tuple[float, float, float]:

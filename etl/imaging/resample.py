@@ -1,4 +1,4 @@
-"""Resample a stack of slices to another spacing, one slice at a time."""
+"""Resample a stack of slices to another spacing: slices come one at a time, and so do the planes."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def resample(
     interpolation: str,
     antialias: bool,
     clip_hu: tuple[int, int],
-) -> NDArray[np.int16]:
+) -> Iterator[NDArray[np.int16]]:
     """Resample a volume that arrives slice by slice.
 
     A slice is clipped and interpolated in plane when it arrives and kept only while an output plane needs it,
-    so memory is the output and a few planes (`task_memory_bytes`). Voxel (0, 0, 0) stays where it is; see
+    so memory is a few planes (`task_memory_bytes`). Voxel (0, 0, 0) stays where it is; see
     `axis_taps` for the kernels. Values are clipped before interpolation, or padding bleeds into tissue, and
     after it, as weights can be negative. Same arguments, same bits. Equal spacing only clips.
 
@@ -43,8 +43,9 @@ def resample(
         antialias: filter along the axes that are reduced.
         clip_hu: least and greatest value, within int16.
 
-    Returns:
-        HU, int16, shape `output_shape(shape, spacing_in_mm, spacing_out_mm)`, rounded half to even.
+    Yields:
+        The planes of a volume of shape `output_shape(shape, spacing_in_mm, spacing_out_mm)`: HU, int16
+        (rows, columns), rounded half to even. Each is overwritten by the next.
 
     Raises:
         ValueError: too few or too many slices, a slice of another shape or type, or an argument not as above.
@@ -56,18 +57,18 @@ def resample(
         axis_taps(n, float(spacing_in), float(spacing_out), interpolation, antialias)
         for n, spacing_in, spacing_out in zip(shape, spacing_in_mm, spacing_out_mm, strict=True)
     )
-    out = np.empty((len(z.index), len(y.index), len(x.index)), np.int16)
+    out = np.empty((len(y.index), len(x.index)), np.int16)
     arriving = _checked(slices, shape)
     if _only_clips(shape, spacing_in_mm, spacing_out_mm):
-        for plane, kept in zip(arriving, out, strict=True):
-            np.clip(plane, np.int16(clip_hu[0]), np.int16(clip_hu[1]), out=kept)
-        return out
+        for plane in arriving:
+            yield np.clip(plane, np.int16(clip_hu[0]), np.int16(clip_hu[1]), out=out)
+        return
 
     low, high = np.float32(clip_hu[0]), np.float32(clip_hu[1])
     depth = z.index.shape[1]
-    planes = np.empty((depth, *out.shape[1:]), np.float32)
+    planes = np.empty((depth, *out.shape), np.float32)
     plane_work = np.empty((shape[1] + 1, shape[2]), np.float32)
-    row_work = np.empty(out.shape[2], np.float32)
+    row_work = np.empty(out.shape[1], np.float32)
     x_start, x_weight = x.index[:, 0].copy(), x.weight.T.copy()
     needed = np.zeros(shape[0], bool)
     needed[z.index] = True
@@ -77,10 +78,10 @@ def resample(
             resample_plane(
                 plane, low, high, y.index, y.weight, x_start, x_weight, plane_work, planes[at % depth]
             )
-        while done < len(out) and z.index[done, -1] <= at:
-            combine_planes(planes, z.index[done] % depth, z.weight[done], low, high, row_work, out[done])
+        while done < len(z.index) and z.index[done, -1] <= at:
+            combine_planes(planes, z.index[done] % depth, z.weight[done], low, high, row_work, out)
+            yield out
             done += 1
-    return out
 
 
 def task_memory_bytes(
@@ -92,7 +93,7 @@ def task_memory_bytes(
 ) -> int:
     """Bytes of the arrays that `resample` holds at once with these arguments and one arriving slice."""
     z, y, x = output_shape(shape, spacing_in_mm, spacing_out_mm)
-    held = 2 * z * y * x + 2 * shape[1] * shape[2]
+    held = 2 * y * x + 2 * shape[1] * shape[2]
     if _only_clips(shape, spacing_in_mm, spacing_out_mm):
         return held
     z_taps, y_taps, x_taps = (

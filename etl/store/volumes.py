@@ -1,12 +1,13 @@
 """One volume on the store: an OME-Zarr 0.5 image with one shard a level.
 
-The objects are built in memory by zarr-python and written shard first, metadata next, receipt last, so a
-volume without a right receipt is not there.
+The objects are built in memory and written shard first, metadata next, receipt last, so a volume without a
+right receipt is not there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -20,11 +21,11 @@ from zarr.storage import MemoryStore
 from etl.errors import StoreError
 from etl.imaging.geometry import voxel_to_lps_mm
 from etl.imaging.hounsfield import HuStatistics
-from etl.imaging.pyramid import level_translation_mm
+from etl.imaging.pyramid import halve_planes, level_translation_mm
 from etl.store.layout import CONTRACT_VERSION, RECEIPT, volume_path
 from etl.store.objects import Objects, object_info
 from etl.store.receipts import Receipt, Shape, Spacing
-from etl.store.shards import shard_bytes
+from etl.store.shards import ShardEncoder
 
 AXES = ("z", "y", "x")
 ORIENTATION = ("superior-to-inferior", "anterior-to-posterior", "right-to-left")
@@ -60,15 +61,70 @@ class Description:
     processing: Mapping[str, Any]
 
 
-def blosc(name: str, level: int, shuffle: str) -> Blosc:
+@dataclass(frozen=True, eq=False)
+class Level:
+    """One resolution of a volume: shape (z, y, x) and the bytes of its shard."""
+
+    shape: Shape
+    shard: bytearray
+
+
+def blosc(encoding: Encoding) -> Blosc:
     """The compressor of an encoding's chunks."""
     shuffles = {"noshuffle": Blosc.NOSHUFFLE, "shuffle": Blosc.SHUFFLE, "bitshuffle": Blosc.BITSHUFFLE}
-    return Blosc(name, level, shuffles[shuffle], typesize=2)
+    return Blosc(
+        encoding.codec,
+        encoding.level,
+        shuffles[encoding.shuffle],
+        blocksize=chunk_bytes(encoding.chunk),
+        typesize=2,
+    )
+
+
+def chunk_bytes(chunk: Shape) -> int:
+    """Bytes of a chunk before compression, and of a Blosc block: nobody reads less than a chunk of a shard.
+
+    Blocks as Blosc chooses them are smaller, and each is compressed anew: more bytes, and more time.
+    """
+    return 2 * math.prod(chunk)
+
+
+def encode_levels(
+    planes: Iterable[np.ndarray], shape: Shape, level_count: int, encoding: Encoding
+) -> tuple[Level, ...]:
+    """Encode a volume that comes plane by plane, and its coarser levels.
+
+    Args:
+        planes: shape[0] planes of HU, int16 (y, x); the next may overwrite the last.
+        shape: (z, y, x) of the volume.
+        level_count: levels at least 1; each is half of the one before.
+
+    Raises:
+        ValueError: too few or too many planes, or one of another shape.
+    """
+    # With several threads Blosc lays blocks out in the order in which they finish: other bytes every time.
+    numcodecs.blosc.use_threads = False
+    codec = blosc(encoding)
+    encoders: list[tuple[Shape, ShardEncoder]] = []
+    for _ in range(level_count):
+        encoder = ShardEncoder(shape, encoding.chunk, codec, encoding.fill_hu)
+        planes = _passed(halve_planes(planes) if encoders else planes, encoder)
+        encoders.append((shape, encoder))
+        shape = _shape((n + 1) // 2 for n in shape)
+    for _ in planes:
+        pass
+    return tuple(Level(shape, encoder.finish()) for shape, encoder in encoders)
+
+
+def _passed(planes: Iterable[np.ndarray], encoder: ShardEncoder) -> Iterator[np.ndarray]:
+    for plane in planes:
+        encoder.add(plane)
+        yield plane
 
 
 def write_volume(
     objects: Objects,
-    levels: Sequence[np.ndarray],
+    levels: Sequence[Level],
     description: Description,
     encoding: Encoding,
     hu: HuStatistics,
@@ -78,7 +134,7 @@ def write_volume(
     """Write a volume and, last, its receipt. What is left of an earlier, cut attempt is overwritten.
 
     Args:
-        levels: int16 HU (z, y, x), full resolution first, each half of the one before.
+        levels: of `encode_levels`, full resolution first.
         hu: of the voxels.
         slice_hu, slice_masks: of each source slice; `SLICE_MASKS_DTYPE`, (slices,).
 
@@ -94,7 +150,7 @@ def write_volume(
     receipt = Receipt(
         description.volume_id,
         description.fingerprint,
-        _shape(levels[0]),
+        levels[0].shape,
         description.spacing_mm,
         hu,
         tuple(slice_hu),
@@ -105,13 +161,8 @@ def write_volume(
     return receipt
 
 
-def _build(
-    levels: Sequence[np.ndarray], description: Description, encoding: Encoding
-) -> dict[str, memoryview]:
+def _build(levels: Sequence[Level], description: Description, encoding: Encoding) -> dict[str, memoryview]:
     """All objects of the OME-Zarr group, by name."""
-    # With several threads Blosc lays blocks out in the order in which they finish: other bytes every time.
-    numcodecs.blosc.use_threads = False
-    codec = blosc(encoding.codec, encoding.level, encoding.shuffle)
     memory: dict[str, Any] = {}
     group = zarr.create_group(
         MemoryStore(memory), zarr_format=3, attributes=_attributes(description, len(levels))
@@ -129,13 +180,14 @@ def _build(
                 clevel=encoding.level,
                 shuffle=encoding.shuffle,
                 typesize=2,
+                blocksize=chunk_bytes(encoding.chunk),
             ),
             fill_value=encoding.fill_hu,
             dimension_names=AXES,
         )
     built = {name: memoryview(buffer.as_numpy_array()).cast("B") for name, buffer in memory.items()}
     for number, level in enumerate(levels):
-        built[f"{number}/c/0/0/0"] = memoryview(shard_bytes(level, encoding.chunk, codec, encoding.fill_hu))
+        built[f"{number}/c/0/0/0"] = memoryview(level.shard)
     return built
 
 
@@ -185,8 +237,8 @@ def _attributes(description: Description, level_count: int) -> dict[str, Any]:
     }
 
 
-def _shape(array: np.ndarray) -> Shape:
-    z, y, x = array.shape
+def _shape(lengths: Iterable[int]) -> Shape:
+    z, y, x = lengths
     return (z, y, x)
 
 

@@ -139,11 +139,12 @@ def _warm() -> None:
 
     import jobs.build_store  # noqa: F401
     from etl.imaging.resample import resample
+    from etl.store.volumes import Encoding, encode_levels
 
-    for spacing_mm in ((1.0, 1.0, 1.0), (2.0, 2.0, 2.0)):
-        slices = iter([np.zeros((16, 16), np.int16)] * 3)
-        resample(
-            slices,
+    encoding = Encoding((16, 16, 16), "zstd", 1, "bitshuffle", -1024)
+    for spacing_mm, shape in (((1.0, 1.0, 1.0), (5, 8, 8)), ((2.0, 2.0, 2.0), (3, 4, 4))):
+        planes = resample(
+            iter([np.zeros((16, 16), np.int16)] * 3),
             (3, 16, 16),
             (2.0, 0.5, 0.5),
             spacing_mm,
@@ -151,6 +152,7 @@ def _warm() -> None:
             antialias=True,
             clip_hu=(-1024, 3071),
         )
+        encode_levels(planes, shape, 2, encoding)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from etl.imaging.hounsfield import statistics
 from etl.imaging.pyramid import halve
 from etl.store.objects import LocalObjects
 from etl.store.receipts import Receipt
-from etl.store.volumes import Description, Encoding, write_volume
+from etl.store.volumes import Description, Encoding, encode_levels, write_volume
 from tests.tiny_release import made_up_masks
 
 VOLUME_ID, FINGERPRINT = "000001_01_01_003-007", "0123456789abcdef"
@@ -43,7 +43,8 @@ def pyramid(level_count: int, first: np.ndarray | None = None) -> list[np.ndarra
 def write(
     objects: LocalObjects, levels: list[np.ndarray] | None = None, encoding: Encoding = ENCODING
 ) -> Receipt:
-    levels = levels or pyramid(1)
+    first, *coarser = levels or pyramid(1)
+    encoded = encode_levels(first, first.shape, 1 + len(coarser), encoding)
     slice_hu = [statistics(np.full(3, 10 * n, np.int16)) for n in range(5)]
-    hu = statistics(levels[0])
-    return write_volume(objects, levels, DESCRIPTION, encoding, hu, slice_hu, made_up_masks(5))
+    hu = statistics(first)
+    return write_volume(objects, encoded, DESCRIPTION, encoding, hu, slice_hu, made_up_masks(5))
