@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import signal
 import subprocess
@@ -192,4 +193,36 @@ def test_a_worker_that_is_terminated_leaves_its_tasks_to_others(
                 assert second.wait(60) is not None
                 assert process.wait(LIMIT_SECONDS) == 0, (tmp_path / "log").read_text()
     assert "Traceback" not in (tmp_path / "log").read_text()
+    assert_same_as(uninterrupted, store)
+
+
+def test_a_scheduler_that_is_killed_ends_the_run_and_another_goes_on(
+    data: dict[str, Any], uninterrupted: Path, tmp_path: Path
+) -> None:
+    store, log = Path(data["store"]), tmp_path / "log"
+    config = write_config(tmp_path, data | {"cluster": "local"})
+
+    def submitted(address: str) -> list[str]:
+        cluster = tmp_path / "cluster.yaml"
+        cluster.write_text(yaml.safe_dump({"kind": "scheduler", "address": address}))
+        return [*DASK_SUBMIT, "--cluster", str(cluster), str(ROOT / "jobs" / "build_store.py"), config]
+
+    with dask_scheduler(tmp_path) as (address, scheduler), running(submitted(address), log) as process:
+        wait_until(lambda: receipts(store) >= 1 or process.poll() is not None, "a volume was there")
+        scheduler.kill()
+        assert process.wait(20) == 4, log.read_text()
+    told = log.read_text()
+    assert told.count("error: the connection to the scheduler was lost") == 1
+    assert "start the cluster anew, run the same again" in told.splitlines()[-1]
+    assert "Traceback" not in told
+    assert version_names(store) == []
+    whole = receipts(store)
+    assert 1 <= whole < VOLUMES
+
+    (tmp_path / "scheduler.json").unlink()
+    with dask_scheduler(tmp_path) as (address, _), running(submitted(address), log) as process:
+        assert process.wait(LIMIT_SECONDS) == 0, log.read_text()
+    (version,) = read_versions(store)
+    record = json.loads((store / "runs" / f"{version['run_id']}.json").read_bytes())
+    assert record["volumes"] == {"planned": VOLUMES, "converted": VOLUMES - whole, "reused": whole}
     assert_same_as(uninterrupted, store)

@@ -45,6 +45,8 @@ LOOK_SECONDS = 1.0
 RESTART_SECONDS = 10
 # Where the scheduler tells of workers that come and go.
 EVERYTHING = "all"
+# How the cause begins where a worker asks to be retired, not the cluster.
+OF_ITSELF = "worker-close-gracefully"
 
 
 @dataclass(eq=False)
@@ -81,7 +83,8 @@ class DaskRun:
         self._timeouts: Counter[Task] = Counter()
         self._suspects: deque[Task] = deque()
         self._alone: Task | None = None
-        self._restarted: set[str] = set()
+        # Workers whose end no task is to blame for.
+        self._excused: set[str] = set()
         self._window = 0
         self._last_look = time.monotonic()
 
@@ -197,12 +200,15 @@ class DaskRun:
 
     def _take_change(self, event: Mapping[str, Any]) -> None:
         """A worker came or went."""
+        # One whose results no other can take is not retired; at the end of its lifetime it leaves all the same.
+        if event["action"] == "retire-workers" and event["stimulus_id"].startswith(OF_ITSELF):
+            self._excused.update(event["could-not-retire"])
         if event["action"] not in ("add-worker", "remove-worker"):
             return
         self._measure()
         if event["action"] == "add-worker":
             return
-        is_death = not event["expected"] and event["worker"] not in self._restarted
+        is_death = not event["expected"] and event["worker"] not in self._excused
         self._tally.worker_deaths += is_death
         for key in event["processing-tasks"]:
             attempt = self._held.get(key)
@@ -254,7 +260,7 @@ class DaskRun:
             return  # others may have ended while the worker was restarted
 
     def _restart(self, worker: str) -> None:
-        self._restarted.add(worker)
+        self._excused.add(worker)
         try:
             self._client.restart_workers([worker], timeout=RESTART_SECONDS, raise_for_error=False)
         except ValueError:  # it has no nanny

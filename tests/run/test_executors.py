@@ -240,6 +240,33 @@ def test_unfinished_run_is_cancelled(how: str, cluster: LocalCluster, client: Cl
     assert len({path.name.split("-")[0] for path in tmp_path.iterdir()}) < 100
 
 
+def no_such_mount() -> int:
+    raise PermissionError(13, "Permission denied", "/mnt/store")
+
+
+def test_what_is_raised_everywhere_is_raised_here(executor: Executor) -> None:
+    with pytest.raises(PermissionError, match="/mnt/store"):
+        executor.everywhere(no_such_mount)
+
+
+def die_first(folder: Path) -> int:
+    """The first worker that is asked dies before it answers."""
+    try:
+        (folder / "died").touch(exist_ok=False)
+    except FileExistsError:
+        return os.getpid()
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError
+
+
+@pytest.mark.slow
+def test_everywhere_goes_without_a_worker_that_leaves_meanwhile(client: Client, tmp_path: Path) -> None:
+    pids = client.run(os.getpid)
+    answers = DaskExecutor(client).everywhere(partial(die_first, tmp_path))
+    assert len(answers) == WORKERS - 1
+    assert answers.items() <= pids.items()
+
+
 @pytest.mark.slow
 def test_killed_worker_costs_nothing(client: Client, tmp_path: Path) -> None:
     results = DaskExecutor(client).run(partial(die, tmp_path, 4, 1), range(12))

@@ -1,0 +1,87 @@
+"""Workers that come and go under a run: it follows their number, and takes no work from strangers."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+from distributed import Client, LocalCluster
+
+from etl.errors import ConfigError
+from etl.run import cluster_kinds as kinds
+from etl.run.clusters import start_cluster
+from etl.run.connection import open_client
+from etl.run.dask_run import WINDOW_PER_THREAD
+from etl.run.executors import DaskExecutor
+from tests.processes import dask_scheduler, running, wait_until
+from tests.run.spoilt_builds import VOLUMES, Noting, Retiring, build_spoilt, config_of
+
+pytestmark = pytest.mark.slow
+
+
+def test_the_window_follows_the_workers() -> None:
+    pulled = taken = 0
+
+    def items() -> Iterator[int]:
+        nonlocal pulled
+        while True:
+            pulled += 1
+            yield pulled
+
+    def is_as_wide_as(workers: int) -> bool:
+        nonlocal taken
+        next(results)
+        taken += 1
+        return pulled - taken == WINDOW_PER_THREAD * workers
+
+    # Threads do for workers here: what counts is that they come and go.
+    options = {"processes": False, "threads_per_worker": 1, "dashboard_address": None}
+    with (
+        LocalCluster(n_workers=1, **options) as cluster,
+        Client(cluster, set_as_default=False) as client,
+        contextlib.closing(DaskExecutor(client).run(abs, items())) as results,
+    ):
+        for workers in (1, 3, 1, 2):
+            cluster.scale(workers)
+            wait_until(partial(is_as_wide_as, workers), f"the window was that of {workers} workers", 60)
+
+
+def test_an_adaptive_cluster_comes_from_nothing_and_replaces_who_retires(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adaptive = kinds.Local(kind="local", workers=kinds.Size(minimum=0, maximum=2))
+    with start_cluster(adaptive) as cluster, open_client(cluster) as client:
+        for night, (kind, attempts) in enumerate({Retiring: 2, Noting: 1}.items()):
+            wait_until(lambda: not client.nthreads(), "there was nothing to do")
+            folder = tmp_path / str(night)
+            executor = DaskExecutor(client)
+            done, tried = build_spoilt(kind, config_of(folder), executor, folder, monkeypatch)
+            counts = done.published.counts
+            assert (counts.volumes, counts.rejects_by_reason) == (VOLUMES, {})
+            # The first attempt of the one that was at work was lost with its worker.
+            assert len(tried) == attempts
+            assert (executor.tally.worker_deaths, executor.tally.timeouts) == (0, 0)
+        wait_until(lambda: not client.nthreads(), "there was nothing to do any more")
+
+
+def test_a_worker_of_another_version_that_comes_late_is_refused(tmp_path: Path) -> None:
+    stranger = tmp_path / "stranger"
+    # Found first, as it lies in the folder where the worker runs.
+    metadata = stranger / "zarr-1.2.3.dist-info"
+    metadata.mkdir(parents=True)
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: zarr\nVersion: 1.2.3\n")
+    with dask_scheduler(tmp_path) as (address, _), open_client(address) as client:
+        options = ["--host", "127.0.0.1", "--no-dashboard", "--nthreads", "1", "--no-nanny"]
+        late = [sys.executable, "-m", "dask", "worker", address, *options]
+        results = DaskExecutor(client).run(partial(pow, 2), iter(int, 1))
+        next(results)
+        with running(late, tmp_path / "late.log", cwd=stranger), pytest.raises(ConfigError) as caught:
+            for _ in results:
+                pass
+    assert caught.value.exit_code == 2
+    assert caught.value.what == "a worker that joined has other versions; finished volumes are kept"
+    assert str(caught.value.value).startswith("zarr 1.2.3, ")
