@@ -200,7 +200,7 @@ class DaskRun:
 
     def _take_change(self, event: Mapping[str, Any]) -> None:
         """A worker came or went."""
-        # One whose results no other can take is not retired; at the end of its lifetime it leaves all the same.
+        # Not retired, as no other can take its results; at the end of its lifetime it leaves all the same.
         if event["action"] == "retire-workers" and event["stimulus_id"].startswith(OF_ITSELF):
             self._excused.update(event["could-not-retire"])
         if event["action"] not in ("add-worker", "remove-worker"):

@@ -39,7 +39,7 @@ def test_the_window_follows_the_workers() -> None:
         return pulled - taken == WINDOW_PER_THREAD * workers
 
     # Threads do for workers here: what counts is that they come and go.
-    options = {"processes": False, "threads_per_worker": 1, "dashboard_address": None}
+    options = {"processes": False, "threads_per_worker": 1, "dashboard_address": "127.0.0.1:0"}
     with (
         LocalCluster(n_workers=1, **options) as cluster,
         Client(cluster, set_as_default=False) as client,
