@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import logging
+import multiprocessing
 import os
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import dask
+from distributed import LocalCluster, Nanny
 from distributed.deploy.cluster import Cluster
 from distributed.security import Security
 
@@ -20,7 +22,7 @@ from etl.errors import ConfigError
 from etl.run import cluster_kinds as kinds
 from etl.run.cluster_config import load_cluster
 from etl.run.connection import address_of, open_client
-from etl.run.interrupts import deferred_interrupt, kept_handlers
+from etl.run.interrupts import AtOnce, deferred_interrupt, kept_handlers
 
 if TYPE_CHECKING:
     from etl.build import Executor
@@ -103,29 +105,51 @@ def start_cluster(config: kinds.Started) -> Iterator[Cluster]:
         ConfigError: what the kind needs is not installed, or the class refuses.
     """
     cluster_class = _load_class(config)
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(dask.config.set({"distributed.worker.daemon": True}))
-        with deferred_interrupt():
+    cluster: Cluster | None = None
+    try:
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(dask.config.set({"distributed.worker.daemon": True}))
+            with deferred_interrupt():
+                try:
+                    started = cluster = stack.enter_context(cluster_class(**config.arguments()))
+                    if isinstance(config, kinds.Slurm):
+                        _check_batch_job(started.job_script())
+                    if config.is_adapted:
+                        cluster.adapt(minimum=config.workers.minimum, maximum=config.workers.maximum)
+                    else:
+                        cluster.scale(config.workers.maximum)
+                except ConfigError:
+                    raise
+                # Any class may be named here, and each refuses in its own way.
+                except Exception as error:
+                    raise ConfigError(
+                        "the cluster can't be started",
+                        where=f"kind: {config.kind}, {config.class_path}",
+                        value=f"{type(error).__name__}: {error}",
+                        remedy="mend its file in conf/cluster, or what it needs",
+                    ) from error
+            logger.info("started %s", config.class_path.rpartition(".")[2])
             try:
-                cluster = stack.enter_context(cluster_class(**config.arguments()))
-                if isinstance(config, kinds.Slurm):
-                    _check_batch_job(cluster.job_script())
-                if config.is_adapted:
-                    cluster.adapt(minimum=config.workers.minimum, maximum=config.workers.maximum)
-                else:
-                    cluster.scale(config.workers.maximum)
-            except ConfigError:
+                yield cluster
+            except AtOnce:
+                _end_local_workers(cluster)
                 raise
-            # Any class may be named here, and each refuses in its own way.
-            except Exception as error:
-                raise ConfigError(
-                    "the cluster can't be started",
-                    where=f"kind: {config.kind}, {config.class_path}",
-                    value=f"{type(error).__name__}: {error}",
-                    remedy="mend its file in conf/cluster, or what it needs",
-                ) from error
-        logger.info("started %s", config.class_path.rpartition(".")[2])
-        yield cluster
+    except KeyboardInterrupt:
+        # While it was closed in order, if it is not closed now.
+        _end_local_workers(cluster)
+        raise
+
+
+def _end_local_workers(cluster: Cluster | None) -> None:
+    """Kill the workers on this machine, whatever they do: that alone is what a cluster's end waits for."""
+    if isinstance(cluster, LocalCluster):
+        for nanny in cluster.workers.values():
+            if isinstance(nanny, Nanny):
+                nanny.close_gracefully()  # or it would start another
+        for process in multiprocessing.active_children():
+            process.kill()
+        # Or this process would try again to close it when it ends, and wait.
+        cluster.shutdown_on_close = False
 
 
 def _check_batch_job(script: str) -> None:

@@ -21,6 +21,10 @@ class Terminated(KeyboardInterrupt):
     exit_code = EXIT_TERMINATED
 
 
+class AtOnce(KeyboardInterrupt):
+    """Ctrl-C came again: whoever waits for something in order waits no longer."""
+
+
 def exit_code(stop: KeyboardInterrupt) -> int:
     """What a shell says of a process that the signal ended: 130 after Ctrl-C, 143 after SIGTERM."""
     return EXIT_TERMINATED if isinstance(stop, Terminated) else EXIT_INTERRUPTED

@@ -8,11 +8,21 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from etl.run.detached import JobState
 from etl.run.remote_jobs import jobs_table
-from tests.processes import DASK_SUBMIT, dask_scheduler, environment, interrupt, run, running, wait_until
+from tests.processes import (
+    DASK_SUBMIT,
+    dask_scheduler,
+    environment,
+    interrupt,
+    is_running,
+    run,
+    running,
+    wait_until,
+)
 
 pytestmark = pytest.mark.slow
 # Says what it was given and where it works; then waits for a file, or for a signal.
@@ -22,6 +32,8 @@ def told(number, frame):
     print("got", signal.Signals(number).name)
     sys.exit(7)
 signal.signal(signal.SIGTERM, signal.SIG_IGN if sys.argv[3:] == ["deaf"] else told)
+# Not for ever, where a test fails.
+signal.alarm(120)
 config = pathlib.Path(sys.argv[1])
 print(config.name, config.read_text(), os.getcwd(), os.environ.get("DEEPLESION__STORE"))
 while not pathlib.Path(sys.argv[2]).exists():
@@ -54,6 +66,21 @@ class Place:
         done = run(self.command("--list"))
         assert done.returncode == 0, done.stderr
         return {line.split()[0]: line.split()[1] for line in done.stdout.splitlines()[1:]}
+
+
+@pytest.fixture(autouse=True)
+def nothing_remains(tmp_path: Path) -> Iterator[None]:
+    """No driver and no script outlives its test; where that fails they are named, and killed."""
+    yield
+    left = [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if str(tmp_path) in " ".join(process.info["cmdline"] or []) and is_running(process)
+    ]
+    commands = [process.info["cmdline"] for process in left]
+    for process in left:
+        process.kill()
+    assert commands == []
 
 
 @pytest.fixture

@@ -1,0 +1,34 @@
+"""A script in a process of its own: no signal is lost on the way to it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from etl.run.script import run_script
+
+
+class Unlucky(subprocess.Popen[bytes]):
+    """A signal comes when the process is just there."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        signal.raise_signal(signal.SIGTERM)
+
+
+def test_a_signal_that_comes_while_it_starts_reaches_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "script.py"
+    path.write_text("import time; time.sleep(60)")
+    monkeypatch.setattr(subprocess, "Popen", Unlucky)
+    before = signal.signal(signal.SIGTERM, lambda *_: None)
+    try:
+        assert run_script([str(path)], os.environ) == 128 + signal.SIGTERM
+    finally:
+        signal.signal(signal.SIGTERM, before)
