@@ -6,17 +6,17 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
 from etl.beside import check_not_pruned, heed_overlap
 from etl.capacity import split_fitting
 from etl.config import Config
-from etl.convert import Conversion, Converter, Lost
+from etl.convert import Conversion, Lost
 from etl.errors import RunError, SourceError
 from etl.plan import Plan, make_plan
 from etl.publish import Published, publish
+from etl.recall import converter_of, find_reusable, reusable
 from etl.recording import Record, recorded
 from etl.rejects import Kind, Reason, Reject
 from etl.release.directories import DirectoryFetcher
@@ -26,7 +26,7 @@ from etl.source import read_annotations, read_index
 from etl.staged import conversions_of
 from etl.store.objects import Objects, open_objects
 from etl.store.running import Running, running
-from etl.store.versions import new_run_id, readable
+from etl.store.versions import new_run_id
 from etl.tally import Tally
 from etl.urls import public_url
 from etl.work import Fetches, Work
@@ -165,22 +165,6 @@ def _check_not_empty(plan: Plan) -> None:
     )
 
 
-def converter_of(config: Config, plan: Plan) -> Converter:
-    """What converts this plan's volumes, from where the archives lie now."""
-    return Converter(open_objects(config.store).root, config.volume, plan.index.containers)
-
-
-def find_reusable(config: Config, plan: Plan) -> list[Conversion]:
-    """The planned volumes that the store has whole already. Nothing is written.
-
-    Raises:
-        StoreError: the store can't be read.
-    """
-    converter = converter_of(config, plan)
-    with readable(open_objects(config.store)), ThreadPoolExecutor(8) as pool:
-        return [found for found in pool.map(converter.recall, plan.volumes) if found is not None]
-
-
 def build(
     config: Config,
     plan: Plan,
@@ -233,19 +217,21 @@ def _build(
     own: Running,
     record: Record,
 ) -> Build:
+    # Results are closed here, not when they are collected, or an interrupted run would go on on the cluster.
     start = time.monotonic()
+    converter, conversions = converter_of(config, plan), []
     with record.stage("recall"):
-        conversions = find_reusable(config, plan)
-    for conversion in conversions:
-        on_conversion(conversion)
+        found = find_reusable(config, plan)
+        if any(recalled.unproven for recalled in found) or len(found) < len(plan.volumes):
+            check_shared(executor.everywhere, objects, config.source.staging)
+        with contextlib.closing(reusable(converter, plan, found, executor.run)) as reused:
+            for conversion in reused:
+                conversions.append(conversion)
+                on_conversion(conversion)
     there = {conversion.planned_id for conversion in conversions}
     missing = [volume for volume in plan.volumes if volume.volume_id not in there]
-    if missing:
-        check_shared(executor.everywhere, objects, config.source.staging)
-    converter = converter_of(config, plan)
     missing, too_large = split_fitting(missing, converter, executor.largest_task_bytes)
     work = conversions_of(config, plan, converter, missing)
-    # Closed here, not when it is collected, or an interrupted run would go on on the cluster.
     with (
         record.stage("work"),
         executor.profiled(record.keep_report) if missing else contextlib.nullcontext(),

@@ -24,7 +24,16 @@ from etl.release.index import Container
 from etl.release.names import slice_name
 from etl.release.slices import ArchiveLostError, read_slices
 from etl.store.objects import open_objects
-from etl.store.receipts import Receipt, SplitRecord, read_receipt, read_split, write_split
+from etl.store.receipts import (
+    FoundReceipt,
+    Receipt,
+    SplitRecord,
+    find_receipt,
+    prove,
+    read_receipt,
+    read_split,
+    write_split,
+)
 from etl.store.volumes import Description, Encoding, encode_levels, write_volume
 
 
@@ -46,6 +55,19 @@ class Conversion:
     rejects: tuple[Reject, ...]
     slice_count: int
     source_bytes: int
+
+
+@dataclass(frozen=True, eq=False)
+class Recalled:
+    """What an earlier run made of a planned run; all that it wrote is there.
+
+    Attributes:
+        conversion: with nothing converted.
+        unproven: receipts of its volumes in which something was written after the receipt.
+    """
+
+    conversion: Conversion
+    unproven: tuple[FoundReceipt, ...]
 
 
 @dataclass(frozen=True)
@@ -89,7 +111,7 @@ class Converter:
             OSError: a fault of this machine: the store can't be written, a disk can't be read; worth a retry.
         """
         try:
-            return self.recall(planned) or self._convert(planned)
+            return self.prove(planned) or self._convert(planned)
         except ArchiveLostError as lost:
             return Lost(lost.container, lost.reason, lost.message)
 
@@ -104,29 +126,41 @@ class Converter:
         whole = Reject(Kind.VOLUME, reason, planned.volume_id, message, str(planned.series))
         return replace(refused, rejects=(whole, *refused.rejects))
 
-    def recall(self, planned: PlannedVolume) -> Conversion | None:
-        """The conversion of an earlier run where all that it wrote is there; None otherwise."""
+    def recall(self, planned: PlannedVolume) -> Recalled | None:
+        """What an earlier run made of it, where all that it wrote is there, else None. Writes nothing."""
         objects = open_objects(self.store)
-        receipt = read_receipt(objects, planned.volume_id, planned.fingerprint)
-        if receipt is not None:
-            return self._conversion(planned, ((planned, receipt),), 0, {})
-        record = read_split(objects, planned.volume_id, planned.fingerprint)
-        if record is None:
-            return None
-        # Read again: an archive that was damaged may have been fetched anew, with the same directory.
-        indices = [index for index, _, _ in record.unreadable]
-        among = planned.slices[np.isin(planned.slices["index"], indices)]
-        try:
-            unreadable = self._unreadable(planned, among)
-        except (ArchiveLostError, OSError):
-            return None
-        built = []
-        for part in self._parts(planned, unreadable):
-            receipt = read_receipt(objects, part.volume_id, part.fingerprint)
-            if receipt is None:
+        built = [(planned, find_receipt(objects, planned.volume_id, planned.fingerprint))]
+        unreadable: dict[int, SliceError] = {}
+        if built[0][1] is None:
+            record = read_split(objects, planned.volume_id, planned.fingerprint)
+            if record is None:
                 return None
-            built.append((part, receipt))
-        return self._conversion(planned, tuple(built), 0, unreadable)
+            # Read again: an archive that was damaged may have been fetched anew, with the same directory.
+            indices = [index for index, _, _ in record.unreadable]
+            among = planned.slices[np.isin(planned.slices["index"], indices)]
+            try:
+                unreadable = self._unreadable(planned, among)
+            except (ArchiveLostError, OSError):
+                return None
+            parts = self._parts(planned, unreadable)
+            built = [(part, find_receipt(objects, part.volume_id, part.fingerprint)) for part in parts]
+        receipts = tuple((part, found.receipt) for part, found in built if found is not None)
+        if len(receipts) < len(built):
+            return None
+        unproven = tuple(found for _, found in built if found is not None and not found.is_last)
+        return Recalled(self._conversion(planned, receipts, 0, unreadable), unproven)
+
+    def prove(self, planned: PlannedVolume) -> Conversion | None:
+        """What an earlier run made of it, where all that it wrote is there and proven to be right.
+
+        Raises:
+            OSError: the store can't be read or written.
+        """
+        recalled = self.recall(planned)
+        objects = open_objects(self.store)
+        if recalled is None or not all(prove(objects, found) for found in recalled.unproven):
+            return None
+        return recalled.conversion
 
     def _convert(self, planned: PlannedVolume) -> Conversion:
         try:

@@ -11,9 +11,10 @@ import click
 import yaml
 from dask.system import CPU_COUNT
 
-from etl.build import build, find_reusable, load_plan, stage_unread
+from etl.build import build, load_plan, stage_unread
 from etl.config_file import load_config
 from etl.errors import EtlError
+from etl.recall import find_reusable
 from etl.report.report import report_after_build
 from etl.report.text import build_text, plan_text, resume_text, volume_lines
 from etl.run.clusters import chosen_cluster, connect

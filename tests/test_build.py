@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,9 @@ import numpy as np
 import pytest
 from distributed import Client
 
+from etl.build import load_plan
 from etl.errors import GuardError, RunError, SourceError, StoreError
+from etl.recall import find_reusable
 from etl.release.phantom import PhantomTruth
 from etl.run.clusters import chosen_cluster, connect, local_cluster
 from etl.run.executors import DaskExecutor, SerialExecutor
@@ -17,6 +20,7 @@ from etl.store.reader import open_store
 from tests.stored import (
     build_store,
     config_data,
+    config_of,
     files_below,
     published_files,
     read_versions,
@@ -78,6 +82,36 @@ def test_damaged_volume_is_built_again_to_the_same_bytes(release: Path, tmp_path
     again = build_store(data, SerialExecutor())
     assert (again.converted, again.reused, again.published.is_new) == (2, 1, False)
     assert published_files(tmp_path / "store") == before
+
+
+def test_a_shard_of_other_bytes_and_the_same_size_is_replaced(release: Path, tmp_path: Path) -> None:
+    data = config_data(release, tmp_path / "store", select={"patients": [2]})
+    build_store(data, SerialExecutor())
+    before = published_files(tmp_path / "store")
+    shard = next((tmp_path / "store" / "volumes").rglob("0/c/0/0/0"))
+    shard.write_bytes(bytes(reversed(shard.read_bytes())))
+    again = build_store(data, SerialExecutor())
+    assert (again.converted, again.reused, again.published.is_new) == (1, 2, False)
+    assert published_files(tmp_path / "store") == before
+
+
+def test_a_copied_store_is_planned_unread_then_read_once(release: Path, tmp_path: Path) -> None:
+    """What a copy gives its receipts as times tells nothing: here they are older than what they prove."""
+    data = config_data(release, tmp_path / "store", select={"patients": [2]})
+    build_store(data, SerialExecutor())
+    receipts = sorted((tmp_path / "store" / "volumes").rglob("receipt.json"))
+    for receipt in receipts:
+        os.utime(receipt, (0, 0))
+    config = config_of(data)
+    found = find_reusable(config, load_plan(config))
+    assert [len(recalled.unproven) for recalled in found] == [1, 1, 1]
+    assert {receipt.stat().st_mtime for receipt in receipts} == {0}
+
+    before = published_files(tmp_path / "store")
+    again = build_store(data, SerialExecutor())
+    assert (again.converted, again.reused, again.published.is_new) == (0, 3, False)
+    assert published_files(tmp_path / "store") == before
+    assert [len(recalled.unproven) for recalled in find_reusable(config, load_plan(config))] == [0, 0, 0]
 
 
 @pytest.mark.parametrize(

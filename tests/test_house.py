@@ -40,10 +40,22 @@ MAY_IMPORT: dict[str, set[str]] = {
     "source": {"errors", "config", "release", "urls"},
     "beside": {"errors", "config", "store"},
     "capacity": {"rejects", "plan", "convert"},
+    "recall": {"config", "convert", "plan", "store"},
     "recording": {"config", "convert", "publish", "store", "tally"},
     "build": {
         *("errors", "rejects", "urls", "config", "release", "plan", "store", "convert"),
-        *("source", "work", "staged", "sharing", "publish", "beside", "capacity", "recording", "tally"),
+        *(
+            "source",
+            "work",
+            "staged",
+            "sharing",
+            "publish",
+            "beside",
+            "capacity",
+            "recall",
+            "recording",
+            "tally",
+        ),
     },
     "run": {
         *("errors", "rejects", "memory", "tally", "config", "config_file"),

@@ -13,7 +13,7 @@ from etl.store.layout import version_path
 if TYPE_CHECKING:
     from etl.build import Build
     from etl.config import Config
-    from etl.convert import Conversion
+    from etl.convert import Recalled
     from etl.plan import Plan, PlannedVolume
     from etl.store.verify import Verification
 
@@ -30,7 +30,7 @@ def bytes_text(count: float) -> str:
 def plan_text(
     config: Config,
     plan: Plan,
-    reusable: Sequence[Conversion],
+    reusable: Sequence[Recalled],
     staged: Mapping[int, int],
     workers: int,
     free: int | None,
@@ -38,18 +38,23 @@ def plan_text(
     """What a build would do.
 
     Args:
-        reusable: conversions that the store has already.
+        reusable: what the store has already.
         staged: bytes in the staging area, by container number.
         workers: tasks at once, for the memory in all.
         free: bytes free at the store, where it can be told.
     """
     memory = sorted(((v.memory_bytes(config.volume), v) for v in plan.volumes), key=lambda m: -m[0])
-    there = {c.planned_id for c in reusable}
+    there = _there(reusable)
+    unproven = list(there.values()).count("check")
     todo = [v for v in plan.volumes if v.volume_id not in there]
     archives = {number for v in plan.volumes for number in v.container_numbers}
     rows = [
         ("store", config.store),
-        ("volumes", f"{len(plan.volumes):,}: {len(todo):,} to convert, {len(there):,} to reuse"),
+        (
+            "volumes",
+            f"{len(plan.volumes):,}: {len(todo):,} to convert, {len(there) - unproven:,} to reuse"
+            + (f", {unproven:,} to read and reuse if right" if unproven else ""),
+        ),
         (
             "slices",
             f"{plan.slice_count:,} of {plan.index.found_count:,} ({plan.slices_not_selected:,} not selected)",
@@ -101,12 +106,17 @@ def _fetch_rows(
     return rows
 
 
-def volume_lines(plan: Plan, reusable: Sequence[Conversion]) -> list[str]:
+def _there(reusable: Sequence[Recalled]) -> dict[str, str]:
+    """What becomes of the volumes that the store has, by volume_id."""
+    return {r.conversion.planned_id: "check" if r.unproven else "reuse" for r in reusable}
+
+
+def volume_lines(plan: Plan, reusable: Sequence[Recalled]) -> list[str]:
     """One line a planned volume: name, what becomes of it, shapes, bytes in."""
-    there = {c.planned_id for c in reusable}
+    there = _there(reusable)
     width = max((len(v.volume_id) for v in plan.volumes), default=0)
     return [
-        f"{v.volume_id:{width}}  {'reuse  ' if v.volume_id in there else 'convert'}  "
+        f"{v.volume_id:{width}}  {there.get(v.volume_id, 'convert'):7}  "
         f"{_shape(v.source_shape)} at {_spacing(v.source_spacing_mm)} mm -> "
         f"{_shape(v.shape)} at {_spacing(v.spacing_mm)} mm, {bytes_text(v.source_bytes)}"
         for v in plan.volumes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -13,6 +14,9 @@ from etl.imaging.body import MASK_DTYPE, SLICE_MASKS_DTYPE
 from etl.imaging.hounsfield import HuStatistics
 from etl.store.layout import CONTRACT_VERSION, RECEIPT, SPLIT_RECORD, to_json, volume_path
 from etl.store.objects import ObjectInfo, Objects, object_info
+
+# Of a large object, read at once for its SHA-256.
+PIECE_BYTES = 64 << 20
 
 Shape = tuple[int, int, int]
 Spacing = tuple[float, float, float]
@@ -105,8 +109,23 @@ def _integers(values: list[int], count: int, dtype: np.dtype[Any]) -> np.ndarray
     return wide
 
 
-def read_receipt(objects: Objects, volume_id: str, fingerprint: str) -> Receipt | None:
-    """The receipt of a volume that is there whole: all was measured, every object of its size. Else None."""
+@dataclass(frozen=True, eq=False)
+class FoundReceipt:
+    """The receipt of a volume whose objects are all there, each of its size.
+
+    Attributes:
+        is_last: none of them was written after it, so they are what it tells of. Else that is to be proven.
+    """
+
+    receipt: Receipt
+    is_last: bool
+
+
+def find_receipt(objects: Objects, volume_id: str, fingerprint: str) -> FoundReceipt | None:
+    """The receipt of a volume that is there whole: all was measured, every object of its size. Else None.
+
+    One object is read and one folder listed; nothing is written.
+    """
     path = volume_path(volume_id, fingerprint)
     try:
         receipt = Receipt.from_bytes(objects.read(f"{path}/{RECEIPT}"))
@@ -114,11 +133,48 @@ def read_receipt(objects: Objects, volume_id: str, fingerprint: str) -> Receipt 
             return None
         if len(receipt.slice_masks) != len(receipt.slice_hu):
             return None
-        sizes = objects.sizes(path)
-        whole = all(sizes.get(item.path) == item.bytes for item in receipt.objects)
+        listed = objects.listed(path)
+        if any(listed[item.path].bytes != item.bytes for item in receipt.objects):
+            return None
+        written = max(listed[item.path].written_s for item in receipt.objects)
+        return FoundReceipt(receipt, is_last=written <= listed[RECEIPT].written_s)
     except (FileNotFoundError, NotADirectoryError, StoreError, ValueError, KeyError, TypeError):
         return None
-    return receipt if whole else None
+
+
+def prove(objects: Objects, found: FoundReceipt) -> bool:
+    """Is every object of the volume the one that its receipt tells of?
+
+    Where it isn't known already all are read, and a receipt that is right is written anew, so that it is the
+    last again and the next look costs no reading.
+
+    Raises:
+        OSError: the store can't be read or written.
+    """
+    if found.is_last:
+        return True
+    receipt = found.receipt
+    try:
+        for item in receipt.objects:
+            if _sha256(objects, f"{receipt.path}/{item.path}", item.bytes) != item.sha256:
+                return False
+    except FileNotFoundError:  # it was deleted meanwhile
+        return False
+    objects.write(f"{receipt.path}/{RECEIPT}", receipt.to_bytes())
+    return True
+
+
+def _sha256(objects: Objects, name: str, size: int) -> str:
+    digest = hashlib.sha256()
+    for start in range(0, size, PIECE_BYTES):
+        digest.update(objects.read_range(name, start, min(start + PIECE_BYTES, size)))
+    return digest.hexdigest()
+
+
+def read_receipt(objects: Objects, volume_id: str, fingerprint: str) -> Receipt | None:
+    """The receipt of a volume that is there whole, and proven to be right. Else None. See `prove`."""
+    found = find_receipt(objects, volume_id, fingerprint)
+    return found.receipt if found is not None and prove(objects, found) else None
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import zlib
 from collections.abc import Callable
+from pathlib import Path
 
 import imageio.v3 as imageio
 import numpy as np
@@ -102,6 +104,12 @@ def test_a_second_build_reuses_both_sides_of_a_bad_slice(workshop: Workshop) -> 
     assert (first.build.converted, second.build.converted, second.build.reused) == (2, 0, 5)
     assert not second.build.published.is_new
     assert second.store.version == first.store.version
+
+    # Receipts older than what they prove, as in a copy: the volumes are read before they are reused.
+    for receipt in Path(first.store.objects.root).glob("volumes/*/*/receipt.json"):
+        os.utime(receipt, (0, 0))
+    third = workshop.build()
+    assert (third.build.converted, third.build.reused, third.build.published.is_new) == (0, 5, False)
 
 
 def test_both_sides_are_the_volumes_that_a_missing_slice_gives(workshop: Workshop) -> None:

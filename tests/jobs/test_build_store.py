@@ -122,12 +122,19 @@ def test_plan_writes_nothing(
 
 def test_plan_tells_what_would_be_reused(data: dict[str, Any], tmp_path: Path) -> None:
     config = write_config(tmp_path, data)
-    build_store(data | {"select": {"patients": [1]}}, SerialExecutor())
+    build_store(data, SerialExecutor())
+    _, written_first, *lost = sorted(Path(data["store"]).glob("volumes/*/*/receipt.json"))
+    os.utime(written_first, (0, 0))
+    for receipt in lost:
+        receipt.unlink()
     before = listing(tmp_path)
     done = run([*BUILD_STORE, config, "--plan"])
     assert listing(tmp_path) == before
-    assert re.search(r"^volumes +4: 3 to convert, 1 to reuse$", done.stdout, re.MULTILINE)
-    assert re.search(r"^000001_01_01_103-115  reuse ", done.stdout, re.MULTILINE)
+    told = r"^volumes +4: 2 to convert, 1 to reuse, 1 to read and reuse if right$"
+    assert re.search(told, done.stdout, re.MULTILINE)
+    states = [line.split()[1] for line in done.stdout.splitlines()[:4]]
+    assert states == ["reuse", "check", "convert", "convert"]
+    assert done.stdout.startswith("000001_01_01_103-115  reuse ")
 
 
 @pytest.mark.parametrize(

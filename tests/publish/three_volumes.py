@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from etl.build import converter_of, load_plan
+from etl.build import load_plan
 from etl.config import Config
 from etl.convert import Conversion
 from etl.plan import Plan
+from etl.recall import converter_of
 from etl.run.executors import SerialExecutor
 from tests.tiny_release import csv_row
 

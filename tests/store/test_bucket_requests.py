@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from etl.config import Config
+from etl.store.objects import open_objects
 from tests.faulty_s3 import FaultyS3, serve_faulty_s3
 from tests.processes import ROOT
 from tests.s3_server import Bucket, use_s3
+from tests.store.written_times import move_written
 from tests.tiny_release import build_serial, csv_row, tiny_config, write_release
 
 FIRST, SECOND = "000001_01_01", "000002_01_01"
@@ -58,6 +60,32 @@ def test_a_volume_costs_four_writes_and_four_looks(log: FaultyS3, config: Config
     of_volumes, others = counts(log)
     assert of_volumes == {"GET": VOLUMES, "LIST": VOLUMES}
     assert sum(others.values()) < 40
+
+
+def test_a_copied_store_is_read_once(log: FaultyS3, config: Config) -> None:
+    """Its receipts were written before what they prove: the driver looks, then workers look and read."""
+    build_serial(config)
+    objects = open_objects(config.store)
+    for name in objects.list("volumes"):
+        if name.endswith("/receipt.json"):
+            move_written(objects, name, -60)
+    log.requests.clear()
+    assert (build_serial(config).reused, build_serial(config).reused) == (VOLUMES, VOLUMES)
+    of_volumes, _ = counts(log)
+    looks = 3
+    assert of_volumes == {"GET": (looks + 3) * VOLUMES, "LIST": looks * VOLUMES, "PUT": VOLUMES}
+
+
+def test_a_shard_of_other_bytes_and_the_same_size_is_replaced(log: FaultyS3, config: Config) -> None:
+    build_serial(config)
+    objects = open_objects(config.store)
+    name = next(name for name in objects.list("volumes") if name.endswith("/0/c/0/0/0"))
+    before = objects.read(name)
+    objects.write(name, bytes(reversed(before)))
+    move_written(objects, name, 2)
+    again = build_serial(config)
+    assert (again.converted, again.reused, again.published.is_new) == (1, VOLUMES - 1, False)
+    assert objects.read(name) == before
 
 
 def test_the_document_tells_what_the_whole_release_costs() -> None:
