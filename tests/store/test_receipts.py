@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,18 @@ def test_a_volume_as_one_entry(objects: LocalObjects) -> None:
     assert info.path == PATH
     assert info.bytes == sum(map(len, stored.values()))
     assert info.sha256 == hashlib.sha256(stored[f"{PATH}/receipt.json"]).hexdigest()
+
+
+def test_a_volume_s_entry_names_the_receipt_as_it_is_stored(objects: LocalObjects) -> None:
+    """Laid out in another way too; a receipt with another value has another entry."""
+    receipt = write(objects)
+    assert dataclasses.replace(receipt, shape=(1, 2, 3)).info() != receipt.info()
+    data = json.dumps(json.loads(receipt.to_bytes())).encode()
+    objects.write(f"{PATH}/receipt.json", data)
+    found = read_receipt(objects, VOLUME_ID, FINGERPRINT)
+    assert found is not None
+    assert found.info().sha256 == hashlib.sha256(data).hexdigest()
+    assert pickle.loads(pickle.dumps(found)).info() == found.info()
 
 
 def test_the_receipt_is_written_last(objects: LocalObjects) -> None:
