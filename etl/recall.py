@@ -6,6 +6,7 @@ import contextlib
 import logging
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 from etl.config import Config
 from etl.convert import Conversion, Converter, Recalled
@@ -15,8 +16,17 @@ from etl.store.versions import readable
 
 logger = logging.getLogger(__name__)
 
-Prove = Callable[[PlannedVolume], Conversion | None]
-Run = Callable[[Prove, Sequence[PlannedVolume]], Generator[Conversion | None, None, None]]
+Run = Callable[[Callable[[PlannedVolume], str], Sequence[PlannedVolume]], Generator[str, None, None]]
+
+
+@dataclass(frozen=True)
+class _Proof:
+    """The volume_id of a planned volume that is right, else ""; the driver has the rest of it."""
+
+    converter: Converter
+
+    def __call__(self, planned: PlannedVolume) -> str:
+        return planned.volume_id if self.converter.prove(planned) else ""
 
 
 def converter_of(config: Config, plan: Plan) -> Converter:
@@ -44,7 +54,9 @@ def reusable(
         found: of `find_reusable`.
         run: calls a function for each item, somewhere, and gives the results in any order.
     """
-    doubtful = {recalled.conversion.planned_id for recalled in found if recalled.unproven}
+    doubtful = {
+        recalled.conversion.planned_id: recalled.conversion for recalled in found if recalled.unproven
+    }
     yield from (recalled.conversion for recalled in found if not recalled.unproven)
     if not doubtful:
         return
@@ -52,5 +64,5 @@ def reusable(
         "%d volumes have objects that were written after their receipts: reading those", len(doubtful)
     )
     volumes = [volume for volume in plan.volumes if volume.volume_id in doubtful]
-    with contextlib.closing(run(converter.prove, volumes)) as proven:
-        yield from (conversion for conversion in proven if conversion is not None)
+    with contextlib.closing(run(_Proof(converter), volumes)) as proven:
+        yield from (doubtful[volume_id] for volume_id in proven if volume_id)
