@@ -16,11 +16,13 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # As many processes as cores; a file's tests stay together, for the sake of what they share.
 PYTEST = python -m pytest -n auto --dist loadfile
 UV = $(VENV)/bin/uv --quiet
+# Too large for the lock. The index of packages has this version for CUDA only, several GB: never that one.
+TORCH = torch==2.13.0+cpu
 COMPILE = $(UV) pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --output-file requirements.lock
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo bench viewer test check chaos lint lock upgrade lowest clean
+.PHONY: help venv demo bench torch viewer test check chaos lint lock upgrade lowest clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -30,6 +32,10 @@ venv: $(READY) ## make .venv from requirements.lock (PYTHON=python3.12 and VENV=
 demo: $(READY) ## write a small synthetic release and build a store of it, under build/
 	$(VENV)/bin/python jobs/make_phantom.py build/phantom
 	$(VENV)/bin/dask-submit jobs/build_store.py conf/demo.yaml
+
+torch: $(READY) ## install the CPU build of PyTorch into .venv, where pip finds one: for the recipe that uses it
+	@if $(VENV)/bin/python -m pip --version >/dev/null 2>&1; then $(VENV)/bin/python -m pip install --quiet $(TORCH); \
+	else $(PYTHON) -m pip --python $(VENV)/bin/python install --quiet $(TORCH); fi
 
 viewer: ## install niivue with npm, for the page of jobs/serve_store.py
 	@command -v npm >/dev/null || { echo 'npm is missing: apt install npm' >&2; exit 1; }

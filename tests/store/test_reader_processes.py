@@ -16,14 +16,11 @@ from tests.stored import files_below
 STORE = Path(__file__).parent.parent / "contract" / "store_v1"
 
 needs_torch = pytest.mark.skipif(
-    importlib.util.find_spec("torch") is None, reason="needs PyTorch, which is too large for the lock"
+    importlib.util.find_spec("torch") is None,
+    reason="needs PyTorch, which is too large for the lock: make torch",
 )
-METHODS = [
-    "fork",
-    "spawn",
-    pytest.param("torch-fork", marks=needs_torch),
-    pytest.param("torch-spawn", marks=needs_torch),
-]
+METHODS = ["fork", "spawn"]
+TORCH_FORK, TORCH_SPAWN = (pytest.param(f"torch-{method}", marks=needs_torch) for method in METHODS)
 
 
 def check_workers(place: str, method: str) -> None:
@@ -36,13 +33,13 @@ def check_workers(place: str, method: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [*METHODS, TORCH_FORK])
 def test_workers_read_what_their_parent_reads(method: str) -> None:
     check_workers(str(STORE), method)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [*METHODS, TORCH_SPAWN])
 def test_workers_read_from_a_bucket(s3_bucket: Bucket, method: str) -> None:
     for name, content in files_below(STORE).items():
         s3_bucket.put(f"kept/{name}", content)
