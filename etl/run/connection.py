@@ -27,6 +27,7 @@ SAME_IN_WORKERS = ("deeplesion-store", "numpy", "numba", "numcodecs", "zarr")
 SAME_EVERYWHERE = (*SAME_IN_DASK, *SAME_IN_WORKERS)
 
 SCHEDULER = "on the scheduler"
+IMAGE = "an image of the Dockerfile in docs/operations.md"
 
 
 def check_scheduler(address: str, security: Security | None = None) -> None:
@@ -124,7 +125,7 @@ def _check_versions(found: Mapping[str, Any], address: str) -> None:
             where=address,
             value="; ".join(differences),
             allowed="the same everywhere, and Python of the same minor version",
-            remedy="install this project's requirements.lock there too, or use an image made from it",
+            remedy=f"install this project's requirements.lock there too, or use {IMAGE}",
         )
 
 
@@ -167,5 +168,5 @@ def _check_import(client: Client, address: str) -> None:
                 where=f"worker {worker} of the scheduler at {address}",
                 value=f"{type(error).__name__}: {error}",
                 allowed="workers with the same version of this package as the job",
-                remedy="install it where `dask worker` runs, or use an image that has it",
+                remedy=f"install it where `dask worker` runs, or use {IMAGE}",
             )
