@@ -6,24 +6,22 @@ import logging
 import os
 import shlex
 import sys
+from typing import TYPE_CHECKING
 
 import click
 import yaml
-from dask.system import CPU_COUNT
 
-from etl.build import build, load_plan, stage_unread
+from etl.config import Config
 from etl.config_file import load_config
 from etl.errors import EtlError
-from etl.recall import find_reusable
-from etl.report.report import report_after_build
 from etl.report.text import build_text, plan_text, resume_text, volume_lines
-from etl.run.clusters import chosen_cluster, connect
 from etl.run.interrupts import exit_code, terminable
 from etl.run.logs import start_logging
-from etl.run.progress import BuildProgress
 from etl.run.script import SUBMITTED_AS
-from etl.staged import find_staged
 from etl.store.objects import open_objects
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 logger = logging.getLogger("build_store")
 
@@ -61,23 +59,7 @@ def main(config: str, overrides: tuple[str, ...], plan_only: bool) -> None:
     try:
         settings = load_config(config, overrides=overrides, environment=os.environ)
         logger.info("config:\n%s", yaml.safe_dump(settings.resolved(), sort_keys=False).rstrip())
-        cluster = chosen_cluster(settings.cluster)
-        plan = load_plan(settings)
-        if plan_only:
-            reusable = find_reusable(settings, plan)
-            free = open_objects(settings.store).free_bytes()
-            click.echo("\n".join([*volume_lines(plan, reusable), ""]))
-            staged = find_staged(settings, plan)
-            click.echo(plan_text(settings, plan, reusable, staged, CPU_COUNT, free))
-            return
-        with connect(cluster, settings.limits) as executor, BuildProgress(console) as progress:
-            progress.expect(plan.index.unread, directories=not settings.source.keep_archives)
-            plan = stage_unread(settings, plan, executor, progress.add_fetch)
-            progress.start(plan)
-            result = build(settings, plan, executor, progress.add, progress.add_fetch)
-        if settings.report:
-            report_after_build(settings.store, result.published.version["version"])
-        click.echo(build_text(settings, result))
+        _run(settings, console, plan_only)
     except EtlError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
@@ -86,6 +68,37 @@ def main(config: str, overrides: tuple[str, ...], plan_only: bool) -> None:
             resume_text([*shlex.split(os.environ.get(SUBMITTED_AS, "dask-submit")), *sys.argv]), err=True
         )
         sys.exit(exit_code(stop))
+
+
+def _run(settings: Config, console: Console, plan_only: bool) -> None:
+    """Print the plan, or build, publish and report."""
+    # Loaded here: a wrong config is told at once, and workers, which load this script, need none of it.
+    from dask.system import CPU_COUNT
+
+    from etl.build import build, load_plan, stage_unread
+    from etl.recall import find_reusable
+    from etl.report.report import report_after_build
+    from etl.run.clusters import chosen_cluster, connect
+    from etl.run.progress import BuildProgress
+    from etl.staged import find_staged
+
+    cluster = chosen_cluster(settings.cluster)
+    plan = load_plan(settings)
+    if plan_only:
+        reusable = find_reusable(settings, plan)
+        free = open_objects(settings.store).free_bytes()
+        click.echo("\n".join([*volume_lines(plan, reusable), ""]))
+        staged = find_staged(settings, plan)
+        click.echo(plan_text(settings, plan, reusable, staged, CPU_COUNT, free))
+        return
+    with connect(cluster, settings.limits) as executor, BuildProgress(console) as progress:
+        progress.expect(plan.index.unread, directories=not settings.source.keep_archives)
+        plan = stage_unread(settings, plan, executor, progress.add_fetch)
+        progress.start(plan)
+        result = build(settings, plan, executor, progress.add, progress.add_fetch)
+    if settings.report:
+        report_after_build(settings.store, result.published.version["version"])
+    click.echo(build_text(settings, result))
 
 
 if __name__ == "__main__":

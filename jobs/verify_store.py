@@ -6,19 +6,21 @@ import logging
 import re
 import sys
 import time
+from typing import TYPE_CHECKING
 
 import click
 
 from etl.errors import EXIT_UNEXPECTED, EtlError
 from etl.report.text import verification_text
-from etl.run.clusters import chosen_cluster, connect
 from etl.run.logs import start_logging
-from etl.run.verify_progress import VerifyProgress
-from etl.sharing import check_seen
 from etl.store.layout import version_path
-from etl.store.objects import open_objects
-from etl.store.verify import Sample, verify
+from etl.store.objects import Objects, open_objects
 from etl.store.versions import choose_version
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from etl.store.verify import Verification
 
 logger = logging.getLogger("verify_store")
 
@@ -70,15 +72,8 @@ def main(store: str, number: int | None, part: str | None, seed: int) -> None:
     try:
         objects = open_objects(store)
         chosen = choose_version(objects, number)
-        sample = None
-        if part is not None:
-            is_share = part.endswith("%")
-            share = float(part.rstrip("%")) / 100 if is_share else None
-            sample = Sample(share, None if is_share else int(part), seed)
         logger.info("verifying version %d of %s", chosen, objects.root)
-        with connect(chosen_cluster("local")) as executor, VerifyProgress(console) as progress:
-            check_seen(executor.everywhere, objects, version_path(chosen))
-            result = verify(objects, chosen, progress.add, executor.run, sample)
+        result = _verified(objects, chosen, part, seed, console)
     except EtlError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
@@ -87,6 +82,23 @@ def main(store: str, number: int | None, part: str | None, seed: int) -> None:
         sys.exit(130)
     click.echo(verification_text(f"version {chosen} of {objects.root}", result, time.monotonic() - start))
     sys.exit(EXIT_UNEXPECTED if result.problems else 0)
+
+
+def _verified(objects: Objects, chosen: int, part: str | None, seed: int, console: Console) -> Verification:
+    # Loaded here: wrong arguments are told at once, and workers, which load this script, need none of it.
+    from etl.run.clusters import chosen_cluster, connect
+    from etl.run.verify_progress import VerifyProgress
+    from etl.sharing import check_seen
+    from etl.store.verify import Sample, verify
+
+    sample = None
+    if part is not None:
+        is_share = part.endswith("%")
+        share = float(part.rstrip("%")) / 100 if is_share else None
+        sample = Sample(share, None if is_share else int(part), seed)
+    with connect(chosen_cluster("local")) as executor, VerifyProgress(console) as progress:
+        check_seen(executor.everywhere, objects, version_path(chosen))
+        return verify(objects, chosen, progress.add, executor.run, sample)
 
 
 if __name__ == "__main__":

@@ -143,9 +143,8 @@ class Local(_Started):
             "resources": {MEMORY: task_bytes(limit)} if limit else {},
             "processes": True,
             "host": "127.0.0.1",
-            # Some free port: a fixed one may be taken, and None means 8787 on every interface.
+            # Some free port: a fixed one may be taken. Workers have no page: it takes longer to load than they.
             "dashboard_address": "127.0.0.1:0",
-            "worker_dashboard_address": "127.0.0.1:0",
             "silence_logs": 40,
             "preload": ["etl.run.worker_preload"],
         }

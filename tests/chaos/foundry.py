@@ -137,6 +137,8 @@ def _warm() -> None:
     import numpy as np
     import s3fs  # noqa: F401
 
+    import etl.report.report
+    import etl.run.executors
     import jobs.build_store  # noqa: F401
     from etl.imaging.resample import resample
     from etl.store.volumes import Encoding, encode_levels
