@@ -141,7 +141,6 @@ SUBMITTED = [*DASK_SUBMIT, "--workers", "2", str(ROOT / "jobs" / "build_store.py
     [
         pytest.param(BUILD_STORE, interrupt, 130, id="python, Ctrl-C"),
         pytest.param(BUILD_STORE, terminate, 143, id="python, SIGTERM"),
-        pytest.param(BUILD_STORE, terminate_all, 143, id="python, SIGTERM to all"),
         pytest.param(SUBMITTED, interrupt, 130, id="dask-submit, Ctrl-C"),
         pytest.param(SUBMITTED, terminate, 143, id="dask-submit, SIGTERM"),
         pytest.param(SUBMITTED, terminate_all, 143, id="dask-submit, SIGTERM to all"),

@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import json
 import os
+import random
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -87,12 +88,26 @@ class Arena:
         self.boundaries = outcome.boundaries
 
     def moments(self) -> list[int]:
-        """Numbers of the boundaries to strike at: every state that the store passes through.
-
-        After one change is before the next one: both are tried in the long campaign only.
-        """
+        """Numbers of the boundaries to strike at: one of each kind; all of them in the long campaign."""
+        if LONG:
+            return list(range(len(self.boundaries)))
         last = len(self.boundaries) - 1
-        return [n for n, name in enumerate(self.boundaries) if LONG or n == last or name[:5] != "after"]
+        by_kind: dict[str, list[int]] = {}
+        for number in range(last):
+            # After one change is before the next one.
+            if not self.boundaries[number].startswith("after"):
+                by_kind.setdefault(self.kind_of(number), []).append(number)
+        return [random.Random(kind).choice(numbers) for kind, numbers in by_kind.items()] + [last]
+
+    def kind_of(self, number: int) -> str:
+        """What is done to what at a boundary, without the names of one run, volume or probe.
+
+        A file is whole, and has its name, at the boundary after the one where it is half there.
+        """
+        moment, call, _ = self.boundaries[number].split(" ")
+        whole = self.boundaries[number + 1] if moment == "half" else self.boundaries[number]
+        top, *below = whole.split(" ")[2].split("/")
+        return " ".join([moment, "" if moment == "half" else call, top, *below[2:][-1:]])
 
     def fresh(self) -> str:
         """A new store that holds version 1 only."""

@@ -1,4 +1,4 @@
-"""A build that is killed or terminated at the boundaries of its writes, one after the other."""
+"""A build that is killed or terminated at the boundaries of its writes, each kind of them at least once."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_the_boundaries_are_those_of_the_writes_in_order(place: Arena) -> None:
     assert "part-0.parquet" not in written[written.index("000002.json") :]
 
 
-def test_killed_at_every_boundary(place: Arena, tally: TallyOf) -> None:
+def test_killed_at_boundaries(place: Arena, tally: TallyOf) -> None:
     with tally("SIGKILL of the driver, at each write", place.kind) as count:
         for number in place.moments():
             with count.attempt(place.boundaries[number]):
@@ -35,7 +35,7 @@ def test_killed_at_every_boundary(place: Arena, tally: TallyOf) -> None:
                 place.assert_survived(store)
 
 
-def test_terminated_at_every_boundary(place: Arena, tally: TallyOf) -> None:
+def test_terminated_at_boundaries(place: Arena, tally: TallyOf) -> None:
     moments = place.moments() if LONG else random.Random(1).sample(place.moments(), 5)
     with tally("SIGTERM of the driver, at a write", place.kind) as count:
         for number in moments:

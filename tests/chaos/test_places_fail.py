@@ -130,7 +130,7 @@ def test_one_request_in_twenty_fails(place: Arena, tally: TallyOf) -> None:
     assert place.faulty is not None
     place.faulty.faults.clear()
     with tally("5 % of requests: 500, 503, reset, time-out, lost reply", place.kind) as count:
-        for seed in range(200 if LONG else 8):
+        for seed in range(200 if LONG else 5):
             with count.attempt(f"seed {seed}"):
                 store = place.fresh()
                 place.faulty.choose = seeded(seed, 0.05)

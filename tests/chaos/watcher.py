@@ -15,7 +15,7 @@ from pathlib import Path
 from etl.store.reader import Store, open_store
 from tests.processes import ROOT, environment, wait_until
 
-PAUSE_SECONDS = 0.1
+PAUSE_SECONDS = 0.3
 
 
 @dataclass(frozen=True)

@@ -99,12 +99,13 @@ with Client() as client:
 
 
 def test_workers_that_slurm_ends_or_that_retire_are_replaced(slurm: Slurm, tmp_path: Path) -> None:
-    options = LOOPBACK | {"worker_extra_args": ["--lifetime", "15s"]}
+    # In its life a worker does at most 12 tasks: no two can do 40, nor can three.
+    options = LOOPBACK | {"worker_extra_args": ["--lifetime", "6s"]}
     cluster = write_cluster(tmp_path, workers={"minimum": 2, "maximum": 2}, options=options)
     script = tmp_path / "script.py"
     script.write_text(TASKS)
     with subprocess.Popen(
-        [*DASK_SUBMIT, "--cluster", str(cluster), str(script), "150"],
+        [*DASK_SUBMIT, "--cluster", str(cluster), str(script), "40"],
         env=slurm.environment(),
         stdout=subprocess.PIPE,
         text=True,
@@ -117,7 +118,7 @@ def test_workers_that_slurm_ends_or_that_retire_are_replaced(slurm: Slurm, tmp_p
             assert process.wait(60) == 0
         finally:
             process.kill()
-    assert sorted(map(int, (first + rest).split())) == list(range(150))
+    assert sorted(map(int, (first + rest).split())) == list(range(40))
     assert len(list(tmp_path.glob("*.err"))) >= 4  # two, and at least as many again
     wait_until(lambda: slurm.jobs() == [], "the workers' jobs were cancelled", 30)
 

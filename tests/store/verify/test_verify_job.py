@@ -60,15 +60,15 @@ def test_job_reads_a_bucket_on_a_cluster(config: Config, s3_bucket: Bucket, tmp_
             s3_bucket.put(f"store/{path.relative_to(config.store).as_posix()}", path.read_bytes())
     keys, count = s3_bucket.all_keys(), len(version_of(Path(config.store))["volumes"])
     command = [*DASK_SUBMIT, "--workers", "2", "jobs/verify_store.py", f"{s3_bucket.url}/store"]
-    done = run(command)
-    assert done.returncode == 0, done.stderr
-    assert f"({count} volumes, " in done.stdout
-    assert "2 workers at" in done.stderr
     done = run([*command, "--sample", "1", "--seed", "5"])
+    assert done.returncode == 0, done.stderr
     assert f"(1 volumes, a sample of {1 / count:.1%} of {count}; all tables, " in done.stdout
+    assert "2 workers at" in done.stderr
     assert s3_bucket.all_keys() == keys
     s3_bucket.put(next(key for key in keys if key.endswith("0/c/0/0/0")), b"x")
-    assert run(command).returncode == 1
+    done = run(command)
+    assert done.returncode == 1
+    assert f" wrong in version 1 of {s3_bucket.url}/store ({count} volumes, " in done.stdout
 
 
 @pytest.mark.slow
