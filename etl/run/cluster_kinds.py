@@ -143,7 +143,7 @@ class Local(_Started):
             "resources": {MEMORY: task_bytes(limit)} if limit else {},
             "processes": True,
             "host": "127.0.0.1",
-            # Some free port: a fixed one may be taken. Workers have no page: it takes longer to load than they.
+            # Some free port: a fixed one may be taken. Workers have no page: loading it takes longest.
             "dashboard_address": "127.0.0.1:0",
             "silence_logs": 40,
             "preload": ["etl.run.worker_preload"],

@@ -138,7 +138,7 @@ def _warm() -> None:
     import s3fs  # noqa: F401
 
     import etl.report.report
-    import etl.run.executors
+    import etl.run.executors  # noqa: F401
     import jobs.build_store  # noqa: F401
     from etl.imaging.resample import resample
     from etl.store.volumes import Encoding, encode_levels

@@ -204,7 +204,7 @@ def test_workers_that_cannot_import_the_package_are_refused(tmp_path: Path) -> N
     (tmp_path / "etl" / "convert.py").write_text("import numba_of_another_version")
     with (
         dask_scheduler(tmp_path) as (address, _),
-        pytest.raises(ConfigError, match="(?s)numba_of_another_version.*Dockerfile in docs/operations.md"),
+        pytest.raises(ConfigError, match=r"(?s)numba_of_another_version.*Dockerfile in docs/operations\.md"),
         open_client(address),
     ):
         pass
