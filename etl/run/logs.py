@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 
+import dask.config
 from rich.console import Console
 from rich.logging import RichHandler
 
@@ -26,4 +27,6 @@ def start_logging() -> Console:
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     for noisy in ("distributed", "asyncio", "tornado", "botocore", "aiobotocore"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    # Where distributed is loaded only later, it sets its levels from here.
+    dask.config.set({"logging": {"distributed": "warning", "tornado": "warning"}})
     return console
