@@ -10,7 +10,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dask
 from distributed import LocalCluster, Nanny
@@ -97,6 +97,11 @@ def environment_of(address: str, tls: kinds.Tls | None, wait_for_worker_s: float
     return found
 
 
+# A nanny starts the next worker by itself. Dask looks 15 s after a worker's end and closes its nanny for good
+# if none is there at that moment: the machine is slow, or the next has ended too.
+NEVER = "1000 days"
+
+
 @contextlib.contextmanager
 def start_cluster(config: kinds.Started) -> Iterator[Cluster]:
     """A cluster of the class, arguments and size that its config says; stopped at the end.
@@ -108,7 +113,10 @@ def start_cluster(config: kinds.Started) -> Iterator[Cluster]:
     cluster: Cluster | None = None
     try:
         with contextlib.ExitStack() as stack:
-            stack.enter_context(dask.config.set({"distributed.worker.daemon": True}))
+            settings: dict[str, Any] = {"distributed.worker.daemon": True}
+            if issubclass(cluster_class, LocalCluster) and not config.is_adapted:
+                settings["distributed.deploy.lost-worker-timeout"] = NEVER
+            stack.enter_context(dask.config.set(settings))
             with deferred_interrupt():
                 try:
                     started = cluster = stack.enter_context(cluster_class(**config.arguments()))

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+import dask
 import pytest
 from distributed import Client, LocalCluster
 
@@ -66,6 +69,24 @@ def test_an_adaptive_cluster_comes_from_nothing_and_replaces_who_retires(
             assert len(tried) == attempts
             assert (executor.tally.worker_deaths, executor.tally.timeouts) == (0, 0)
         wait_until(lambda: not client.nthreads(), "there was nothing to do any more")
+
+
+def test_a_local_worker_that_ends_is_replaced_however_long_that_takes() -> None:
+    """Longer than after which Dask gives its nanny up."""
+    one = kinds.Local(kind="local", workers=kinds.Size(minimum=1, maximum=1))
+
+    def others(client: Client, than: int) -> set[int]:
+        answers = client.run(os.getpid, on_error="ignore")
+        return {pid for pid in answers.values() if isinstance(pid, int)} - {than}
+
+    with (
+        dask.config.set({"distributed.deploy.lost-worker-timeout": "10 ms"}),
+        start_cluster(one) as cluster,
+        open_client(cluster) as client,
+    ):
+        (first,) = others(client, 0)
+        os.kill(first, signal.SIGKILL)
+        wait_until(lambda: bool(others(client, first)), "another was there", 30)
 
 
 def test_a_worker_of_another_version_that_comes_late_is_refused(tmp_path: Path) -> None:
