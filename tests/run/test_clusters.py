@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 import yaml
 from dask.system import CPU_COUNT
-from distributed.deploy.cluster import Cluster
 
 from etl.errors import ConfigError
 from etl.run import cluster_kinds as kinds
@@ -187,10 +186,6 @@ def test_what_a_class_refuses_is_said(tmp_path: Path) -> None:
         pass
 
 
-def workers(cluster: Cluster) -> int:
-    return len(cluster.scheduler_info["workers"])
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "data",
@@ -212,12 +207,3 @@ def test_a_fixed_size_is_kept(tmp_path: Path, data: dict[str, Any]) -> None:
         if data["kind"] == "local":
             limits = {info["memory_limit"] for info in client.scheduler_info()["workers"].values()}
             assert limits == {500_000_000}
-
-
-@pytest.mark.slow
-def test_an_adaptive_cluster_goes_down_to_nothing_and_up_again(tmp_path: Path) -> None:
-    data = {"kind": "local", "workers": {"minimum": 0, "maximum": 2}}
-    with start_cluster(load(tmp_path, data)) as cluster, open_client(cluster) as client:  # type: ignore[arg-type]
-        for _ in range(2):
-            wait_until(lambda: workers(cluster) == 0, "there was nothing to do")
-            assert client.submit(sum, [1, 2, 3], pure=False).result() == 6
