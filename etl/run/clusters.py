@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import dask
 from distributed import LocalCluster, Nanny
+from distributed.deploy.adaptive import Adaptive
 from distributed.deploy.cluster import Cluster
+from distributed.deploy.spec import SpecCluster
 from distributed.security import Security
 
 from etl.config import Limits
@@ -102,6 +104,20 @@ def environment_of(address: str, tls: kinds.Tls | None, wait_for_worker_s: float
 NEVER = "1000 days"
 
 
+class _Replacing(Adaptive):
+    """Replaces workers that have gone without being asked to.
+
+    Dask goes by how many it has planned, so with nothing but such workers a cluster would wait for ever.
+    """
+
+    async def recommendations(self, target: int) -> dict[str, Any]:
+        plan = self.plan
+        if target == len(plan) and plan - self.requested:
+            # To the size that it has: what is missing of that is started.
+            return {"status": "up", "n": target}
+        return await super().recommendations(target)
+
+
 @contextlib.contextmanager
 def start_cluster(config: kinds.Started) -> Iterator[Cluster]:
     """A cluster of the class, arguments and size that its config says; stopped at the end.
@@ -123,7 +139,9 @@ def start_cluster(config: kinds.Started) -> Iterator[Cluster]:
                     if isinstance(config, kinds.Slurm):
                         _check_batch_job(started.job_script())
                     if config.is_adapted:
-                        cluster.adapt(minimum=config.workers.minimum, maximum=config.workers.maximum)
+                        # Kubernetes adapts by its operator, which looks after the workers itself.
+                        how = {"Adaptive": _Replacing} if isinstance(cluster, SpecCluster) else {}
+                        cluster.adapt(minimum=config.workers.minimum, maximum=config.workers.maximum, **how)
                     else:
                         cluster.scale(config.workers.maximum)
                 except ConfigError:

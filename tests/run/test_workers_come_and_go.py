@@ -12,7 +12,8 @@ from pathlib import Path
 
 import dask
 import pytest
-from distributed import Client, LocalCluster
+from distributed import Client, LocalCluster, get_worker
+from distributed.core import Status
 
 from etl.errors import ConfigError
 from etl.run import cluster_kinds as kinds
@@ -87,6 +88,28 @@ def test_a_local_worker_that_ends_is_replaced_however_long_that_takes() -> None:
         (first,) = others(client, 0)
         os.kill(first, signal.SIGKILL)
         wait_until(lambda: bool(others(client, first)), "another was there", 30)
+
+
+def leave_once(note: Path) -> bool:
+    """Has the worker gone, as at the end of its lifetime, before this was called? It goes the first time."""
+    if note.exists():
+        return True
+    note.touch()
+    worker = get_worker()
+    worker.loop.add_callback(worker.close_gracefully)
+    wait_until(lambda: worker.status == Status.closing, "the scheduler had let the worker go", 60)
+    return False
+
+
+def test_an_adaptive_cluster_of_one_replaces_it(tmp_path: Path) -> None:
+    """A worker that goes by itself stays among what Dask has planned."""
+    adaptive = kinds.Local(kind="local", workers=kinds.Size(minimum=0, maximum=1))
+    with (
+        dask.config.set({"distributed.deploy.lost-worker-timeout": "10 ms"}),
+        start_cluster(adaptive) as cluster,
+        open_client(cluster) as client,
+    ):
+        assert client.submit(leave_once, tmp_path / "note").result(timeout=60)
 
 
 def test_a_worker_of_another_version_that_comes_late_is_refused(tmp_path: Path) -> None:
