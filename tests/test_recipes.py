@@ -17,6 +17,7 @@ from etl.run.executors import SerialExecutor
 from tests.processes import ROOT, environment, run, running, wait_until
 from tests.s3_server import Bucket, use_s3
 from tests.stored import build_store, config_data, files_below
+from tests.wanting import wanting
 
 DOCUMENT = (ROOT / "docs" / "store.md").read_text()
 EXAMPLE = str(ROOT / "docs" / "examples" / "train_detector.py")
@@ -56,7 +57,7 @@ def program(title: str, number: int, store: str) -> str:
     """A recipe as a script about the store at a place; skips where it needs PyTorch and that isn't there."""
     block = blocks(title)[number]
     if "from torch" in block and importlib.util.find_spec("torch") is None:
-        pytest.skip("needs PyTorch, which is too large for the lock: make torch")
+        wanting("torch", "needs PyTorch, which is too large for the lock: make torch")
     (start,) = blocks("Ten recipes")
     parts = [block] if "open_store" in block else [start, block]
     text = "\n".join([*parts, CHECKS[title]])

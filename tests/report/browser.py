@@ -10,10 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from etl.report.serving import make_server
 from etl.store.reader import Store
+from tests.wanting import wanting
 
 # WebGL in software; nothing that looks for a network of its own.
 FLAGS = (
@@ -39,7 +38,7 @@ def chromium(profile: Path, width: int = 1300, height: int = 900) -> Iterator[An
 
     browser, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if browser is None or driver is None:
-        pytest.skip("needs Chromium: apt install chromium chromium-driver")
+        wanting("chromium", "needs Chromium: apt install chromium chromium-driver")
     options = webdriver.ChromeOptions()
     options.binary_location = browser
     for flag in (*FLAGS, f"--window-size={width},{height}", f"--user-data-dir={profile}"):

@@ -19,6 +19,7 @@ from etl.report.report import write_report
 from etl.report.serving import has_viewer
 from etl.store.reader import Store, open_store
 from tests.report.browser import addresses, chromium, complaints, serving, wait
+from tests.wanting import wanting
 
 pytestmark = pytest.mark.slow
 
@@ -151,7 +152,7 @@ def test_a_phone_scrolls_one_way_only(page: Any) -> None:
 
 def test_served_it_leads_to_the_viewer_and_back(page: Any, reported: Store) -> None:
     if not has_viewer():
-        pytest.skip("needs niivue: make viewer")
+        wanting("niivue", "needs niivue: make viewer")
     with serving(reported) as server:
         page.get(f"{server}/store/reports/000001/index.html")
         complaints(page)

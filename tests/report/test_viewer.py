@@ -13,6 +13,7 @@ import pytest
 from etl.report.serving import has_viewer
 from etl.store.reader import Store, open_store
 from tests.report.browser import addresses, chromium, complaints, serving, wait
+from tests.wanting import wanting
 
 pytestmark = pytest.mark.slow
 
@@ -20,7 +21,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     if not has_viewer():
-        pytest.skip("needs niivue: make viewer")
+        wanting("niivue", "needs niivue: make viewer")
     with chromium(tmp_path_factory.mktemp("profile"), 760, 560) as page:
         yield page
 

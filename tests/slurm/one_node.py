@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-import pytest
 
 from tests.processes import ROOT, environment, run, running, wait_until
+from tests.wanting import wanting
 
 PACKAGES = ROOT / "tests" / "slurm" / "packages.sh"
 UNPACKED = ROOT / "build" / "slurm"
@@ -91,7 +91,7 @@ def _prefix() -> Path:
     if not UNPACKED.is_dir():
         done = subprocess.run([str(PACKAGES), str(UNPACKED)], capture_output=True, text=True, timeout=300)
         if done.returncode == CANNOT:
-            pytest.skip(f"needs Slurm: {done.stderr.strip()}")
+            wanting("slurm", f"needs Slurm: {done.stderr.strip()}")
         assert done.returncode == 0, done.stderr
     return UNPACKED
 
