@@ -12,7 +12,7 @@ from etl.config import Config
 from etl.convert import Converter
 from etl.errors import ConfigError
 from etl.plan import Plan, PlannedVolume
-from etl.release.staging import Fetcher, RemoteArchive
+from etl.release.staging import Fetched, Fetcher, RemoteArchive
 from etl.release.staging_areas import StagingArea, open_staging
 from etl.work import Conversions
 
@@ -79,6 +79,12 @@ def conversions_of(
         keep_archives=config.source.keep_archives,
         remove=remove,
     )
+
+
+def tell_delay(fetched: Fetched) -> None:
+    """Say in the driver's log, which is the one that people read, that a worker waits, and for what."""
+    if fetched.delay:
+        logger.warning("%s: %s", fetched.archive.name, fetched.delay)
 
 
 def _bytes_there(area: StagingArea, archive: RemoteArchive) -> int:

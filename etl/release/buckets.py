@@ -14,7 +14,7 @@ from fsspec.asyn import sync
 from etl.drivers import only_oserrors
 from etl.errors import ConfigError
 from etl.release.blobs import STREAM_BYTES, BlobChanged, BlobError, BlobInfo, BlobRefused
-from etl.retries import BusyError, retried
+from etl.retries import QUICK, BusyError, Patience, retried
 from etl.urls import public_url
 
 # Client errors that pass: time-out, conflict, too early, too many.
@@ -23,7 +23,7 @@ _PASSING = (408, 409, 425, 429)
 _BUSY = (429, 503)
 
 
-def open_object(url: str) -> S3Blob | FsspecBlob:
+def open_object(url: str, patience: Patience = QUICK) -> S3Blob | FsspecBlob:
     """The object at a URL such as s3://bucket/key.
 
     Raises:
@@ -31,7 +31,7 @@ def open_object(url: str) -> S3Blob | FsspecBlob:
     """
     scheme = urlsplit(url).scheme
     if scheme == "s3":
-        return S3Blob(url)
+        return S3Blob(url, patience)
     try:
         fsspec.get_filesystem_class(scheme)
     except (ImportError, ValueError) as error:
@@ -41,7 +41,7 @@ def open_object(url: str) -> S3Blob | FsspecBlob:
             allowed="a path, http(s)://, s3://, and what fsspec has a driver for",
             remedy=str(error),
         ) from error
-    return FsspecBlob(url)
+    return FsspecBlob(url, patience)
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,7 @@ class S3Blob:
     """
 
     url: str
+    patience: Patience = QUICK
 
     def info(self) -> BlobInfo:
         def look() -> BlobInfo:
@@ -62,7 +63,7 @@ class S3Blob:
                 return BlobInfo(0, "0 bytes", True, b"")
             return BlobInfo(head.total, head.tag, True, bytes(head.data))
 
-        return retried(look)
+        return retried(look, patience=self.patience)
 
     def read(self, start: int, end: int, tag: str = "") -> bytes:
         arrived = _Arrived(tag)
@@ -80,7 +81,7 @@ class S3Blob:
                 raise ConnectionError(f"{self}: ended after {there:,} of {end:,} bytes")
 
         if start < end:
-            retried(go_on, lambda: len(arrived.data))
+            retried(go_on, lambda: len(arrived.data), self.patience)
         there = start + len(arrived.data)
         if there < end:
             raise BlobChanged(f"{self} ends at byte {there:,}, expected at least {end:,}")
@@ -133,6 +134,7 @@ class FsspecBlob:
     """
 
     url: str
+    patience: Patience = QUICK
 
     def info(self) -> BlobInfo:
         def look() -> BlobInfo:
@@ -141,7 +143,7 @@ class FsspecBlob:
             with driver_errors(self.url):
                 return BlobInfo(size, tag, True, filesystem.cat_file(path, start=0, end=min(4, size)))
 
-        return retried(look)
+        return retried(look, patience=self.patience)
 
     def read(self, start: int, end: int, tag: str = "") -> bytes:
         def ask() -> bytes:
@@ -152,7 +154,7 @@ class FsspecBlob:
                 data: bytes = filesystem.cat_file(path, start=start, end=end)
             return data
 
-        data = retried(ask) if start < end else b""
+        data = retried(ask, patience=self.patience) if start < end else b""
         if len(data) != max(0, end - start):
             raise BlobChanged(f"{self} ends at byte {start + len(data):,}, expected at least {end:,}")
         return data
