@@ -11,15 +11,14 @@ from urllib.parse import urlsplit
 import fsspec
 from fsspec.asyn import sync
 
+from etl import s3
 from etl.drivers import only_oserrors
 from etl.errors import ConfigError
 from etl.release.blobs import STREAM_BYTES, BlobChanged, BlobError, BlobInfo, BlobRefused
 from etl.retries import QUICK, BusyError, Patience, retried
 from etl.urls import public_url
 
-# Client errors that pass: time-out, conflict, too early, too many.
-_PASSING = (408, 409, 425, 429)
-# Of these, and of the server's own, those after which it may say when to come back.
+# Of what passes, those after which it may say when to come back.
 _BUSY = (429, 503)
 
 
@@ -92,7 +91,7 @@ class S3Blob:
 
     def _get(self, arrived: _Arrived, byte_range: str) -> None:
         with driver_errors(self.url):
-            filesystem = fsspec.filesystem("s3")
+            filesystem = s3.driver(request_attempts=1)
             sync(filesystem.loop, _get_object, filesystem, self.url, byte_range, arrived)
 
     def __str__(self) -> str:
@@ -201,12 +200,12 @@ def driver_errors(url: str) -> Iterator[None]:
     except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
         raise BlobRefused(f"{where}: {type(error).__name__}: {error}") from error
     except OSError as error:
-        status = _status(error)
+        status = s3.status_of(error)
         if status == 412:
             raise BlobChanged(f"{where} changed since it was looked at") from error
         if status == 416:
             raise _PastTheEndError(f"{where} ends before what was asked for") from error
-        if 300 <= status < 500 and status not in _PASSING:
+        if 300 <= status < 500 and status not in s3.PASSING_STATUS:
             raise BlobRefused(f"{where}: {error}") from error
         if str(error).startswith(where):
             raise
@@ -215,17 +214,8 @@ def driver_errors(url: str) -> Iterator[None]:
         raise ConnectionError(f"{where}: {error}") from error
 
 
-def _status(error: OSError) -> int:
-    """The HTTP status behind an error of s3fs, or 0."""
-    return int(_answer(error).get("HTTPStatusCode", 0))
-
-
 def _retry_after(error: OSError) -> float:
     """Seconds that the answer behind an error of s3fs names, or 0."""
-    seconds = str(_answer(error).get("HTTPHeaders", {}).get("retry-after", ""))
+    headers = s3.answer_of(error).get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    seconds = str(headers.get("retry-after", ""))
     return float(seconds) if seconds.isdecimal() else 0.0
-
-
-def _answer(error: OSError) -> dict[str, Any]:
-    answer = getattr(error.__cause__, "response", None) or {}
-    return dict(answer.get("ResponseMetadata", {}))
