@@ -23,7 +23,7 @@ from etl.release.directories import DirectoryFetcher
 from etl.release.staging import Fetched, Fetcher
 from etl.sharing import check_shared
 from etl.source import read_annotations, read_index
-from etl.staged import conversions_of
+from etl.staged import conversions_of, tell_delay
 from etl.store.objects import Objects, open_objects
 from etl.store.running import Running, running
 from etl.store.versions import new_run_id
@@ -125,6 +125,7 @@ def stage_unread(
     refused = {}
     with contextlib.closing(executor.work(Fetches(unread, fetch, config.source.downloads))) as results:
         for fetched in results:
+            tell_delay(fetched)
             on_fetch(fetched)
             if fetched.reason is not None:
                 where = fetched.archive.name
@@ -239,6 +240,7 @@ def _build(
     ):
         for result in results:
             if isinstance(result, Fetched):
+                tell_delay(result)
                 on_fetch(result)
             elif isinstance(result, Lost):
                 logger.warning(

@@ -14,7 +14,7 @@ from pydantic import (
     model_validator,
 )
 
-from etl.urls import credential_in, public_url
+from etl.urls import credential_in, is_local, public_url
 
 CREDENTIALS_BELONG = (
     "S3 takes credentials from AWS_PROFILE, AWS_ACCESS_KEY_ID with AWS_SECRET_ACCESS_KEY, or the machine's "
@@ -42,7 +42,11 @@ class File(_Section):
 
     # Not in what is printed of a config: a URL from the environment may be signed.
     url: str = Field(min_length=1, description="path or URL", repr=False)
-    sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$", description="checked when the file arrives")
+    sha256: str | None = Field(
+        None,
+        pattern=r"^[0-9a-f]{64}$",
+        description="checked when the file arrives; of an archive, where it is copied to `staging` first",
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -82,7 +86,24 @@ class Source(_Section):
     def _one_of(self) -> Self:
         if (self.images is None) == (self.archives is None):
             raise ValueError("give `images` (extracted slices) or `archives` (zips), one of the two")
+        for file in self.archives or ():
+            if file.sha256 is not None and (self.staging is None or is_local(file.url)):
+                raise ValueError(_unchecked(file))
         return self
+
+
+def _unchecked(file: File) -> str:
+    """Why an archive that does not pass through the staging area takes no checksum."""
+    remedy = (
+        "leave sha256 out, and compare a local file by `sha256sum`"
+        if is_local(file.url)
+        else "set `staging`, or leave sha256 out"
+    )
+    return (
+        f"the sha256 of {public_url(file.url)} would not be checked: the archive is read where it lies, and "
+        "what is checked then is the CRC-32 of each slice; allowed: on archives that are copied "
+        f"to `staging`; {remedy}"
+    )
 
 
 class Codec(_Section):

@@ -15,8 +15,12 @@ def only_oserrors(where: str) -> Iterator[None]:
     """
     try:
         yield
-    except OSError:
-        raise
+    except OSError as error:
+        if str(error):
+            raise
+        # A time-out of fsspec's own says nothing.
+        name = "no answer in time" if isinstance(error, TimeoutError) else "no reason given"
+        raise ConnectionError(f"{where}: {type(error).__name__}: {name}") from error
     except Exception as error:
         if type(error).__module__ == "builtins" or type(error).__module__.startswith("etl."):
             raise  # a fault in a program, or one that says already what it is

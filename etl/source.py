@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 
 from etl.config import Source
 from etl.errors import SourceError
@@ -11,8 +12,10 @@ from etl.release.archives import index_archives
 from etl.release.blobs import BlobError, open_blob
 from etl.release.folders import index_folder
 from etl.release.index import SliceIndex
-from etl.release.sources import ArchiveEntry
+from etl.release.sources import OFFICIAL, ArchiveEntry
 from etl.urls import blob_name, public_url
+
+logger = logging.getLogger(__name__)
 
 
 def read_annotations(source: Source) -> Annotations:
@@ -53,5 +56,10 @@ def read_index(source: Source) -> SliceIndex:
     if source.images is not None:
         return index_folder(source.images)
     assert source.archives is not None  # the config has one of the two
+    if source.staging is None and any(file.url == OFFICIAL for file in source.archives):
+        logger.info(
+            "the official archives are read where they lie: the CRC-32 of each slice is checked, the SHA-256 "
+            "of an archive only where source.staging is set"
+        )
     entries = [ArchiveEntry(file.url, file.sha256 or "") for file in source.archives]
     return index_archives(entries, source.staging)

@@ -12,7 +12,7 @@ from etl.config import Config
 from etl.convert import Converter
 from etl.errors import ConfigError
 from etl.plan import Plan, PlannedVolume
-from etl.release.staging import Fetcher, RemoteArchive
+from etl.release.staging import Fetched, Fetcher, RemoteArchive
 from etl.release.staging_areas import StagingArea, open_staging
 from etl.work import Conversions
 
@@ -45,27 +45,37 @@ def conversions_of(
 ) -> Conversions:
     """The work of converting some of a plan's volumes: in place, or through the staging area.
 
+    An archive that can't be removed is told of in the log, and stays: that costs room, not the run.
+
     Args:
         converter: of the plan; reads archives from where they lie.
-
-    Raises:
-        OSError: the staging area can't be read or written.
     """
     if config.source.staging is None or not plan.index.remote:
         return Conversions(volumes, converter, {})
     area, remote = open_staging(config.source.staging), plan.index.remote
 
-    def remove(archive: RemoteArchive) -> None:
-        if _bytes_there(area, archive):
-            logger.info("%s is done: removed from the staging area", archive.name)
-            area.remove(archive.staged_name)
-            area.discard(archive.staged_name)
+    def remove(archive: RemoteArchive) -> bool:
+        try:
+            if _bytes_there(area, archive):
+                area.remove(archive.staged_name)
+                area.discard(archive.staged_name)
+                logger.info("%s is done: removed from the staging area", archive.name)
+        except OSError as error:
+            logger.warning(
+                "%s is done, and can't be removed from source.staging, %s: %s; remove it by hand, or mend "
+                "its permissions: the next run removes it",
+                archive.name,
+                config.source.staging,
+                error,
+            )
+            return False
+        return True
 
     if not config.source.keep_archives:
         wanted = {number for volume in volumes for number in volume.container_numbers}
-        for number, archive in remote.items():
-            if number not in wanted:
-                remove(archive)
+        done = (archive for number, archive in remote.items() if number not in wanted)
+        # Where one fails, all would, with a line each.
+        all(remove(archive) for archive in done)
     staged = tuple(
         replace(c, path=area.url(remote[n].staged_name), tag="", is_staged=True) if n in remote else c
         for n, c in enumerate(plan.index.containers)
@@ -79,6 +89,12 @@ def conversions_of(
         keep_archives=config.source.keep_archives,
         remove=remove,
     )
+
+
+def tell_delay(fetched: Fetched) -> None:
+    """Say in the driver's log, which is the one that people read, that a worker waits, and for what."""
+    if fetched.delay:
+        logger.warning("%s: %s", fetched.archive.name, fetched.delay)
 
 
 def _bytes_there(area: StagingArea, archive: RemoteArchive) -> int:

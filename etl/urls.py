@@ -29,6 +29,11 @@ def blob_name(url: str) -> str:
     return os.path.basename(path.rstrip("/")) or "archive.zip"
 
 
+def host_of(url: str) -> str:
+    """Scheme and host, or bucket: what is silent as a whole when it is. Without a user."""
+    return "/".join(public_url(url).split("/")[:3])
+
+
 def public_url(url: str) -> str:
     """The URL for messages: without user, password, query and fragment, which may hold secrets."""
     if is_local(url):

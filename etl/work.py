@@ -133,7 +133,7 @@ class Conversions(Work):
         archives: what has to be fetched, by container number; other containers are there already.
         keep_archives: False to have each staged archive removed after its last volume. No more than twice
             `downloads` archives lie in the staging area then, and what has come of those that can't be had.
-        remove: removes a staged archive, whole or in part.
+        remove: removes a staged archive, whole or in part; where that fails, it says so itself.
 
     Attributes:
         refused: conversions of volumes whose archive could not be had, or that no worker could convert.
@@ -148,7 +148,7 @@ class Conversions(Work):
         *,
         downloads: int = 1,
         keep_archives: bool = True,
-        remove: Callable[[RemoteArchive], None] = lambda archive: None,
+        remove: Callable[[RemoteArchive], object] = lambda archive: None,
     ) -> None:
         self._converter, self._keep, self._remove = converter, keep_archives, remove
         self._most_staged = 2 * downloads

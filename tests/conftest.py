@@ -95,4 +95,5 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(retries, "FIRST_WAIT_SECONDS", 0.001)
     monkeypatch.setattr(retries, "LONGEST_WAIT_SECONDS", 0.01)
+    monkeypatch.setattr(retries, "PATIENCE_SECONDS", 0.0)
     monkeypatch.setattr(http, "STALL_SECONDS", 0.5)

@@ -6,6 +6,7 @@ import random
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 
 @dataclass(frozen=True)
@@ -102,8 +103,17 @@ class Request:
     status: int = 0
 
 
-def seeded_faults(seed: int, chance: float, faults: Sequence[Fault]) -> Callable[[Request], Fault | None]:
-    """For `HttpServer.chance`: each request fails with this chance, never twice in a row at one path.
+class Asked(Protocol):
+    """A request for something at a path."""
+
+    @property
+    def path(self) -> str:
+        """Of the URL."""
+
+
+def seeded_faults(seed: int, chance: float, faults: Sequence[Fault]) -> Callable[[Asked], Fault | None]:
+    """For `HttpServer.chance` and `FaultyS3.choose`: each request fails with this chance, never twice in a
+    row at one path.
 
     What goes wrong depends on the seed and on the number of the request at its path, not on threads.
     """
@@ -111,7 +121,7 @@ def seeded_faults(seed: int, chance: float, faults: Sequence[Fault]) -> Callable
     failed: dict[str, bool] = {}
     lock = threading.Lock()
 
-    def choose(request: Request) -> Fault | None:
+    def choose(request: Asked) -> Fault | None:
         with lock:
             number = counts[request.path] = counts.get(request.path, 0) + 1
             dice = random.Random(f"{seed} {request.path} {number}")

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from etl.errors import ConfigError
 from etl.rejects import Reason
+from etl.retries import QUICK, Patience
 from etl.urls import is_local
 
 STREAM_BYTES = 1 << 18
@@ -85,8 +86,11 @@ class Blob(Protocol):
         """
 
 
-def open_blob(url: str) -> Blob:
+def open_blob(url: str, patience: Patience = QUICK) -> Blob:
     """The blob at a path or URL: http(s) and s3 with retries of their own, any other scheme through fsspec.
+
+    Args:
+        patience: with a place that gives nothing.
 
     Raises:
         ConfigError: it is no URL, or nothing here reads this kind.
@@ -100,10 +104,10 @@ def open_blob(url: str) -> Blob:
     if scheme in ("http", "https"):
         from etl.release.http import HttpBlob
 
-        return HttpBlob(url)
+        return HttpBlob(url, patience)
     from etl.release.buckets import open_object
 
-    return open_object(url)
+    return open_object(url, patience)
 
 
 @dataclass(frozen=True)

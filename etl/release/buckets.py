@@ -11,19 +11,18 @@ from urllib.parse import urlsplit
 import fsspec
 from fsspec.asyn import sync
 
+from etl import s3
 from etl.drivers import only_oserrors
 from etl.errors import ConfigError
 from etl.release.blobs import STREAM_BYTES, BlobChanged, BlobError, BlobInfo, BlobRefused
-from etl.retries import BusyError, retried
+from etl.retries import QUICK, BusyError, Patience, retried
 from etl.urls import public_url
 
-# Client errors that pass: time-out, conflict, too early, too many.
-_PASSING = (408, 409, 425, 429)
-# Of these, and of the server's own, those after which it may say when to come back.
+# Of what passes, those after which it may say when to come back.
 _BUSY = (429, 503)
 
 
-def open_object(url: str) -> S3Blob | FsspecBlob:
+def open_object(url: str, patience: Patience = QUICK) -> S3Blob | FsspecBlob:
     """The object at a URL such as s3://bucket/key.
 
     Raises:
@@ -31,7 +30,7 @@ def open_object(url: str) -> S3Blob | FsspecBlob:
     """
     scheme = urlsplit(url).scheme
     if scheme == "s3":
-        return S3Blob(url)
+        return S3Blob(url, patience)
     try:
         fsspec.get_filesystem_class(scheme)
     except (ImportError, ValueError) as error:
@@ -41,7 +40,7 @@ def open_object(url: str) -> S3Blob | FsspecBlob:
             allowed="a path, http(s)://, s3://, and what fsspec has a driver for",
             remedy=str(error),
         ) from error
-    return FsspecBlob(url)
+    return FsspecBlob(url, patience)
 
 
 @dataclass(frozen=True)
@@ -52,6 +51,7 @@ class S3Blob:
     """
 
     url: str
+    patience: Patience = QUICK
 
     def info(self) -> BlobInfo:
         def look() -> BlobInfo:
@@ -62,7 +62,7 @@ class S3Blob:
                 return BlobInfo(0, "0 bytes", True, b"")
             return BlobInfo(head.total, head.tag, True, bytes(head.data))
 
-        return retried(look)
+        return retried(look, patience=self.patience)
 
     def read(self, start: int, end: int, tag: str = "") -> bytes:
         arrived = _Arrived(tag)
@@ -80,7 +80,7 @@ class S3Blob:
                 raise ConnectionError(f"{self}: ended after {there:,} of {end:,} bytes")
 
         if start < end:
-            retried(go_on, lambda: len(arrived.data))
+            retried(go_on, lambda: len(arrived.data), self.patience)
         there = start + len(arrived.data)
         if there < end:
             raise BlobChanged(f"{self} ends at byte {there:,}, expected at least {end:,}")
@@ -91,7 +91,7 @@ class S3Blob:
 
     def _get(self, arrived: _Arrived, byte_range: str) -> None:
         with driver_errors(self.url):
-            filesystem = fsspec.filesystem("s3")
+            filesystem = s3.driver(request_attempts=1)
             sync(filesystem.loop, _get_object, filesystem, self.url, byte_range, arrived)
 
     def __str__(self) -> str:
@@ -133,6 +133,7 @@ class FsspecBlob:
     """
 
     url: str
+    patience: Patience = QUICK
 
     def info(self) -> BlobInfo:
         def look() -> BlobInfo:
@@ -141,7 +142,7 @@ class FsspecBlob:
             with driver_errors(self.url):
                 return BlobInfo(size, tag, True, filesystem.cat_file(path, start=0, end=min(4, size)))
 
-        return retried(look)
+        return retried(look, patience=self.patience)
 
     def read(self, start: int, end: int, tag: str = "") -> bytes:
         def ask() -> bytes:
@@ -152,7 +153,7 @@ class FsspecBlob:
                 data: bytes = filesystem.cat_file(path, start=start, end=end)
             return data
 
-        data = retried(ask) if start < end else b""
+        data = retried(ask, patience=self.patience) if start < end else b""
         if len(data) != max(0, end - start):
             raise BlobChanged(f"{self} ends at byte {start + len(data):,}, expected at least {end:,}")
         return data
@@ -199,12 +200,12 @@ def driver_errors(url: str) -> Iterator[None]:
     except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
         raise BlobRefused(f"{where}: {type(error).__name__}: {error}") from error
     except OSError as error:
-        status = _status(error)
+        status = s3.status_of(error)
         if status == 412:
             raise BlobChanged(f"{where} changed since it was looked at") from error
         if status == 416:
             raise _PastTheEndError(f"{where} ends before what was asked for") from error
-        if 300 <= status < 500 and status not in _PASSING:
+        if 300 <= status < 500 and status not in s3.PASSING_STATUS:
             raise BlobRefused(f"{where}: {error}") from error
         if str(error).startswith(where):
             raise
@@ -213,17 +214,8 @@ def driver_errors(url: str) -> Iterator[None]:
         raise ConnectionError(f"{where}: {error}") from error
 
 
-def _status(error: OSError) -> int:
-    """The HTTP status behind an error of s3fs, or 0."""
-    return int(_answer(error).get("HTTPStatusCode", 0))
-
-
 def _retry_after(error: OSError) -> float:
     """Seconds that the answer behind an error of s3fs names, or 0."""
-    seconds = str(_answer(error).get("HTTPHeaders", {}).get("retry-after", ""))
+    headers = s3.answer_of(error).get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    seconds = str(headers.get("retry-after", ""))
     return float(seconds) if seconds.isdecimal() else 0.0
-
-
-def _answer(error: OSError) -> dict[str, Any]:
-    answer = getattr(error.__cause__, "response", None) or {}
-    return dict(answer.get("ResponseMetadata", {}))

@@ -105,7 +105,7 @@ def _end_of(archive: RemoteArchive) -> tuple[bytes, int]:
     """(the archive from its directory on, its size). Raises RefusedError."""
     window: deque[bytes] = deque()
     digest, size, held = hashlib.sha256(), 0, 0
-    for block in archive_blocks(archive, 0, BLOCK_BYTES):
+    for block in archive_blocks(archive, 0, BLOCK_BYTES, archive.patience):
         window.append(block)
         digest.update(block)
         size, held = size + len(block), held + len(block)

@@ -33,7 +33,7 @@ from etl.release.blobs import (
     BlobRefused,
 )
 from etl.release.logins import login
-from etl.retries import Attempts, BusyError, retried
+from etl.retries import QUICK, Attempts, BusyError, Patience, retried
 from etl.urls import public_url
 
 CONNECT_SECONDS = 20.0
@@ -53,6 +53,7 @@ class HttpBlob:
     """A file on an HTTP server. See `etl.release.blobs.Blob`."""
 
     url: str
+    patience: Patience = QUICK
 
     def info(self) -> BlobInfo:
         def look() -> BlobInfo:
@@ -69,7 +70,7 @@ class HttpBlob:
                         break
                 return BlobInfo(size, _tag(response), found is not None, head[:4])
 
-        return retried(look)
+        return retried(look, patience=self.patience)
 
     def read(self, start: int, end: int, tag: str = "") -> bytes:
         data = bytearray()
@@ -88,11 +89,11 @@ class HttpBlob:
             raise ConnectionError(f"{self}: ended after {start + len(data):,} of {end:,} bytes")
 
         if start < end:
-            retried(go_on, lambda: len(data))
+            retried(go_on, lambda: len(data), self.patience)
         return bytes(data)
 
     def stream(self, start: int = 0, tag: str = "") -> Iterator[bytes]:
-        at, seen, attempts = start, tag, Attempts()
+        at, seen, attempts = start, tag, Attempts(self.patience)
         while True:
             try:
                 with self._answer() as response:
@@ -105,6 +106,7 @@ class HttpBlob:
                         skip -= passed
                         if passed < len(piece):
                             at += len(piece) - passed
+                            self.patience.answered()
                             yield piece[passed:]
                     if skip:
                         raise BlobChanged(f"{self} has {at - skip:,} bytes, there were at least {at:,}")

@@ -20,7 +20,8 @@ from etl.release.blobs import BlobError, open_blob, reject_reason
 from etl.release.folders import slice_path
 from etl.release.index import Container
 from etl.release.names import SeriesKey, slice_name
-from etl.urls import is_local
+from etl.retries import long_patience
+from etl.urls import host_of, is_local
 
 # The stub of isal says that it is an exception, not a class of them.
 _IsalError = cast("type[Exception]", isal_zlib.error)
@@ -91,7 +92,8 @@ def _read_span(containers: Sequence[Container], members: np.ndarray) -> tuple[in
     number = int(members["container"][0])
     container = containers[number]
     try:
-        return start, memoryview(open_blob(container.path).read(start, end, container.tag))
+        blob = open_blob(container.path, long_patience(host_of(container.path)))
+        return start, memoryview(blob.read(start, end, container.tag))
     except (BlobError, OSError) as error:
         if isinstance(error, OSError) and (container.is_staged or is_local(container.path)):
             raise  # a fault of this machine, not of the release

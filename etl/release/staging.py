@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import re
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
 from etl.rejects import Reason
 from etl.release.blobs import BlobError, open_blob, reject_reason
 from etl.release.staging_areas import PartGoneError, StagingArea, open_staging
-from etl.urls import blob_name, public_url
+from etl.retries import Patience, long_patience, waiting
+from etl.urls import blob_name, host_of, public_url
 
 # Large enough that a request's latency does not count, and the least that a bucket takes as a part is 5 MiB.
 BLOCK_BYTES = 8 * 2**20
@@ -43,6 +45,7 @@ class RemoteArchive:
         sha256: to be verified when it arrives; empty where it is not known.
         tag: ETag or time of change when it was looked at; empty where there is none.
         has_ranges: parts of it can be asked for.
+        silent_seconds: for which nothing more of it came, when it was last tried.
     """
 
     url: str = field(repr=False)  # the log of a failed task shows its arguments; a URL may be signed
@@ -51,6 +54,12 @@ class RemoteArchive:
     sha256: str = ""
     tag: str = ""
     has_ranges: bool = True
+    silent_seconds: float = field(default=0.0, compare=False)
+
+    @property
+    def patience(self) -> Patience:
+        """With its place."""
+        return long_patience(host_of(self.url))
 
     @property
     def staged_name(self) -> str:
@@ -88,6 +97,7 @@ class Fetched:
         is_whole: it is there under its name, verified.
         reason, message: why it can't be had; None and empty while it can.
         is_directory: it passed by, and its directory alone was to be kept.
+        delay: why nothing came for a while, in a line; empty where something did. It is asked again.
     """
 
     archive: RemoteArchive
@@ -97,6 +107,7 @@ class Fetched:
     reason: Reason | None = None
     message: str = ""
     is_directory: bool = False
+    delay: str = ""
 
 
 @dataclass(frozen=True)
@@ -126,13 +137,16 @@ class Fetcher:
                 area.discard(name)
                 return Fetched(archive, size, 0, True)
             area.remove(name)
-        there, now = area.part_bytes(name), 0
+        there, now, silent_seconds = area.part_bytes(name), 0, archive.silent_seconds
+        archive, since = replace(archive, silent_seconds=0.0), time.monotonic()
         try:
             stop = there + self.block_bytes * self.blocks_a_task
-            for block in archive_blocks(archive, there, self.block_bytes, stop):
+            patience = archive.patience.for_a_while
+            for block in archive_blocks(archive, there, self.block_bytes, patience, stop):
                 area.append(name, there, block)
                 there += len(block)
                 now += len(block)
+                silent_seconds, since = 0.0, time.monotonic()
             if archive.has_ranges and there < (archive.bytes or 0):
                 return Fetched(archive, there, now, False)
             check_size(archive, there)
@@ -142,6 +156,13 @@ class Fetcher:
         except _SpoiltError as spoilt:
             area.discard(name)
             return Fetched(archive, 0, now, False, spoilt.reason, spoilt.message)
+        except SilentError as silent:
+            silent_seconds += time.monotonic() - since
+            if archive.patience.is_spent(silent_seconds):
+                return Fetched(archive, there, now, False, silent.reason, silent.message)
+            delay = waiting(silent.message, silent_seconds, archive.patience.seconds)
+            archive = replace(archive, silent_seconds=silent_seconds)
+            return Fetched(archive, there, now, False, delay=delay)
         except RefusedError as refused:
             return Fetched(archive, there, now, False, refused.reason, refused.message)
         except PartGoneError:
@@ -152,14 +173,15 @@ class Fetcher:
 
 
 def archive_blocks(
-    archive: RemoteArchive, there: int, block_bytes: int, stop: int | None = None
+    archive: RemoteArchive, there: int, block_bytes: int, patience: Patience, stop: int | None = None
 ) -> Iterator[bytes]:
     """The next blocks, from byte `there` to `stop`, or to the end where the server has no ranges.
 
     Raises:
         RefusedError: the source does not give them, or gives something else.
+        SilentError: the source gives nothing, and the patience is at its end.
     """
-    blob, where = open_blob(archive.url), public_url(archive.url)
+    blob, where = open_blob(archive.url, patience), public_url(archive.url)
     try:
         if archive.has_ranges and archive.bytes is not None:
             end = archive.bytes if stop is None else min(stop, archive.bytes)
@@ -175,8 +197,10 @@ def archive_blocks(
                     Reason.ARCHIVE_NOT_ZIP, f"{where} begins with {block[:16]!r}, a zip with b'PK'"
                 )
             yield block
-    except (BlobError, OSError) as error:
+    except BlobError as error:
         raise RefusedError(reject_reason(error), str(error)) from error
+    except OSError as error:
+        raise SilentError(reject_reason(error), str(error)) from error
 
 
 class RefusedError(Exception):
@@ -185,6 +209,10 @@ class RefusedError(Exception):
     def __init__(self, reason: Reason, message: str) -> None:
         self.reason, self.message = reason, message
         super().__init__(reason, message)
+
+
+class SilentError(RefusedError):
+    """Its place gives nothing. Another try may help."""
 
 
 class _SpoiltError(RefusedError):

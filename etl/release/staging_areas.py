@@ -6,18 +6,14 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-import fsspec
-from fsspec.asyn import sync
-
-from etl.drivers import only_oserrors
+from etl import s3
 from etl.errors import ConfigError
 from etl.urls import is_local
 
 _PARTIAL = ".partial"
 _READ_BYTES = 8 * 2**20
-_DELETE_AT_ONCE = 1000
 
 
 class PartGoneError(Exception):
@@ -160,8 +156,7 @@ class BucketStaging:
 
     def size(self, name: str) -> int | None:
         try:
-            with only_oserrors(self.root):
-                entry = _s3().info(self.url(name))
+            entry = s3.ask(self.root, lambda driver: driver.info(self.url(name)))
         except FileNotFoundError:
             return None
         return int(entry["size"]) if entry["type"] == "file" else None
@@ -176,41 +171,32 @@ class BucketStaging:
         return sum(size for _, size in self._blocks(name))
 
     def append(self, name: str, at: int, block: bytes) -> None:
-        with only_oserrors(self.root):
-            _s3().pipe_file(f"{self._part(name)}/{at:015d}", block)
+        s3.put(self.root, f"{self._part(name)}/{at:015d}", block)
 
     def read_part(self, name: str) -> Iterator[bytes]:
         for path, _ in self._blocks(name):
             try:
-                with only_oserrors(self.root):
-                    block: bytes = _s3().cat_file(path)
+                yield s3.ask(self.root, lambda driver: bytes(driver.cat_file(path)))  # noqa: B023
             except FileNotFoundError as error:
                 raise PartGoneError(name) from error
-            yield block
 
     def finish(self, name: str, size: int) -> None:
         blocks = self._blocks(name)
         if sum(block_bytes for _, block_bytes in blocks) != size:
             raise PartGoneError(name)
         try:
-            with only_oserrors(self.root):
-                _s3().merge(self.url(name), [path.removeprefix("s3://") for path, _ in blocks])
+            s3.join(self.root, self.url(name), [path.removeprefix("s3://") for path, _ in blocks], size)
         except FileNotFoundError as error:
             raise PartGoneError(name) from error
         self.discard(name)
 
     def discard(self, name: str) -> None:
-        paths = [f"{self._part(name)}/{block}" for block, _ in self._list(self._part(name))]
-        for first in range(0, len(paths), _DELETE_AT_ONCE):
-            with only_oserrors(self.root):
-                # Not `rm`, which takes brackets in names for patterns.
-                filesystem = _s3()
-                sync(filesystem.loop, filesystem._bulk_delete, paths[first : first + _DELETE_AT_ONCE])
+        part = self._part(name)
+        s3.remove_all(self.root, [f"{part.removeprefix('s3://')}/{block}" for block, _ in self._list(part)])
 
     def remove(self, name: str) -> None:
         if self.size(name) is not None:
-            with only_oserrors(self.root):
-                _s3().rm_file(self.url(name))
+            s3.ask(self.root, lambda driver: driver.rm_file(self.url(name)))
 
     def _part(self, name: str) -> str:
         return f"{self.root}/{_PARTIAL}/{name}"
@@ -224,24 +210,16 @@ class BucketStaging:
             at += sizes[at]
         return blocks
 
-    @staticmethod
-    def _list(folder: str, prefix: str = "", kind: str = "file") -> list[tuple[str, int]]:
+    def _list(self, folder: str, prefix: str = "", kind: str = "file") -> list[tuple[str, int]]:
         """(name, bytes) of what lies in a folder, in order."""
         try:
-            with only_oserrors(folder):
-                entries = _s3().ls(folder, detail=True, refresh=True)
+            entries = s3.ask(self.root, lambda driver: driver.ls(folder, detail=True, refresh=True))
         except FileNotFoundError:
             return []
         named = ((entry["name"].rsplit("/", 1)[-1], int(entry["size"]), entry["type"]) for entry in entries)
         return sorted(
             (name, size) for name, size, type_ in named if type_ == kind and name.startswith(prefix)
         )
-
-
-def _s3() -> Any:
-    filesystem = fsspec.filesystem("s3")
-    filesystem.invalidate_cache()
-    return filesystem
 
 
 def _file_bytes(path: Path) -> int | None:

@@ -10,30 +10,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import fsspec
-
-from etl.drivers import only_oserrors
+from etl import s3
 from etl.errors import StoreError
-from etl.retries import retried
 from etl.store.objects import PARTIAL, Listed, checked_name
 
-# The most that one request may delete.
-DELETED_AT_ONCE = 1000
-
 Result = TypeVar("Result")
-
-# Twice this and more is sent in parts, side by side, so that a lost connection costs one part.
-PART_BYTES = 16 << 20
-PARTS_AT_ONCE = 4
-# After these, and the time that the bytes take on a slow line, a write is broken off and tried again.
-WRITE_SECONDS = 60.0
-SLOWEST_BYTES_PER_SECOND = 128 << 10
-# Attempts of the driver at one request; `etl.retries` counts and spaces those at the whole operation.
-REQUEST_ATTEMPTS = 2
-# Client errors that pass: time-out, another conditional write under way, too early, too many.
-_PASSING_STATUS = (408, 409, 425, 429)
-# The upload of parts was completed, and the reply to that lost: it is written anew.
-_PASSING_CODES = ("NoSuchUpload",)
 
 
 @dataclass(frozen=True)
@@ -48,22 +29,22 @@ class BucketObjects:
 
     def read(self, name: str) -> bytes:
         path = self._path(name)
-        return self._ask(lambda s3: bytes(s3.cat_file(path)))
+        return self._ask(lambda driver: bytes(driver.cat_file(path)))
 
     def read_range(self, name: str, start: int, stop: int) -> bytes:
         path = self._path(name)
-        return self._ask(lambda s3: bytes(s3.cat_file(path, start=start, end=stop)))
+        return self._ask(lambda driver: bytes(driver.cat_file(path, start=start, end=stop)))
 
     def size(self, name: str) -> int | None:
         path = self._path(name)
         try:
-            return self._ask(lambda s3: int(s3.info(path)["size"]))
+            return self._ask(lambda driver: int(driver.info(path)["size"]))
         except FileNotFoundError:
             return None
 
     def listed(self, prefix: str) -> dict[str, Listed]:
         path = self._path(prefix)
-        found: dict[str, Any] = self._ask(lambda s3: dict(s3.find(path, detail=True)))
+        found: dict[str, Any] = self._ask(lambda driver: dict(driver.find(path, detail=True)))
         start = len(path) + 1
         return {
             name[start:]: Listed(int(details["size"]), details["LastModified"].timestamp())
@@ -84,31 +65,17 @@ class BucketObjects:
         except FileExistsError:
             return False
         except OSError as error:
-            if _status(error) == 412:
+            if s3.status_of(error) == 412:
                 return False
             raise
         return True
 
     def remove(self, name: str) -> None:
         path = self._path(name)
-        self._ask(lambda s3: s3.rm_file(path))
+        self._ask(lambda driver: driver.rm_file(path))
 
     def remove_all(self, names: Sequence[str]) -> None:
-        for start in range(0, len(names), DELETED_AT_ONCE):
-            self._remove_some(names[start : start + DELETED_AT_ONCE])
-
-    def _remove_some(self, names: Sequence[str]) -> None:
-        bucket = self._path(names[0]).partition("/")[0]
-        keys = [{"Key": self._path(name).partition("/")[2]} for name in names]
-
-        def remove(s3: Any) -> None:
-            # s3fs's own rm() says nothing of keys that could not be deleted.
-            answer = s3.call_s3("delete_objects", Bucket=bucket, Delete={"Objects": keys, "Quiet": True})
-            for error in answer.get("Errors", []):
-                kind = PermissionError if error.get("Code") == "AccessDenied" else OSError
-                raise kind(f"{self.root}: {error.get('Key')} can't be deleted: {error.get('Message')}")
-
-        self._ask(remove)
+        s3.remove_all(self.root, [self._path(name) for name in names])
 
     def list(self, prefix: str) -> Iterator[str]:
         yield from sorted(f"{prefix}/{name}" for name in self.sizes(prefix))
@@ -144,54 +111,7 @@ class BucketObjects:
         return "/".join((self.root.removeprefix("s3://"), *checked_name(name)))
 
     def _put(self, name: str, data: bytes, mode: str) -> None:
-        path, parts = self._path(name), {"chunksize": PART_BYTES, "max_concurrency": PARTS_AT_ONCE}
-        # The driver's own time-outs start to count when all of a body is sent, so a server that takes none of
-        # it would be waited for without end.
-        seconds = WRITE_SECONDS + len(data) / SLOWEST_BYTES_PER_SECOND
-        self._ask(lambda s3: s3.pipe_file(path, data, mode=mode, timeout=seconds, **parts))
+        s3.put(self.root, self._path(name), data, mode)
 
-    def _ask(self, ask: Callable[[Any], Result]) -> Result:
-        """Do something with the driver; what may pass is tried again, the rest raised at once."""
-
-        def attempt() -> Result | OSError:
-            try:
-                with only_oserrors(self.root):
-                    return ask(_filesystem())
-            except OSError as error:
-                if _may_pass(error):
-                    raise
-                return error
-
-        result = retried(attempt)
-        if isinstance(result, OSError):
-            raise result
-        return result
-
-
-def _filesystem() -> Any:
-    filesystem = fsspec.filesystem(
-        "s3",
-        use_listings_cache=False,
-        # Reads: with more than one request at a time the driver asks for the size first.
-        max_concurrency=1,
-        config_kwargs={"retries": {"mode": "standard", "total_max_attempts": REQUEST_ATTEMPTS}},
-    )
-    # Its attempts would multiply with those of botocore and of `etl.retries`.
-    filesystem.retries = 1
-    return filesystem
-
-
-def _may_pass(error: OSError) -> bool:
-    status, code = _status(error), _answer(error).get("Error", {}).get("Code")
-    if status:
-        return status >= 500 or status in _PASSING_STATUS or code in _PASSING_CODES
-    return not isinstance(error, FileNotFoundError | FileExistsError | PermissionError | IsADirectoryError)
-
-
-def _status(error: OSError) -> int:
-    """The HTTP status behind an error of s3fs; 0 where there was no answer."""
-    return int(_answer(error).get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-
-
-def _answer(error: OSError) -> dict[str, Any]:
-    return getattr(error.__cause__, "response", None) or {}
+    def _ask(self, question: Callable[[Any], Result]) -> Result:
+        return s3.ask(self.root, question)

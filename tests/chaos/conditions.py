@@ -34,6 +34,7 @@ def impatience() -> None:
 
     s3fs.S3FileSystem.read_timeout = 1
     retries.FIRST_WAIT_SECONDS, retries.LONGEST_WAIT_SECONDS = 0.01, 0.1
+    retries.PATIENCE_SECONDS = 0.0
 
 
 CONDITIONS: dict[str, Callable[[], None]] = {

@@ -50,7 +50,7 @@ def fetch(fetcher: Fetcher, archive: RemoteArchive) -> list[Fetched]:
     """Call until the archive is whole or refused."""
     results = [fetcher(archive)]
     while not results[-1].is_whole and results[-1].reason is None:
-        results.append(fetcher(archive))
+        results.append(fetcher(results[-1].archive))
         assert len(results) < 1000
     return results
 

@@ -6,10 +6,12 @@ import random
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from etl.release.staging import Fetcher, RemoteArchive
+from etl.release.staging import Fetcher, RemoteArchive, archive_blocks
+from etl.release.staging_areas import FolderStaging
 from tests.http_faults import Fault, Request, Stall, Trickle
 from tests.release.fetching import (
     BLOCK_BYTES,
@@ -32,21 +34,28 @@ pytestmark = pytest.mark.usefixtures("impatient")
 class TestTwoRuns:
     @pytest.mark.parametrize("sha256", [SHA256, ""])
     def test_one_that_is_late_finds_the_archive_whole(
-        self, http_server: HttpServer, staged: Staged, sha256: str
+        self, http_server: HttpServer, staged: Staged, sha256: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Both have four blocks; one finishes while the other waits for its fifth."""
         archive = serve_archive(http_server, sha256=sha256)
         staged.fetcher(archive)
+        began_late: list[int] = []
 
-        class Late(Fetcher):
-            def _blocks(self, archive: RemoteArchive, there: int) -> Iterator[bytes]:
-                blocks = super()._blocks(archive, there)
-                fifth = next(blocks)
-                assert fetch(staged.fetcher, archive)[-1].is_whole
-                yield fifth
-                yield from blocks
+        def late(archive: RemoteArchive, there: int, *rest: Any) -> Iterator[bytes]:
+            monkeypatch.setattr("etl.release.staging.archive_blocks", archive_blocks)
+            blocks = archive_blocks(archive, there, *rest)
+            fifth = next(blocks)
+            assert fetch(staged.fetcher, archive)[-1].is_whole
+            began_late.append(there)
+            yield fifth
+            yield from blocks
 
-        result = Late(staged.root, BLOCK_BYTES, 100)(archive)
+        monkeypatch.setattr("etl.release.staging.archive_blocks", late)
+        result = Fetcher(staged.root, BLOCK_BYTES, 100)(archive)
+        assert began_late == [4 * BLOCK_BYTES]
+        # A folder's part is missed at the next block, a bucket's when its blocks are to be read or joined.
+        is_folder = isinstance(staged.area, FolderStaging)
+        assert result.bytes_now == (0 if is_folder else SIZE - 4 * BLOCK_BYTES)
         assert (result.reason, result.is_whole, result.bytes_there) == (None, True, SIZE)
         assert fetch(staged.fetcher, archive)[-1].is_whole
         staged.assert_holds_only(archive)

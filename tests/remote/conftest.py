@@ -59,6 +59,7 @@ def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Waits between attempts made tiny in this process; what counts as stalled stays as it is."""
     monkeypatch.setattr("etl.retries.FIRST_WAIT_SECONDS", 0.001)
     monkeypatch.setattr("etl.retries.LONGEST_WAIT_SECONDS", 0.01)
+    monkeypatch.setattr("etl.retries.PATIENCE_SECONDS", 0.0)
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,7 @@ if __name__ == "__main__":
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("etl.retries.FIRST_WAIT_SECONDS", 0.001)
         patch.setattr("etl.retries.LONGEST_WAIT_SECONDS", 0.01)
+        patch.setattr("etl.retries.PATIENCE_SECONDS", 0.0)
         patch.setattr("etl.release.http.STALL_SECONDS", 0.3)
         patch.setattr("etl.release.blob_file.TAIL_BYTES", TAIL_BYTES)
         for user in ("etl.build", "etl.staged"):

@@ -8,9 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import pytest
-import s3fs
 from click.testing import CliRunner
 
 from etl.build import build, load_plan
@@ -18,13 +16,13 @@ from etl.retries import ATTEMPTS
 from etl.run.executors import SerialExecutor
 from etl.store.reader import open_store
 from jobs.build_store import main
+from tests.faulty_s3 import FaultyS3, S3Request, serve_faulty_s3
 from tests.http_faults import (
     PAGE,
     Answer,
     Cut,
     Fault,
     NoRange,
-    Request,
     Stall,
     WrongLength,
     busy,
@@ -78,37 +76,39 @@ def staging(request: pytest.FixtureRequest, tmp_path: Path) -> str | None:
 
 
 @pytest.fixture
-def source(staging: str | None, served: Served, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
-    """The S3 driver talks to a server that can go wrong, without the attempts and the minute of its own."""
-    monkeypatch.setitem(fsspec.config.conf, "s3", {"config_kwargs": {"read_timeout": 0.5}})
-    use_s3(monkeypatch, served.server.url)
-    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-    monkeypatch.setattr("s3fs.S3FileSystem.retries", 1)
-    s3fs.S3FileSystem.clear_instance_cache()
-    for name in ARCHIVES:
-        served.server.put(f"/bucket/{name}", (served.release / name).read_bytes())
-    yield {
-        "annotations": str(served.release / CSV),
-        "archives": [f"s3://bucket/{name}" for name in ARCHIVES],
-        "staging": staging,
-    }
-    s3fs.S3FileSystem.clear_instance_cache()
+def faulty(s3_bucket: Bucket, release: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyS3]:
+    """The release's bucket behind a server with faults; the driver waits half a second for bytes."""
+    InBucket.of(s3_bucket, release)
+    monkeypatch.setattr("s3fs.S3FileSystem.read_timeout", 0.5)
+    with serve_faulty_s3() as server:
+        use_s3(monkeypatch, server.url)
+        yield server
+
+
+@pytest.fixture
+def source(faulty: FaultyS3, s3_bucket: Bucket, release: Path, staging: str | None) -> dict[str, Any]:
+    return InBucket(s3_bucket, release).source(annotations=str(release / CSV), staging=staging)
 
 
 @pytest.mark.parametrize("fault", LASTING)
 def test_a_fault_that_lasts_costs_its_archive_and_the_next_run_goes_on(
-    fault: str, source: dict[str, Any], served: Served, local_store: Path, tmp_path: Path
+    fault: str,
+    source: dict[str, Any],
+    faulty: FaultyS3,
+    s3_bucket: Bucket,
+    local_store: Path,
+    tmp_path: Path,
 ) -> None:
     data = store_data(tmp_path / "store", source, limits={"rejects": 1.0})
     config = config_of(data)
     plan = load_plan(config)
-    struck = f"/bucket/{ARCHIVES[1]}"
-    served.server.requests.clear()
-    served.server.chance = lambda request: LASTING[fault] if request.path == struck else None
+    struck = f"/{s3_bucket.name}/release/{ARCHIVES[1]}"
+    faulty.requests.clear()
+    faulty.choose = lambda request: LASTING[fault] if request.path == struck else None
     build(config, plan, SerialExecutor())
-    assert len(served.server.ranges(struck)) in (1, ATTEMPTS)
+    assert len(faulty.ranges(struck)) in (1, ATTEMPTS)
     assert_only_touched_is_missing(tmp_path / "store", "archive_unavailable", local_store)
-    served.server.chance = lambda request: None
+    faulty.choose = lambda request: None
     again = build_as_job(data, SerialExecutor())
     assert (again.converted, again.reused) == (len(TOUCHED), len(UNTOUCHED))
     assert_same_store(tmp_path / "store", local_store)
@@ -132,19 +132,19 @@ def test_a_bucket_that_is_full_ends_the_run_with_4_and_the_next_run_goes_on(
 
 
 def test_faults_that_pass_leave_the_same_store(
-    source: dict[str, Any], served: Served, local_store: Path, tmp_path: Path
+    source: dict[str, Any], faulty: FaultyS3, local_store: Path, tmp_path: Path
 ) -> None:
     """At each object two requests go wrong and one goes well, with every kind of fault in turn."""
     kinds, counts, struck = itertools.cycle(range(len(PASSING))), Counter[str](), set[int]()
 
-    def choose(request: Request) -> Fault | None:
+    def choose(request: S3Request) -> Fault | None:
         counts[request.path] += 1
         if counts[request.path] % 3 == 0:
             return None
         struck.add(kind := next(kinds))
         return PASSING[kind]
 
-    served.server.chance = choose
+    faulty.choose = choose
     done = build_as_job(store_data(tmp_path / "store", source), SerialExecutor())
     assert (done.converted, done.reused) == (len(VOLUMES), 0)
     assert len(struck) == len(PASSING)
@@ -153,9 +153,9 @@ def test_faults_that_pass_leave_the_same_store(
 
 @pytest.mark.parametrize("seed", range(2))
 def test_any_mix_of_them_does_too(
-    seed: int, source: dict[str, Any], served: Served, local_store: Path, tmp_path: Path
+    seed: int, source: dict[str, Any], faulty: FaultyS3, local_store: Path, tmp_path: Path
 ) -> None:
-    served.server.chance = seeded_faults(seed, 0.6, PASSING)
+    faulty.choose = seeded_faults(seed, 0.6, PASSING)
     build_as_job(store_data(tmp_path / "store", source), SerialExecutor())
     assert_same_store(tmp_path / "store", local_store)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,8 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
+from etl.errors import GuardError
+from etl.release.staging import RemoteArchive
 from etl.run.executors import SerialExecutor
 from etl.store.reader import open_store
 from jobs.build_store import main
@@ -172,3 +175,31 @@ def test_a_web_page_instead_of_the_annotations_ends_with_2(served: Served, tmp_p
     assert done.exit_code == 2
     assert CSV in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("way", ["in place", "staged"])
+def test_the_official_links_without_staging_are_checked_slice_by_slice(
+    way: str,
+    served: Served,
+    local_store: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    official = tuple(
+        RemoteArchive(f"{served.server.url}/{name}", name, served.bytes(number), "0" * 64)
+        for number, name in enumerate(ARCHIVES, 1)
+    )
+    monkeypatch.setattr("etl.release.sources.official_archives", lambda: official)
+    staging = str(tmp_path / "staging") if way == "staged" else None
+    source = served.source(archives=["official"], staging=staging)
+    data = store_data(tmp_path / "store", source, limits={"rejects": 1.0})
+    if way == "staged":
+        with pytest.raises(GuardError, match="archive_checksum 50"):
+            build_as_job(data, SerialExecutor())
+    else:
+        build_as_job(data, SerialExecutor())
+        assert_same_store(tmp_path / "store", local_store)
+    told = [r for r in caplog.records if "the CRC-32 of each slice is checked" in r.getMessage()]
+    assert len(told) == (way == "in place")

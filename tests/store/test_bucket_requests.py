@@ -92,3 +92,7 @@ def test_the_document_tells_what_the_whole_release_costs() -> None:
     text = (ROOT / "docs" / "operations.md").read_text()
     assert f"{4 * RELEASE:,}" in text
     assert f"{RELEASE:,}" in text
+    other = (ROOT / "docs" / "performance.md").read_text()
+    assert (
+        f"Four PUTs and four GETs a volume, {RELEASE:,} volumes: {round(8 * RELEASE, -3):,} requests" in other
+    )
