@@ -33,6 +33,8 @@ from etl.work import Fetches, Work
 
 logger = logging.getLogger(__name__)
 
+_LEFT_OUT = "%s can't be read, what needs it is left out: %s: %s"
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -194,6 +196,9 @@ def build(
             value=[public_url(archive.url) for archive in plan.index.unread][:3],
             remedy="their servers give no ranges: `stage_unread` fetches them and plans again",
         )
+    for reject in plan.rejects:
+        if reject.kind is Kind.ARCHIVE:
+            logger.warning(_LEFT_OUT, reject.found_in, reject.reason, reject.message)
     objects, run_id = open_objects(config.store), new_run_id()
     objects.check_writable()
     with running(objects, run_id, "build") as own:
@@ -233,6 +238,8 @@ def _build(
     missing = [volume for volume in plan.volumes if volume.volume_id not in there]
     missing, too_large = split_fitting(missing, converter, executor.largest_task_bytes)
     work = conversions_of(config, plan, converter, missing)
+    lost: dict[int, Reject] = {}
+    numbers = {archive.url: number for number, archive in plan.index.remote.items()}
     with (
         record.stage("work"),
         executor.profiled(record.keep_report) if missing else contextlib.nullcontext(),
@@ -242,13 +249,14 @@ def _build(
             if isinstance(result, Fetched):
                 tell_delay(result)
                 on_fetch(result)
+                if result.reason is not None:
+                    lost[numbers[result.archive.url]] = Reject(
+                        Kind.ARCHIVE, result.reason, result.archive.name, result.message
+                    )
             elif isinstance(result, Lost):
-                logger.warning(
-                    "%s can't be read any more, what needs it is left out: %s: %s",
-                    plan.index.containers[result.container].name,
-                    result.reason,
-                    result.message,
-                )
+                name = plan.index.containers[result.container].name
+                lost[result.container] = Reject(Kind.ARCHIVE, result.reason, name, result.message)
+                logger.warning(_LEFT_OUT, name, result.reason, result.message)
             else:
                 conversions.append(result)
                 on_conversion(result)
@@ -266,6 +274,7 @@ def _build(
                 conversions,
                 own.mark.run_id,
                 lambda version: check_not_pruned(objects, own, version),
+                tuple(lost.values()),
             )
             record.publish(published)
     except OSError as error:

@@ -165,6 +165,7 @@ class Limits(_Section):
     """What refuses a volume, and what refuses to publish. Guards are overridden by name, never silently."""
 
     rejects: float = Field(0.01, ge=0, le=1, description="largest share of rows, or of slices, rejected")
+    lost_archives: int = Field(0, ge=0, description="most archives that could not be read")
     location_disagreement: float = Field(
         0.05,
         ge=0,

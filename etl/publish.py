@@ -9,14 +9,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import pandas as pd
-
-from etl.config import Config, Limits
+from etl.config import Config
 from etl.convert import Conversion
 from etl.errors import GuardError
+from etl.guards import check_archives, check_locations, check_parent, check_rejects
 from etl.join import Counts, make_tables
-from etl.locations import Agreement, agreement
+from etl.locations import agreement
 from etl.plan import Plan
+from etl.rejects import Kind, Reject
 from etl.store.fields import TABLES
 from etl.store.layout import ROOT, path_in_tables, root_metadata, tables_path
 from etl.store.objects import Objects, object_info
@@ -48,11 +48,13 @@ def publish(
     conversions: Sequence[Conversion],
     run_id: str,
     before_create: Callable[[Version], None] = lambda version: None,
+    lost: Sequence[Reject] = (),
 ) -> Published:
     """Write the tables and publish the next version.
 
     Args:
         before_create: called with the version's content right before its file is created; raises to refuse.
+        lost: archives that could be planned with and not be read later on; their slices are in `conversions`.
 
     Raises:
         GuardError: a guard refused; no version was added and what was converted stays for the next run.
@@ -63,6 +65,8 @@ def publish(
     volumes = _volume_entries(conversions)
     counts = joined.counts
     schemas = {name: schema_columns(name) for name in TABLES}
+    unread = [reject for reject in plan.rejects if reject.kind is Kind.ARCHIVE]
+    check_archives([*unread, *lost], len(plan.index.containers), config.limits)
     check_rejects(counts, config.limits)
     lesions = joined.tables["lesions"].to_pandas()
     locations = agreement(lesions, config.source.complete and not plan.rows_not_selected)
@@ -120,68 +124,6 @@ def publish(
 
     version = publish_version(objects, body, check)
     return Published(version, True, counts)
-
-
-def check_rejects(counts: Counts, limits: Limits) -> None:
-    """Raises GuardError where a larger share of rows or slices is rejected than `limits.rejects`."""
-    promised = counts.slices + counts.slices_rejected + counts.slices_missing
-    for noun, rejected, total in (
-        ("rows", counts.rows_rejected, counts.lesions + counts.rows_rejected),
-        ("slices", counts.slices_rejected + counts.slices_missing, promised),
-    ):
-        share = rejected / total if total else 0.0
-        if share > limits.rejects:
-            reasons = ", ".join(f"{reason} {count}" for reason, count in counts.rejects_by_reason.items())
-            raise GuardError(
-                f"too many {noun} are rejected; nothing was published, the converted volumes are kept",
-                value=f"{rejected} of {total} ({share:.2%}): {reasons}",
-                allowed=f"limits.rejects = {limits.rejects:.2%}",
-                remedy="mend the source, or raise the limit by name: --set limits.rejects=SHARE",
-            )
-
-
-def check_locations(found: Agreement, lesions: pd.DataFrame, limits: Limits) -> None:
-    """Raises GuardError where a larger share of lesions than the limit is not on the slice that it tells of.
-
-    Args:
-        lesions: of the `lesions` table, with pandas' types.
-    """
-    disagreeing = found.compared - found.agreeing
-    share = disagreeing / found.compared if disagreeing else 0.0
-    if share <= limits.location_disagreement:
-        return
-    names = lesions["file_name"][lesions["location_agrees"].eq(False)].tolist()
-    raise GuardError(
-        "too many published locations are not those of their key slices; nothing was published, the "
-        "converted volumes are kept",
-        where=", ".join(names[:5]) + (" ..." if len(names) > 5 else ""),
-        value=f"{disagreeing} of {found.compared} lesions ({share:.2%})",
-        allowed=f"limits.location_disagreement = {limits.location_disagreement:.2%}",
-        remedy="see that the CSV and the archives are of one release and no slice is under another's name, "
-        "or raise the limit by name: --set limits.location_disagreement=SHARE",
-    )
-
-
-def check_parent(parent: Version | None, body: Version, limits: Limits) -> None:
-    """Raises GuardError where the new version would take away what the parent has."""
-    if parent is None:
-        return
-    for noun, allowed in (("volumes", limits.allow_fewer_volumes), ("lesions", limits.allow_fewer_lesions)):
-        before, now = parent["counts"][noun], body["counts"][noun]
-        if now < before and not allowed:
-            raise GuardError(
-                f"fewer {noun} than version {parent['version']}; nothing was published",
-                value=f"{now}, before {before}",
-                allowed=f"at least {before}",
-                remedy=f"mend the source, or allow it by name: --set limits.allow_fewer_{noun}=true",
-            )
-    before, now = parent["schemas"], body["schemas"]
-    changed = [name for name in before | now if before.get(name) != now.get(name)]
-    if changed and not limits.allow_schema_change:
-        raise GuardError(
-            f"the schema of {', '.join(changed)} differs from version {parent['version']}; not published",
-            remedy="allow it by name: --set limits.allow_schema_change=true",
-        )
 
 
 def code_versions() -> dict[str, str]:

@@ -132,6 +132,7 @@ def roll_back(objects: Objects, number: int) -> None:
     with _exit_codes():
         choose_version(objects, number)
         run_id = new_run_id()
+        objects.check_writable()
         with _machine_errors(objects), running(objects, run_id, "rollback") as own:
             own.wait_for("prune")
             version, is_new = rollback(objects, number, run_id)

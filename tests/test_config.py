@@ -56,6 +56,7 @@ def test_the_smallest_config_has_the_documented_defaults(tmp_path: Path) -> None
         "select": {"patients": None, "series": None, "splits": None, "limit": None},
         "limits": {
             "rejects": 0.01,
+            "lost_archives": 0,
             "location_disagreement": 0.05,
             "worker_deaths": 3,
             "volume_timeout_s": 1800.0,
@@ -123,6 +124,7 @@ def test_the_smallest_config_has_the_documented_defaults(tmp_path: Path) -> None
         ("select.series", ["1_01_01"], ['`select.series.0` = "1_01_01"', "[0-9]{6}_[0-9]{2}_[0-9]{2}"]),
         ("select.splits", ["training"], ['`select.splits.0` = "training"', "'train', 'val' or 'test'"]),
         ("limits.rejects", 1.5, ["`limits.rejects` = 1.5", "1"]),
+        ("limits.lost_archives", -1, ["`limits.lost_archives` = -1", "0"]),
         ("limits.rejects", -0.1, ["`limits.rejects` = -0.1", "0"]),
         ("cluster", "", ['`cluster` = ""', "at least 1"]),
         ("source.images", None, ["`source`", "`images`", "`archives`", "one of the two"]),

@@ -73,11 +73,11 @@ def summarise(store: Store) -> Summary:
         OSError: the store can't be read.
     """
     version = store.version
-    parent = _parent(store)
+    parent, rejects = _parent(store), store.rejects()
     return Summary(
-        verdict=verdict(version["counts"]),
+        verdict=verdict(version["counts"], int((rejects["kind"] == "archive").sum())),
         facts=_facts(store.objects.root, version),
-        rejects=reject_counts(store.rejects()),
+        rejects=reject_counts(rejects),
         changes=None if parent is None else changes(parent, version),
         before=version["parent"],
         archives=pd.DataFrame(version["archives"])[["name", "bytes", "slices"]],
@@ -87,13 +87,15 @@ def summarise(store: Store) -> Summary:
     )
 
 
-def verdict(counts: Mapping[str, Any]) -> Verdict:
+def verdict(counts: Mapping[str, Any], lost_archives: int = 0) -> Verdict:
     """Complete, or what is missing.
 
     Args:
         counts: of the version.
+        lost_archives: how many could not be read at all, so that nobody knows what they hold.
     """
-    lacks = [
+    lacks = [f"archives that could not be read: {lost_archives:,}"] if lost_archives else []
+    lacks += [
         f"{what}: {counts[key]:,}"
         for key, what in (
             ("rows_rejected", "rejected rows of the CSV"),

@@ -7,7 +7,8 @@ other. Each writes its mark first and looks at the others' marks next, so of two
 one sees the other: a prune refuses then, a build waits. Builds beside each other are no harm.
 
 A mark that was not renewed for 15 minutes is dead. All times are the store's own, so that no machine's clock
-matters: a mark's age is the time of the looker's own mark, written a moment ago, less its time.
+matters: a mark's age is the time of the looker's own mark, written a moment ago, less its time. When a run
+began is the time at which its mark was written first: its first renewal notes that in the mark.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ import contextlib
 import getpass
 import json
 import logging
+import math
 import os
 import socket
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 from etl.store.layout import RUNNING, to_json
@@ -46,6 +48,7 @@ class Mark:
         kind: what it does: build, rollback or prune.
         host, process, user: where, and who started it.
         since: ISO 8601, by the clock of its own machine; for people only.
+        began_s: by the store's clock, in seconds since 1970; None in a mark that was not renewed yet.
     """
 
     run_id: str
@@ -54,6 +57,7 @@ class Mark:
     process: int
     user: str
     since: str
+    began_s: float | None = None
 
     def __str__(self) -> str:
         who = f"{self.user} on {self.host}, process {self.process}"
@@ -72,9 +76,8 @@ class Running:
         self.mark = Mark(run_id, kind, socket.gethostname(), os.getpid(), _user(), now_text())
         self._objects, self._path = objects, mark_path(run_id)
         self._lock = threading.Lock()
-        self._data = to_json(asdict(self.mark))
         self._has_lapsed = False
-        objects.write(self._path, self._data)
+        self._write()
 
     def renew(self) -> float:
         """Write the mark anew. Returns the time of that by the store's clock, in seconds since 1970.
@@ -84,7 +87,9 @@ class Running:
         """
         with self._lock:
             before = self._written_s()
-            self._objects.write(self._path, self._data)
+            if self.mark.began_s is None:
+                self.mark = replace(self.mark, began_s=before)
+            self._write()
             after = self._written_s()
             # Others took it for dead if they removed it, or could have seen it older than that.
             if before is None or after is None or after - before > DEAD_SECONDS:
@@ -123,13 +128,16 @@ class Running:
                 self._objects.remove(mark_path(mark.run_id))
 
     def earlier(self, kind: Kind) -> list[Mark]:
-        """What of this kind runs beside this run and began before it.
+        """What of this kind runs beside this run and began before it, by the store's clock.
+
+        Of runs that began at the same time, to the clock's resolution, the names decide.
 
         Raises:
             StoreError: the store can't be read or written.
         """
         with writable(self._objects):
-            return [mark for mark in self._beside(kind) if mark.run_id < self.mark.run_id]
+            others = self._beside(kind)
+            return [mark for mark in others if _order(mark) < _order(self.mark)]
 
     def wait_for(self, kind: Kind, *, only_earlier: bool = False) -> None:
         """Return when nothing of this kind is running beside this run; says in the log what is waited for.
@@ -158,7 +166,10 @@ class Running:
         for name, item in self._objects.listed(RUNNING).items():
             if name.endswith(".json") and f"{RUNNING}/{name}" != self._path:
                 with contextlib.suppress(FileNotFoundError):  # it ended meanwhile
-                    yield self._read(name), now_s - item.written_s
+                    mark = self._read(name)
+                    if mark.began_s is None:
+                        mark = replace(mark, began_s=item.written_s)
+                    yield mark, now_s - item.written_s
 
     def _read(self, name: str) -> Mark:
         data = self._objects.read(f"{RUNNING}/{name}")
@@ -167,6 +178,9 @@ class Running:
             return Mark(**(json.loads(data) | {"run_id": run_id}))
         except (ValueError, TypeError):  # a version of this package that writes other marks, or damage
             return Mark(run_id, "run", "unknown", 0, "unknown", "unknown")
+
+    def _write(self) -> None:
+        self._objects.write(self._path, to_json(asdict(self.mark)))
 
     def _written_s(self) -> float | None:
         item = self._objects.listed(RUNNING).get(self._path.removeprefix(f"{RUNNING}/"))
@@ -204,6 +218,11 @@ def running(objects: Objects, run_id: str, kind: Kind) -> Iterator[Running]:
             objects.remove(mark_path(run_id))
         except OSError as error:
             logger.warning("the mark of this run can't be removed and dies in 15 minutes: %s", error)
+
+
+def _order(mark: Mark) -> tuple[float, str]:
+    # Only a mark that somebody else removed before its first renewal has no time.
+    return (mark.began_s if mark.began_s is not None else math.inf, mark.run_id)
 
 
 def _user() -> str:

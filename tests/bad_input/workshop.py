@@ -89,6 +89,7 @@ def config_of(
         "select": select,
         "limits": {
             "rejects": 1.0,
+            "lost_archives": 1,
             "location_disagreement": 1.0,
             "allow_fewer_volumes": True,
             "allow_fewer_lesions": True,

@@ -8,6 +8,7 @@ import json
 import os
 import random
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +22,6 @@ from etl.store.versions import read_version, version_numbers
 from tests.chaos.foundry import Foundry, Orders, Outcome, foundry
 from tests.chaos.watcher import Watch, watching
 from tests.faulty_s3 import FaultyS3, serve_faulty_s3
-from tests.processes import wait_until
 from tests.s3_server import Bucket, use_s3
 from tests.stored import without_run
 from tests.tiny_release import csv_row, write_release
@@ -30,6 +30,13 @@ LONG = os.environ.get("CHAOS") == "long"
 FIRST, SECOND = "000001_01_01", "000002_01_01"
 # What the store holds before: the same release on another grid.
 BASE = ["--set", "volume.spacing_mm=2.0"]
+
+
+def objects_of(store: str) -> dict[str, bytes]:
+    """All that is published in a store, by name."""
+    objects = open_objects(store)
+    names = [name for folder in ("versions", "tables", "volumes") for name in objects.list(folder)]
+    return {name: objects.read(name) for name in (*names, "zarr.json")}
 
 
 def write_tiny_release(folder: Path) -> Path:
@@ -59,6 +66,7 @@ class Arena:
         kind: `disk` or `S3`.
         place: folder or URL below which the stores lie.
         faulty: the server between the runs and the bucket; None on a disk.
+        second: the store of both versions, built without faults.
     """
 
     kind: str
@@ -71,15 +79,14 @@ class Arena:
     base: dict[str, bytes] = field(default_factory=dict)
     expected: list[dict[str, bytes]] = field(default_factory=list)
     boundaries: tuple[str, ...] = ()
+    second: str = ""
     _numbers: Iterator[int] = field(default_factory=itertools.count)
+    _attempts: dict[str, tuple[int, float]] = field(default_factory=dict)
 
     def prepare(self) -> None:
         """Build both versions without faults, and keep what they hold."""
-        base = open_objects(f"{self.place}/base")
-        for folder in ("versions", "tables", "volumes"):
-            self.base |= {name: base.read(name) for name in base.list(folder)}
-        self.base["zarr.json"] = base.read("zarr.json")
-        store = self.fresh()
+        self.base = objects_of(f"{self.place}/base")
+        self.second = store = self.fresh()
         outcome = self.run(store, strike_at=-1)
         assert outcome.code == 0, self.log()
         objects = open_objects(store)
@@ -109,16 +116,18 @@ class Arena:
         top, *below = whole.split(" ")[2].split("/")
         return " ".join([moment, "" if moment == "half" else call, top, *below[2:][-1:]])
 
-    def fresh(self) -> str:
-        """A new store that holds version 1 only."""
+    def fresh(self, template: str = "") -> str:
+        """A new store that holds version 1 only, or all that another one has. The reader has seen it."""
         store = f"{self.place}/store-{next(self._numbers)}"
         if self.kind == "disk":
-            shutil.copytree(f"{self.place}/base", store)
+            shutil.copytree(template or f"{self.place}/base", store)
         else:
             objects = open_objects(store)
-            for name, data in self.base.items():
+            for name, data in (objects_of(template) if template else self.base).items():
                 objects.write(name, data)
-        self.watch.look_at(store)
+        start = self.watch.bytes_seen()
+        self.watch.move_to(store)
+        self._attempts[store] = (start, time.monotonic())
         return store
 
     def run(self, store: str, more: list[str] | None = None, **orders: Any) -> Outcome:
@@ -154,6 +163,11 @@ class Arena:
             found = self.content(store, number)
             assert found.keys() == expected.keys()
             assert [name for name in found if found[name] != expected[name]] == []
+        self.assert_watched(store)
+
+    def assert_watched(self, store: str) -> None:
+        """The reader read the store while it was struck and mended, and saw whole versions only."""
+        self.watch.assert_read(store, *self._attempts[store])
         assert self.watch.wrong() == []
 
 
@@ -182,5 +196,4 @@ def arena(kind: str, folder: Path, s3_server: str) -> Iterator[Arena]:
         watch = stack.enter_context(watching(folder / "watch", first))
         made = Arena(kind, place, folder, config, works, watch, faulty)
         made.prepare()
-        wait_until(lambda: bool(watch.seen()), "the reader had read")
         yield made

@@ -1,4 +1,4 @@
-"""A process that runs `jobs/build_store.py` in forks of itself, each of which may be struck at a boundary.
+"""A process that runs jobs in forks of itself, each of which may be struck at a boundary.
 
 Everything is imported once and nothing runs beside the main thread, so that a run costs little more than its
 work. Speaks JSON, one line a run: see `Orders`.
@@ -7,6 +7,7 @@ work. Speaks JSON, one line a run: see `Orders`.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
 import signal
@@ -32,6 +33,7 @@ class Orders:
         strike_at: number of the boundary at which the signal is sent; None to count them only.
         signal: which one.
         extra: what else is wrong with this run, by name in `tests.chaos.conditions`.
+        job: which one, by its name in `jobs`.
     """
 
     arguments: list[str]
@@ -40,6 +42,7 @@ class Orders:
     strike_at: int | None = None
     signal: int = signal.SIGKILL
     extra: str = ""
+    job: str = "build_store"
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,6 @@ def foundry() -> Iterator[Foundry]:
 
 def _run(orders: Orders, boundaries: int) -> None:
     """In the fork: do the job, and write each boundary to a pipe before it is crossed."""
-    from jobs.build_store import main
     from tests.chaos.boundaries import watch_boundaries
     from tests.chaos.conditions import CONDITIONS
 
@@ -102,8 +104,8 @@ def _run(orders: Orders, boundaries: int) -> None:
     watch_boundaries(orders.store, on_boundary)
     if orders.extra:
         CONDITIONS[orders.extra]()
-    sys.argv = ["jobs/build_store.py", *orders.arguments]
-    main.main(orders.arguments, standalone_mode=False)
+    sys.argv = [f"jobs/{orders.job}.py", *orders.arguments]
+    importlib.import_module(f"jobs.{orders.job}").main.main(orders.arguments, standalone_mode=False)
 
 
 def _fork(orders: Orders) -> dict[str, Any]:
@@ -139,7 +141,8 @@ def _warm() -> None:
 
     import etl.report.report
     import etl.run.executors  # noqa: F401
-    import jobs.build_store  # noqa: F401
+    import jobs.build_store
+    import jobs.store_versions  # noqa: F401
     from etl.imaging.resample import resample
     from etl.store.volumes import Encoding, encode_levels
 

@@ -200,7 +200,7 @@ def test_another_run_publishes_first(place: Arena, tally: TallyOf) -> None:
             found["version"] = json.dumps(facts).encode()
         assert mine == wanted
         assert place.content(store, 1) == place.expected[0]
-        assert place.watch.wrong() == []
+        place.assert_watched(store)
 
 
 @pytest.mark.parametrize(

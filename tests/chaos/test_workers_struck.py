@@ -1,4 +1,4 @@
-"""Workers of a real Dask cluster that are killed at the boundaries of their writes."""
+"""Workers of a real Dask cluster that are killed at the boundaries of their writes, or whose driver is."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from etl.run.clusters import local_cluster
 from etl.run.executors import DaskExecutor
 from tests.chaos.arena import LONG, Arena
 from tests.chaos.conftest import TallyOf
+from tests.processes import BUILD_STORE, LIMIT_SECONDS, environment, running, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -28,7 +29,7 @@ WORKERS = 2
 
 
 class Striker(WorkerPlugin):  # type: ignore[misc]
-    """In a worker: when its writes come to a boundary, it strikes once, itself or all workers."""
+    """In a worker: when its writes come to a boundary, it strikes once: itself, all workers or the driver."""
 
     name = "striker"
 
@@ -52,6 +53,9 @@ class Striker(WorkerPlugin):  # type: ignore[misc]
             log.seek(0)
             if len(log.readlines()) - 1 != plan["strike_at"]:
                 return
+        if plan.get("driver"):
+            os.kill(plan["driver"], signal.SIGKILL)
+            return
         if plan["all"]:
             # Those of them that still live: workers are all children of the same process.
             pids = {int(file.stem) for file in self.folder.glob("*.pid")} - {os.getpid()}
@@ -66,18 +70,43 @@ class Cluster:
     """A cluster whose workers strike as they are told."""
 
     client: Client
+    address: str
     folder: Path
     count: int = 0
 
     def build(self, place: Arena, store: str, **plan: Any) -> list[str]:
         """Build on the cluster; gives the boundaries that the workers came to."""
-        self.count += 1
-        name = f"run-{self.count}.log"
-        (self.folder / "plan.json").write_text(json.dumps({"name": name, "strike_at": -1} | plan))
+        name = self.tell(plan)
         config = load_config(place.config, overrides=[f"store={store}"], environment={})
         build(config, load_plan(config), DaskExecutor(self.client))
         (self.folder / "plan.json").unlink()
         return (self.folder / name).read_text().splitlines()
+
+    def lose_driver(self, place: Arena, store: str, strike_at: int) -> int:
+        """Build as a process of its own, which is killed when workers come to a boundary; its exit code."""
+        command = [*BUILD_STORE, str(place.config), "--set", f"store={store}", "--set", "cluster=local"]
+        env = environment(DASK_SCHEDULER_ADDRESS=self.address)
+        with running(command, place.folder / "log", env=env) as driver:
+            self.tell({"strike_at": strike_at, "driver": driver.pid})
+            try:
+                return driver.wait(LIMIT_SECONDS)
+            finally:
+                (self.folder / "plan.json").unlink()
+
+    def tell(self, plan: dict[str, Any]) -> str:
+        """Tell the workers whom to strike and when; gives the name of their log."""
+        self.count += 1
+        name = f"run-{self.count}.log"
+        (self.folder / "plan").write_text(json.dumps({"name": name, "strike_at": -1} | plan))
+        (self.folder / "plan").rename(self.folder / "plan.json")
+        return name
+
+    def is_at_work(self) -> bool:
+        return any(self.client.run(tasks_under_way).values())
+
+
+def tasks_under_way(dask_worker: Any) -> int:
+    return len(dask_worker.state.executing)
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +119,7 @@ def cluster(place: Arena, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     ):
         patch.chdir(folder)
         client.register_plugin(Striker(str(folder), place.place))
-        yield Cluster(client, folder)
+        yield Cluster(client, started.scheduler_address, folder)
 
 
 @pytest.mark.parametrize("kills_all", [False, True], ids=["one", "all"])
@@ -109,3 +138,18 @@ def test_workers_struck_at_boundaries(
                 assert len(came) > moment
                 place.assert_as_expected(store)
                 place.assert_survived(store)
+
+
+def test_the_driver_is_killed_and_the_workers_live_on(place: Arena, cluster: Cluster, tally: TallyOf) -> None:
+    """The rerun writes beside them, as their tasks under way go on; when they have ended nothing changed."""
+    fault = "SIGKILL of the driver, at a write of workers that live on"
+    boundaries = cluster.build(place, place.fresh(), all=False)
+    moments = range(len(boundaries)) if LONG else random.Random(fault).sample(range(len(boundaries)), 2)
+    with tally(fault, place.kind) as count:
+        for moment in moments:
+            with count.attempt(boundaries[moment]):
+                store = place.fresh()
+                assert cluster.lose_driver(place, store, moment) == -signal.SIGKILL, place.log()
+                place.assert_survived(store)
+                wait_until(lambda: not cluster.is_at_work(), "the workers were done")
+                place.assert_as_expected(store)

@@ -15,7 +15,23 @@ from pathlib import Path
 from etl.store.reader import Store, open_store
 from tests.processes import ROOT, environment, wait_until
 
-PAUSE_SECONDS = 0.3
+PAUSE_SECONDS = 0.1
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One look at a store, from its beginning to its end by a clock that all processes share."""
+
+    store: str
+    version: int
+    began_s: float
+    ended_s: float
+    outcome: str
+
+    @classmethod
+    def of(cls, line: str) -> Reading:
+        store, version, began_s, ended_s, outcome = line.split(" ", 4)
+        return cls(store, int(version), float(began_s), float(ended_s), outcome)
 
 
 @dataclass(frozen=True)
@@ -32,15 +48,40 @@ class Watch:
 
     def move_to(self, store: str) -> None:
         """Read this one from now on, and be done with the one before."""
+        start = self.bytes_seen()
         self.look_at(store)
-        wait_until(lambda: self.seen()[-1].startswith(f"{store} "), "the reader had moved on")
+        wait_until(lambda: any(r.store == store for r in self.seen(start)), "the reader had moved on")
 
-    def seen(self) -> list[str]:
-        """One line a reading: store, version and what is wrong with it, if anything."""
-        return (self.folder / "seen").read_text().splitlines()
+    def bytes_seen(self) -> int:
+        """How much was told so far, for `seen`."""
+        return (self.folder / "seen").stat().st_size
 
-    def wrong(self) -> list[str]:
-        return [line for line in self.seen() if not line.endswith(" whole")]
+    def seen(self, start: int = 0) -> list[Reading]:
+        """All readings, or those after `start`."""
+        with open(self.folder / "seen", "rb") as file:
+            file.seek(start)
+            return [Reading.of(line) for line in file.read().decode().split("\n")[:-1]]
+
+    def wrong(self) -> list[Reading]:
+        return [reading for reading in self.seen() if reading.outcome != "whole"]
+
+    def assert_read(self, store: str, start: int, since_s: float) -> None:
+        """A reading of the store fell into the time from `since_s` until now, and one after it ends well.
+
+        Args:
+            start: of `seen`, where the readings of the store begin.
+        """
+        until_s = time.monotonic()
+        wait_until(
+            lambda: any(r.store == store and r.began_s > until_s for r in self.seen(start)),
+            "the reader had read what was left",
+        )
+        readings = [reading for reading in self.seen(start) if reading.store == store]
+        assert any(r.began_s < until_s and r.ended_s > since_s for r in readings), (
+            since_s,
+            until_s,
+            readings,
+        )
 
 
 @contextlib.contextmanager
@@ -84,7 +125,7 @@ def _watch(folder: Path) -> None:
         before: tuple[str, int] = ("", 0)
         while True:
             url = (folder / "store").read_text()
-            number = 0
+            number, began_s = 0, time.monotonic()
             try:
                 store = open_store(url)
                 number = store.version["version"]
@@ -94,7 +135,7 @@ def _watch(folder: Path) -> None:
             except Exception as error:
                 outcome = f"{type(error).__name__}: {error}".replace("\n", " ")
             before = url, number
-            seen.write(f"{url} {number} {outcome}\n")
+            seen.write(f"{url} {number} {began_s} {time.monotonic()} {outcome}\n")
             seen.flush()
             time.sleep(PAUSE_SECONDS)
 

@@ -16,7 +16,7 @@ from etl.store.verify import verify
 from etl.store.versions import version_numbers
 from tests.processes import ROOT, run
 from tests.publish.three_volumes import PRESENT, ROWS, files_of, variant
-from tests.s3_server import Bucket
+from tests.s3_server import Bucket, serve_careless_s3, use_s3
 from tests.tiny_release import build_serial, tiny_config, write_release
 
 JOB = [sys.executable, str(ROOT / "jobs" / "store_versions.py")]
@@ -155,3 +155,18 @@ def test_back_and_pruned(kind: str, tmp_path: Path, request: pytest.FixtureReque
     refused = job(config.store, "rollback", "3", code=3)
     assert f"{shard}: missing" in refused.stderr
     assert version_numbers(objects) == [3, 4]
+
+
+@pytest.mark.slow
+def test_nothing_is_published_where_an_exclusive_create_is_none(
+    tmp_path: Path, s3_bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_release(tmp_path / "release", PRESENT, ROWS)
+    config = tiny_config(tmp_path / "release", tmp_path / "store")
+    config = config.model_copy(update={"store": f"{s3_bucket.url}/store"})
+    two_versions(config)
+    before = s3_bucket.all_keys()
+    with serve_careless_s3() as endpoint:
+        use_s3(monkeypatch, endpoint)
+        assert "If-None-Match" in job(config.store, "rollback", "1", code=2).stderr
+        assert s3_bucket.all_keys() == before

@@ -8,8 +8,9 @@ import pytest
 
 from etl.config import Config
 from etl.errors import GuardError
+from etl.guards import check_rejects
 from etl.join import Counts
-from etl.publish import check_rejects, publish
+from etl.publish import publish
 from etl.store.layout import version_path
 from etl.store.objects import open_objects
 from etl.store.versions import new_run_id, read_version
@@ -67,6 +68,29 @@ def test_the_limit_on_rejects_counts_shares_of_what_is_selected() -> None:
         check_rejects(counts, limits.model_copy(update={"rejects": 0.0099}))
 
 
+def test_a_lost_archive_refuses_until_it_is_back_or_allowed_by_name(
+    config: Config, release: Path, tmp_path: Path
+) -> None:
+    """Nobody knows what it holds: its rows would be those of a series that is in no given archive."""
+    write_release(tmp_path / "other", {"000003_01_01": [1, 2]}, [*ROWS, csv_row("000003_01_01", 1, (1, 2))])
+    whole = (tmp_path / "other" / "Images_png_01.zip").read_bytes()
+    lost = release / "Images_png_02.zip"
+    lost.write_bytes(b"<html>sign in</html>")
+    archives = tuple(str(release / f"Images_png_0{number}.zip") for number in (1, 2))
+    annotations = str(tmp_path / "other" / "DL_info.csv")
+    config = variant(config, source={"archives": archives, "annotations": annotations})
+    words = ("1 of 2: Images_png_02.zip (archive_not_zip)", "limits.lost_archives = 0")
+    refused(config, *words, "source.archives", "--set limits.lost_archives=1")
+    lost.write_bytes(whole)
+    assert build_serial(config).published.counts.lesions == 4
+
+    elsewhere = config.model_copy(update={"store": str(tmp_path / "allowed")})
+    lost.write_bytes(b"")
+    built = build_serial(variant(elsewhere, limits={"lost_archives": 1})).published
+    assert (built.counts.lesions, built.counts.rows_not_selected) == (3, 1)
+    assert built.version["config"]["limits"]["lost_archives"] == 1
+
+
 def test_fewer_volumes_refuse_until_allowed_by_name(config: Config) -> None:
     build_serial(config)
     fewer = variant(config, select={"limit": 2}, limits={"allow_fewer_lesions": True})
@@ -85,23 +109,31 @@ def test_fewer_lesions_refuse_until_allowed_by_name(config: Config, release: Pat
     )
 
 
+def reorder(schemas: dict[str, list[list[str]]]) -> None:
+    schemas["lesions"].append(schemas["lesions"].pop(0))
+
+
 @pytest.mark.parametrize(
-    "change",
+    ("change", "told"),
     [
-        lambda schemas: schemas["lesions"].pop(),
-        lambda schemas: schemas["lesions"].insert(0, ["extra", "int32"]),
-        lambda schemas: schemas["lesions"][0].__setitem__(1, "int64"),
+        (lambda schemas: schemas["lesions"].remove(["sex", "string"]), "lesions: added sex string"),
+        (lambda schemas: schemas["lesions"].insert(0, ["extra", "int32"]), "lesions: dropped extra int32"),
+        (
+            lambda schemas: schemas["lesions"][0].__setitem__(1, "int64"),
+            "lesions: retyped lesion_id int64 -> int32",
+        ),
+        (reorder, "lesions: the same columns in another order"),
     ],
-    ids=["column added", "column removed", "type changed"],
+    ids=["column added", "column removed", "type changed", "reordered"],
 )
 def test_a_changed_schema_refuses_until_allowed_by_name(
-    config: Config, change: Callable[[dict[str, list[list[str]]]], object]
+    config: Config, change: Callable[[dict[str, list[list[str]]]], object], told: str
 ) -> None:
     version = dict(build_serial(config).published.version)
     change(version["schemas"])
     Path(config.store, version_path(1)).write_text(json.dumps(version))
     changed = variant(config, volume={"spacing_mm": 2.0})
-    refused(changed, "schema of lesions", "version 1", "limits.allow_schema_change=true")
+    refused(changed, "schema of lesions", "version 1", told, "limits.allow_schema_change=true")
     assert (
         build_serial(variant(changed, limits={"allow_schema_change": True})).published.version["parent"] == 1
     )
@@ -111,7 +143,8 @@ def test_a_table_that_would_vanish_is_a_changed_schema(config: Config) -> None:
     version = dict(build_serial(config).published.version)
     version["schemas"]["segmentations"] = [["lesion_id", "int32"]]
     Path(config.store, version_path(1)).write_text(json.dumps(version))
-    refused(variant(config, volume={"spacing_mm": 2.0}), "schema of segmentations")
+    told = "segmentations: the table is dropped"
+    refused(variant(config, volume={"spacing_mm": 2.0}), "schema of segmentations", told)
 
 
 def test_a_release_of_which_nothing_can_be_read_is_refused(release: Path, tmp_path: Path) -> None:

@@ -9,13 +9,18 @@ import yaml
 
 from etl.config import Config
 from etl.store.objects import open_objects
-from etl.store.running import running
+from etl.store.running import mark_path, running
+from etl.store.versions import version_numbers
 from tests.processes import BUILD_STORE, run, wait_until
 from tests.processes import running as process_running
+from tests.s3_server import Bucket
+from tests.store.written_times import move_written
 from tests.stored import version_names
 
 pytestmark = pytest.mark.slow
-BEFORE, AFTER = "20000101T000000Z-00000000", "29990101T000000Z-00000000"
+BEFORE = "20000101T000000Z-00000000"
+# Names by machines whose clocks are wrong: when a run began the store tells.
+EITHER = ("20000101T000000Z-00000000", "29990101T000000Z-00000000")
 
 
 def command(config: Config, overlap: str, folder: Path) -> list[str]:
@@ -24,19 +29,35 @@ def command(config: Config, overlap: str, folder: Path) -> list[str]:
     return [*BUILD_STORE, str(folder / "build.yaml")]
 
 
-def test_leave_ends_with_a_code_of_its_own(config: Config, tmp_path: Path) -> None:
-    with running(open_objects(config.store), BEFORE, "build"):
-        done = run(command(config, "leave", tmp_path))
+@pytest.fixture(params=["folder", "bucket"])
+def placed(request: pytest.FixtureRequest, config: Config) -> Config:
+    """Of a store on a disk or in a bucket."""
+    if request.param == "folder":
+        return config
+    bucket: Bucket = request.getfixturevalue("s3_bucket")
+    return config.model_copy(update={"store": f"{bucket.url}/store"})
+
+
+@pytest.mark.parametrize("other", EITHER, ids=["its clock is behind", "ahead"])
+def test_leave_ends_with_a_code_of_its_own(other: str, placed: Config, tmp_path: Path) -> None:
+    objects = open_objects(placed.store)
+    with running(objects, other, "build"):
+        move_written(objects, mark_path(other), -60)
+        done = run(command(placed, "leave", tmp_path))
     assert done.returncode == 5
-    assert f"build {BEFORE}" in done.stderr
-    assert version_names(Path(config.store)) == []
+    assert f"build {other}" in done.stderr
+    assert version_numbers(objects) == []
 
 
+@pytest.mark.parametrize("other", EITHER, ids=["its clock is behind", "ahead"])
 @pytest.mark.parametrize("overlap", ["leave", "wait"])
-def test_the_later_of_two_gives_way(overlap: str, config: Config, tmp_path: Path) -> None:
-    with running(open_objects(config.store), AFTER, "build"):
-        done = run(command(config, overlap, tmp_path))
+def test_the_later_of_two_gives_way(overlap: str, other: str, placed: Config, tmp_path: Path) -> None:
+    objects = open_objects(placed.store)
+    with running(objects, other, "build"):
+        move_written(objects, mark_path(other), 600)
+        done = run(command(placed, overlap, tmp_path))
     assert done.returncode == 0, done.stderr
+    assert version_numbers(objects) == [1]
 
 
 def test_beside_goes_on_and_says_so(config: Config, tmp_path: Path) -> None:

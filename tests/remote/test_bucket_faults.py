@@ -99,7 +99,7 @@ def test_a_fault_that_lasts_costs_its_archive_and_the_next_run_goes_on(
     local_store: Path,
     tmp_path: Path,
 ) -> None:
-    data = store_data(tmp_path / "store", source, limits={"rejects": 1.0})
+    data = store_data(tmp_path / "store", source, limits={"rejects": 1.0, "lost_archives": 1})
     config = config_of(data)
     plan = load_plan(config)
     struck = f"/{s3_bucket.name}/release/{ARCHIVES[1]}"
@@ -187,7 +187,9 @@ def test_an_archive_that_is_another_after_planning_is_rejected_and_built_the_nex
     tmp_path: Path,
 ) -> None:
     held = InBucket.of(s3_bucket, release)
-    data = store_data(tmp_path / "store", held.source(staging=staging), limits={"rejects": 1.0})
+    data = store_data(
+        tmp_path / "store", held.source(staging=staging), limits={"rejects": 1.0, "lost_archives": 1}
+    )
     config = config_of(data)
     plan = load_plan(config)
     spoil(s3_bucket)

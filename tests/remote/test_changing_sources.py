@@ -45,7 +45,7 @@ def test_without_etags_another_size_is_noticed(
 ) -> None:
     served.server.tagged = ""
     source = served.source(staging=staging and str(tmp_path / staging))
-    data = store_data(tmp_path / "store", source, limits={"rejects": 1.0})
+    data = store_data(tmp_path / "store", source, limits={"rejects": 1.0, "lost_archives": 1})
     planned_then(shorten, served, data)()
     assert_only_touched_is_missing(tmp_path / "store", "archive_changed", local_store)
     assert_next_run_mends(served, data, local_store)
@@ -58,7 +58,9 @@ def test_without_etags_other_bytes_of_the_same_size_are_noticed_slice_by_slice(
     """Nothing tells that the archive is another one, but the directory that was planned with has the CRCs."""
     served.server.tagged = ""
     source = served.source(staging=staging and str(tmp_path / staging))
-    data = store_data(tmp_path / "store", source, limits={"rejects": 1.0, "allow_fewer_volumes": True})
+    data = store_data(
+        tmp_path / "store", source, limits={"rejects": 1.0, "lost_archives": 1, "allow_fewer_volumes": True}
+    )
 
     def change_a_slice(served: Served) -> None:
         content = bytearray(served.server.files[STRUCK])
@@ -87,7 +89,7 @@ def test_a_wrong_checksum_is_rejected_and_fetched_anew(
     archives: list[Any] = served.source()["archives"]
     archives[1] = {"url": archives[1], "sha256": sha256}
     source = served.source(archives=archives, staging=str(tmp_path / "staging"))
-    data = store_data(tmp_path / "store", source, limits={"rejects": 1.0})
+    data = store_data(tmp_path / "store", source, limits={"rejects": 1.0, "lost_archives": 1})
     content = bytearray(served.server.files[STRUCK])
     content[500_000] ^= 1
     served.server.put(STRUCK, bytes(content))
@@ -146,7 +148,7 @@ def test_a_server_that_goes_away_after_planning_gives_up_what_is_missing(
     staging: str | None, served: Served, local_store: Path, tmp_path: Path
 ) -> None:
     source = served.source(staging=staging and str(tmp_path / staging))
-    data = store_data(tmp_path / "store", source, limits={"rejects": 1.0})
+    data = store_data(tmp_path / "store", source, limits={"rejects": 1.0, "lost_archives": 1})
     count = 0
     # One volume in place, or the first archive and a block of the second one.
     fine = 4 if staging else 1

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("small_blocks", "short_waits")
 
 def built_with(console: Console, served: Served, folder: Path) -> None:
     source = served.source(staging=str(folder / "staging"))
-    config = config_of(store_data(folder / "store", source, limits={"rejects": 1.0}))
+    config = config_of(store_data(folder / "store", source, limits={"rejects": 1.0, "lost_archives": 1}))
     plan = load_plan(config)
     with BuildProgress(console) as shown:
         shown.expect(plan.index.unread)
@@ -106,7 +106,7 @@ def test_an_archive_that_can_not_be_had_is_told_at_once(
     served: Served, every_line: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     source = served.source(staging=str(tmp_path / "staging"))
-    config = config_of(store_data(tmp_path / "store", source, limits={"rejects": 1.0}))
+    config = config_of(store_data(tmp_path / "store", source, limits={"rejects": 1.0, "lost_archives": 1}))
     plan = load_plan(config)
     served.server.faults[f"/{ARCHIVES[1]}"] = [Answer(403)]
     with BuildProgress(Console(file=io.StringIO())) as shown:

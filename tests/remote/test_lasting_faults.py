@@ -7,19 +7,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from etl.build import Executor, build, load_plan
 from etl.errors import GuardError
 from etl.retries import ATTEMPTS
 from etl.run.executors import SerialExecutor
+from jobs.build_store import main
 from tests.http_faults import PAGE, Answer, Cut, NoRange, Stall, busy
 from tests.remote.released import (
+    ARCHIVES,
     Served,
     assert_accounts,
     assert_same_store,
     build_as_job,
     receipts,
     store_data,
+    write_config,
 )
 from tests.remote.spoiling import (
     STRUCK,
@@ -61,7 +65,9 @@ SILENT = {
 @pytest.fixture(params=["in place", "staged"])
 def data(request: pytest.FixtureRequest, served: Served, tmp_path: Path) -> dict[str, Any]:
     staging = str(tmp_path / "staging") if request.param == "staged" else None
-    return store_data(tmp_path / "store", served.source(staging=staging), limits={"rejects": 1.0})
+    return store_data(
+        tmp_path / "store", served.source(staging=staging), limits={"rejects": 1.0, "lost_archives": 1}
+    )
 
 
 @pytest.mark.parametrize("fault", AFTER_PLANNING)
@@ -96,7 +102,7 @@ def test_an_archive_whose_place_is_silent_is_given_up_once(
 def test_on_a_cluster_an_archive_that_is_lost_costs_its_own_volumes(
     served: Served, two_workers: Executor, local_store: Path, tmp_path: Path
 ) -> None:
-    data = store_data(tmp_path, served.source(), limits={"rejects": 1.0})
+    data = store_data(tmp_path, served.source(), limits={"rejects": 1.0, "lost_archives": 1})
     config = config_of(data)
     plan = load_plan(config)
     always(Answer(403))(served)
@@ -137,13 +143,33 @@ def test_an_archive_that_can_not_be_planned_is_rejected_and_built_the_next_time(
     assert_same_store(store, local_store)
 
 
+@pytest.mark.parametrize("rejects", [1.0, 0.05])
 def test_with_the_usual_limits_nothing_is_published_until_all_is_there(
-    served: Served, data: dict[str, Any], local_store: Path
+    rejects: float, served: Served, data: dict[str, Any], local_store: Path
 ) -> None:
-    data["limits"] = {"rejects": 0.05}
+    data["limits"] = {"rejects": rejects}
     run = planned_then(change, served, data)
-    with pytest.raises(GuardError, match="archive_changed 25"):
+    with pytest.raises(GuardError, match=rf"1 of 3: {ARCHIVES[1]} \(archive_changed\)"):
         run()
     assert version_names(Path(data["store"])) == []
     assert_next_run_mends(served, data, local_store)
     assert version_names(Path(data["store"])) == ["000001.json"]
+
+
+def test_an_archive_that_was_never_seen_refuses_until_it_is_back(
+    served: Served, data: dict[str, Any], tmp_path: Path
+) -> None:
+    """Its server answers a web page with 200. Rows of series that are in it alone are not even rejects."""
+    served.server.put(STRUCK, PAGE.body)
+    # The first archive holds one volume whole, which is all that is selected: not one reject tells of a loss.
+    data |= {"limits": {}, "select": {"patients": [1]}}
+    config = write_config(tmp_path, data)
+    done = CliRunner().invoke(main, [config])
+    assert done.exit_code == 3, done.stderr
+    for words in (f"1 of 3: {ARCHIVES[1]} (archive_not_zip)", "--set limits.lost_archives=1"):
+        assert words in done.stderr
+    store = Path(data["store"])
+    assert (version_names(store), len(receipts(store))) == ([], 1)
+    served.mend()
+    assert CliRunner().invoke(main, [config]).exit_code == 0
+    assert version_names(store) == ["000001.json"]

@@ -94,7 +94,7 @@ def test_one_that_can_not_be_had_costs_itself_only(
     keep: bool, served: Served, data: dict[str, Any], local_store: Path, tmp_path: Path
 ) -> None:
     data["source"]["keep_archives"] = keep
-    data["limits"] = {"rejects": 1.0}
+    data["limits"] = {"rejects": 1.0, "lost_archives": 1}
 
     def refuse(request: Request) -> Any:
         return busy() if request.path == STRUCK and request.byte_range is None else None

@@ -39,6 +39,11 @@ def test_the_verdict_says_what_is_missing(counts: dict[str, int], whole: bool, w
         assert word in " ".join([found.sentence, *found.lacks])
 
 
+def test_a_version_without_an_archive_is_not_complete() -> None:
+    found = verdict(COUNTS, lost_archives=1)
+    assert (found.whole, found.lacks) == (False, ("archives that could not be read: 1",))
+
+
 def test_the_most_frequent_reject_comes_first() -> None:
     rows = [("slice", "b", "x"), ("row", "a", "first"), ("row", "a", "second")]
     found = reject_counts(pd.DataFrame(rows, columns=["kind", "reason", "found_in"]))

@@ -13,6 +13,7 @@ from etl.errors import StoreError
 from etl.store import running as module
 from etl.store.objects import LocalObjects, Objects
 from etl.store.running import DEAD_SECONDS, mark_path, running
+from tests.store.written_times import move_written
 
 
 def make_older(store: str, run_id: str, seconds: float) -> None:
@@ -135,6 +136,36 @@ def test_waiting_ends_with_what_is_waited_for(
     thread.join(60)
     assert ended.is_set()
     assert caplog.text.count("waiting") == 1
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [("20260101T000000Z-a", "20250101T000000Z-b"), ("20250101T000000Z-b", "20260101T000000Z-a")],
+    ids=["the second's clock is behind", "ahead"],
+)
+def test_who_began_earlier_is_told_by_the_store_s_clock(first: str, second: str, objects: Objects) -> None:
+    """Names begin with a time, of the machine's own clock; marks that are renewed since are no younger."""
+    with running(objects, first, "build") as a:
+        move_written(objects, mark_path(first), -60)
+        with running(objects, second, "build") as b:
+            # The first was not renewed yet: nothing but its time tells.
+            assert [mark.run_id for mark in b.earlier("build")] == [first]
+            assert (a.earlier("build"), a.earlier("prune"), b.earlier("prune")) == ([], [], [])
+            move_written(objects, mark_path(first), 300)
+            a.renew()
+            assert [mark.run_id for mark in b.earlier("build")] == [first]
+            assert a.earlier("build") == []
+
+
+def test_of_two_that_began_at_once_the_names_decide(objects: Objects) -> None:
+    with running(objects, "b", "build") as b, running(objects, "a", "build") as a:
+        for run_id in ("a", "b"):
+            written_s = objects.listed(".running")[f"{run_id}.json"].written_s
+            move_written(objects, mark_path(run_id), -(written_s % 1))
+        written = objects.listed(".running")
+        move_written(objects, mark_path("a"), written["b.json"].written_s - written["a.json"].written_s)
+        assert [mark.run_id for mark in b.earlier("build")] == ["a"]
+        assert a.earlier("build") == []
 
 
 def test_a_store_that_cannot_be_written(tmp_path: Path) -> None:
