@@ -19,9 +19,10 @@ from distributed import Client, performance_report
 
 from etl.config import Limits
 from etl.memory import are_declared, largest_task_bytes
-from etl.run.dask_run import RETRIES, DaskRun
+from etl.run.dask_run import DaskRun
 from etl.run.interrupts import deferred_interrupt
 from etl.run.outcomes import failed
+from etl.run.submission import RETRIES
 from etl.tally import Tally
 from etl.work import Items, Work
 
