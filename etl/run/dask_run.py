@@ -22,6 +22,7 @@ from distributed.scheduler import KilledWorker
 from etl.config import Limits
 from etl.errors import RunError
 from etl.rejects import Reason
+from etl.run.absence import Absence
 from etl.run.at_work import AT_WORK
 from etl.run.interrupts import deferred_interrupt
 from etl.run.outcomes import Gathering, Outcome, failed
@@ -65,6 +66,7 @@ class DaskRun:
         self._alone: Task | None = None
         # Workers whose end no task is to blame for.
         self._excused: set[str] = set()
+        self._absence = Absence(client, limits.wait_for_workers_s)
         self._window = 0
         self._last_look = time.monotonic()
 
@@ -204,6 +206,7 @@ class DaskRun:
         """Now and then: does anything wait in vain?"""
         if time.monotonic() - self._last_look >= LOOK_SECONDS and self._inbox.empty():
             self._last_look = time.monotonic()
+            self._absence.check()
             self._end_hung()
 
     def _end_hung(self) -> None:
@@ -266,3 +269,4 @@ class DaskRun:
             threads = self._client.nthreads()
             self._window = WINDOW_PER_THREAD * max(sum(threads.values()), 1)
             self._tally.see_workers(len(threads), sum(threads.values()))
+            self._absence.see(len(threads))
