@@ -178,6 +178,9 @@ class Limits(_Section):
     volume_timeout_s: float = Field(
         1800, gt=0, description="a volume that twice does not end within this time is rejected"
     )
+    wait_for_workers_s: float = Field(
+        3600, gt=0, description="a run that has been without any worker for so long ends"
+    )
     allow_fewer_volumes: bool = Field(False, description="publish fewer volumes than the current version")
     allow_fewer_lesions: bool = Field(False, description="publish fewer lesions than the current version")
     allow_schema_change: bool = Field(False, description="publish tables of other columns or types")

@@ -60,6 +60,7 @@ def test_the_smallest_config_has_the_documented_defaults(tmp_path: Path) -> None
             "location_disagreement": 0.05,
             "worker_deaths": 3,
             "volume_timeout_s": 1800.0,
+            "wait_for_workers_s": 3600.0,
             "allow_fewer_volumes": False,
             "allow_fewer_lesions": False,
             "allow_schema_change": False,

@@ -10,33 +10,30 @@ import contextlib
 import logging
 import queue
 import time
-import uuid
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from concurrent.futures import CancelledError
-from dataclasses import dataclass
 from typing import Any
 
-from distributed import Client, Future
+from distributed import Client
 from distributed.client import ClosedClientError
-from distributed.protocol import pickle
 from distributed.scheduler import KilledWorker
 
 from etl.config import Limits
 from etl.errors import RunError
-from etl.memory import MEMORY
 from etl.rejects import Reason
-from etl.run.connection import SAME_IN_WORKERS
+from etl.run.absence import Absence
+from etl.run.at_work import AT_WORK
 from etl.run.interrupts import deferred_interrupt
 from etl.run.outcomes import Gathering, Outcome, failed
-from etl.run.worker_calls import STARTED, call, executing, versions_of
+from etl.run.submission import RETRIES
+from etl.run.under_way import Attempt, UnderWay
+from etl.run.worker_calls import executing
 from etl.tally import Tally
 from etl.work import Task, Work
 
 logger = logging.getLogger(__name__)
 
-# Transient faults of a disk or a network pass within a retry or two; what fails more often is reported.
-RETRIES = 2
 # Futures in flight for each thread: enough that no worker waits for the driver, few enough that the
 # scheduler's memory does not grow with the release.
 WINDOW_PER_THREAD = 8
@@ -49,17 +46,6 @@ EVERYTHING = "all"
 OF_ITSELF = "worker-close-gracefully"
 
 
-@dataclass(eq=False)
-class _Attempt:
-    """A task that was submitted, and where and since when (time.monotonic) it is at work."""
-
-    task: Task
-    future: Future[Any]
-    starts: int = 0
-    worker: str = ""
-    started_s: float | None = None
-
-
 class DaskRun:
     """Does the tasks of one work.
 
@@ -69,22 +55,18 @@ class DaskRun:
     """
 
     def __init__(self, client: Client, work: Work, limits: Limits, asks_memory: bool, tally: Tally) -> None:
-        self._client, self._work, self._limits = client, work, limits
-        self._asks_memory, self._tally = asks_memory, tally
-        self._id = uuid.uuid4().hex[:8]
-        self._versions = versions_of(SAME_IN_WORKERS)
+        self._client, self._work, self._limits, self._tally = client, work, limits, tally
         # What comes of tasks, and events of the scheduler.
-        self._inbox: queue.SimpleQueue[Outcome | Mapping[str, Any]] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[list[Outcome] | Mapping[str, Any]] = queue.SimpleQueue()
         self._gathering = Gathering(client, self._inbox.put)
-        # Packed once: a converter that names all archives would be most of what a task costs the scheduler.
-        self._functions: dict[int, tuple[Callable[[Any], Any], bytes]] = {}
-        self._held: dict[str, _Attempt] = {}
+        self._held = UnderWay(client, asks_memory, self._gathering.add)
         self._deaths: Counter[Task] = Counter()
         self._timeouts: Counter[Task] = Counter()
         self._suspects: deque[Task] = deque()
         self._alone: Task | None = None
         # Workers whose end no task is to blame for.
         self._excused: set[str] = set()
+        self._absence = Absence(client, limits.wait_for_workers_s)
         self._window = 0
         self._last_look = time.monotonic()
 
@@ -92,28 +74,35 @@ class DaskRun:
         """Do all tasks; yields their results in the order in which they come."""
         try:
             with deferred_interrupt():
-                for topic in (EVERYTHING, STARTED):
+                for topic in (EVERYTHING, AT_WORK):
                     self._client.subscribe_topic(topic, lambda event: self._inbox.put(event[1]))
                 self._measure()
                 self._fill()
+                self._held.send()
             while self._held:
                 message = self._next()
+                for outcome in message if isinstance(message, list) else ():
+                    with deferred_interrupt():
+                        results = list(self._take_outcome(outcome))
+                        self._fill()
+                    yield from results
                 with deferred_interrupt():
-                    results = list(self._take(message))
-                    self._end_hung()
+                    if isinstance(message, Mapping):
+                        self._take_event(message)
+                    self._look()
                     self._fill()
-                yield from results
+                    self._held.send()
         finally:
             if self._held:
                 with deferred_interrupt():
-                    self._client.cancel([attempt.future for attempt in self._held.values()])
+                    self._held.cancel()
             self._gathering.close()
             # Or the scheduler would tell this client of its own end, and complain that it does not listen.
-            for topic in (EVERYTHING, STARTED):
+            for topic in (EVERYTHING, AT_WORK):
                 with contextlib.suppress(ClosedClientError):
                     self._client.unsubscribe_topic(topic)
 
-    def _next(self) -> Outcome | Mapping[str, Any] | None:
+    def _next(self) -> list[Outcome] | Mapping[str, Any] | None:
         with contextlib.suppress(queue.Empty):
             return self._inbox.get(timeout=LOOK_SECONDS)
         return None
@@ -121,54 +110,18 @@ class DaskRun:
     def _fill(self) -> None:
         if self._alone is not None:
             return
-        computing = sum(not attempt.task.is_transfer for attempt in self._held.values())
-        while (task := self._work.take(has_core=computing < self._window)) is not None:
-            self._submit(task)
-            computing += not task.is_transfer
+        while (task := self._work.take(has_core=self._held.computing < self._window)) is not None:
+            self._held.begin(task)
         if self._suspects and not self._held:
             self._wait_until_quiet()
             self._alone = self._suspects.popleft()
             logger.info("%s runs alone: it was on workers that died", self._alone.name)
-            self._submit(self._alone)
+            self._held.begin(self._alone)
 
-    def _submit(self, task: Task) -> None:
-        key = f"{task.name}-{self._id}-{uuid.uuid4().hex[:8]}"
-        future = self._client.submit(
-            call,
-            key,
-            task.is_transfer,
-            self._versions,
-            self._packed(task.function),
-            task.argument,
-            key=key,
-            pure=False,
-            retries=RETRIES,
-            # Before what waits for a core already: a transfer takes none.
-            priority=int(task.is_transfer),
-            resources={MEMORY: task.memory_bytes} if self._asks_memory and task.memory_bytes else None,
-        )
-        self._held[key] = _Attempt(task, future)
-        self._gathering.add(future)
-
-    def _packed(self, function: Callable[[Any], Any]) -> bytes:
-        if id(function) not in self._functions:
-            self._functions[id(function)] = function, pickle.dumps(function)
-        return self._functions[id(function)][1]
-
-    def _take(self, message: Outcome | Mapping[str, Any] | None) -> Iterator[Any]:
-        if isinstance(message, Outcome):
-            attempt = self._held.get(message.key)
-            if attempt is not None:
-                yield from self._take_outcome(attempt, message)
-        elif message is not None:
-            if "action" in message:
-                self._take_change(message)
-            elif (attempt := self._held.get(message.get("key", ""))) is not None:
-                self._tally.retries += attempt.starts > 0
-                attempt.starts += 1
-                attempt.worker, attempt.started_s = message["worker"], time.monotonic()
-
-    def _take_outcome(self, attempt: _Attempt, outcome: Outcome) -> Iterator[Any]:
+    def _take_outcome(self, outcome: Outcome) -> Iterator[Any]:
+        attempt = self._held.get(outcome.key)
+        if attempt is None:
+            return
         task = attempt.task
         try:
             done = outcome.result()
@@ -185,8 +138,8 @@ class DaskRun:
                 value=str(error),
                 remedy="finished volumes are kept; start the cluster anew, run the same again",
             ) from error
-        self._forget(attempt)
-        attempt.future.release()
+        self._held.forget(attempt)
+        self._end_alone(attempt)
         self._tally.add(task.name, done.seconds)
         self._work.give(task, done.result)
         self._withdraw()
@@ -194,9 +147,25 @@ class DaskRun:
 
     def _withdraw(self) -> None:
         withdrawn = set(self._work.withdraw())
-        for attempt in [attempt for attempt in self._held.values() if attempt.task in withdrawn]:
-            self._drop(attempt)
+        if not withdrawn:
+            return
+        for attempt in self._held:
+            if attempt.task in withdrawn:
+                self._drop(attempt)
         self._suspects = deque(task for task in self._suspects if task not in withdrawn)
+
+    def _take_event(self, event: Mapping[str, Any]) -> None:
+        if "action" in event:
+            self._take_change(event)
+        elif (attempt := self._held.get(event.get("key", ""))) is None:
+            return
+        elif "seconds" in event:
+            attempt.worker, attempt.started_s = event["worker"], time.monotonic() - event["seconds"]
+        else:
+            attempt.started_s = None
+            attempt.failures += 1
+            # After the last there is no other attempt.
+            self._tally.retries += attempt.failures <= RETRIES
 
     def _take_change(self, event: Mapping[str, Any]) -> None:
         """A worker came or went."""
@@ -214,6 +183,7 @@ class DaskRun:
             attempt = self._held.get(key)
             if attempt is None:
                 continue
+            self._tally.retries += attempt.started_s is not None
             attempt.started_s = None
             if is_death:
                 self._deaths[attempt.task] += 1
@@ -221,7 +191,7 @@ class DaskRun:
                 if self._deaths[attempt.task] >= most:
                     self._blame(attempt)
 
-    def _blame(self, attempt: _Attempt) -> None:
+    def _blame(self, attempt: Attempt) -> None:
         """See whether the task takes its workers down; give it up where nothing else was beside it."""
         task, was_alone = attempt.task, attempt.task is self._alone
         self._drop(attempt)
@@ -232,13 +202,17 @@ class DaskRun:
         else:
             self._suspects.append(task)
 
+    def _look(self) -> None:
+        """Now and then: does anything wait in vain?"""
+        if time.monotonic() - self._last_look >= LOOK_SECONDS and self._inbox.empty():
+            self._last_look = time.monotonic()
+            self._absence.check()
+            self._end_hung()
+
     def _end_hung(self) -> None:
         """Restart the workers of tasks that don't end: a thread can't be stopped."""
         now, limit_s = time.monotonic(), self._limits.volume_timeout_s
-        if now - self._last_look < LOOK_SECONDS or not self._inbox.empty():
-            return
-        self._last_look = now
-        for attempt in list(self._held.values()):
+        for attempt in self._held:
             task, started_s = attempt.task, attempt.started_s
             if task.is_transfer or started_s is None or now - started_s <= limit_s:
                 continue
@@ -253,7 +227,7 @@ class DaskRun:
             self._tally.timeouts += 1
             self._timeouts[task] += 1
             if self._timeouts[task] == 1:
-                self._submit(task)
+                self._held.begin(task)
             else:
                 message = f"it did not end within limits.volume_timeout_s = {limit_s:g}, twice"
                 self._give_up(task, Reason.VOLUME_TIMED_OUT, message)
@@ -276,17 +250,16 @@ class DaskRun:
     def _wait_until_quiet(self) -> None:
         """What was cancelled may be at work still, and take its worker down."""
         end = time.monotonic() + self._limits.volume_timeout_s
-        while any(self._client.run(executing, self._id, on_error="ignore").values()):
+        while any(self._client.run(executing, self._held.run_id, on_error="ignore").values()):
             if time.monotonic() > end:
                 break
             time.sleep(0.1)
 
-    def _drop(self, attempt: _Attempt) -> None:
-        self._forget(attempt)
-        self._client.cancel([attempt.future])
+    def _drop(self, attempt: Attempt) -> None:
+        self._held.drop(attempt)
+        self._end_alone(attempt)
 
-    def _forget(self, attempt: _Attempt) -> None:
-        del self._held[str(attempt.future.key)]
+    def _end_alone(self, attempt: Attempt) -> None:
         if attempt.task is self._alone:
             self._alone = None
 
@@ -296,3 +269,4 @@ class DaskRun:
             threads = self._client.nthreads()
             self._window = WINDOW_PER_THREAD * max(sum(threads.values()), 1)
             self._tally.see_workers(len(threads), sum(threads.values()))
+            self._absence.see(len(threads))

@@ -11,17 +11,21 @@ import socket
 import tempfile
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from distributed import Client, performance_report
+from distributed import Client, Future, performance_report
+from distributed.scheduler import KilledWorker
 
 from etl.config import Limits
 from etl.memory import are_declared, largest_task_bytes
-from etl.run.dask_run import RETRIES, DaskRun
+from etl.run.absence import Absence
+from etl.run.dask_run import DaskRun
 from etl.run.interrupts import deferred_interrupt
 from etl.run.outcomes import failed
+from etl.run.submission import RETRIES
 from etl.tally import Tally
 from etl.work import Items, Work
 
@@ -106,19 +110,31 @@ class DaskExecutor:
         """Call a function once in every worker: its result by the worker's address.
 
         Raises:
+            RunError: there has been no worker for too long.
             Exception: what the function raised in a worker.
         """
+        first: Future[Any] | None = None
         with deferred_interrupt():
             # What else fails is the way to a worker that leaves meanwhile.
             answers = self._client.run(functools.partial(_answer, function), on_error="ignore")
             # An adaptive cluster that has scaled down to nothing starts a worker for a task only.
             if not answers:
                 first = self._client.submit(_answer, function, pure=False)
-                answers = {"the first worker": first.result()}
+        if first is not None:
+            answers = {"the first worker": self._result(first)}
         for answer in answers.values():
             if isinstance(answer, _Raised):
                 raise answer.error
         return answers
+
+    def _result(self, task: Future[Any]) -> Any:
+        try:
+            return Absence(self._client, self._limits.wait_for_workers_s).wait_for(task)
+        except (KilledWorker, CancelledError) as error:
+            raise failed("what every worker is asked", error) from error
+        finally:
+            with deferred_interrupt():
+                task.release()
 
     @contextlib.contextmanager
     def profiled(self, keep: Callable[[bytes], None]) -> Iterator[None]:

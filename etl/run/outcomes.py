@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,9 @@ from distributed import Client, Future
 
 from etl.errors import RunError
 from etl.run.worker_calls import Done
+
+# Short tasks that end meanwhile are gathered, and their places filled, with as few messages as one.
+TOGETHER_SECONDS = 0.01
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,10 +55,10 @@ class Gathering:
     """Gathers what comes of tasks in its own thread: a result whose worker has just died is long in coming.
 
     Args:
-        take: called there with each outcome.
+        take: called there with outcomes as they come, some at once. Results are released by then.
     """
 
-    def __init__(self, client: Client, take: Callable[[Outcome], None]) -> None:
+    def __init__(self, client: Client, take: Callable[[list[Outcome]], None]) -> None:
         self._client, self._take = client, take
         self._done: queue.SimpleQueue[Future[Any] | None] = queue.SimpleQueue()
         threading.Thread(target=self._gather, name="gathering", daemon=True).start()
@@ -69,22 +73,31 @@ class Gathering:
 
     def _gather(self) -> None:
         while (first := self._done.get()) is not None:
+            time.sleep(TOGETHER_SECONDS)
             batch: list[Future[Any] | None] = [first]
             with contextlib.suppress(queue.Empty):
                 while batch[-1] is not None:
                     batch.append(self._done.get_nowait())
-            futures = [future for future in batch if future is not None]
-            for outcome in self._outcomes(futures):
-                self._take(outcome)
+            self._take(self._outcomes([future for future in batch if future is not None]))
             if batch[-1] is None:
                 return
 
-    def _outcomes(self, futures: Sequence[Future[Any]]) -> Iterator[Outcome]:
+    def _outcomes(self, futures: Sequence[Future[Any]]) -> list[Outcome]:
         try:
             # All at once: a round trip each is most of what a short task costs.
             results = self._client.gather(futures)
         except BaseException:  # one of them failed; asked one by one they say which
-            yield from map(Outcome.of, futures)
+            outcomes = list(map(Outcome.of, futures))
         else:
-            for future, done in zip(futures, results, strict=True):
-                yield Outcome(str(future.key), done)
+            outcomes = [Outcome(str(f.key), one) for f, one in zip(futures, results, strict=True)]
+        done = [future for future, outcome in zip(futures, outcomes, strict=True) if outcome.error is None]
+        loop = self._client.loop
+        assert loop is not None  # the client is connected
+        # Where that happens: a way there for each costs more than the release.
+        loop.add_callback(_release, done)
+        return outcomes
+
+
+def _release(futures: Sequence[Future[Any]]) -> None:
+    for future in futures:
+        future.release()

@@ -1,4 +1,4 @@
-"""What runs in a worker around each task: a look at versions, word of the start, and the time taken."""
+"""What runs in a worker around each task: a look at versions, word of how it goes, and the time taken."""
 
 from __future__ import annotations
 
@@ -13,9 +13,7 @@ from distributed import Worker, get_worker, secede
 from distributed.protocol import pickle
 
 from etl.errors import ConfigError
-
-# Where workers say that a task has started.
-STARTED = "deeplesion-started"
+from etl.run.at_work import at_work, tell
 
 Versions = tuple[tuple[str, str | None], ...]
 
@@ -34,30 +32,42 @@ def versions_of(packages: tuple[str, ...]) -> Versions:
     return tuple((name, _version(name)) for name in packages)
 
 
+def packed(function: Callable[[Any], Any], expected: Versions) -> bytes:
+    """A function for workers that have these versions; `call` takes it."""
+    return pickle.dumps((expected, pickle.dumps(function)))
+
+
 @functools.lru_cache(maxsize=8)
 def _unpacked(function: bytes) -> Callable[[Any], Any]:
-    return pickle.loads(function)
+    expected, pickled = pickle.loads(function)
+    check_versions(expected, get_worker().address)
+    return pickle.loads(pickled)
 
 
-def call(key: str, is_transfer: bool, expected: Versions, function: bytes, item: Any) -> Done:
+def call(is_transfer: bool, function: bytes, item: bytes) -> Done:
     """Do a task.
 
     Args:
-        key: the task's, for the driver to know it by.
         is_transfer: leave the worker's threads to what computes, however long the network takes.
-        expected: versions in the driver.
-        function: what to call, pickled.
+        function: what to call, as `packed` gives it.
+        item: its argument, pickled: the scheduler hands it on as it is.
 
     Raises:
         ConfigError: this worker, which came later than the run's first check, has other versions.
     """
-    check_versions(expected, get_worker().address)
-    get_worker().log_event(STARTED, {"key": key, "worker": get_worker().address})
-    if is_transfer:
-        secede()
-    start = time.monotonic()
-    result = _unpacked(function)(item)
-    return Done(result, time.monotonic() - start)
+    worker = get_worker()
+    key = str(worker.get_current_task())
+    try:
+        with at_work(worker, key):
+            wanted = _unpacked(function)
+            if is_transfer:
+                secede()
+            start = time.monotonic()
+            result = wanted(pickle.loads(item))
+            return Done(result, time.monotonic() - start)
+    except Exception:
+        tell(worker, key, failed=True)
+        raise
 
 
 def executing(run: str, dask_worker: Worker) -> bool:

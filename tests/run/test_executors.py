@@ -19,8 +19,9 @@ from etl.build import Executor
 from etl.errors import RunError
 from etl.run.clusters import local_cluster
 from etl.run.connection import open_client
-from etl.run.dask_run import RETRIES, WINDOW_PER_THREAD
+from etl.run.dask_run import WINDOW_PER_THREAD
 from etl.run.executors import DaskExecutor, SerialExecutor
+from etl.run.submission import RETRIES
 from etl.work import Task, Work
 from tests.processes import dask_scheduler, wait_until
 

@@ -1,0 +1,78 @@
+"""A run whose workers have all gone says so, goes on with others, and ends where none come."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from distributed import Client
+
+from etl.config import Limits
+from etl.errors import RunError
+from etl.run import absence
+from etl.run.connection import open_client
+from etl.run.executors import DaskExecutor
+from tests.processes import dask_scheduler, running, wait_until
+
+pytestmark = pytest.mark.slow
+
+SAID = "no workers: waiting, "
+
+
+@pytest.fixture
+def client(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Client]:
+    """Of a scheduler with one worker."""
+    monkeypatch.setattr(absence, "FIRST_LINE_SECONDS", 0.0)
+    caplog.set_level(logging.INFO, "etl")
+    with dask_scheduler(tmp_path) as (address, _), open_client(address) as client:
+        yield client
+
+
+def kill_all(client: Client) -> None:
+    for pid in client.run(os.getpid).values():
+        os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not client.nthreads(), "the scheduler knew that they had gone")
+
+
+def doze(item: int) -> int:
+    time.sleep(0.05)
+    return item
+
+
+def test_the_end_of_a_run_that_is_left_alone(client: Client, caplog: pytest.LogCaptureFixture) -> None:
+    executor = DaskExecutor(client, Limits(wait_for_workers_s=2))
+    results = executor.run(doze, range(1000))
+    next(results)
+    kill_all(client)
+    with pytest.raises(RunError, match="no workers any more") as caught:
+        list(results)
+    assert (caught.value.exit_code, caught.value.allowed) == (4, "limits.wait_for_workers_s = 2")
+    assert "finished volumes are kept; start workers" in caught.value.remedy
+    assert SAID in caplog.text
+    assert executor.tally.worker_deaths == 1
+
+    with pytest.raises(RunError, match="no workers any more"):
+        executor.everywhere(os.getpid)
+
+
+def test_a_run_goes_on_with_a_worker_that_comes(
+    client: Client, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    results = DaskExecutor(client).run(doze, range(40))
+    came = [next(results)]
+    kill_all(client)
+    address = client.scheduler_info(n_workers=0)["address"]
+    command = [sys.executable, "-m", "dask", "worker", address, "--host", "127.0.0.1", "--no-dashboard"]
+    with running([*command, "--nthreads", "1", "--no-nanny"], tmp_path / "later.log", cwd=tmp_path):
+        came += results
+    assert sorted(came) == list(range(40))
+    assert SAID in caplog.text
+    assert "there are workers again" in caplog.text
