@@ -157,10 +157,10 @@ def _reach(place: kinds.Cluster, stack: contextlib.ExitStack) -> Mapping[str, st
     """Start or find a cluster; returns what the script finds it by."""
     if isinstance(place, kinds.Standing):
         check_scheduler(place.address, security_of(place.tls))
-        return environment_of(place.address, place.tls, place.wait_for_worker_s)
+        return environment_of(place.address, place)
     assert not isinstance(place, kinds.Serial)  # refused before
     cluster = stack.enter_context(start_cluster(place))
-    return environment_of(cluster.scheduler_address, None, place.wait_for_worker_s)
+    return environment_of(cluster.scheduler_address, place)
 
 
 def _remote(
