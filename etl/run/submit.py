@@ -101,8 +101,9 @@ def submit(
                 f"{chosen[0]} needs a scheduler that stands already: --scheduler ADDRESS, or a --cluster of "
                 "`kind: scheduler`; any other cluster ends with who started it (see docs/operations.md)"
             )
-        # A lost connection is told in one line below.
-        logging.getLogger("distributed").setLevel(logging.CRITICAL)
+        # A lost connection is told in one line below. Dask gives its client a level of its own.
+        for name in ("distributed", "distributed.client"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         with open_jobs(place.address, security_of(place.tls)) as jobs:
             sys.exit(_remote(jobs, script, args, attach, cancel))
     except EtlError as error:
