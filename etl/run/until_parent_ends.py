@@ -2,8 +2,8 @@
 
     python until_parent_ends.py PARENT_PID PROGRAM [ARGUMENTS]
 
-Not done between fork and exec: in the child of a process with threads, Python may hang there. Only Linux tells
-of a parent's end; elsewhere the program goes on.
+Not done between fork and exec: in the child of a process with threads, Python may hang there. Only Linux
+tells of a parent's end; elsewhere the program goes on.
 """
 
 from __future__ import annotations
