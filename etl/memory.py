@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 # What a worker process holds before its first task: the interpreter and the libraries.
@@ -11,6 +12,19 @@ WORKER_BYTES = 250 * 2**20
 MEMORY = "memory"
 # A nanny ends a worker that holds 95% of its limit.
 SHARE = 0.9
+
+
+@dataclass(frozen=True)
+class TaskMemory:
+    """What the largest worker has for one task, as far as it is known before any work.
+
+    Attributes:
+        most_bytes: None without a limit, or where it is not known.
+        note: whose word that is; where there is no number, why.
+    """
+
+    most_bytes: int | None
+    note: str
 
 
 def task_bytes(memory_limit_bytes: float) -> int:

@@ -23,6 +23,9 @@ from etl.store.objects import open_objects
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from etl.plan import Plan
+    from etl.run.cluster_kinds import Cluster
+
 logger = logging.getLogger("build_store")
 
 
@@ -73,23 +76,15 @@ def main(config: str, overrides: tuple[str, ...], plan_only: bool) -> None:
 def _run(settings: Config, console: Console, plan_only: bool) -> None:
     """Print the plan, or build, publish and report."""
     # Loaded here: a wrong config is told at once, and workers, which load this script, need none of it.
-    from dask.system import CPU_COUNT
-
     from etl.build import build, load_plan, stage_unread
-    from etl.recall import find_reusable
     from etl.report.report import report_after_build
     from etl.run.clusters import chosen_cluster, connect
     from etl.run.progress import BuildProgress
-    from etl.staged import find_staged
 
     cluster = chosen_cluster(settings.cluster)
     plan = load_plan(settings)
     if plan_only:
-        reusable = find_reusable(settings, plan)
-        free = open_objects(settings.store).free_bytes()
-        click.echo("\n".join([*volume_lines(plan, reusable), ""]))
-        staged = find_staged(settings, plan)
-        click.echo(plan_text(settings, plan, reusable, staged, CPU_COUNT, free))
+        _print_plan(settings, plan, cluster)
         return
     with connect(cluster, settings.limits) as executor, BuildProgress(console) as progress:
         progress.expect(plan.index.unread, directories=not settings.source.keep_archives)
@@ -99,6 +94,25 @@ def _run(settings: Config, console: Console, plan_only: bool) -> None:
     if settings.report:
         report_after_build(settings.store, result.published.version["version"])
     click.echo(build_text(settings, result))
+
+
+def _print_plan(settings: Config, plan: Plan, cluster: Cluster) -> None:
+    from dask.system import CPU_COUNT
+
+    from etl.capacity import split_fitting
+    from etl.recall import converter_of, find_reusable
+    from etl.run.known_memory import known_memory
+    from etl.staged import find_staged
+
+    known = known_memory(cluster)
+    reusable = find_reusable(settings, plan)
+    there = {recalled.conversion.planned_id for recalled in reusable}
+    missing = [volume for volume in plan.volumes if volume.volume_id not in there]
+    _, too_large = split_fitting(missing, converter_of(settings, plan), known.most_bytes)
+    free = open_objects(settings.store).free_bytes()
+    click.echo("\n".join([*volume_lines(plan, reusable, too_large), ""]))
+    staged = find_staged(settings, plan)
+    click.echo(plan_text(settings, plan, reusable, too_large, known, staged, CPU_COUNT, free))
 
 
 if __name__ == "__main__":

@@ -113,12 +113,13 @@ def assert_gone(processes: Sequence[psutil.Process]) -> None:
 
 @contextlib.contextmanager
 def dask_scheduler(
-    folder: Path, options: Sequence[str] = ()
+    folder: Path, options: Sequence[str] = (), worker_options: Sequence[str] = ()
 ) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     """A real `dask scheduler` with one `dask worker` in `folder`, on free ports of the loopback interface.
 
     Args:
         options: of both, such as certificates.
+        worker_options: of the worker.
 
     Yields:
         The scheduler's address and its process.
@@ -131,7 +132,7 @@ def dask_scheduler(
     with running(start, folder / "scheduler.log", env=temporary) as scheduler:
         wait_until(lambda: file.is_file() and file.read_bytes().rstrip().endswith(b"}"), "it was listening")
         address = json.loads(file.read_bytes())["address"]
-        worker = [*dask, "worker", address, *local, "--nthreads", "1", "--no-nanny"]
+        worker = [*dask, "worker", address, *local, "--nthreads", "1", "--no-nanny", *worker_options]
         with running(worker, folder / "worker.log", cwd=folder):
             yield address, scheduler
 

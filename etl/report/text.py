@@ -7,15 +7,19 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from etl.memory import WORKER_BYTES
+from etl.memory import WORKER_BYTES, TaskMemory
 from etl.store.layout import version_path
 
 if TYPE_CHECKING:
     from etl.build import Build
     from etl.config import Config
-    from etl.convert import Recalled
+    from etl.convert import Conversion, Recalled
     from etl.plan import Plan, PlannedVolume
     from etl.store.verify import Verification
+
+
+# Of volumes and archives, where a plan names some.
+NAMED = 5
 
 
 def bytes_text(count: float) -> str:
@@ -31,6 +35,8 @@ def plan_text(
     config: Config,
     plan: Plan,
     reusable: Sequence[Recalled],
+    too_large: Sequence[Conversion],
+    known: TaskMemory,
     staged: Mapping[int, int],
     workers: int,
     free: int | None,
@@ -39,21 +45,25 @@ def plan_text(
 
     Args:
         reusable: what the store has already.
+        too_large: rejections of what no worker can hold.
+        known: of the workers' memory.
         staged: bytes in the staging area, by container number.
         workers: tasks at once, for the memory in all.
         free: bytes free at the store, where it can be told.
     """
-    memory = sorted(((v.memory_bytes(config.volume), v) for v in plan.volumes), key=lambda m: -m[0])
-    there = _there(reusable)
-    unproven = list(there.values()).count("check")
-    todo = [v for v in plan.volumes if v.volume_id not in there]
+    fates = _fates(reusable, too_large)
+    count = Counter(fates.values())
+    held = [v for v in plan.volumes if fates.get(v.volume_id) != "reject"]
+    memory = sorted(((v.memory_bytes(config.volume), v) for v in held), key=lambda m: -m[0])
+    todo = [v for v in plan.volumes if v.volume_id not in fates]
     archives = {number for v in plan.volumes for number in v.container_numbers}
     rows = [
         ("store", config.store),
         (
             "volumes",
-            f"{len(plan.volumes):,}: {len(todo):,} to convert, {len(there) - unproven:,} to reuse"
-            + (f", {unproven:,} to read and reuse if right" if unproven else ""),
+            f"{len(plan.volumes):,}: {len(todo):,} to convert, {count['reuse']:,} to reuse"
+            + (f", {count['check']:,} to read and reuse if right" if count["check"] else "")
+            + (f", {count['reject']:,} to reject" if count["reject"] else ""),
         ),
         (
             "slices",
@@ -77,9 +87,20 @@ def plan_text(
             ("peak memory a task", f"{bytes_text(peak)} ({largest.volume_id}, {_shape(largest.shape)})"),
             ("peak memory in all", f"{bytes_text(in_all)} with {workers} workers"),
         ]
+    rows.append(("memory for a task", _memory_text(known)))
     lines = _table(rows)
-    lines += _reasons("rejects known so far", Counter(str(r.reason) for r in plan.rejects))
+    rejects = [*plan.rejects, *(reject for conversion in too_large for reject in conversion.rejects)]
+    lines += _reasons("rejects known so far", Counter(str(r.reason) for r in rejects))
+    if too_large:
+        lines.append("too large for any worker:")
+        lines += [f"  {c.planned_id}: {c.rejects[0].message}" for c in too_large[:NAMED]]
+    if len(too_large) > NAMED:
+        lines.append(f"  and {len(too_large) - NAMED:,} more")
     return "\n".join(lines)
+
+
+def _memory_text(known: TaskMemory) -> str:
+    return known.note if known.most_bytes is None else f"{bytes_text(known.most_bytes)} {known.note}"
 
 
 def _fetch_rows(
@@ -97,7 +118,9 @@ def _fetch_rows(
     elif numbers:
         rows.append(("to fetch", f"nothing: {len(numbers):,} remote archives are read in place, by range"))
     if unread:
-        names = ", ".join(archive.name for archive in unread[:5]) + (" ..." if len(unread) > 5 else "")
+        names = ", ".join(archive.name for archive in unread[:NAMED]) + (
+            " ..." if len(unread) > NAMED else ""
+        )
         size = bytes_text(sum(archive.bytes or 0 for archive in unread))
         why = "their server gives no ranges, so they are fetched before planning"
         if not config.source.keep_archives:
@@ -106,17 +129,18 @@ def _fetch_rows(
     return rows
 
 
-def _there(reusable: Sequence[Recalled]) -> dict[str, str]:
-    """What becomes of the volumes that the store has, by volume_id."""
-    return {r.conversion.planned_id: "check" if r.unproven else "reuse" for r in reusable}
+def _fates(reusable: Sequence[Recalled], too_large: Sequence[Conversion]) -> dict[str, str]:
+    """What becomes of the volumes that are not converted, by volume_id."""
+    there = {r.conversion.planned_id: "check" if r.unproven else "reuse" for r in reusable}
+    return there | {c.planned_id: "reject" for c in too_large}
 
 
-def volume_lines(plan: Plan, reusable: Sequence[Recalled]) -> list[str]:
+def volume_lines(plan: Plan, reusable: Sequence[Recalled], too_large: Sequence[Conversion]) -> list[str]:
     """One line a planned volume: name, what becomes of it, shapes, bytes in."""
-    there = _there(reusable)
+    fates = _fates(reusable, too_large)
     width = max((len(v.volume_id) for v in plan.volumes), default=0)
     return [
-        f"{v.volume_id:{width}}  {there.get(v.volume_id, 'convert'):7}  "
+        f"{v.volume_id:{width}}  {fates.get(v.volume_id, 'convert'):7}  "
         f"{_shape(v.source_shape)} at {_spacing(v.source_spacing_mm)} mm -> "
         f"{_shape(v.shape)} at {_spacing(v.spacing_mm)} mm, {bytes_text(v.source_bytes)}"
         for v in plan.volumes

@@ -88,6 +88,9 @@ class Standing(_Section):
     address: str = Field(min_length=1, description="what `dask scheduler` printed, tcp:// or tls://")
     tls: Tls | None = Field(None, description="certificates, for tls://")
     wait_for_worker_s: float = Field(60, gt=0, description="how long its first worker may take to come")
+    task_bytes: int | None = Field(
+        None, ge=0, description="memory that a worker has for one task, told while there is none to ask"
+    )
 
     @model_validator(mode="after")
     def _encrypted(self) -> Self:
@@ -116,6 +119,11 @@ class _Started(_Section):
         raise NotImplementedError
 
     @property
+    def task_bytes(self) -> int | None:
+        """The memory that a worker has for one task; None without a limit, or where that is not told here."""
+        return None
+
+    @property
     def is_adapted(self) -> bool:
         """Let Dask keep the size, rather than say it once."""
         return not self.workers.is_fixed
@@ -134,8 +142,17 @@ class Local(_Started):
     def class_path(self) -> str:
         return "distributed.LocalCluster"
 
+    @property
+    def _memory_limit_bytes(self) -> int | None:
+        return parse_memory_limit(self.memory_per_worker or "auto", 1, logger=logger)
+
+    @property
+    def task_bytes(self) -> int | None:
+        limit = self._memory_limit_bytes
+        return task_bytes(limit) if limit else None
+
     def arguments(self) -> dict[str, Any]:
-        limit = parse_memory_limit(self.memory_per_worker or "auto", 1, logger=logger)
+        limit = self._memory_limit_bytes
         return {
             "n_workers": self.workers.minimum,
             "threads_per_worker": 1,
@@ -180,6 +197,11 @@ class Slurm(_Started):
         # A worker whose job Slurm ended is replaced by adapting only.
         return True
 
+    @property
+    def task_bytes(self) -> int:
+        memory = parse_bytes(self.options.get("memory", self.memory))
+        return task_bytes(memory / self.options.get("processes", self.cores))
+
     def arguments(self) -> dict[str, Any]:
         hours, minutes, seconds = map(int, self.walltime.split(":"))
         walltime_s = 3600 * hours + 60 * minutes + seconds
@@ -199,7 +221,7 @@ class Slurm(_Started):
             "local_directory": self.scratch_folder,
             "worker_extra_args": [
                 *("--lifetime", f"{lifetime_s}s"),
-                *("--resources", f"{MEMORY}={task_bytes(parse_bytes(self.memory) / self.cores)}"),
+                *("--resources", f"{MEMORY}={self.task_bytes}"),
             ],
             "job_name": "deeplesion",
             "scheduler_options": {"dashboard_address": "127.0.0.1:0"},
@@ -223,6 +245,11 @@ class Kubernetes(_Started):
     @property
     def class_path(self) -> str:
         return "dask_kubernetes.operator.KubeCluster"
+
+    @property
+    def task_bytes(self) -> int | None:
+        # A specification of the user's own says its memory itself.
+        return None if "custom_cluster_spec" in self.options else task_bytes(parse_bytes(self.memory))
 
     def arguments(self) -> dict[str, Any]:
         amounts = {"cpu": self.cpu, "memory": self.memory}

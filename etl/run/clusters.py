@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import dask
-from distributed import LocalCluster, Nanny
+from distributed import Client, LocalCluster, Nanny
 from distributed.deploy.adaptive import Adaptive
 from distributed.deploy.cluster import Cluster
 from distributed.deploy.spec import SpecCluster
@@ -34,6 +34,7 @@ logger = logging.getLogger(__name__)
 
 # Between `dask submit` and its script, beside DASK_SCHEDULER_ADDRESS.
 WAIT_VARIABLE = "DASK_SUBMIT_WAIT_FOR_WORKER_S"
+TASK_BYTES_VARIABLE = "DASK_SUBMIT_TASK_BYTES"
 
 
 def chosen_cluster(name: str) -> kinds.Cluster:
@@ -44,8 +45,13 @@ def chosen_cluster(name: str) -> kinds.Cluster:
     """
     address = os.environ.get("DASK_SCHEDULER_ADDRESS") or dask.config.get("scheduler-address", None)
     if address and name != "serial":
-        wait_s = float(os.environ.get(WAIT_VARIABLE, 60))
-        return kinds.Standing(kind="scheduler", address=address, wait_for_worker_s=wait_s)
+        wait_s, task_bytes = float(os.environ.get(WAIT_VARIABLE, 60)), os.environ.get(TASK_BYTES_VARIABLE)
+        return kinds.Standing(
+            kind="scheduler",
+            address=address,
+            wait_for_worker_s=wait_s,
+            task_bytes=int(task_bytes) if task_bytes else None,
+        )
     return load_cluster(name)
 
 
@@ -60,7 +66,7 @@ def connect(cluster: kinds.Cluster, limits: Limits | None = None) -> Iterator[Ex
         ConfigError: the cluster can't be started or reached, or its workers can't work.
     """
     # `dask` imports this module to list its commands; what converts volumes need not load for that.
-    from etl.run.executors import DaskExecutor, SerialExecutor
+    from etl.run.executors import SerialExecutor
 
     if isinstance(cluster, kinds.Serial):
         yield SerialExecutor()
@@ -73,7 +79,17 @@ def connect(cluster: kinds.Cluster, limits: Limits | None = None) -> Iterator[Ex
             place, security = stack.enter_context(start_cluster(cluster)), None
         client = stack.enter_context(open_client(place, security, cluster.wait_for_worker_s))
         logger.info("%d workers at %s", len(client.nthreads()), address_of(client))
-        yield DaskExecutor(client, limits or Limits())
+        yield executor_of(client, cluster, limits or Limits())
+
+
+def executor_of(client: Client, cluster: kinds.Standing | kinds.Started, limits: Limits) -> Executor:
+    """Tasks on a connected cluster. Its config says what workers hold where there is none, as if adaptive."""
+    from etl.run.executors import DaskExecutor
+
+    executor = DaskExecutor(client, limits)
+    if executor.largest_task_bytes is None:
+        executor.largest_task_bytes = cluster.task_bytes
+    return executor
 
 
 def security_of(tls: kinds.Tls | None) -> Security | None:
@@ -85,10 +101,14 @@ def security_of(tls: kinds.Tls | None) -> Security | None:
     )
 
 
-def environment_of(address: str, tls: kinds.Tls | None, wait_for_worker_s: float) -> dict[str, str]:
+def environment_of(address: str, cluster: kinds.Standing | kinds.Started) -> dict[str, str]:
     """What a script has in its environment to find this scheduler, where `distributed.Client()` looks."""
-    found = {"DASK_SCHEDULER_ADDRESS": address, WAIT_VARIABLE: str(wait_for_worker_s)}
-    if tls:
+    found = {
+        "DASK_SCHEDULER_ADDRESS": address,
+        WAIT_VARIABLE: str(cluster.wait_for_worker_s),
+        TASK_BYTES_VARIABLE: "" if cluster.task_bytes is None else str(cluster.task_bytes),
+    }
+    if isinstance(cluster, kinds.Standing) and (tls := cluster.tls):
         prefix = "DASK_DISTRIBUTED__COMM__"
         found |= {
             f"{prefix}TLS__CA_FILE": os.path.abspath(tls.ca_file),

@@ -6,8 +6,8 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from typing import Any, TypeVar
 
 from distributed import Client, Future
 from distributed.core import rpc
@@ -19,6 +19,8 @@ from etl.errors import ConfigError
 from etl.run.interrupts import deferred_interrupt
 
 logger = logging.getLogger(__name__)
+
+Answer = TypeVar("Answer")
 
 CONNECT_SECONDS = 6
 # What has to be the same: what Dask's own messages depend on, and what decides the bytes of a volume.
@@ -36,8 +38,29 @@ def check_scheduler(address: str, security: Security | None = None) -> None:
     Raises:
         ConfigError: none answers within 6 s, the address is not one, or versions differ.
     """
+    _check_versions(_ask(address, security, _versions), address)
+
+
+def workers_at(address: str, security: Security | None = None) -> list[dict[str, Any]]:
+    """The workers of the scheduler at an address, as `Client.scheduler_info` tells of them.
+
+    Raises:
+        ConfigError: none answers within 6 s, or the address is not one.
+    """
+    return list(
+        _ask(address, security, lambda scheduler: scheduler.identity(n_workers=-1))["workers"].values()
+    )
+
+
+def _ask(address: str, security: Security | None, question: Callable[[Any], Awaitable[Answer]]) -> Answer:
+    # A Client's own timeout covers the connection only: it waits for ever for a server that says nothing.
+    async def answer() -> Answer:
+        certificates = (security or Security()).get_connection_args("client")
+        async with asyncio.timeout(CONNECT_SECONDS), rpc(address, connection_args=certificates) as scheduler:
+            return await question(scheduler)
+
     try:
-        found = asyncio.run(_versions(address, security or Security()))
+        return asyncio.run(answer())
     # A TypeError is how Dask says that tls:// lacks certificates.
     except (OSError, ValueError, RuntimeError, TypeError) as error:
         raise ConfigError(
@@ -47,19 +70,15 @@ def check_scheduler(address: str, security: Security | None = None) -> None:
             allowed="the address that `dask scheduler` printed, such as tcp://10.0.0.1:8786",
             remedy="start one with `dask scheduler`, or use a cluster of this machine",
         ) from error
-    _check_versions(found, address)
 
 
-async def _versions(address: str, security: Security) -> dict[str, Any]:
-    # A Client's own timeout covers the connection only: it waits for ever for a server that says nothing.
-    async with asyncio.timeout(CONNECT_SECONDS):
-        async with rpc(address, connection_args=security.get_connection_args("client")) as scheduler:
-            ask = {"packages": SAME_EVERYWHERE}
-            return {
-                "client": get_versions(SAME_EVERYWHERE),
-                "scheduler": await scheduler.versions(**ask),
-                "workers": await scheduler.broadcast(msg={"op": "versions"} | ask, on_error="ignore"),
-            }
+async def _versions(scheduler: Any) -> dict[str, Any]:
+    ask = {"packages": SAME_EVERYWHERE}
+    return {
+        "client": get_versions(SAME_EVERYWHERE),
+        "scheduler": await scheduler.versions(**ask),
+        "workers": await scheduler.broadcast(msg={"op": "versions"} | ask, on_error="ignore"),
+    }
 
 
 @contextlib.contextmanager

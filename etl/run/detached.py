@@ -6,7 +6,7 @@ Everything about a job lies in a folder of the scheduler's machine, so a restart
       job.json    what was asked for, and the driver's process id
       0/ 1/ ...   the script and the files among its arguments, as they travelled
       log         what the script printed
-      lock        held by the driver as long as it runs
+      lock        held by the driver and the script as long as one of them runs
       exit_code   written at its end
 
 The functions here run in the scheduler, by `Client.run_on_scheduler`, and take plain values.
@@ -46,7 +46,7 @@ class JobState:
     """A job as it stands.
 
     Attributes:
-        state: running, ended, or lost: its driver was killed and left no exit code.
+        state: running, ended, or lost: nothing of it runs, and its driver was killed and left no exit code.
         started: seconds since 1970.
         command: as it was submitted.
         folder: where the script works.
@@ -92,7 +92,7 @@ def start_job(
     with open(folder / "log", "wb") as log, open(folder / "lock", "wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         driver = subprocess.Popen(
-            [sys.executable, "-m", "etl.run.driver", str(folder)],
+            [sys.executable, "-m", "etl.run.driver", str(folder), str(lock.fileno())],
             cwd=works_in,
             env=environment,
             stdin=subprocess.DEVNULL,
@@ -139,12 +139,26 @@ def cancel_job(job_id: str) -> JobState:
     if state.state == "running":
         asked = folder / "cancelled"
         driver = int((folder / "pid").read_text())
-        if asked.exists():
-            os.killpg(driver, signal.SIGKILL)
-        else:
-            asked.touch()
-            os.kill(driver, signal.SIGTERM)
+        with contextlib.suppress(ProcessLookupError):  # it has ended in this moment
+            if asked.exists():
+                os.killpg(driver, signal.SIGKILL)
+            elif _is_alive(driver):
+                os.kill(driver, signal.SIGTERM)
+            else:  # its script is left
+                os.killpg(driver, signal.SIGTERM)
+        asked.touch()
     return state
+
+
+def _is_alive(pid: int) -> bool:
+    with contextlib.suppress(ChildProcessError):  # it was not this scheduler that started it
+        # Or one that was killed would stay, and take signals, until its parent asks how it ended.
+        return os.waitpid(pid, os.WNOHANG) == (0, 0)
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _jobs_folder() -> Path:

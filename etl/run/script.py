@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from etl.run.interrupts import AtOnce
 
@@ -14,10 +16,14 @@ from etl.run.interrupts import AtOnce
 SUBMITTED_AS = "DASK_SUBMIT_COMMAND"
 # After a second Ctrl-C, for the script to put the terminal in order.
 GRACE_SECONDS = 1.0
+UNTIL_PARENT_ENDS = Path(__file__).with_name("until_parent_ends.py")
 
 
-def run_script(command: Sequence[str], environment: Mapping[str, str]) -> int:
-    """Run a Python script with its arguments to the end.
+def run_script(command: Sequence[str], environment: Mapping[str, str], keep: Sequence[int] = ()) -> int:
+    """Run a Python script with its arguments to the end. Where this process is killed, it gets SIGTERM.
+
+    Args:
+        keep: file descriptors that it inherits.
 
     Returns:
         Its exit code; 128 and the signal's number where a signal ended it, as a shell has it.
@@ -48,7 +54,9 @@ def run_script(command: Sequence[str], environment: Mapping[str, str]) -> int:
     handlers = {signal.SIGINT: interrupted, signal.SIGTERM: forward}
     before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
-        process = subprocess.Popen([sys.executable, *command], env=environment)
+        # Isolated and without site: a moment's start.
+        bound = [sys.executable, "-IS", str(UNTIL_PARENT_ENDS), str(os.getpid()), sys.executable, *command]
+        process = subprocess.Popen(bound, env=environment, pass_fds=keep)
         for number in early:
             process.send_signal(number)
         code = _wait(process)

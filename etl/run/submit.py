@@ -101,8 +101,9 @@ def submit(
                 f"{chosen[0]} needs a scheduler that stands already: --scheduler ADDRESS, or a --cluster of "
                 "`kind: scheduler`; any other cluster ends with who started it (see docs/operations.md)"
             )
-        # A lost connection is told in one line below.
-        logging.getLogger("distributed").setLevel(logging.CRITICAL)
+        # A lost connection is told in one line below. Dask gives its client a level of its own.
+        for name in ("distributed", "distributed.client"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         with open_jobs(place.address, security_of(place.tls)) as jobs:
             sys.exit(_remote(jobs, script, args, attach, cancel))
     except EtlError as error:
@@ -157,10 +158,10 @@ def _reach(place: kinds.Cluster, stack: contextlib.ExitStack) -> Mapping[str, st
     """Start or find a cluster; returns what the script finds it by."""
     if isinstance(place, kinds.Standing):
         check_scheduler(place.address, security_of(place.tls))
-        return environment_of(place.address, place.tls, place.wait_for_worker_s)
+        return environment_of(place.address, place)
     assert not isinstance(place, kinds.Serial)  # refused before
     cluster = stack.enter_context(start_cluster(place))
-    return environment_of(cluster.scheduler_address, None, place.wait_for_worker_s)
+    return environment_of(cluster.scheduler_address, place)
 
 
 def _remote(

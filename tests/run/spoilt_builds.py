@@ -116,6 +116,14 @@ class Retiring(Spoilt):
             wait_until(lambda: worker.status == Status.closing, "the scheduler had let the worker go", 60)
 
 
+class Outlasting(Spoilt):
+    """Its worker comes to the end of its lifetime while it is at work."""
+
+    def spoil(self) -> None:
+        if len(list(Path(self.notes).iterdir())) == 1:
+            wait_until(lambda: get_worker().status == Status.closing, "the worker's lifetime had ended", 60)
+
+
 class Lingering(Spoilt):
     """Every volume takes its time, and notes its number, its start and its end in ns."""
 

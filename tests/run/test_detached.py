@@ -147,6 +147,30 @@ def test_a_scheduler_that_is_started_anew_knows_its_jobs(tmp_path: Path) -> None
         assert run(place.command("--attach", job)).returncode == 5
 
 
+def test_a_script_ends_with_its_driver_and_its_job_is_lost_only_then(place: Place) -> None:
+    for job, ends in ((place.submit(), True), (place.submit("deaf"), False)):
+        log = place.folder / job
+        with running(place.command("--attach", job), log) as process:
+            wait_until(log.read_bytes, "the script ran")
+            jobs = place.folder / f"dask-submit-{os.getuid()}"
+            driver = psutil.Process(int((jobs / job / "pid").read_text()))
+            (script,) = driver.children()
+            driver.kill()
+            if not ends:
+                # It heeds neither that its driver has ended nor that it is asked to.
+                assert place.states()[job] == "running"
+                for _ in range(2):
+                    assert is_running(script)
+                    assert run(place.command("--cancel", job)).stderr == f"{job} told to stop\n"
+            assert process.wait(30) == 4
+        assert not is_running(script)
+        assert place.states()[job] == "lost"
+        assert log.read_text().endswith("got SIGTERM\n") == ends
+    place.go.touch()
+    again = place.submit()
+    assert run(place.command("--attach", again)).returncode == 5
+
+
 def test_a_job_that_is_not_there(place: Place) -> None:
     for option in ("--attach", "--cancel"):
         done = run(place.command(option, "../nothing"))

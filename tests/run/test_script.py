@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from etl.run.script import run_script
+from etl.run.script import UNTIL_PARENT_ENDS, run_script
 
 
 class Unlucky(subprocess.Popen[bytes]):
@@ -32,3 +33,10 @@ def test_a_signal_that_comes_while_it_starts_reaches_it(
         assert run_script([str(path)], os.environ) == 128 + signal.SIGTERM
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child of its parent's end")
+def test_a_script_whose_parent_has_ended_before_it_starts_does_not_start(tmp_path: Path) -> None:
+    other = [sys.executable, "-IS", str(UNTIL_PARENT_ENDS), "1", sys.executable, "-c", "print('started')"]
+    done = subprocess.run(other, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (128 + signal.SIGTERM, "", "")
