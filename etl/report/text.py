@@ -43,7 +43,9 @@ def plan_text(
         workers: tasks at once, for the memory in all.
         free: bytes free at the store, where it can be told.
     """
-    memory = sorted(((v.memory_bytes(config.volume), v) for v in plan.volumes), key=lambda m: -m[0])
+    in_bucket = config.store.startswith("s3://")
+    needed = ((v.memory_bytes(config.volume, in_bucket=in_bucket), v) for v in plan.volumes)
+    memory = sorted(needed, key=lambda m: -m[0])
     there = _there(reusable)
     unproven = list(there.values()).count("check")
     todo = [v for v in plan.volumes if v.volume_id not in there]

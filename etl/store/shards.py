@@ -47,7 +47,9 @@ class ShardEncoder:
         counts = tuple(-(-n // c) for n, c in zip(shape, chunk, strict=True))
         self._slab = np.full((*counts[1:], *chunk), fill_hu, "<i2")
         self._index = np.empty((*counts, 2), "<u8")
-        self._shard = bytearray()
+        # In pieces: what grows in one piece is moved as it grows, and takes its memory twice meanwhile.
+        self._pieces: list[bytes] = []
+        self._bytes = 0
         self._planes = 0
 
     def add(self, plane: NDArray[np.int16]) -> None:
@@ -64,8 +66,8 @@ class ShardEncoder:
         if self._planes % depth == 0:
             self._encode(self._planes // depth - 1)
 
-    def finish(self) -> bytearray:
-        """The shard, once all planes have come. Raises ValueError where some have not."""
+    def finish(self) -> tuple[bytes, ...]:
+        """The shard, in pieces, once all planes have come. Raises ValueError where some have not."""
         if self._planes != self._shape[0]:
             raise ValueError(f"{self._planes} planes came; the volume is {self._shape}")
         depth = self._slab.shape[2]
@@ -73,12 +75,11 @@ class ShardEncoder:
             self._slab[:, :, left:] = self._fill_hu
             self._encode(self._planes // depth)
         end = self._index.tobytes()
-        self._shard += end
-        self._shard += google_crc32c.value(end).to_bytes(4, "little")
-        return self._shard
+        return (*self._pieces, end, google_crc32c.value(end).to_bytes(4, "little"))
 
     def _encode(self, layer: int) -> None:
         for at in np.ndindex(self._slab.shape[:2]):
             encoded = self._codec.encode(self._slab[at])
-            self._index[(layer, *at)] = len(self._shard), len(encoded)
-            self._shard += encoded
+            self._index[(layer, *at)] = self._bytes, len(encoded)
+            self._pieces.append(encoded)
+            self._bytes += len(encoded)
