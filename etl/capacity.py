@@ -19,7 +19,7 @@ def split_fitting(
     """
     fitting, rejected = [], []
     for volume in volumes:
-        needed = volume.memory_bytes(converter.volume)
+        needed = converter.memory_bytes(volume)
         if most_bytes is None or needed <= most_bytes:
             fitting.append(volume)
             continue

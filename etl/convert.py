@@ -5,6 +5,7 @@ A slice that can't be read splits its run as a missing one does: both sides are 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import operator
 from collections.abc import Iterator
@@ -115,6 +116,10 @@ class Converter:
         except ArchiveLostError as lost:
             return Lost(lost.container, lost.reason, lost.message)
 
+    def memory_bytes(self, planned: PlannedVolume) -> int:
+        """What the call holds at its peak, above the empty worker."""
+        return planned.memory_bytes(self.volume, in_bucket=self.store.startswith("s3://"))
+
     def refuse(self, planned: PlannedVolume, reason: Reason, message: str) -> Conversion:
         """A conversion that rejects every slice of the run, because its archive can't be had this time."""
         error = SliceError(reason, message)
@@ -163,12 +168,8 @@ class Converter:
         return recalled.conversion
 
     def _convert(self, planned: PlannedVolume) -> Conversion:
-        try:
-            receipt = self._build(planned)
-        except SliceError:
-            pass
-        else:
-            return self._conversion(planned, ((planned, receipt),), 1, {})
+        with contextlib.suppress(SliceError):
+            return self._conversion(planned, ((planned, self._build(planned)),), 1, {})
 
         unreadable = self._unreadable(planned, planned.slices)
         objects = open_objects(self.store)

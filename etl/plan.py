@@ -18,14 +18,14 @@ import numpy as np
 
 from etl.config import Config, Volume
 from etl.imaging.geometry import output_shape
-from etl.imaging.resample import RESAMPLE_VERSION, task_memory_bytes
+from etl.imaging.resample import RESAMPLE_VERSION
 from etl.rejects import Kind, Reason, Reject
 from etl.release.annotations import Annotations, RunGeometry
 from etl.release.folders import with_checksums
 from etl.release.index import SliceIndex
 from etl.release.names import SeriesKey, parse_series_id, volume_id
-from etl.release.slices import SPAN_BYTES
 from etl.selection import is_selected_run, missing_slices, rows_touching, select_rows, split_member_rejects
+from etl.task_memory import conversion_bytes
 
 # Raise it when the same source and config give other bytes: the layout of a volume's objects, its
 # metadata, its receipt with what is measured in each slice, decoding. Resampling has its own version.
@@ -82,16 +82,17 @@ class PlannedVolume:
         """Bytes of the stored voxels before compression, first level."""
         return int(np.prod(self.shape, dtype=np.int64)) * 2
 
-    def memory_bytes(self, volume: Volume) -> int:
-        """What its task holds at its peak, above the empty worker: PNG files, resampling, encoding."""
-        resampling = task_memory_bytes(
-            self.source_shape, self.source_spacing_mm, self.spacing_mm, volume.interpolation, volume.antialias
+    def memory_bytes(self, volume: Volume, *, in_bucket: bool = False) -> int:
+        """What its task holds at its peak, above the empty worker; see `conversion_bytes`."""
+        return conversion_bytes(
+            self.slices,
+            self.source_shape,
+            self.source_spacing_mm,
+            self.shape,
+            self.spacing_mm,
+            volume,
+            in_bucket=in_bucket,
         )
-        # One layer of chunks, and what is encoded: 0.4 of the voxels' size with the default codec, all of it
-        # where compression gains nothing. In between, nearer to what most volumes are.
-        z, y, x = volume.chunk
-        layer = 2 * z * (-(-self.shape[1] // y) * y) * (-(-self.shape[2] // x) * x)
-        return min(self.source_bytes, SPAN_BYTES) + resampling + layer + self.output_bytes // 2
 
 
 @dataclass(frozen=True, eq=False)

@@ -184,7 +184,7 @@ class Conversions(Work):
             task = self._fetches.take(may_start=self._may_start())
         if task is None and has_core and self._ready:
             volume = self._ready.popleft()
-            memory_bytes = volume.memory_bytes(self._converter.volume)
+            memory_bytes = self._converter.memory_bytes(volume)
             task = Task(f"convert-{volume.volume_id}", self._converter, volume, memory_bytes=memory_bytes)
         if task is not None:
             self._running.add(task)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,12 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etl.config import Config, Volume
+from etl.config import Config
 from etl.plan import Plan, make_plan
 from etl.rejects import Kind, Reason
 from etl.release.index import SliceIndex
 from etl.release.names import SeriesKey
-from etl.release.slices import SPAN_BYTES
 from tests.tiny_release import Present, csv_row, parse_rows, slice_index, tiny_plan
 
 FIRST, SECOND = "000001_01_01", "000001_01_02"
@@ -65,11 +63,6 @@ def test_shapes_spacings_and_bytes_of_an_anisotropic_run() -> None:
     assert volume.shape == (11, 13, 10)
     assert volume.output_bytes == 11 * 13 * 10 * 2
     assert volume.source_bytes == sum(500 + index for index in range(3, 8))
-    needed = volume.memory_bytes(Volume())
-    assert needed > volume.source_bytes + volume.output_bytes // 2
-    long = replace(volume, slices=np.repeat(volume.slices, SPAN_BYTES // volume.source_bytes + 2))
-    assert long.source_bytes > SPAN_BYTES
-    assert long.memory_bytes(Volume()) == needed - volume.source_bytes + SPAN_BYTES
 
 
 def test_native_spacing_keeps_the_source_grid() -> None:

@@ -18,7 +18,7 @@ from etl.benchmark.peers import (
     use_one_thread,
 )
 from etl.benchmark.sample import IMAGE, SLICES, Sample, convert, make_sample, stored_level
-from etl.benchmark.timing import Timing, ratio, rounds
+from etl.benchmark.timing import Timing, cpu_ratio, ratio, rounds
 from etl.config import Volume
 from etl.convert import encoding_of
 from etl.imaging.body import measure_masks
@@ -48,7 +48,7 @@ def measure(folder: Path, repeats: int = 7, slices: int = SLICES) -> dict[str, A
     difference = _difference(sample, voxels)
     chunk, clip = LINEAR.chunk, LINEAR.clip_hu
     chunks = chunks_of(voxels, chunk, clip[0])
-    codec = blosc(encoding_of(LINEAR))
+    codec, copied = blosc(encoding_of(LINEAR)), np.empty_like(voxels)
     streams = [read_chunks(data, IMAGE)[1] for data in png]
     inflated = IMAGE[0] * (1 + 2 * IMAGE[1])
     source, shape, target = run.source_spacing_mm, run.shape, run.spacing_mm
@@ -67,7 +67,7 @@ def measure(folder: Path, repeats: int = 7, slices: int = SLICES) -> dict[str, A
             "default": lambda: ours(Volume()),
             "cubic": lambda: ours(cubic),
             "masks": lambda: [measure_masks(one, source[1:]) for one in hu],
-            "floor": lambda: floor(streams, inflated, voxels, chunks, codec),
+            "floor": lambda: floor(streams, inflated, voxels, copied, chunks, codec),
             "tuned": lambda: tuned(png, source, shape, target, clip, chunk, folder / "tuned.zarr"),
             "today": lambda: today(png, source, shape, target, clip, folder),
         },
@@ -100,6 +100,9 @@ def _summary(sample: Sample, times: dict[str, Timing], difference: float) -> dic
         "times_tuned": ratio(times["tuned"], ours),
         "times_today": ratio(times["today"], ours),
         "times_floor": ratio(ours, times["floor"]),
+        "cpu_times_tuned": cpu_ratio(times["tuned"], ours),
+        "cpu_times_today": cpu_ratio(times["today"], ours),
+        "cpu_times_floor": cpu_ratio(ours, times["floor"]),
         "antialiased_cubic_over_linear": ratio(times["cubic"], ours),
         "masks_over_conversion": ratio(times["masks"], ours),
     }

@@ -17,11 +17,12 @@ from etl.config import Volume
 
 @dataclass(frozen=True)
 class Case:
-    """A volume to convert: how many slices, their spacing in mm (z, y, x), and how."""
+    """A volume to convert: how many slices, their spacing in mm (z, y, x), how, whether in a zip."""
 
     slices: int
     spacing_zyx_mm: tuple[float, float, float]
     volume: Volume
+    in_archive: bool = False
 
 
 CASES: Mapping[str, Case] = {
@@ -31,6 +32,9 @@ CASES: Mapping[str, Case] = {
     "cubic": Case(120, (2.0, 0.8, 0.8), Volume(interpolation="cubic")),
     # 003463_01_01, slices 103 to 628: the most voxels of the release at 1 mm, 88.9 million.
     "largest": Case(526, (1.0, 0.8027, 0.8027), Volume()),
+    "median, zip": Case(43, SPACING_ZYX_MM, Volume(), in_archive=True),
+    "fine, zip": Case(300, (1.0, 0.8, 0.8), Volume(), in_archive=True),
+    "largest, zip": Case(526, (1.0, 0.8027, 0.8027), Volume(), in_archive=True),
 }
 
 
@@ -53,8 +57,8 @@ def measure(folder: Path, cases: Mapping[str, Case] = CASES) -> dict[str, Any]:
 def measure_case(folder: Path, case: Case) -> dict[str, float]:
     """Convert one case in this process, which has done nothing else, and say what that took."""
     store = folder / "store"
-    warm = make_sample(folder, case.volume, 3, case.spacing_zyx_mm)
-    for sample in (warm, make_sample(folder, case.volume, case.slices, case.spacing_zyx_mm)):
+    for count in (3, case.slices):
+        sample = make_sample(folder, case.volume, count, case.spacing_zyx_mm, in_archive=case.in_archive)
         shutil.rmtree(store, ignore_errors=True)
         before = resident_mib()
         convert(sample, case.volume, store)

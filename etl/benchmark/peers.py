@@ -112,13 +112,18 @@ def floor(
     streams: Sequence[bytes],
     inflated_bytes: int,
     voxels: np.ndarray,
+    copied: np.ndarray,
     chunks: Sequence[np.ndarray],
     codec: Blosc,
 ) -> None:
-    """Inflate, copy the output once, compress its chunks: what no conversion to this format is spared."""
+    """Inflate, copy the output once, compress its chunks: what no conversion to this format is spared.
+
+    Args:
+        copied: where the copy goes. In new memory it would cost as much again, which a conversion is spared.
+    """
     for stream in streams:
         # With a spare byte isal sees the stream's end at once; without, it grows its buffer and copies.
         isal_zlib.decompress(stream, bufsize=inflated_bytes + 1)
-    voxels.copy()
+    np.copyto(copied, voxels)
     for chunk in chunks:
         codec.encode(chunk)

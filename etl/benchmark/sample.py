@@ -5,21 +5,26 @@ from __future__ import annotations
 import itertools
 import shutil
 import struct
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import imageio.v3 as imageio
 import numpy as np
 import zarr
 
 from etl.config import Volume
 from etl.convert import Conversion, Converter
+from etl.imaging.png import read_png
 from etl.plan import PlannedVolume, plan_run
+from etl.release.archives import index_archives
 from etl.release.folders import index_folder, with_checksums
 from etl.release.index import Container
 from etl.release.names import SeriesKey
 from etl.release.phantom import write_phantom
+from etl.release.sources import ArchiveEntry
 from etl.store.objects import open_objects
 from etl.store.receipts import Receipt
 from etl.store.volumes import open_level
@@ -76,23 +81,53 @@ def make_sample(
     volume: Volume,
     count: int = SLICES,
     spacing_zyx_mm: tuple[float, float, float] = SPACING_ZYX_MM,
+    *,
+    in_archive: bool = False,
 ) -> Sample:
-    """A series of `count` slices below `folder`, links to the slices there are, over and over again."""
+    """A series of `count` slices below `folder`: those there are, then their mirror images, and so on.
+
+    Were a slice to come again in the same chunks, they would compress as no real series does.
+
+    Args:
+        in_archive: the slices lie in a zip, else they are links in a folder.
+    """
     kind, found = slice_files(folder)
+    if count > len(found):
+        found = (*found, *_mirrored(found, folder / "mirrored"))
     files = tuple(itertools.islice(itertools.cycle(found), count))
     root = folder / "Images_png"
     shutil.rmtree(root, ignore_errors=True)
     _link(files, root / str(_SERIES))
-    index = index_folder(str(root))
-    index = with_checksums(index, np.ones(len(index.slices), bool))
+    if in_archive:
+        index = index_archives([ArchiveEntry(str(_pack(root)))])
+    else:
+        index = index_folder(str(root))
+        index = with_checksums(index, np.ones(len(index.slices), bool))
     planned = plan_run(_SERIES, index.slices, spacing_zyx_mm, IMAGE, volume)
     return Sample(kind, files, index.containers, planned)
+
+
+def _mirrored(files: Sequence[Path], folder: Path) -> list[Path]:
+    folder.mkdir(exist_ok=True)
+    mirrored = [folder / f"{number:03d}.png" for number in range(len(files))]
+    for file, target in zip(files, mirrored, strict=True):
+        if not target.exists():
+            imageio.imwrite(target, read_png(file.read_bytes(), IMAGE)[:, ::-1])
+    return mirrored
 
 
 def _link(files: Sequence[Path], folder: Path) -> None:
     folder.mkdir(parents=True)
     for number, file in enumerate(files, 1):
-        (folder / f"{number:03d}.png").symlink_to(file)
+        (folder / f"{number:03d}.png").symlink_to(file.resolve())
+
+
+def _pack(root: Path) -> Path:
+    archive = root.with_name("Images_png_01.zip")
+    with zipfile.ZipFile(archive, "w") as opened:
+        for file in sorted(root.glob("*/*.png")):
+            opened.write(file, file.relative_to(root.parent).as_posix())
+    return archive
 
 
 def convert(sample: Sample, volume: Volume, store: Path) -> Receipt:

@@ -14,17 +14,19 @@ MIB = 2**20
 
 @dataclass(frozen=True)
 class Timing:
-    """Wall seconds of repeats of one thing, in the order in which they were taken."""
+    """Wall seconds of repeats of one thing, in the order in which they were taken, and CPU seconds."""
 
     seconds: tuple[float, ...]
+    cpu_seconds: tuple[float, ...] = ()
 
     @property
     def median(self) -> float:
         return statistics.median(self.seconds)
 
     def to_json(self) -> dict[str, float]:
-        """Median, least and greatest."""
-        return {"median": self.median, "least": min(self.seconds), "greatest": max(self.seconds)}
+        """Median, least and greatest; the median of the CPU's."""
+        times = {"median": self.median, "least": min(self.seconds), "greatest": max(self.seconds)}
+        return times | ({"cpu": statistics.median(self.cpu_seconds)} if self.cpu_seconds else {})
 
 
 def timed(function: Callable[[], object]) -> float:
@@ -41,11 +43,14 @@ def rounds(contestants: Mapping[str, Callable[[], object]], repeats: int) -> dic
     """
     for function in contestants.values():
         function()
-    taken: dict[str, list[float]] = {name: [] for name in contestants}
+    wall: dict[str, list[float]] = {name: [] for name in contestants}
+    cpu: dict[str, list[float]] = {name: [] for name in contestants}
     for _ in range(repeats):
         for name, function in contestants.items():
-            taken[name].append(timed(function))
-    return {name: Timing(tuple(seconds)) for name, seconds in taken.items()}
+            start = time.process_time()
+            wall[name].append(timed(function))
+            cpu[name].append(time.process_time() - start)
+    return {name: Timing(tuple(wall[name]), tuple(cpu[name])) for name in contestants}
 
 
 def ratio(of: Timing, to: Timing) -> float:
@@ -53,9 +58,18 @@ def ratio(of: Timing, to: Timing) -> float:
     return statistics.median(a / b for a, b in zip(of.seconds, to.seconds, strict=True))
 
 
+def cpu_ratio(of: Timing, to: Timing) -> float:
+    """The same of CPU seconds, which other work on the machine changes less; waiting is not in them."""
+    return statistics.median(a / b for a, b in zip(of.cpu_seconds, to.cpu_seconds, strict=True))
+
+
 def peak_mib() -> float:
-    """The most memory that this process has had resident so far. Linux counts in KiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    """The most memory that this process has had resident so far.
+
+    Not what getrusage says: on Linux a child starts with the peak of the process that forked it.
+    """
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
 def resident_mib() -> float:

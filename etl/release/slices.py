@@ -73,6 +73,25 @@ def read_slices(containers: Sequence[Container], slices: np.ndarray) -> Iterator
         yield _member(blob, int(row["offset"]) - start, row)
 
 
+def held_bytes(slices: np.ndarray) -> int:
+    """The most bytes of archives and PNG files that `read_slices` holds at once with these rows."""
+    file = int(slices["bytes"].max(initial=0))
+    # A folder's row ends where its file does; a member has its header too.
+    members = slices[slices["end"] - slices["offset"] > slices["stored_bytes"]]
+    if not len(members):
+        return file
+    _, first, span = np.unique(_spans(members), return_index=True, return_inverse=True)
+    last = np.zeros_like(first)
+    np.maximum.at(last, span, np.arange(len(members)))
+    start, end = np.full(len(first), np.iinfo(np.int64).max), np.zeros(len(first), np.int64)
+    np.minimum.at(start, span, members["offset"])
+    np.maximum.at(end, span, members["end"])
+    change = np.zeros(len(members) + 1, np.int64)
+    np.add.at(change, first, end - start)
+    np.add.at(change, last + 1, start - end)
+    return file + int(change.cumsum().max())
+
+
 def _spans(slices: np.ndarray) -> np.ndarray:
     """A number for each slice: slices of one number lie side by side and are fetched with one read."""
     order = np.lexsort((slices["offset"], slices["container"]))

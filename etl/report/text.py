@@ -53,8 +53,13 @@ def plan_text(
     """
     fates = _fates(reusable, too_large)
     count = Counter(fates.values())
-    held = [v for v in plan.volumes if fates.get(v.volume_id) != "reject"]
-    memory = sorted(((v.memory_bytes(config.volume), v) for v in held), key=lambda m: -m[0])
+    in_bucket = config.store.startswith("s3://")
+    needed = (
+        (v.memory_bytes(config.volume, in_bucket=in_bucket), v)
+        for v in plan.volumes
+        if fates.get(v.volume_id) != "reject"
+    )
+    memory = sorted(needed, key=lambda m: -m[0])
     todo = [v for v in plan.volumes if v.volume_id not in fates]
     archives = {number for v in plan.volumes for number in v.container_numbers}
     rows = [

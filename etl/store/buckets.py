@@ -56,8 +56,8 @@ class BucketObjects:
     def sizes(self, prefix: str) -> dict[str, int]:
         return {name: item.bytes for name, item in self.listed(prefix).items()}
 
-    def write(self, name: str, data: bytes | memoryview) -> None:
-        self._put(name, bytes(data), "overwrite")
+    def write(self, name: str, *pieces: bytes) -> None:
+        self._put(name, b"".join(pieces), "overwrite")
 
     def create(self, name: str, data: bytes) -> bool:
         try:

@@ -43,9 +43,12 @@ class Listed:
     written_s: float
 
 
-def object_info(path: str, data: bytes | memoryview) -> ObjectInfo:
-    """Size and SHA-256 of an object's bytes."""
-    return ObjectInfo(path, len(data), hashlib.sha256(data).hexdigest())
+def object_info(path: str, *pieces: bytes) -> ObjectInfo:
+    """Size and SHA-256 of an object's bytes, which may come in pieces."""
+    digest = hashlib.sha256()
+    for piece in pieces:
+        digest.update(piece)
+    return ObjectInfo(path, sum(map(len, pieces)), digest.hexdigest())
 
 
 class Objects(Protocol):
@@ -70,8 +73,8 @@ class Objects(Protocol):
     def sizes(self, prefix: str) -> dict[str, int]:
         """Sizes in bytes of all objects below a folder, by their names in it."""
 
-    def write(self, name: str, data: bytes | memoryview) -> None:
-        """Write an object whole, replacing one of that name."""
+    def write(self, name: str, *pieces: bytes) -> None:
+        """Write an object whole, replacing one of that name; its bytes may come in pieces."""
 
     def create(self, name: str, data: bytes) -> bool:
         """Write an object only if none of that name exists; False where one does. Atomic."""
@@ -146,9 +149,9 @@ class LocalObjects:
     def sizes(self, prefix: str) -> dict[str, int]:
         return {name: item.bytes for name, item in self.listed(prefix).items()}
 
-    def write(self, name: str, data: bytes | memoryview) -> None:
+    def write(self, name: str, *pieces: bytes) -> None:
         target = self._path(name)
-        partial = self._write_partial(data)
+        partial = self._write_partial(*pieces)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             os.replace(partial, target)
@@ -219,12 +222,12 @@ class LocalObjects:
             folder = folder.parent
         return shutil.disk_usage(folder).free
 
-    def _write_partial(self, data: bytes | memoryview) -> Path:
+    def _write_partial(self, *pieces: bytes) -> Path:
         partial = Path(self.root, PARTIAL, uuid.uuid4().hex)
         partial.parent.mkdir(parents=True, exist_ok=True)
         try:
             with open(partial, "wb") as file:
-                file.write(data)
+                file.writelines(pieces)
                 file.flush()
                 os.fsync(file.fileno())
         except BaseException:

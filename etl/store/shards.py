@@ -17,16 +17,16 @@ from etl.imaging.kernels import compiled
 
 
 @compiled
-def _place(plane: Any, slab: Any, z: Any) -> None:
-    """Lay a plane, (rows, columns), into chunks: (chunks along y, along x, z, y, x)."""
-    chunk_rows, chunk_columns = slab.shape[3], slab.shape[4]
+def _place(plane: Any, tiles: Any) -> None:
+    """Lay a plane, (rows, columns), into its part of each chunk: (chunks along y, along x, y, x)."""
+    rows, columns = tiles.shape[2], tiles.shape[3]
     for y in range(plane.shape[0]):
-        row = plane[y]
-        for block in range(slab.shape[1]):
-            first = block * chunk_columns
-            target = slab[y // chunk_rows, block, z, y % chunk_rows]
-            for x in range(min(chunk_columns, row.shape[0] - first)):
-                target[x] = row[first + x]
+        for block in range(tiles.shape[1]):
+            # Of two slices, not of x plus an offset: only so the loop is vectorised.
+            source = plane[y, block * columns : (block + 1) * columns]
+            target = tiles[y // rows, block, y % rows]
+            for x in range(source.shape[0]):
+                target[x] = source[x]
 
 
 class ShardEncoder:
@@ -47,7 +47,9 @@ class ShardEncoder:
         counts = tuple(-(-n // c) for n, c in zip(shape, chunk, strict=True))
         self._slab = np.full((*counts[1:], *chunk), fill_hu, "<i2")
         self._index = np.empty((*counts, 2), "<u8")
-        self._shard = bytearray()
+        # In pieces: what grows in one piece is moved as it grows, and takes its memory twice meanwhile.
+        self._pieces: list[bytes] = []
+        self._bytes = 0
         self._planes = 0
 
     def add(self, plane: NDArray[np.int16]) -> None:
@@ -59,13 +61,13 @@ class ShardEncoder:
         if plane.shape != self._shape[1:] or self._planes == self._shape[0]:
             raise ValueError(f"plane {self._planes} is {plane.shape}; the volume is {self._shape}")
         depth = self._slab.shape[2]
-        _place(plane, self._slab, self._planes % depth)
+        _place(plane, self._slab[:, :, self._planes % depth])
         self._planes += 1
         if self._planes % depth == 0:
             self._encode(self._planes // depth - 1)
 
-    def finish(self) -> bytearray:
-        """The shard, once all planes have come. Raises ValueError where some have not."""
+    def finish(self) -> tuple[bytes, ...]:
+        """The shard, in pieces, once all planes have come. Raises ValueError where some have not."""
         if self._planes != self._shape[0]:
             raise ValueError(f"{self._planes} planes came; the volume is {self._shape}")
         depth = self._slab.shape[2]
@@ -73,12 +75,11 @@ class ShardEncoder:
             self._slab[:, :, left:] = self._fill_hu
             self._encode(self._planes // depth)
         end = self._index.tobytes()
-        self._shard += end
-        self._shard += google_crc32c.value(end).to_bytes(4, "little")
-        return self._shard
+        return (*self._pieces, end, google_crc32c.value(end).to_bytes(4, "little"))
 
     def _encode(self, layer: int) -> None:
         for at in np.ndindex(self._slab.shape[:2]):
             encoded = self._codec.encode(self._slab[at])
-            self._index[(layer, *at)] = len(self._shard), len(encoded)
-            self._shard += encoded
+            self._index[(layer, *at)] = self._bytes, len(encoded)
+            self._pieces.append(encoded)
+            self._bytes += len(encoded)

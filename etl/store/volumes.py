@@ -27,6 +27,9 @@ from etl.store.objects import Objects, object_info
 from etl.store.receipts import Receipt, Shape, Spacing
 from etl.store.shards import ShardEncoder
 
+Pieces = tuple[bytes, ...]
+"""The bytes of an object, to be written one after the other."""
+
 AXES = ("z", "y", "x")
 ORIENTATION = ("superior-to-inferior", "anterior-to-posterior", "right-to-left")
 
@@ -63,10 +66,10 @@ class Description:
 
 @dataclass(frozen=True, eq=False)
 class Level:
-    """One resolution of a volume: shape (z, y, x) and the bytes of its shard."""
+    """One resolution of a volume: shape (z, y, x) and the bytes of its shard, in pieces."""
 
     shape: Shape
-    shard: bytearray
+    shard: Pieces
 
 
 def blosc(encoding: Encoding) -> Blosc:
@@ -145,8 +148,8 @@ def write_volume(
     built = _build(levels, description, encoding)
     infos = []
     for name in sorted(built, key=lambda name: (name.endswith("zarr.json"), -len(name), name)):
-        objects.write(f"{path}/{name}", built[name])
-        infos.append(object_info(name, built.pop(name)))
+        objects.write(f"{path}/{name}", *built[name])
+        infos.append(object_info(name, *built[name]))
     receipt = Receipt(
         description.volume_id,
         description.fingerprint,
@@ -161,7 +164,7 @@ def write_volume(
     return receipt
 
 
-def _build(levels: Sequence[Level], description: Description, encoding: Encoding) -> dict[str, memoryview]:
+def _build(levels: Sequence[Level], description: Description, encoding: Encoding) -> dict[str, Pieces]:
     """All objects of the OME-Zarr group, by name."""
     memory: dict[str, Any] = {}
     group = zarr.create_group(
@@ -185,10 +188,8 @@ def _build(levels: Sequence[Level], description: Description, encoding: Encoding
             fill_value=encoding.fill_hu,
             dimension_names=AXES,
         )
-    built = {name: memoryview(buffer.as_numpy_array()).cast("B") for name, buffer in memory.items()}
-    for number, level in enumerate(levels):
-        built[f"{number}/c/0/0/0"] = memoryview(level.shard)
-    return built
+    built: dict[str, Pieces] = {name: (buffer.to_bytes(),) for name, buffer in memory.items()}
+    return built | {f"{number}/c/0/0/0": level.shard for number, level in enumerate(levels)}
 
 
 def _attributes(description: Description, level_count: int) -> dict[str, Any]:

@@ -90,11 +90,11 @@ def test_the_thread_renews_and_a_failure_does_not_stop_the_run(
     enough = threading.Event()
 
     class Failing(LocalObjects):
-        def write(self, name: str, data: bytes | memoryview) -> None:
+        def write(self, name: str, *pieces: bytes) -> None:
             writes.append(name)
             if len(writes) == 2:
                 raise OSError("no space")
-            super().write(name, data)
+            super().write(name, *pieces)
             if len(writes) > 3:
                 enough.set()
 

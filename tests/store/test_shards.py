@@ -34,7 +34,7 @@ def encoded(voxels: np.ndarray, chunk: tuple[int, int, int], codec: Blosc) -> by
     encoder = ShardEncoder(voxels.shape, chunk, codec, FILL_HU)
     for plane in voxels:
         encoder.add(plane)
-    return bytes(encoder.finish())
+    return b"".join(encoder.finish())
 
 
 def make_array(
