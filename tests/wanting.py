@@ -7,7 +7,7 @@ from typing import NoReturn
 
 import pytest
 
-# What `.ci/run` has installed, with spaces between: a test that is skipped for want of it would prove nothing.
+# What `.ci/run` has installed, with spaces between: a test that is skipped for want of it proves nothing.
 VARIABLE = "TESTS_HAVE"
 
 
