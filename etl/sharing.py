@@ -1,4 +1,4 @@
-"""Do the workers see what the driver sees? Asked once before any work, of every worker."""
+"""Do the workers see what the driver sees, and may they write there? Asked once before any work, of each."""
 
 from __future__ import annotations
 
@@ -17,40 +17,77 @@ _PROBE = b"deeplesion-store: do all workers see this?"
 
 
 @dataclass(frozen=True)
+class Seen:
+    """What a worker can do in a place.
+
+    Attributes:
+        reads: it reads what the driver wrote.
+        refused: why it can't write there; empty where it can, and where it does not even read.
+    """
+
+    reads: bool = True
+    refused: str = ""
+
+
+Seeing = tuple[Seen, Seen]
+"""In the store, and in the staging area."""
+
+
+@dataclass(frozen=True)
 class _Look:
-    """Reads the probes; a value that travels to workers."""
+    """Reads the driver's probes and writes its own; a value that travels to workers."""
 
     store: str
     store_probe: str
     staging: str | None
     staging_probe: str
 
-    def __call__(self) -> tuple[bool, bool]:
-        try:
-            sees_store = open_objects(self.store).read(self.store_probe) == _PROBE
-        except OSError:
-            sees_store = False
+    def __call__(self) -> Seeing:
+        own = f"probe-{uuid.uuid4().hex}"
+        objects = open_objects(self.store)
+
+        def write_store() -> None:
+            objects.write(f"{PARTIAL}/{own}", _PROBE)
+            objects.remove(f"{PARTIAL}/{own}")
+
+        in_store = _tried(lambda: objects.read(self.store_probe), write_store)
         if self.staging is None:
-            return sees_store, True
-        try:
-            sees_staging = b"".join(open_staging(self.staging).read_part(self.staging_probe)) == _PROBE
-        except (OSError, BlobError, PartGoneError):
-            sees_staging = False
-        return sees_store, sees_staging
+            return in_store, Seen()
+        area = open_staging(self.staging)
+
+        def write_staging() -> None:
+            area.append(own, 0, _PROBE)
+            area.discard(own)
+
+        return in_store, _tried(lambda: b"".join(area.read_part(self.staging_probe)), write_staging)
+
+
+def _tried(read: Callable[[], bytes], write: Callable[[], None]) -> Seen:
+    """A worker that reads something else is in another place, where nothing is to be written."""
+    try:
+        if read() != _PROBE:
+            return Seen(reads=False)
+    except (OSError, BlobError, PartGoneError):
+        return Seen(reads=False)
+    try:
+        write()
+    except (OSError, BlobError, PartGoneError) as error:
+        return Seen(refused=f"{type(error).__name__}: {error}")
+    return Seen()
 
 
 def check_shared(
-    everywhere: Callable[[Callable[[], tuple[bool, bool]]], Mapping[str, tuple[bool, bool]]],
+    everywhere: Callable[[Callable[[], Seeing]], Mapping[str, Seeing]],
     objects: Objects,
     staging: str | None,
 ) -> None:
-    """See that every worker reads what the driver writes, in the store and in the staging area.
+    """See that every worker reads what the driver writes and may write too, in the store and staging area.
 
     Args:
         everywhere: calls a function in every worker and gives the results by the worker's name.
 
     Raises:
-        StoreError, ConfigError: naming the place and the workers that don't see it.
+        StoreError, ConfigError: naming the place and the workers that don't see it or may not write there.
     """
     name = f"probe-{uuid.uuid4().hex}"
     look = _Look(objects.root, f"{PARTIAL}/{name}", staging, name)
@@ -77,12 +114,22 @@ def check_shared(
             with contextlib.suppress(OSError):
                 area.discard(name)
     for place, key, kind, found in (
-        (objects.root, "store", StoreError, [sees for sees, _ in answers.values()]),
-        (staging, "source.staging", ConfigError, [sees for _, sees in answers.values()]),
+        (objects.root, "store", StoreError, {worker: seen for worker, (seen, _) in answers.items()}),
+        (staging, "source.staging", ConfigError, {worker: seen for worker, (_, seen) in answers.items()}),
     ):
-        blind = [worker for worker, sees in zip(answers, found, strict=True) if not sees]
+        blind = [worker for worker, seen in found.items() if not seen.reads]
         if blind:
             raise _blind(kind, key, str(place), blind)
+        refused = [f"{worker} ({seen.refused})" for worker, seen in found.items() if seen.refused]
+        if refused:
+            raise kind(
+                "workers may not write where the driver does",
+                where=key,
+                value=f"{place}: not writable for {len(refused)} workers, such as {', '.join(refused[:3])}",
+                allowed="a place in which every worker may write and delete",
+                remedy="start the workers as a user who may write there, mount it writable where they run, "
+                "or give them credentials that may write and delete",
+            )
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Processes of `jobs/store_versions.py prune` and `rollback`, killed at the boundaries of their writes."""
+"""Prunes and rollbacks, processes of `jobs/store_versions.py`, killed at the boundaries of their writes."""
 
 from __future__ import annotations
 

@@ -1,7 +1,9 @@
-"""A worker that does not see the store or the staging folder is found out before anything is fetched."""
+"""A worker that does not see the store or the staging folder, or may not write there, is found out before
+anything is fetched."""
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from etl.errors import ConfigError, StoreError
-from etl.sharing import check_shared
+from etl.sharing import Seen, check_shared
 from etl.store.objects import open_objects
 from jobs.build_store import main
 from tests.processes import dask_scheduler, running, wait_until
@@ -22,6 +24,8 @@ pytestmark = pytest.mark.usefixtures("small_blocks")
 
 # Runs `$2...` where the folder `$1` is another one, with an empty file system of its own.
 ELSEWHERE = 'mount -t tmpfs tmpfs "$1" && shift && exec "$@"'
+# Runs it where the same folder can be read only.
+READ_ONLY = 'mount --bind "$1" "$1" && mount -o remount,bind,ro "$1" && shift && exec "$@"'
 
 
 @pytest.fixture(scope="module")
@@ -33,8 +37,14 @@ def hidden(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def blind_worker(hidden: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
     """(address of a scheduler with two workers, name of the one that sees another folder at `hidden`)."""
-    folder = tmp_path_factory.mktemp("scheduler")
-    elsewhere = ["unshare", "--mount", "sh", "-c", ELSEWHERE, "sh", str(hidden)]
+    with two_workers(tmp_path_factory.mktemp("scheduler"), ELSEWHERE, hidden) as found:
+        yield found
+
+
+@contextlib.contextmanager
+def two_workers(folder: Path, script: str, place: Path) -> Iterator[tuple[str, str]]:
+    """(address of a scheduler with two workers, name of the one for which `script` changed `place`)."""
+    elsewhere = ["unshare", "--mount", "sh", "-c", script, "sh", str(place)]
     if subprocess.run([*elsewhere, "true"], capture_output=True, check=False).returncode:
         pytest.skip("needs a mount namespace of its own, which this user may not make")
     log = folder / "blind.log"
@@ -87,6 +97,27 @@ def test_job_ends_with_2_and_names_place_worker_and_remedy(
 
 
 @pytest.mark.slow
+def test_a_worker_that_may_not_write_ends_the_job_with_2(served: Served, tmp_path: Path) -> None:
+    guarded, folder = tmp_path / "guarded", tmp_path / "scheduler"
+    guarded.mkdir()
+    folder.mkdir()
+    with two_workers(folder, READ_ONLY, guarded) as (address, worker):
+        for key, store, staging in (
+            ("store", guarded / "store", tmp_path / "staging"),
+            ("source.staging", tmp_path / "store", guarded / "staging"),
+        ):
+            data = store_data(store, served.source(staging=str(staging)), cluster="local")
+            code, said = run_job(address, write_config(tmp_path, data))
+            assert code == 2, said
+            assert "workers may not write where the driver does" in said
+            assert f"where:   {key}" in said
+            assert f"not writable for 1 workers, such as {worker} (OSError: [Errno 30] Read-only" in said
+            assert "mount it writable where they run" in said
+            files = [path for path in (*store.rglob("*"), *staging.rglob("*")) if path.is_file()]
+            assert [path for path in files if path.parent.name != "runs"] == []
+
+
+@pytest.mark.slow
 def test_what_all_workers_see_is_built(
     blind_worker: tuple[str, str], served: Served, s3_bucket: Bucket, tmp_path: Path
 ) -> None:
@@ -115,7 +146,7 @@ def test_probe_finds_every_kind_of_blindness(
     check_shared(all_see, store, staging)
     check_shared(all_see, store, None)
     with pytest.raises(ConfigError, match=r"not seen by 1 workers, such as two"):
-        check_shared(lambda look: {"one": look(), "two": (True, later[0]()[1])}, store, staging)
+        check_shared(lambda look: {"one": look(), "two": (Seen(), later[0]()[1])}, store, staging)
     with pytest.raises(StoreError, match=r"not seen by 2 workers, such as one, two"):
         check_shared(lambda look: {"one": later[0](), "two": later[0]()}, store, staging)
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
