@@ -45,8 +45,8 @@ class Jobs:
         variables = {k: v for k, v in os.environ.items() if k.startswith(ENVIRONMENT_PREFIX)}
         return self._ask(detached.start_job, job_id, words, os.getcwd(), variables)
 
-    def follow(self, job_id: str, output: BinaryIO) -> int:
-        """Write a job's log from its start as it grows; returns the exit code, 4 where it was killed."""
+    def follow(self, job_id: str, output: BinaryIO) -> int | None:
+        """Write a job's log from its start as it grows; returns the exit code, None where it was killed."""
         offset = 0
         while True:
             piece, state = self._ask(detached.read_log, job_id, offset)
@@ -54,7 +54,7 @@ class Jobs:
             output.flush()
             offset += len(piece)
             if not piece and state.state != "running":
-                return EXIT_LOST if state.exit_code is None else state.exit_code
+                return state.exit_code
             if not piece:
                 time.sleep(FOLLOW_SECONDS)
 

@@ -18,7 +18,7 @@ from etl.run.cluster_config import load_cluster
 from etl.run.clusters import environment_of, security_of, start_cluster
 from etl.run.connection import check_scheduler
 from etl.run.interrupts import exit_code, terminable
-from etl.run.remote_jobs import Jobs, jobs_table, open_jobs
+from etl.run.remote_jobs import EXIT_LOST, Jobs, jobs_table, open_jobs
 from etl.run.script import SUBMITTED_AS, run_script
 
 
@@ -168,7 +168,10 @@ def _remote(
     jobs: Jobs, script: Path | None, args: tuple[str, ...], attach: str | None, cancel: str | None
 ) -> int:
     if attach:
-        return jobs.follow(attach, sys.stdout.buffer)
+        code = jobs.follow(attach, sys.stdout.buffer)
+        if code is None:
+            click.echo(f"{attach} was killed and left no exit code; run the same again", err=True)
+        return EXIT_LOST if code is None else code
     if cancel:
         before = jobs.cancel(cancel)
         done = "told to stop" if before.state == "running" else f"{before.state} already"

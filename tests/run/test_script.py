@@ -36,7 +36,8 @@ def test_a_signal_that_comes_while_it_starts_reaches_it(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child of its parent's end")
-def test_a_script_whose_parent_has_ended_before_it_starts_does_not_start(tmp_path: Path) -> None:
-    other = [sys.executable, "-IS", str(UNTIL_PARENT_ENDS), "1", sys.executable, "-c", "print('started')"]
+def test_a_script_whose_parent_has_ended_before_it_starts_does_not_start() -> None:
+    program = [sys.executable, "-c", "print('started')"]
+    other = [sys.executable, "-IS", str(UNTIL_PARENT_ENDS), str(os.getppid()), *program]
     done = subprocess.run(other, capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (128 + signal.SIGTERM, "", "")
