@@ -148,7 +148,7 @@ def test_a_server_that_goes_away_after_planning_gives_up_what_is_missing(
     staging: str | None, served: Served, local_store: Path, tmp_path: Path
 ) -> None:
     source = served.source(staging=staging and str(tmp_path / staging))
-    data = store_data(tmp_path / "store", source, limits={"rejects": 1.0, "lost_archives": 2})
+    data = store_data(tmp_path / "store", source, limits={"rejects": 1.0, "lost_archives": 3})
     count = 0
     # One volume in place, or the first archive and a block of the second one.
     fine = 4 if staging else 1
