@@ -43,14 +43,19 @@ def text(page: Any, name: str) -> str:
     return str(page.execute_script("return document.getElementById(arguments[0]).textContent", name))
 
 
+def same_as_shown(page: Any, voxels: np.ndarray) -> bool:
+    """Whether the viewer's values are the volume's, at random places."""
+    random = np.random.default_rng(0)
+    places = [[int(random.integers(n)) for n in voxels.shape] for _ in range(200)]
+    shown = page.execute_script("return arguments[0].map((place) => viewer.valueAt(...place))", places)
+    return bool(shown == [int(voxels[tuple(place)]) for place in places])
+
+
 def test_a_lesion_is_shown_with_the_stores_voxels(page: Any, address: str, store: Store) -> None:
     lesion = store.lesions().iloc[0]
     open_page(page, address, f"{lesion['volume_id']}/{lesion['lesion_id']}")
     voxels = store.array(lesion["volume_id"])[...]
-    random = np.random.default_rng(0)
-    places = [[int(random.integers(n)) for n in voxels.shape] for _ in range(50)]
-    shown = page.execute_script("return arguments[0].map((place) => viewer.valueAt(...place))", places)
-    assert shown == [int(voxels[tuple(place)]) for place in places]
+    assert same_as_shown(page, voxels)
 
     crosshair = page.execute_script("return viewer.voxelAtCrosshair()")
     middle = [
@@ -73,6 +78,35 @@ def test_volumes_open_one_after_the_other(page: Any, address: str, store: Store)
         assert text(page, "position").startswith(f"{volume_id}: ")
         assert text(page, "message") == ""
     assert complaints(page) == []
+
+
+def test_of_volumes_asked_for_at_once_the_last_is_shown(page: Any, address: str, store: Store) -> None:
+    """Nobody waits for one before the next is asked for; the one shown is the one named."""
+    open_page(page, address)
+    ids = store.volumes()["volume_id"].tolist()
+    for order in (ids[:2], ids[1::-1], [*ids[:3], ids[0]]):
+        page.execute_async_script(
+            "const [ids, done] = arguments; const opened = [];"
+            "ids.forEach((id, n) => setTimeout(() => {"
+            " opened.push(viewer.open(id)); if (n === ids.length - 1) Promise.all(opened).then(done)"
+            "}, 40 * n))",
+            order,
+        )
+        voxels = store.array(order[-1])[...]
+        assert text(page, "position").startswith(f"{order[-1]}: ")
+        assert same_as_shown(page, voxels)
+        assert text(page, "message") == ""
+    assert complaints(page) == []
+
+
+def test_an_address_opens_a_plane(page: Any, address: str, store: Store) -> None:
+    volume_id = store.volumes()["volume_id"].iloc[0]
+    planes = store.array(volume_id).shape[0]
+    open_page(page, address, f"{volume_id}/z=2")
+    for fragment, plane in (("z=2", 2), (f"z={planes + 50}", planes - 1), ("z=x", planes // 2)):
+        page.execute_script("location.hash = arguments[0]", f"{volume_id}/{fragment}")
+        wait(page, f"return viewer.voxelAtCrosshair()[0] === {plane}")
+    assert text(page, "message") == ""
 
 
 def test_the_list_is_searched(page: Any, address: str, store: Store) -> None:
@@ -112,6 +146,7 @@ def test_a_damaged_volume_is_not_shown_as_if_it_were_whole(page: Any, store: Sto
         open_page(page, address, entry["volume_id"])
         assert "are not the store's" in text(page, "message")
         assert text(page, "position") == ""
+        assert page.execute_script("return viewer.shown()") == []
 
 
 def test_a_server_without_ranges_is_refused(page: Any, store: Store) -> None:
