@@ -5,6 +5,7 @@ Pure: tables' columns in, tables' columns out.
 
 from __future__ import annotations
 
+import statistics
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -131,7 +132,9 @@ class Refit:
 
     Attributes:
         slope, intercept: to compare with `PUBLISHED_LINES`.
-        residual, largest_residual: of the published locations from the new line.
+        residual, largest_residual: of the published locations that it was fitted to, from the new line.
+        fitted: lesions that it was fitted to.
+        left_out: lesions further than `AGREES_WITHIN` from the line through most: of wrong slices, mostly.
         constants_hold: whether the constants' line is the new one within `AGREES_WITHIN`, across the body.
     """
 
@@ -140,6 +143,8 @@ class Refit:
     residual: float | None
     largest_residual: float
     constants_hold: bool
+    fitted: int
+    left_out: int
 
 
 @dataclass(frozen=True)
@@ -187,11 +192,44 @@ def agreement(lesions: pd.DataFrame, whole_release: bool) -> Agreement:
 def _refit(lesions: pd.DataFrame, axis: str) -> Refit | None:
     known = lesions[lesions[f"norm_{axis}_recomputed"].notna()]
     slope, intercept = PUBLISHED_LINES[axis]
-    relative = (known[f"norm_{axis}_recomputed"] - intercept) / slope
-    line = fit_line(relative.tolist(), known[f"norm_{axis}"].tolist())
+    relative = ((known[f"norm_{axis}_recomputed"] - intercept) / slope).tolist()
+    published = known[f"norm_{axis}"].tolist()
+    most = _line_of_most(relative, published)
+    if most is None:
+        return None
+    # Not those that agree with the constants: these are what is in question.
+    near = [
+        (x, y)
+        for x, y in zip(relative, published, strict=True)
+        if abs(y - most[1] - most[0] * x) <= AGREES_WITHIN
+    ]
+    line = fit_line(*zip(*near, strict=True)) if near else None
     if line is None:
         return None
     # Lesions lie from one side of the body, 0, to the other, 1.
     ends = (line.intercept - intercept, line.intercept + line.slope - intercept - slope)
     holds = max(map(abs, ends)) <= AGREES_WITHIN
-    return Refit(line.slope, line.intercept, line.residual, line.largest_residual, holds)
+    return Refit(
+        line.slope,
+        line.intercept,
+        line.residual,
+        line.largest_residual,
+        holds,
+        line.points,
+        len(known) - line.points,
+    )
+
+
+def _line_of_most(x: Sequence[float], y: Sequence[float]) -> tuple[float, float] | None:
+    """Slope and intercept of the line through most points, wherever up to a quarter of them are.
+
+    The median slope of pairs that lie half the points apart along x, then the median intercept, after Theil
+    (1950). None where all x are one.
+    """
+    points = sorted(zip(x, y, strict=True))
+    half = (len(points) + 1) // 2
+    pairs = [(a, b) for a, b in zip(points, points[half:], strict=False) if a[0] < b[0]]
+    if not pairs:
+        return None
+    slope = statistics.median((b[1] - a[1]) / (b[0] - a[0]) for a, b in pairs)
+    return slope, statistics.median(b - slope * a for a, b in points)

@@ -103,13 +103,43 @@ def with_columns(document: str) -> str:
     )
 
 
+# Of no promise: receipts are the builder's own. Names that are data, and what says how voxels are encoded.
+_NOT_PROMISED = ("receipt.json",)
+_DATA = re.compile(r"\.(code|rejects_by_reason)\.|^\.(codecs|chunk_grid|chunk_key_encoding)\b")
+
+
 def breaking_changes(old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[str]:
-    """Columns and reasons of `old` that `new` lacks, or has with another type or unit."""
+    """Columns, reasons and keys of `old` that `new` lacks, or has with another type or unit."""
     for name, text in old.items():
-        if name.endswith(".txt") and name != "tree.txt":
+        if name.endswith(".json") and name not in _NOT_PROMISED:
+            kinds = dict(_json_keys(json.loads(new.get(name, "{}"))))
+            for key, kind in dict.fromkeys(_json_keys(json.loads(text))):
+                # A value that is null in the example has its kind elsewhere.
+                if kinds.get(key) not in ((kind, "null") if kind != "null" else kinds.values()):
+                    yield f"{name}: {key.removeprefix('.')}: {kind}"
+        elif name.endswith(".txt") and name != "tree.txt":
             columns = [line.split(" - ")[0] for line in new.get(name, "").splitlines()]
             lines = (line.split(" - ")[0] for line in text.splitlines())
             yield from (f"{name}: {line}" for line in lines if line not in columns)
+
+
+def _json_keys(data: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    """Dotted key, `[]` for every item of a list, and kind of each value below."""
+    if _DATA.search(key):
+        return
+    if key:
+        yield key, _kind(data)
+    if isinstance(data, dict):
+        for name, value in data.items():
+            yield from _json_keys(value, f"{key}.{name}")
+    elif isinstance(data, list):
+        for value in data:
+            yield from _json_keys(value, f"{key}[]")
+
+
+def _kind(value: Any) -> str:
+    kinds = {dict: "object", list: "list", str: "text", bool: "bool", int: "number", float: "number"}
+    return kinds.get(type(value), "null")
 
 
 def main() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -68,3 +70,39 @@ def test_the_number_is_in_every_document(texts: dict[str, str]) -> None:
 def test_what_breaks_a_reader(old: str, new: str, expected: list[str]) -> None:
     assert list(breaking_changes({"t.schema.txt": old}, {"t.schema.txt": new})) == expected
     assert list(breaking_changes({"t.schema.txt": "a\n"}, {})) == ["t.schema.txt: a"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ({"a": 1}, {"b": {"c": "x"}, "a": 2.5}, []),
+        ({"a": 1, "b": {"c": 1}}, {"a": 1, "b": {}}, ["b.c: number"]),
+        ({"a": [{"b": 1}, {"c": 2}]}, {"a": [{"b": 1}]}, ["a[].c: number"]),
+        ({"a": [{"b": 1}, {"b": 2}]}, {"a": [{}]}, ["a[].b: number"]),
+        ({"a": 1, "b": "x", "c": True}, {"a": "1", "b": ["x"], "c": 1}, ["a: number", "b: text", "c: bool"]),
+        ({"a": None, "b": "x"}, {"a": {"x": 1}, "b": None}, []),
+        ({"a": None, "b": 1}, {"b": 1}, ["a: null"]),
+        # Names of packages and reasons are no keys; how voxels are encoded may change.
+        ({"code": {"numpy": "1"}, "codecs": [{"name": "x"}]}, {"code": {}, "codecs": []}, []),
+        ({"code": {"numpy": "1"}}, {}, ["code: object"]),
+    ],
+)
+def test_which_keys_break_a_reader(old: dict[str, Any], new: dict[str, Any], expected: list[str]) -> None:
+    texts = [{"version.json": json.dumps(data)} for data in (old, new)]
+    assert list(breaking_changes(*texts)) == [f"version.json: {key}" for key in expected]
+
+
+def test_every_document_that_readers_follow_is_compared(texts: dict[str, str]) -> None:
+    gone = [line.split(":")[0] for line in breaking_changes(texts, {})]
+    assert set(gone) == set(NAMES) - {"receipt.json", "tree.txt"}
+    version, volume = (json.loads(texts[name]) for name in ("version.json", "volume_zarr.json"))
+    del version["locations"]["share"], version["tables"]["slices"][0]["rows"]
+    del volume["attributes"]["deeplesion"]["voxel_to_lps_mm"]
+    less = texts | {"version.json": json.dumps(version), "volume_zarr.json": json.dumps(volume)}
+    found = set(breaking_changes(texts, less))
+    assert {
+        "version.json: locations.share: number",
+        "volume_zarr.json: attributes.deeplesion.voxel_to_lps_mm: list",
+    } < found
+    assert "version.json: tables.slices[].rows: number" in found
+    assert list(breaking_changes(texts, texts)) == []

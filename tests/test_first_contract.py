@@ -5,12 +5,16 @@ tests/contract/store_v1 was built from the release below before any column was a
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from etl.errors import StoreError
+from etl.export.export import FORMATS, export
+from etl.export.selection import Selection
+from etl.report.serving import Site
 from etl.store import LesionCrops, Store, open_store
 from etl.store.fields import SCHEMAS, TABLES
 from etl.store.objects import open_objects
@@ -101,3 +105,33 @@ def test_it_verifies() -> None:
     found = verify(open_objects(str(FOLDER)), 1)
     assert found.problems == ()
     assert found.volumes == 3
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_it_is_exported(store: Store, tmp_path: Path, name: str) -> None:
+    done = export(store, tmp_path / "out", name, Selection())
+    assert (done.lesions, done.volumes) == (3, 3)
+    written = {path.suffix for path in (tmp_path / "out").rglob("*") if path.is_file()} - {".txt", ""}
+    assert (
+        written
+        >= {
+            "nifti": {".gz"},
+            "coco": {".json", ".png"},
+            "csv": {".csv"},
+            "images": {".png"},
+            "croissant": {".json", ".parquet"},
+        }[name]
+    )
+
+
+def test_it_is_served(store: Store) -> None:
+    """What the viewer asks for: the catalogue, a volume's metadata and a range of its voxels."""
+    site = Site(store)
+    listed = json.loads(site.answer("/viewer/catalogue.json").body)
+    assert listed["volumes"]["volume_id"] == VOLUMES
+    assert listed["lesions"]["volume_id"] == VOLUMES
+    assert listed["report"] is None
+    for path in listed["volumes"]["path"]:
+        assert site.answer(f"/store/{path}/zarr.json").body == (FOLDER / path / "zarr.json").read_bytes()
+        shard = (FOLDER / path / "0/c/0/0/0").read_bytes()
+        assert site.answer(f"/store/{path}/0/c/0/0/0", "bytes=3-8").body == shard[3:9]

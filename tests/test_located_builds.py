@@ -12,6 +12,7 @@ import pytest
 from etl.errors import GuardError
 from etl.imaging.location import PUBLISHED_LINES
 from etl.release.phantom import PhantomTruth, write_phantom
+from etl.report.quality import disagreeing_locations, inexact_locations
 from etl.report.text import build_text
 from etl.run.executors import SerialExecutor
 from etl.store.reader import open_store
@@ -158,3 +159,5 @@ def test_the_real_key_slice_is_told_from_its_neighbours(
     data = real_config(real_release, tmp_path / "Images_png", tmp_path / "store")
     found = build_store(data, SerialExecutor()).published.version["locations"]
     assert (found["compared"], found["exact"]) == (1, 0)
+    lesions = open_store(str(tmp_path / "store")).lesions()
+    assert len(disagreeing_locations(lesions)) + len(inexact_locations(lesions)) == 1

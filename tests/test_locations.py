@@ -183,3 +183,23 @@ def test_a_refit_finds_the_constants_and_says_when_they_are_others() -> None:
     assert (y.slope, y.intercept) == pytest.approx((0.82, 0.1173))
     assert (x.constants_hold, y.constants_hold) == (True, False)
     assert agreement(frame, whole_release=False).refit is None
+
+
+def test_rows_of_wrong_slices_do_not_tilt_the_refit() -> None:
+    """A tenth of the rows, all at one side of the body, say too much; they are left out and counted."""
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.uniform(0, 1, (500, 2)), columns=["norm_x_recomputed", "norm_y_recomputed"])
+    frame["location_agrees"] = True
+    for axis, line in PUBLISHED_LINES.items():
+        frame = moved(frame, axis, *line)
+    wrong = frame.sort_values("norm_x_recomputed").index[:50]
+    frame.loc[wrong, "norm_x"] += 0.3
+    found = agreement(frame, whole_release=True)
+    assert found.refit is not None
+    x, y = found.refit["x"], found.refit["y"]
+    assert x is not None
+    assert y is not None
+    assert (x.slope, x.intercept) == pytest.approx(PUBLISHED_LINES["x"])
+    assert x.largest_residual < 1e-9
+    assert (x.constants_hold, x.fitted, x.left_out) == (True, 450, 50)
+    assert (y.fitted, y.left_out) == (500, 0)

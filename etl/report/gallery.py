@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
-import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,27 +9,21 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
-from PIL import Image
 
-from etl.errors import EtlError
 from etl.export.figures import Marks
 from etl.export.key_images import KeyImage, key_images
 from etl.export.review_images import marks_of
 from etl.export.selection import Selected, lesion_types
 from etl.imaging.location import norm_location_px
 from etl.imaging.window import to_grey
-from etl.report.statistics import hu_counts
+from etl.report.planes import THREADS, data_url, jpeg, read_plane
 from etl.store.reader import Store
-
-logger = logging.getLogger(__name__)
 
 MOST_PICTURES = 240
 MOST_BYTES = 7_500_000
 """Of all JPEGs; in the page they are a third more."""
 LARGEST_PX = 512
 QUALITY = 80
-_THREADS = 4
 _AT_ONCE = 16
 
 
@@ -44,19 +35,17 @@ class Figure:
         picture: JPEG, grey, of the whole plane; smaller than it where that has more than 512 pixels.
         marks: of each lesion in it, in voxels of the plane.
         lines: relative (x, y) of each lesion as published, in voxels of the plane; None where not known.
-        hu: `hu_counts` of the plane.
     """
 
     image: KeyImage
     picture: bytes
     marks: tuple[Marks, ...]
     lines: tuple[tuple[float, float] | None, ...]
-    hu: NDArray[np.int64]
 
     @property
     def data_url(self) -> str:
         """The picture, to be put into a page."""
-        return "data:image/jpeg;base64," + base64.b64encode(self.picture).decode()
+        return data_url(self.picture)
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +80,7 @@ def make_gallery(store: Store, tables: tuple[pd.DataFrame, ...], first: Sequence
 
     figures: list[Figure] = []
     failed: list[str] = []
-    with ThreadPoolExecutor(_THREADS) as pool:
+    with ThreadPoolExecutor(THREADS) as pool:
         for start in range(0, len(images), _AT_ONCE):
             for found in pool.map(
                 lambda image: _figure(store, image, places), images[start : start + _AT_ONCE]
@@ -153,21 +142,9 @@ class _Places:
 
 def _figure(store: Store, image: KeyImage, places: _Places) -> Figure | str:
     """The figure, or why there is none."""
-    try:
-        plane = np.asarray(store.array(image.volume_id)[image.plane])
-    except (OSError, EtlError, RuntimeError, ValueError) as error:
-        return f"{image.volume_id}: {type(error).__name__}: {error}"
-    if plane.min() == plane.max():
-        # Zarr reads a shard that is gone as air.
-        return f"{image.volume_id}: the plane of the key slice is empty"
+    plane = read_plane(store, image.volume_id, places.volumes[image.volume_id].path, image.plane)
+    if isinstance(plane, str):
+        return plane
     lines = tuple(places.lines(lesion) for lesion in image.lesions)
     marks = tuple(map(marks_of, image.lesions))
-    return Figure(image, _jpeg(to_grey(plane, image.window_hu)), marks, lines, hu_counts(plane))
-
-
-def _jpeg(grey: NDArray[np.uint8]) -> bytes:
-    picture = Image.fromarray(grey)
-    picture.thumbnail((LARGEST_PX, LARGEST_PX), Image.Resampling.BILINEAR)
-    buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=QUALITY, optimize=True)
-    return buffer.getvalue()
+    return Figure(image, jpeg(to_grey(plane, image.window_hu), LARGEST_PX, QUALITY), marks, lines)

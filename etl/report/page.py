@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,14 +14,13 @@ from etl.export.figures import Marks, Segment
 from etl.export.selection import TYPES, UNLABELLED
 from etl.report.gallery import Figure, Gallery
 from etl.report.pictures import Picture
+from etl.report.planes import WINDOW_HU, PlanePicture, Sight
 from etl.report.quality import Check
 from etl.report.summary import Summary
 from etl.report.text import bytes_text
 from etl.store.layout import ACKNOWLEDGEMENT, CITATION, SOURCE_URL
 from etl.store.reader import Store
 from etl.store.tables import SPLITS
-
-ROWS_SHOWN = 10
 
 _PAGES = jinja2.Environment(
     loader=jinja2.PackageLoader("etl.report", "template"),
@@ -34,19 +33,29 @@ _PAGES = jinja2.Environment(
 
 @dataclass(frozen=True, eq=False)
 class Content:
-    """What the page shows; each attribute is a part of it."""
+    """What the page shows; each attribute is a part of it.
+
+    Attributes:
+        sights: of the rows of each check that are listed, by its name.
+        planes: pictures of those that are of no lesion.
+        failed: why others of them could not be read.
+    """
 
     summary: Summary
     release: Sequence[Picture]
     hu: Sequence[Picture]
     checks: Sequence[Check]
     gallery: Gallery
-    lesion_of_volume: dict[str, int]
+    sights: Mapping[str, Sequence[Sight]]
+    planes: Sequence[PlanePicture]
+    failed: Sequence[str]
 
 
 def render(store: Store, content: Content) -> bytes:
     """The page as HTML."""
-    shown = {lesion.lesion_id for figure in content.gallery.figures for lesion in figure.image.lesions}
+    lesions = {int(lesion.lesion_id) for figure in content.gallery.figures for lesion in figure.image.lesions}
+    planes = {picture.sight.anchor: picture for picture in content.planes}
+    anchors = planes.keys() | {f"lesion-{lesion_id}" for lesion_id in lesions}
     summary = content.summary
     text = _PAGES.get_template("page.html").render(
         number=store.version["version"],
@@ -58,7 +67,8 @@ def render(store: Store, content: Content) -> bytes:
         archives=[(row.name, bytes_text(row.bytes), f"{row.slices:,}") for row in _rows(summary.archives)],
         release=[_drawn(picture) for picture in content.release],
         hu=[_drawn(picture) for picture in content.hu],
-        checks=[_check(check, content.lesion_of_volume, shown) for check in content.checks],
+        checks=[_check(check, content.sights[check.name], anchors, planes) for check in content.checks],
+        planes_failed=content.failed,
         figures=[_figure(figure) for figure in content.gallery.figures],
         key_slices=content.gallery.key_slices,
         failed=content.gallery.failed,
@@ -70,14 +80,6 @@ def render(store: Store, content: Content) -> bytes:
         citation=CITATION,
     )
     return text.encode()
-
-
-def worst_lesions(checks: Sequence[Check], lesion_of_volume: dict[str, int]) -> list[int]:
-    """A lesion for each row of the checks that the page lists, without repetition, in their order."""
-    found = [
-        _lesion(row, lesion_of_volume) for check in checks for row in _rows(check.found.head(ROWS_SHOWN))
-    ]
-    return list(dict.fromkeys(lesion_id for lesion_id in found if lesion_id is not None))
 
 
 def _source(name: str) -> str:
@@ -92,20 +94,32 @@ def _drawn(picture: Picture) -> dict[str, Any]:
     return vars(picture) | {"drawing": Markup(picture.drawing), "columns": columns, "rows": rows}
 
 
-def _check(check: Check, lesion_of_volume: dict[str, int], shown: set[int]) -> dict[str, Any]:
-    first = check.found.head(ROWS_SHOWN)
-    rows = []
-    for row, cells in zip(_rows(first), _cells(first), strict=True):
-        lesion_id = _lesion(row, lesion_of_volume)
-        view = row.volume_id if lesion_id is None else f"{row.volume_id}/{lesion_id}"
-        anchor = f"lesion-{lesion_id}" if lesion_id in shown else None
-        rows.append({"anchor": anchor, "view": view, "cells": cells})
-    return vars(check) | {"total": len(check.found), "columns": list(check.found.columns), "rows": rows}
+def _check(
+    check: Check, sights: Sequence[Sight], anchors: Set[str], planes: dict[str, PlanePicture]
+) -> dict[str, Any]:
+    """A check with its first rows; its pictures are taken out of `planes`, so that each is drawn once."""
+    cells = _cells(check.found.head(len(sights)))
+    rows = [
+        {"anchor": s.anchor if s.anchor in anchors else None, "view": s.view, "cells": row}
+        for s, row in zip(sights, cells, strict=True)
+    ]
+    own = [planes.pop(anchor) for anchor in dict.fromkeys(s.anchor for s in sights) if anchor in planes]
+    shown = {"planes": [_plane(picture) for picture in own], "rows": rows}
+    return vars(check) | {"total": len(check.found), "columns": list(check.found.columns)} | shown
 
 
-def _lesion(row: Any, lesion_of_volume: dict[str, int]) -> int | None:
-    """The lesion that a row of a check is about, or one of its volume."""
-    return getattr(row, "lesion_id", lesion_of_volume.get(row.volume_id))
+def _plane(picture: PlanePicture) -> dict[str, Any]:
+    sight, (height_mm, width_mm) = picture.sight, picture.size_mm
+    of_slice = "" if sight.slice_index is None else f"slice {sight.slice_index}, "
+    return {
+        "anchor": sight.anchor,
+        "view": sight.view,
+        "name": f"{sight.volume_id}: {of_slice}plane {sight.plane}",
+        "window": f"{WINDOW_HU[0]:g} to {WINDOW_HU[1]:g}",
+        "width": round(width_mm, 2),
+        "height": round(height_mm, 2),
+        "data_url": picture.data_url,
+    }
 
 
 def _figure(figure: Figure) -> dict[str, Any]:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from etl.export.selection import UNLABELLED, lesion_types
 from etl.report.charts import Group, Points, bars, scatter
+from etl.report.planes import PlaneSample
 from etl.report.statistics import (
     PUBLISHED_TYPES,
     ages,
@@ -80,19 +79,17 @@ def release_pictures(lesions: pd.DataFrame, volumes: pd.DataFrame, share: float)
     ]
 
 
-def hu_pictures(slices: pd.DataFrame, planes: list[NDArray[np.int64]]) -> list[Picture]:
-    """Distributions of HU.
-
-    Args:
-        planes: counts of `statistics.hu_counts`, one for each key slice of the gallery.
-    """
-    means, voxels = slice_means(slices), voxel_hu(planes)
+def hu_pictures(slices: pd.DataFrame, drawn: PlaneSample) -> list[Picture]:
+    """Distributions of HU."""
+    means, voxels = slice_means(slices), voxel_hu(drawn.counts)
+    failed = f" {drawn.failed:,} more could not be read." if drawn.failed else ""
     return [
         Picture(
             "voxel_hu",
             "HU of voxels",
-            f"{int(voxels['voxels'].sum()):,} voxels of the {len(planes):,} key slices in the gallery, in "
-            "bins of 50 HU. The first and the last bin hold the rest.",
+            f"{int(voxels['voxels'].sum()):,} stored voxels: {len(drawn.counts):,} planes drawn at random "
+            f"from all {drawn.planes:,} of the version, each as likely as another, with or without lesions."
+            f"{failed} In bins of 50 HU; the first and the last hold the rest.",
             voxels,
             _histogram(voxels, [Group("", voxels["percent"], "colour-blue")], "HU", "voxels (%)"),
         ),

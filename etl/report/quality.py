@@ -7,10 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from etl.imaging.location import AGREES_WITHIN, EXACT_WITHIN
+
 UNUSUAL = 8.0
 """Median absolute deviations from the median: what is further out is unusual whatever the distribution."""
 LARGEST_AGE_YEARS = 110
 BLANK_HU = -500
+ROWS_SHOWN = 10
+"""Of each check, in the page; each has its picture."""
 
 _SERIES = ["patient_index", "study_index", "series_index"]
 
@@ -42,9 +46,19 @@ def checks(lesions: pd.DataFrame, volumes: pd.DataFrame, slices: pd.DataFrame) -
             "disagreeing_locations",
             "Lesions whose recomputed location disagrees",
             "The relative x or y, computed again from the box and the key slice as it is stored, is not the "
-            "published one: the row may be of another slice. The largest difference is first.",
+            f"published one within {AGREES_WITHIN:g}: the row may be of another slice. The largest "
+            "difference is first.",
             compared,
             disagreeing_locations(lesions),
+        ),
+        Check(
+            "inexact_locations",
+            "Lesions whose location agrees, but not exactly",
+            f"Within {AGREES_WITHIN:g} of the published location, but not within {EXACT_WITHIN:g}. The same "
+            "pixels leave about 1e-6, so the row may be of a neighbouring slice. The largest difference is "
+            "first.",
+            compared,
+            inexact_locations(lesions),
         ),
         Check(
             "unusual_volumes",
@@ -86,12 +100,25 @@ def disagreeing_locations(lesions: pd.DataFrame) -> pd.DataFrame:
 
     Columns: lesion_id, volume_id, file_name, norm_x_difference, norm_y_difference.
     """
+    return _apart(lesions, agree=False, more_than=0.0)
+
+
+def inexact_locations(lesions: pd.DataFrame) -> pd.DataFrame:
+    """Lesions whose recomputed place agrees, and is still not that of the same pixels; the farthest first.
+
+    Columns: as of `disagreeing_locations`.
+    """
+    return _apart(lesions, agree=True, more_than=EXACT_WITHIN)
+
+
+def _apart(lesions: pd.DataFrame, *, agree: bool, more_than: float) -> pd.DataFrame:
     columns = ["lesion_id", "volume_id", "file_name", "norm_x_difference", "norm_y_difference"]
     if "location_agrees" not in lesions:
         return pd.DataFrame(columns=columns)
-    table = lesions.loc[lesions["location_agrees"].eq(False), columns]
-    away = table[columns[3:]].abs().max(axis=1)
-    return table.iloc[np.argsort(-away.to_numpy(), kind="stable")].reset_index(drop=True)
+    away = lesions[columns[3:]].abs().max(axis=1)
+    found = lesions["location_agrees"].eq(agree).fillna(False) & away.gt(more_than)
+    order = np.argsort(-away[found].to_numpy(), kind="stable")
+    return lesions.loc[found, columns].iloc[order].reset_index(drop=True)
 
 
 def unusual_volumes(volumes: pd.DataFrame) -> pd.DataFrame:

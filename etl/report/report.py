@@ -8,8 +8,9 @@ import time
 import pandas as pd
 
 from etl.report.gallery import Gallery, make_gallery
-from etl.report.page import Content, render, worst_lesions
+from etl.report.page import Content, render
 from etl.report.pictures import hu_pictures, release_pictures
+from etl.report.planes import plane_pictures, sample_planes, sights
 from etl.report.quality import checks
 from etl.report.summary import summarise
 from etl.report.text import bytes_text
@@ -42,15 +43,18 @@ def make_report(store: Store, share: float = SAMPLE) -> dict[str, bytes]:
     slices = store.slices(columns=[name for name in _SLICE_COLUMNS if name in there])
     lesions, volumes = store.lesions(), store.volumes()
     found = checks(lesions, volumes, slices)
-    lesion_of_volume = lesions.drop_duplicates("volume_id").set_index("volume_id")["lesion_id"].to_dict()
-    gallery = make_gallery(store, (lesions, volumes, slices), worst_lesions(found, lesion_of_volume))
+    seen = sights(found, volumes)
+    worst = [sight for part in seen.values() for sight in part]
+    lesion_ids = list(dict.fromkeys(sight.lesion_id for sight in worst if sight.lesion_id is not None))
+    gallery = make_gallery(store, (lesions, volumes, slices), lesion_ids)
+    planes, failed = plane_pictures(store, worst, volumes)
     release = release_pictures(lesions, volumes, share)
-    hu = hu_pictures(slices, [figure.hu for figure in gallery.figures])
+    hu = hu_pictures(slices, sample_planes(store, volumes))
     summary = summarise(store)
     tables = {part.name: part.table for part in (*release, *hu)} | {part.name: part.found for part in found}
     tables |= {"rejects": summary.rejects, "archives": summary.archives, "gallery": _listed(gallery)}
     files = {f"{name}.csv": _csv(table) for name, table in tables.items()}
-    content = Content(summary, release, hu, found, gallery, lesion_of_volume)
+    content = Content(summary, release, hu, found, gallery, seen, planes, failed)
     return files | {PAGE: render(store, content)}
 
 

@@ -52,11 +52,16 @@ _POLICY = (
 
 @dataclass(frozen=True)
 class Answer:
-    """Status, headers and body; a HEAD request gets the same without the body."""
+    """Status, headers and body.
+
+    Attributes:
+        length: of the body, where that was asked for without it.
+    """
 
     status: HTTPStatus
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
+    length: int | None = None
 
 
 @dataclass(frozen=True)
@@ -71,18 +76,19 @@ class Site:
 
     store: Store
 
-    def answer(self, path: str, byte_range: str | None = None) -> Answer:
-        """The answer to a GET.
+    def answer(self, path: str, byte_range: str | None = None, *, head: bool = False) -> Answer:
+        """The answer to a GET, or to a HEAD, for which no object is read.
 
         Args:
             path: of the request, as sent.
-            byte_range: the header `Range`; one that is no single range of bytes is ignored, as RFC 9110 asks.
+            byte_range: the header `Range`; one that is no single range of bytes is ignored, and so is every
+                one of a HEAD, as RFC 9110 asks.
         """
         parts = [part for part in unquote(urlsplit(path).path).split("/") if part]
         if not parts:
             return Answer(HTTPStatus.FOUND, {"Location": "/viewer/"})
         if parts[0] == "store":
-            return self._object("/".join(parts[1:]), byte_range)
+            return self._object("/".join(parts[1:]), byte_range, head)
         if parts[0] == "viewer" and len(parts) <= 2:
             name = parts[1] if len(parts) == 2 else "index.html"
             if name == "catalogue.json":
@@ -95,19 +101,21 @@ class Site:
     def _catalogue(self) -> bytes:
         return json.dumps(catalogue(self.store), separators=(",", ":"), allow_nan=False).encode()
 
-    def _object(self, name: str, byte_range: str | None) -> Answer:
+    def _object(self, name: str, byte_range: str | None, head: bool) -> Answer:
         objects = self.store.objects
         try:
             checked_name(name)
-            return self._bytes(name, byte_range, objects.size(name))
+            return self._bytes(name, byte_range, objects.size(name), head)
         except (StoreError, FileNotFoundError, IsADirectoryError, NotADirectoryError, ValueError) as error:
             return _plain(HTTPStatus.NOT_FOUND, f"there is no such object: {error}")
 
-    def _bytes(self, name: str, byte_range: str | None, size: int | None) -> Answer:
+    def _bytes(self, name: str, byte_range: str | None, size: int | None, head: bool) -> Answer:
         objects = self.store.objects
         if size is None:
             raise FileNotFoundError(name)
         headers = _headers(name) | {"Accept-Ranges": "bytes"}
+        if head:
+            return Answer(HTTPStatus.OK, headers, length=size)
         wanted = _wanted(byte_range, size)
         if wanted is None:
             return Answer(HTTPStatus.OK, headers, objects.read(name))
@@ -203,12 +211,13 @@ class _Handler(BaseHTTPRequestHandler):
             answer = _plain(HTTPStatus.FORBIDDEN, "this server answers to 127.0.0.1 and localhost")
         else:
             try:
-                answer = self.site.answer(self.path, self.headers.get("Range"))
+                answer = self.site.answer(self.path, self.headers.get("Range"), head=not with_body)
             except OSError as error:
                 answer = _plain(HTTPStatus.BAD_GATEWAY, f"the store can't be read: {error}")
         self.send_response(answer.status)
         headers = {"Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"} | dict(answer.headers)
-        for name, value in (headers | {"Content-Length": str(len(answer.body))}).items():
+        length = len(answer.body) if answer.length is None else answer.length
+        for name, value in (headers | {"Content-Length": str(length)}).items():
             self.send_header(name, value)
         self.end_headers()
         if with_body:

@@ -6,6 +6,8 @@ what a picture draws: the page shows it, the CSV beside the page holds it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -107,13 +109,13 @@ def slice_means(slices: pd.DataFrame) -> pd.DataFrame:
     return _binned(edges, "hu", {"slices": found})
 
 
-def voxel_hu(planes: list[NDArray[np.int64]]) -> pd.DataFrame:
+def voxel_hu(planes: Sequence[NDArray[np.int64]]) -> pd.DataFrame:
     """Voxels by HU, in bins of 50 HU; the first and the last hold what lies beyond.
 
     Args:
         planes: counts of `hu_counts`, one a plane.
     """
-    counts = np.sum(planes, axis=0) if planes else np.zeros(len(_hu_edges()) - 1, np.int64)
+    counts = np.sum(planes, axis=0) if len(planes) else np.zeros(len(_hu_edges()) - 1, np.int64)
     share = counts / max(int(counts.sum()), 1) * 100
     return _binned(_hu_edges(), "hu", {"voxels": counts, "percent": np.round(share, 4)})
 

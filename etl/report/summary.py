@@ -11,7 +11,7 @@ import pandas as pd
 import yaml
 
 from etl.errors import StoreError
-from etl.report.text import bytes_text
+from etl.report.text import bytes_text, location_rows
 from etl.store.history import Change, difference, flattened, stored_bytes
 from etl.store.layout import run_path
 from etl.store.objects import Objects
@@ -168,11 +168,8 @@ def _facts(root: str, version: Version) -> tuple[tuple[str, str], ...]:
         ("voxels", f"{_text(volume['spacing_mm'])} mm, {volume['interpolation']}"),
         ("code", version["code"]["deeplesion-store"]),
     ]
-    found = version.get("locations")
-    if found:
-        told = f"{found['agreeing']:,} of {found['compared']:,} are as their key slices say"
-        facts.append(("locations", f"{told}, within {found['tolerance']:g}"))
-    return tuple(facts)
+    # Versions that were published before locations were checked have none.
+    return (*facts, *location_rows(version["locations"])) if "locations" in version else tuple(facts)
 
 
 def _throughput(objects: Objects, run_id: str) -> Throughput:

@@ -176,7 +176,7 @@ def build_text(config: Config, build: Build) -> str:
             f"{counts.lesions:,} of {counts.patients:,} patients, {counts.rows_rejected:,} rejected, "
             f"{counts.rows_not_selected:,} not selected",
         ),
-        *_location_rows(version["locations"]),
+        *location_rows(version["locations"]),
         ("stored", bytes_text(stored)),
         (
             "speed",
@@ -222,7 +222,12 @@ def verification_text(what: str, result: Verification, seconds: float) -> str:
     )
 
 
-def _location_rows(found: Mapping[str, Any]) -> list[tuple[str, str]]:
+def location_rows(found: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What a version says of published locations, a name and a sentence each.
+
+    Args:
+        found: `locations` of the version.
+    """
     shares = (
         f"{found['agreeing']:,} of {found['compared']:,} locations are as their key slices say "
         f"({found['share']:.2%}), within {found['tolerance']:g}; "
@@ -233,8 +238,11 @@ def _location_rows(found: Mapping[str, Any]) -> list[tuple[str, str]]:
         if refit is not None:
             holds = "the constants hold" if refit["constants_hold"] else "NOT the constants in use"
             line = f"slope {refit['slope']:.6f}, intercept {refit['intercept']:.6f}"
-            residual = f"largest residual {refit['largest_residual']:.1e}"
-            rows.append((f"refit {axis}", f"{line}, {residual}: {holds}"))
+            usual = "" if refit["residual"] is None else f"{refit['residual']:.1e}, "
+            residual = f"residual {usual}{refit['largest_residual']:.1e} at most"
+            # Versions of before say no number.
+            left_out = f", {refit['left_out']:,} lesions left out" if refit.get("left_out") else ""
+            rows.append((f"refit {axis}", f"{line}, {residual}{left_out}: {holds}"))
     return rows
 
 

@@ -41,6 +41,8 @@ def volumes(*rows: dict[str, Any]) -> pd.DataFrame:
         "slice_last": 9,
         "source_spacing_x_mm": 0.82,
         "source_spacing_z_mm": 5.0,
+        "spacing_z_mm": 1.0,
+        "shape_z": 41,
         "hu_mean": -500.0,
         "hu_standard_deviation": 400.0,
     }

@@ -36,7 +36,6 @@ def test_a_picture_is_the_stored_plane_through_the_window(gallery: Gallery, stor
     shown = np.asarray(Image.open(io.BytesIO(figure.picture)))
     assert shown.shape == plane.shape
     assert np.abs(shown.astype(int) - to_grey(np.asarray(plane), figure.image.window_hu)).mean() < 4
-    assert figure.hu.sum() == plane.size
 
 
 def test_published_positions_cross_in_the_centre_of_the_box(gallery: Gallery) -> None:

@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
 from etl.export.selection import lesion_types
+from etl.imaging.window import to_grey
+from etl.report.planes import WINDOW_HU
 from etl.report.report import write_report
 from etl.report.serving import has_viewer
 from etl.store.reader import Store, open_store
@@ -26,10 +29,12 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def reported(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Store:
-    """A copy of the store with its report in it."""
+    """A copy of the store with its report in it; slices a little off the median count as outlying."""
     folder = tmp_path_factory.mktemp("reported") / "store"
     shutil.copytree(store.objects.root, folder)
-    write_report(open_store(str(folder)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("etl.report.quality.UNUSUAL", 0.5)
+        write_report(open_store(str(folder)))
     return open_store(str(folder))
 
 
@@ -105,6 +110,31 @@ def test_a_link_leads_to_a_picture_that_the_filter_hid(page: Any, store: Store) 
     assert page.execute_script("return document.querySelector(':target').closest('figure').checkVisibility()")
 
 
+def test_a_row_of_a_check_leads_to_its_own_slice(page: Any, reported: Store) -> None:
+    rows = pd.read_csv(Path(reported.objects.root) / "reports/000001/outlying_slices.csv").head(10)
+    links = page.find_elements("css selector", "#outlying_slices tbody a[href]")
+    assert len(links) == len(rows) > 3
+    volumes = reported.volumes().set_index("volume_id")
+    for link, row in zip(links[:4], rows.itertuples(), strict=False):
+        link.click()
+        anchor = link.get_attribute("href").partition("#")[2]
+        wait(page, f"return document.querySelector(':target')?.id === '{anchor}'")
+        volume = volumes.loc[row.volume_id]
+        z_mm = (row.slice_index - volume["slice_first"]) * volume["source_spacing_z_mm"]
+        plane = min(round(z_mm / volume["spacing_z_mm"]), volume["shape_z"] - 1)
+        caption, source = page.execute_script(
+            "const t = document.querySelector(':target');"
+            "return t.checkVisibility() && [t.textContent, t.querySelector('img').src]"
+        )
+        assert row.volume_id in caption
+        assert f"plane {plane} " in caption
+        picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2]))))
+        stored = Image.fromarray(to_grey(np.asarray(reported.array(row.volume_id)[plane]), WINDOW_HU))
+        stored.thumbnail(picture.shape[::-1], Image.Resampling.BILINEAR)
+        assert np.abs(picture.astype(int) - np.asarray(stored)).mean() < 4
+    assert complaints(page) == []
+
+
 def test_marks_are_hidden_and_a_picture_enlarged(page: Any) -> None:
     visible = "return document.querySelector('#figures svg').checkVisibility()"
     assert page.execute_script(visible)
@@ -161,6 +191,13 @@ def test_served_it_leads_to_the_viewer_and_back(page: Any, reported: Store) -> N
         page.get(link.get_attribute("href"))
         wait(page, "return window.viewer !== undefined")
         assert f"{volume_id}, lesion {lesion_id}" in page.find_element("id", "position").text
+        page.back()
+        link = page.find_element("css selector", "#outlying_slices tbody .view")
+        volume_id, plane = link.get_attribute("data-view").split("/z=")
+        page.get(link.get_attribute("href"))
+        wait(page, "return window.viewer !== undefined")
+        assert page.execute_script("return viewer.voxelAtCrosshair()[0]") == int(plane)
+        assert page.find_element("id", "position").text.startswith(f"{volume_id}: ")
         page.find_element("id", "report").click()
         wait(page, "return document.getElementById('figures') !== null")
         assert complaints(page) == []

@@ -17,9 +17,23 @@ def test_the_largest_difference_of_location_comes_first() -> None:
     assert (first.asked, len(first.found)) == (3, 2)
 
 
+def test_a_location_that_agrees_but_not_exactly_is_found() -> None:
+    """As a slice leaves it that was joined to the row of its neighbour."""
+    rows = lesions(
+        {"location_agrees": True, "norm_x_difference": 2e-6, "norm_y_difference": 0.0},
+        {"location_agrees": True, "norm_x_difference": 0.0, "norm_y_difference": -2e-4},
+        {"location_agrees": True, "norm_x_difference": 1.9e-3, "norm_y_difference": 0.0},
+        {"location_agrees": False, "norm_x_difference": 0.01, "norm_y_difference": 0.0},
+        {"location_agrees": None, "norm_x_difference": None, "norm_y_difference": None},
+    ).astype({"location_agrees": "boolean"})
+    check = quality.checks(rows, volumes({}), slices({}))[1]
+    assert check.name == "inexact_locations"
+    assert (check.asked, check.found["lesion_id"].tolist()) == (4, [2, 1])
+
+
 def test_a_version_without_recomputed_locations_has_none_that_disagree() -> None:
-    first = quality.checks(lesions({}), volumes({}), slices({}))[0]
-    assert (first.asked, len(first.found)) == (0, 0)
+    for check in quality.checks(lesions({}), volumes({}), slices({}))[:2]:
+        assert (check.asked, len(check.found)) == (0, 0)
 
 
 def test_a_volume_far_from_the_others_is_unusual() -> None:

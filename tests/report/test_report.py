@@ -7,10 +7,13 @@ import logging
 import re
 import shutil
 from dataclasses import replace
+from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
+from markupsafe import escape
 
 from etl.report.report import make_report, report_after_build, write_report
 from etl.store.objects import open_objects
@@ -64,6 +67,57 @@ def test_texts_from_the_data_are_escaped(store: Store) -> None:
     assert "<img src=x" not in page
     assert page.count("&lt;img src=x onerror=alert(1)&gt;") >= 5
     assert page.count("</script>") == 1
+
+
+class HostileStore(Store):
+    """A store whose texts from archives and the CSV would run as a script, or leave an attribute."""
+
+    def lesions(self, *args: Any, **options: Any) -> pd.DataFrame:
+        rows = super().lesions(*args, **options)
+        return rows.assign(file_name=HOSTILE + ".png", possibly_noisy=True)
+
+    def rejects(self) -> pd.DataFrame:
+        rows = pd.DataFrame({name: [HOSTILE] for name in ("kind", "reason", "found_in", "message")})
+        return rows.assign(series_id=HOSTILE, slice_index=1, lesion_id=1)
+
+
+HOSTILE = """'"></script></td><img src=x onerror=alert(1)>{{ 7 * 191 }}"""
+
+
+def test_texts_of_tables_are_escaped(store: Store) -> None:
+    """File names in captions and checks, members of archives in rejects, what could not be read."""
+    version = dict(store.version)
+    version["archives"] = [{"name": HOSTILE, "bytes": 1, "slices": 1}]
+    version["volumes"] = [dict(entry) for entry in version["volumes"]]
+    page = make_report(HostileStore(store.objects, version))["index.html"].decode()
+    assert "<img src=x" not in page
+    assert "{{ 7 * 191 }}" in page
+    assert page.count("</script>") == 1
+    escaped = str(escape(HOSTILE))
+    # kind, reason, found_in and the archive; a row of the checks for each lesion, a caption for each picture
+    assert page.count(escaped) == 4 + len(store.lesions()) + store.lesions()["file_name"].nunique()
+    parsed = Texts()
+    parsed.feed(page)
+    assert not parsed.odd
+    assert HOSTILE in "".join(parsed.texts)
+
+
+class Texts(HTMLParser):
+    """What a browser would take for text, and elements or attributes that the template has not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.texts: list[str] = []
+        self.odd: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.odd += [name for name, _ in attrs if name.startswith("on")]
+        self.odd += [
+            str(value) for name, value in attrs if name == "src" and not str(value).startswith("data:")
+        ]
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
 
 
 def test_it_lies_in_the_store_by_the_number_of_its_version(store: Store, tmp_path: Path) -> None:

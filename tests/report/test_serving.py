@@ -54,6 +54,19 @@ def test_a_range_is_answered_exactly(
     assert (answer.status, answer.body, answer.headers.get("Content-Range")) == (status, body, content_range)
 
 
+def test_for_a_head_nothing_is_read(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read(*_: object) -> bytes:
+        raise AssertionError("an object was read")
+
+    for name in ("read", "read_range"):
+        monkeypatch.setattr(type(site.store.objects), name, read)
+    answer = site.answer("/store/a/b.bin", "bytes=0-3", head=True)
+    assert (answer.status, answer.body, answer.length) == (200, b"", 100)
+    assert answer.headers["Accept-Ranges"] == "bytes"
+    assert "Content-Range" not in answer.headers
+    assert site.answer("/store/a/none", head=True).status == HTTPStatus.NOT_FOUND
+
+
 @pytest.mark.parametrize("path", ["/store/a/none", "/store/", "/store/a", "/elsewhere", "/viewer/x/y"])
 def test_what_is_not_there_is_not_found(site: Site, path: str) -> None:
     assert site.answer(path).status == HTTPStatus.NOT_FOUND

@@ -109,3 +109,18 @@ def test_what_was_recorded_of_the_run_is_shown(store: Store, tmp_path: Any) -> N
     found = summarise(replace(store, objects=objects)).throughput
     assert found.records == (("stages.convert.seconds", "7.25"),)
     assert found.pages == (f"runs/{run_id}.html",)
+
+
+def test_locations_are_told_with_how_many_are_exact_and_what_a_refit_leaves(store: Store) -> None:
+    """A version of a whole release: its own locations, and one of two refits."""
+    found = dict(store.version["locations"]) | {"compared": 6, "agreeing": 5, "exact": 4, "share": 5 / 6}
+    line = {"slope": 0.9, "intercept": 0.01, "residual": 3e-4, "largest_residual": 9e-4}
+    found["refit"] = {"x": line | {"constants_hold": False, "fitted": 4, "left_out": 2}, "y": None}
+    facts = dict(summarise(replace(store, version=dict(store.version) | {"locations": found})).facts)
+    assert "5 of 6" in facts["checked"]
+    assert "within 0.002; 4 within 0.0001" in facts["checked"]
+    assert "y" not in "".join(name for name in facts if name.startswith("refit"))
+    for words in ("slope 0.900000", "residual 3.0e-04, 9.0e-04 at most", "2 lesions left out", "NOT"):
+        assert words in facts["refit x"]
+    old = {key: value for key, value in store.version.items() if key != "locations"}
+    assert "checked" not in dict(summarise(replace(store, version=old)).facts)

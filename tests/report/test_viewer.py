@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import io
+import re
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from etl.imaging.window import to_grey
 from etl.report.serving import has_viewer
+from etl.store.objects import open_objects
 from etl.store.reader import Store, open_store
+from tests.processes import ROOT, running, wait_until
 from tests.report.browser import addresses, chromium, complaints, serving, wait
+from tests.s3_server import Bucket
+from tests.stored import files_below
 from tests.wanting import wanting
 
 pytestmark = pytest.mark.slow
@@ -44,14 +53,19 @@ def text(page: Any, name: str) -> str:
     return str(page.execute_script("return document.getElementById(arguments[0]).textContent", name))
 
 
+def same_as_shown(page: Any, voxels: np.ndarray) -> bool:
+    """Whether the viewer's values are the volume's, at random places."""
+    random = np.random.default_rng(0)
+    places = [[int(random.integers(n)) for n in voxels.shape] for _ in range(200)]
+    shown = page.execute_script("return arguments[0].map((place) => viewer.valueAt(...place))", places)
+    return bool(shown == [int(voxels[tuple(place)]) for place in places])
+
+
 def test_a_lesion_is_shown_with_the_stores_voxels(page: Any, address: str, store: Store) -> None:
     lesion = store.lesions().iloc[0]
     open_page(page, address, f"{lesion['volume_id']}/{lesion['lesion_id']}")
     voxels = store.array(lesion["volume_id"])[...]
-    random = np.random.default_rng(0)
-    places = [[int(random.integers(n)) for n in voxels.shape] for _ in range(50)]
-    shown = page.execute_script("return arguments[0].map((place) => viewer.valueAt(...place))", places)
-    assert shown == [int(voxels[tuple(place)]) for place in places]
+    assert same_as_shown(page, voxels)
 
     crosshair = page.execute_script("return viewer.voxelAtCrosshair()")
     middle = [
@@ -74,6 +88,35 @@ def test_volumes_open_one_after_the_other(page: Any, address: str, store: Store)
         assert text(page, "position").startswith(f"{volume_id}: ")
         assert text(page, "message") == ""
     assert complaints(page) == []
+
+
+def test_of_volumes_asked_for_at_once_the_last_is_shown(page: Any, address: str, store: Store) -> None:
+    """Nobody waits for one before the next is asked for; the one shown is the one named."""
+    open_page(page, address)
+    ids = store.volumes()["volume_id"].tolist()
+    for order in (ids[:2], ids[1::-1], [*ids[:3], ids[0]]):
+        page.execute_async_script(
+            "const [ids, done] = arguments; const opened = [];"
+            "ids.forEach((id, n) => setTimeout(() => {"
+            " opened.push(viewer.open(id)); if (n === ids.length - 1) Promise.all(opened).then(done)"
+            "}, 40 * n))",
+            order,
+        )
+        voxels = store.array(order[-1])[...]
+        assert text(page, "position").startswith(f"{order[-1]}: ")
+        assert same_as_shown(page, voxels)
+        assert text(page, "message") == ""
+    assert complaints(page) == []
+
+
+def test_an_address_opens_a_plane(page: Any, address: str, store: Store) -> None:
+    volume_id = store.volumes()["volume_id"].iloc[0]
+    planes = store.array(volume_id).shape[0]
+    open_page(page, address, f"{volume_id}/z=2")
+    for fragment, plane in (("z=2", 2), (f"z={planes + 50}", planes - 1), ("z=x", planes // 2)):
+        page.execute_script("location.hash = arguments[0]", f"{volume_id}/{fragment}")
+        wait(page, f"return viewer.voxelAtCrosshair()[0] === {plane}")
+    assert text(page, "message") == ""
 
 
 def test_the_list_is_searched(page: Any, address: str, store: Store) -> None:
@@ -113,6 +156,7 @@ def test_a_damaged_volume_is_not_shown_as_if_it_were_whole(page: Any, store: Sto
         open_page(page, address, entry["volume_id"])
         assert "are not the store's" in text(page, "message")
         assert text(page, "position") == ""
+        assert page.execute_script("return viewer.shown()") == []
 
 
 def test_a_server_without_ranges_is_refused(page: Any, store: Store) -> None:
@@ -123,3 +167,41 @@ def test_a_server_without_ranges_is_refused(page: Any, store: Store) -> None:
         page.execute_script("const f = window.fetch; window.fetch = (a, o) => f(a, o && o.headers ? {} : o)")
         page.execute_async_script("viewer.open(arguments[0]).then(arguments[1])", volume_id)
         assert "206 and 4 are needed" in text(page, "message")
+
+
+def test_a_plane_is_drawn_as_it_is_stored(page: Any, address: str, store: Store) -> None:
+    """Of the eight ways to turn and mirror the stored plane, the stored one is most like the picture."""
+    volume_id = store.volumes()["volume_id"].iloc[0]
+    open_page(page, address, f"{volume_id}/z=9")
+    picture = Image.open(io.BytesIO(page.find_element("id", "canvas").screenshot_as_png)).convert("L")
+    drawn = np.asarray(picture, float)
+    plane = Image.fromarray(to_grey(np.asarray(store.array(volume_id)[9]), (-175, 275)))
+    scale = min(picture.width / plane.width, picture.height / plane.height)
+    alike = {}
+    for way in (None, *Image.Transpose):
+        turned = plane if way is None else plane.transpose(way)
+        size = (round(turned.width * scale), round(turned.height * scale))
+        whole = Image.new("L", picture.size)
+        whole.paste(turned.resize(size), ((picture.width - size[0]) // 2, (picture.height - size[1]) // 2))
+        alike[way] = np.corrcoef(np.asarray(whole, float).ravel(), drawn.ravel())[0, 1]
+    assert alike.pop(None) > 0.98
+    assert max(alike.values()) < 0.97
+
+
+def test_a_store_on_s3_is_shown_through_the_job(
+    page: Any, store: Store, s3_bucket: Bucket, tmp_path: Path
+) -> None:
+    url, log = f"{s3_bucket.url}/store", tmp_path / "log"
+    objects = open_objects(url)
+    for path, data in files_below(Path(store.objects.root)).items():
+        objects.write(path, data)
+    lesion = store.lesions().iloc[-1]
+    job = [sys.executable, "-u", str(ROOT / "jobs" / "serve_store.py"), url, "--port", "0"]
+    with running(job, log):
+        wait_until(lambda: "Ctrl-C stops" in log.read_text(), "it was listening")
+        (address,) = re.findall(r"http://127\.0\.0\.1:\d+", log.read_text())
+        open_page(page, address, f"{lesion['volume_id']}/{lesion['lesion_id']}")
+        assert same_as_shown(page, store.array(lesion["volume_id"])[...])
+        assert f"{lesion['volume_id']}, lesion {lesion['lesion_id']}: " in text(page, "position")
+        assert text(page, "message") == ""
+        assert complaints(page) == []

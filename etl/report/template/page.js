@@ -40,7 +40,7 @@ addEventListener('hashchange', () => {
 })
 
 const large = element('large')
-element('figures').addEventListener('click', (event) => {
+document.querySelector('main').addEventListener('click', (event) => {
   const plane = event.target.closest('.plane')
   if (!plane) return
   large.lastElementChild.replaceChildren(plane.cloneNode(true))

@@ -74,41 +74,26 @@ function rasAffine(voxelToLps) {
   })
 }
 
-async function open(volumeId, lesionNumber = null) {
-  const number = volumeNumbers.get(volumeId)
-  const address = new URL(`/store/${volumes.path[number]}`, location.href).href
+// niivue adds the volume that it loads to those that it has: they are loaded one after the other. Of several
+// asked for meanwhile the last one is opened.
+let last = null
+let opening = Promise.resolve()
+
+function open(volumeId, lesionNumber = null, plane = null) {
+  const asked = { volumeId, lesionNumber, plane }
+  last = asked
+  opening = opening.then(() => asked === last && openAlone(asked))
+  return opening
+}
+
+async function openAlone({ volumeId, lesionNumber, plane }) {
   element('message').hidden = true
   element('plane').disabled = true
   try {
-    if (!current || current.volumeId !== volumeId) {
-      current = null
-      element('position').textContent = `Reading ${volumeId} ...`
-      await checkRanges(`${address}/0/c/0/0/0`)
-      await checkChunks(address)
-      const group = await (await fetch(`${address}/zarr.json`)).json()
-      for (const loaded of [...nv.volumes]) nv.removeVolume(loaded)
-      const shape = volumes.shape[number]
-      const whole = await loadWhole({ url: address, name: `${volumeId}.zarr`, zarrLevel: 0, zarrMaxVolumeSize: Math.max(...shape) })
-      checkVoxels(whole.img, volumes.hu[number])
-      whole.hdr.affine = rasAffine(group.attributes.deeplesion.voxel_to_lps_mm)
-      whole.calculateRAS()
-      nv.updateGLVolume()
-      current = { volumeId, shape, spacing: volumes.spacing_mm[number] }
-      element('plane').max = shape[0] - 1
-    }
-    element('plane').disabled = false
-    current.lesion = lesionNumber
-    if (lesionNumber === null) {
-      setWindow(element('window').value.split(' ').map(Number))
-      goTo(current.shape.map((length) => Math.floor(length / 2)))
-    } else {
-      const [y1, x1, y2, x2] = lesions.box_vox[lesionNumber]
-      setWindow(lesions.window_hu[lesionNumber])
-      goTo([Math.min(Math.round(lesions.z_vox[lesionNumber]), current.shape[0] - 1), Math.round((y1 + y2) / 2), Math.round((x1 + x2) / 2)])
-    }
-    markBox()
+    if (current?.volumeId !== volumeId) await load(volumeId)
+    show(lesionNumber, plane)
   } catch (error) {
-    current = null
+    clear()
     element('message').textContent = error.message
     element('message').hidden = false
     element('position').textContent = ''
@@ -116,6 +101,46 @@ async function open(volumeId, lesionNumber = null) {
   for (const button of element('list').querySelectorAll('button')) {
     button.setAttribute('aria-current', button.dataset.key === `${volumeId} ${lesionNumber ?? ''}`)
   }
+}
+
+function clear() {
+  current = null
+  for (const loaded of [...nv.volumes]) nv.removeVolume(loaded)
+  nv.closeDrawing()
+}
+
+async function load(volumeId) {
+  const number = volumeNumbers.get(volumeId)
+  const address = new URL(`/store/${volumes.path[number]}`, location.href).href
+  clear()
+  element('position').textContent = `Reading ${volumeId} ...`
+  await checkRanges(`${address}/0/c/0/0/0`)
+  await checkChunks(address)
+  const group = await (await fetch(`${address}/zarr.json`)).json()
+  const shape = volumes.shape[number]
+  const whole = await loadWhole({ url: address, name: `${volumeId}.zarr`, zarrLevel: 0, zarrMaxVolumeSize: Math.max(...shape) })
+  checkVoxels(whole.img, volumes.hu[number])
+  whole.hdr.affine = rasAffine(group.attributes.deeplesion.voxel_to_lps_mm)
+  whole.calculateRAS()
+  nv.updateGLVolume()
+  current = { volumeId, shape, spacing: volumes.spacing_mm[number], lesion: null }
+  element('plane').max = shape[0] - 1
+}
+
+// A lesion on its plane; without one the plane asked for, or the middle.
+function show(lesionNumber, plane) {
+  element('plane').disabled = false
+  current.lesion = lesionNumber
+  if (lesionNumber === null) {
+    setWindow(element('window').value.split(' ').map(Number))
+    const [z, y, x] = current.shape.map((length) => Math.floor(length / 2))
+    goTo([plane ?? z, y, x])
+  } else {
+    const [y1, x1, y2, x2] = lesions.box_vox[lesionNumber]
+    setWindow(lesions.window_hu[lesionNumber])
+    goTo([Math.round(lesions.z_vox[lesionNumber]), Math.round((y1 + y2) / 2), Math.round((x1 + x2) / 2)])
+  }
+  markBox()
 }
 
 async function loadWhole(options) {
@@ -238,14 +263,15 @@ element('plane').addEventListener('input', (event) => {
 setView()
 list()
 
-// Links lead here as #volume_id or #volume_id/lesion_id.
+// Links lead here as #volume_id, #volume_id/lesion_id or #volume_id/z=plane.
 async function follow() {
-  const [id, lesionId] = decodeURIComponent(location.hash.slice(1)).split('/')
+  const [id, part] = decodeURIComponent(location.hash.slice(1)).split('/')
   if (!volumeNumbers.has(id)) return
-  const lesion = lesionsOf.get(id).find((number) => String(lesions.lesion_id[number]) === lesionId)
-  await open(id, lesion ?? null)
+  const lesion = lesionsOf.get(id).find((number) => String(lesions.lesion_id[number]) === part)
+  const plane = /^z=(\d+)$/.exec(part ?? '')
+  await open(id, lesion ?? null, plane && Number(plane[1]))
 }
 addEventListener('hashchange', follow)
 await follow()
 
-window.viewer = { open, valueAt, voxelAtCrosshair }
+window.viewer = { open, valueAt, voxelAtCrosshair, shown: () => nv.volumes.map((volume) => volume.name) }
