@@ -122,7 +122,7 @@ def _apart(lesions: pd.DataFrame, *, agree: bool, more_than: float) -> pd.DataFr
 
 
 def unusual_volumes(volumes: pd.DataFrame) -> pd.DataFrame:
-    """Volumes whose HU statistics lie far from those of the others, the farthest first.
+    """Volumes whose HU statistics lie far from those of the others, the farthest first; each by its farthest.
 
     Columns: volume_id, statistic, value, median (of all volumes), deviations.
     """
@@ -130,7 +130,8 @@ def unusual_volumes(volumes: pd.DataFrame) -> pd.DataFrame:
         _outlying(volumes, name)[["volume_id", "statistic", "value", "median", "deviations"]]
         for name in ("hu_mean", "hu_standard_deviation")
     ]
-    return pd.concat(found).sort_values("deviations", ascending=False, ignore_index=True, kind="stable")
+    table = pd.concat(found).sort_values("deviations", ascending=False, kind="stable")
+    return table.drop_duplicates("volume_id").reset_index(drop=True)
 
 
 def outlying_slices(slices: pd.DataFrame) -> pd.DataFrame:

@@ -166,6 +166,22 @@ def test_it_is_light_dark_or_on_paper(page: Any) -> None:
     assert background(page, scheme="light") == light
 
 
+def test_no_table_of_a_check_is_cut_on_paper(page: Any) -> None:
+    """A4 between margins is 718 points of the screen wide."""
+    size = {"width": 718, "height": 1000, "deviceScaleFactor": 1, "mobile": False}
+    page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    try:
+        cut = (
+            "return [...document.querySelectorAll('article .scroll')]"
+            ".filter((part) => part.scrollWidth > part.clientWidth).length"
+        )
+        assert page.execute_script(cut) == 0
+    finally:
+        page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+
 def test_a_phone_scrolls_one_way_only(page: Any) -> None:
     size = {"width": 390, "height": 800, "deviceScaleFactor": 2, "mobile": True}
     page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)

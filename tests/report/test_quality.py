@@ -39,7 +39,11 @@ def test_a_version_without_recomputed_locations_has_none_that_disagree() -> None
 def test_a_volume_far_from_the_others_is_unusual() -> None:
     usual = [{"hu_mean": -500.0 + n, "volume_id": f"v{n}"} for n in range(-10, 11)]
     found = quality.unusual_volumes(
-        volumes(*usual, {"hu_mean": 700.0, "volume_id": "odd"}, {"hu_mean": -900.0, "volume_id": "less"})
+        volumes(
+            *usual,
+            {"hu_mean": 700.0, "hu_standard_deviation": 450.0, "volume_id": "odd"},
+            {"hu_mean": -900.0, "volume_id": "less"},
+        )
     )
     assert found[["volume_id", "statistic", "value"]].to_numpy().tolist() == [
         ["odd", "hu_mean", 700.0],
