@@ -119,9 +119,15 @@ def environment_of(address: str, cluster: kinds.Standing | kinds.Started) -> dic
     return found
 
 
-# A nanny starts the next worker by itself. Dask looks 15 s after a worker's end and closes its nanny for good
-# if none is there at that moment: the machine is slow, or the next has ended too.
-NEVER = "1000 days"
+class _Lasting(LocalCluster):
+    """A cluster of a fixed size. A nanny starts the next worker by itself, however long that takes.
+
+    Dask looks 15 s after a worker's end and closes its nanny for good if none is there at that moment: the
+    machine is slow, or the next has ended too. Its setting for that is the whole process's, and so of others.
+    """
+
+    def _update_worker_status(self, op: str, msg: Any) -> None:
+        Cluster._update_worker_status(self, op, msg)
 
 
 class _Replacing(Adaptive):
@@ -149,10 +155,9 @@ def start_cluster(config: kinds.Started) -> Iterator[Cluster]:
     cluster: Cluster | None = None
     try:
         with contextlib.ExitStack() as stack:
-            settings: dict[str, Any] = {"distributed.worker.daemon": True}
-            if issubclass(cluster_class, LocalCluster) and not config.is_adapted:
-                settings["distributed.deploy.lost-worker-timeout"] = NEVER
-            stack.enter_context(dask.config.set(settings))
+            stack.enter_context(dask.config.set({"distributed.worker.daemon": True}))
+            if cluster_class is LocalCluster and not config.is_adapted:
+                cluster_class = _Lasting
             with deferred_interrupt():
                 try:
                     started = cluster = stack.enter_context(cluster_class(**config.arguments()))

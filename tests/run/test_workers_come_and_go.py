@@ -85,6 +85,8 @@ def test_a_local_worker_that_ends_is_replaced_however_long_that_takes() -> None:
         start_cluster(one) as cluster,
         open_client(cluster) as client,
     ):
+        # Another cluster of this process goes by it, and would wait for ever for one who retires.
+        assert dask.config.get("distributed.deploy.lost-worker-timeout") == "10 ms"
         (first,) = others(client, 0)
         os.kill(first, signal.SIGKILL)
         wait_until(lambda: bool(others(client, first)), "another was there", 30)
