@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import random
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from time import monotonic, sleep
 from typing import TypeVar
 
 logger = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ class Patience:
     def seconds_now(self) -> float:
         """None of them where all were spent on the place before, and it did not answer since."""
         given_up = _silent.get(self.place)
-        is_known = given_up is not None and time.monotonic() - given_up < REMEMBERED_SECONDS
+        is_known = given_up is not None and monotonic() - given_up < REMEMBERED_SECONDS
         return 0.0 if is_known else self.seconds
 
     def answered(self) -> None:
@@ -66,7 +66,7 @@ class Patience:
         if silent_seconds < self.seconds_now:
             return False
         if self.place and silent_seconds >= PATIENCE_SECONDS:
-            _silent[self.place] = time.monotonic()
+            _silent[self.place] = monotonic()
         return True
 
     @property
@@ -102,7 +102,7 @@ class Attempts:
         Raises:
             OSError: the error given, when the patience is at its end.
         """
-        now = time.monotonic()
+        now = monotonic()
         if reached > self._reached or not self._failures:
             self._failures, self._reached, self._since, self._told = 0, reached, now, now
         self._failures += 1
@@ -117,7 +117,7 @@ class Attempts:
             logger.warning("%s", waiting(str(error), silent, self._patience.seconds))
         wait = min(FIRST_WAIT_SECONDS * 2 ** (self._failures - 1), LONGEST_WAIT_SECONDS)
         asked = min(error.seconds, LONGEST_RETRY_AFTER_SECONDS) if isinstance(error, BusyError) else 0.0
-        time.sleep(max(asked, wait * random.uniform(0.5, 1.0)))
+        sleep(max(asked, wait * random.uniform(0.5, 1.0)))
 
 
 def waiting(why: str, silent_seconds: float, patience_seconds: float) -> str:

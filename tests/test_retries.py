@@ -11,7 +11,7 @@ from etl.retries import Attempts, BusyError, long_patience, retried
 @pytest.fixture
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     waits: list[float] = []
-    monkeypatch.setattr("time.sleep", waits.append)
+    monkeypatch.setattr("etl.retries.sleep", waits.append)
     return waits
 
 
@@ -74,8 +74,8 @@ class TestPatience:
     @pytest.fixture(autouse=True)
     def clock(self, monkeypatch: pytest.MonkeyPatch) -> list[float]:
         waits: list[float] = []
-        monkeypatch.setattr("time.sleep", waits.append)
-        monkeypatch.setattr("time.monotonic", lambda: 1000.0 + sum(waits))
+        monkeypatch.setattr("etl.retries.sleep", waits.append)
+        monkeypatch.setattr("etl.retries.monotonic", lambda: 1000.0 + sum(waits))
         monkeypatch.setattr(retries, "_silent", {})
         return waits
 

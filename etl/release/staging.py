@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from time import monotonic
 from urllib.parse import urlsplit
 
 from etl.rejects import Reason
@@ -138,7 +138,7 @@ class Fetcher:
                 return Fetched(archive, size, 0, True)
             area.remove(name)
         there, now, silent_seconds = area.part_bytes(name), 0, archive.silent_seconds
-        archive, since = replace(archive, silent_seconds=0.0), time.monotonic()
+        archive, since = replace(archive, silent_seconds=0.0), monotonic()
         try:
             stop = there + self.block_bytes * self.blocks_a_task
             patience = archive.patience.for_a_while
@@ -146,7 +146,7 @@ class Fetcher:
                 area.append(name, there, block)
                 there += len(block)
                 now += len(block)
-                silent_seconds, since = 0.0, time.monotonic()
+                silent_seconds, since = 0.0, monotonic()
             if archive.has_ranges and there < (archive.bytes or 0):
                 return Fetched(archive, there, now, False)
             check_size(archive, there)
@@ -157,7 +157,7 @@ class Fetcher:
             area.discard(name)
             return Fetched(archive, 0, now, False, spoilt.reason, spoilt.message)
         except SilentError as silent:
-            silent_seconds += time.monotonic() - since
+            silent_seconds += monotonic() - since
             if archive.patience.is_spent(silent_seconds):
                 return Fetched(archive, there, now, False, silent.reason, silent.message)
             delay = waiting(silent.message, silent_seconds, archive.patience.seconds)

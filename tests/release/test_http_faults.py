@@ -107,7 +107,7 @@ def test_retry_after_is_heeded_within_a_bound(
     http_server: HttpServer, monkeypatch: pytest.MonkeyPatch, retry_after: str, least: float, most: float
 ) -> None:
     waits: list[float] = []
-    monkeypatch.setattr("time.sleep", waits.append)
+    monkeypatch.setattr("etl.retries.sleep", waits.append)
     blob = put(http_server, busy(429, retry_after))
     assert blob.read(0, 10) == CONTENT[:10]
     (wait,) = waits

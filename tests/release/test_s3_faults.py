@@ -147,7 +147,7 @@ def test_retry_after_is_heeded(
     faulty: FaultyS3, blob: S3Blob, path: str, status: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waits: list[float] = []
-    monkeypatch.setattr("etl.retries.time.sleep", waits.append)
+    monkeypatch.setattr("etl.retries.sleep", waits.append)
     faulty.choose = at_object(path, busy(status, "7"), busy(status, "soon"), busy(status))
     assert blob.read(0, 10) == CONTENT[:10]
     assert waits[0] == 7

@@ -22,9 +22,10 @@ def clock(impatient: None, monkeypatch: pytest.MonkeyPatch) -> list[float]:
     monkeypatch.setattr(retries, "FIRST_WAIT_SECONDS", 0.5)
     monkeypatch.setattr(retries, "LONGEST_WAIT_SECONDS", 30.0)
     monkeypatch.setattr(retries, "PATIENCE_SECONDS", 600.0)
-    monkeypatch.setattr("etl.retries.time.sleep", waits.append)
+    monkeypatch.setattr("etl.retries.sleep", waits.append)
     start = time.monotonic()
-    monkeypatch.setattr("etl.retries.time.monotonic", lambda: start + sum(waits))
+    for user in ("etl.retries", "etl.release.staging"):
+        monkeypatch.setattr(f"{user}.monotonic", lambda: start + sum(waits))
     return waits
 
 

@@ -23,8 +23,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Waits end at once, and the clock goes on as if they did not."""
     waits: list[float] = []
     start = time.monotonic()
-    monkeypatch.setattr("etl.retries.time.sleep", waits.append)
-    monkeypatch.setattr("etl.retries.time.monotonic", lambda: start + sum(waits))
+    monkeypatch.setattr("etl.retries.sleep", waits.append)
+    for user in ("etl.retries", "etl.release.staging"):
+        monkeypatch.setattr(f"{user}.monotonic", lambda: start + sum(waits))
     return waits
 
 

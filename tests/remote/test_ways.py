@@ -196,7 +196,7 @@ def test_the_official_links_without_staging_are_checked_slice_by_slice(
     source = served.source(archives=["official"], staging=staging)
     data = store_data(tmp_path / "store", source, limits={"rejects": 1.0})
     if way == "staged":
-        with pytest.raises(GuardError, match="3 of 3: .*archive_checksum"):
+        with pytest.raises(GuardError, match=r"3 of 3: .*archive_checksum"):
             build_as_job(data, SerialExecutor())
     else:
         build_as_job(data, SerialExecutor())
