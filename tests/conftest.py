@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,6 +54,12 @@ def phantom(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, PhantomTrut
 
     out = tmp_path_factory.mktemp("phantom")
     return out, write_phantom(out)
+
+
+@pytest.fixture(autouse=True)
+def captured(caplog: pytest.LogCaptureFixture) -> None:
+    """A local cluster of Dask lets less through pytest's handler of logs, for as long as it lives."""
+    caplog.handler.setLevel(logging.NOTSET)
 
 
 @pytest.fixture

@@ -37,6 +37,7 @@ def build_on_cluster(folder: Path) -> dict[str, Any]:
     config = config_of(folder)
     # Threads do for workers here: the report is the scheduler's.
     options = {"processes": False, "threads_per_worker": 1, "dashboard_address": "127.0.0.1:0"}
+    options |= {"silence_logs": False}  # or it would silence pytest too
     with LocalCluster(n_workers=1, **options) as cluster, Client(cluster, set_as_default=False) as client:
         done = build(config, load_plan(config), DaskExecutor(client))
     (record,) = (folder / "store" / "runs").glob("*.json")
