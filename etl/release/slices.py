@@ -75,7 +75,7 @@ def read_slices(containers: Sequence[Container], slices: np.ndarray) -> Iterator
 
 def held_bytes(slices: np.ndarray) -> int:
     """The most bytes of archives and PNG files that `read_slices` holds at once with these rows."""
-    file = int(slices["bytes"].max(initial=0))
+    file = max(slices["bytes"].tolist(), default=0)
     # A folder's row ends where its file does; a member has its header too.
     members = slices[slices["end"] - slices["offset"] > slices["stored_bytes"]]
     if not len(members):
