@@ -89,7 +89,7 @@ def held_bytes(slices: np.ndarray) -> int:
     change = np.zeros(len(members) + 1, np.int64)
     np.add.at(change, first, end - start)
     np.add.at(change, last + 1, start - end)
-    return file + int(change.cumsum().max())
+    return int(file + max(change.cumsum().tolist()))
 
 
 def _spans(slices: np.ndarray) -> np.ndarray:
