@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import io
+import itertools
+from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -145,30 +147,43 @@ def sample_planes(store: Store, volumes: pd.DataFrame, seed: int = 0) -> PlaneSa
     total = int(ends[-1]) if len(ends) else 0
     drawn = np.random.default_rng(seed).choice(total, min(PLANES_COUNTED, total), replace=False)
     drawn.sort()
+    # Those of one layer of chunks together: one alone costs as much as the layer.
+    depth = store.version["config"]["volume"]["chunk"][0]
+    layers: dict[tuple[int, int], list[int]] = defaultdict(list)
+    for number, at in zip(drawn.tolist(), np.searchsorted(ends, drawn, side="right").tolist(), strict=True):
+        plane = number - int(ends[at]) + int(volumes["shape_z"].iloc[at])
+        layers[at, plane // depth].append(plane)
 
-    def counted(number: int) -> NDArray[np.int64] | None:
-        at = int(np.searchsorted(ends, number, side="right"))
+    def counted(layer: tuple[tuple[int, int], list[int]]) -> list[NDArray[np.int64]]:
+        (at, _), numbers = layer
         volume = volumes.iloc[at]
-        place = int(number - ends[at] + volume["shape_z"])
-        plane = read_plane(store, volume["volume_id"], volume["path"], place)
-        return None if isinstance(plane, str) else hu_counts(plane)
+        planes = read_planes(store, volume["volume_id"], volume["path"], numbers)
+        return [] if isinstance(planes, str) else list(map(hu_counts, planes))
 
     with ThreadPoolExecutor(THREADS) as pool:
-        found = list(pool.map(counted, drawn))
-    counts = tuple(part for part in found if part is not None)
-    return PlaneSample(counts, total, len(found) - len(counts))
+        counts = tuple(itertools.chain.from_iterable(pool.map(counted, layers.items())))
+    return PlaneSample(counts, total, len(drawn) - len(counts))
 
 
 def read_plane(store: Store, volume_id: str, path: str, plane: int) -> NDArray[np.int16] | str:
-    """A plane of a volume, (y, x) in HU, or why it can't be read.
+    """A plane of a volume, (y, x) in HU, or why it can't be read. See `read_planes`."""
+    planes = read_planes(store, volume_id, path, [plane])
+    return planes if isinstance(planes, str) else planes[0]
+
+
+def read_planes(store: Store, volume_id: str, path: str, planes: Sequence[int]) -> NDArray[np.int16] | str:
+    """Planes that lie near each other in a volume, (planes, y, x) in HU, or why they can't be read.
 
     Args:
         path: of the volume, as `volumes` has it.
+        planes: ascending, at least one.
     """
+    first, last = planes[0], planes[-1]
     try:
-        voxels = np.asarray(store.array(volume_id)[plane])
+        voxels = np.asarray(store.array(volume_id)[first : last + 1])[np.subtract(planes, first)]
         # Zarr reads a shard that is gone as air.
-        if voxels.min() == voxels.max() and store.objects.size(f"{path}/{_SHARD}") is None:
+        is_flat = any(plane.min() == plane.max() for plane in voxels)
+        if is_flat and store.objects.size(f"{path}/{_SHARD}") is None:
             return f"{volume_id}: its voxels are gone"
     except (OSError, EtlError, RuntimeError, ValueError) as error:
         return f"{volume_id}: {type(error).__name__}: {error}"

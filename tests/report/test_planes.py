@@ -85,11 +85,11 @@ def test_of_many_planes_some_are_drawn_evenly(store: Store, monkeypatch: pytest.
     monkeypatch.setattr("etl.report.planes.PLANES_COUNTED", 9)
     read: list[tuple[str, int]] = []
 
-    def noted(_: Store, name: str, path: str, plane: int) -> np.ndarray:
-        read.append((name, plane))
-        return np.zeros((2, 2), np.int16)
+    def noted(_: Store, name: str, path: str, planes: list[int]) -> np.ndarray:
+        read.extend((name, plane) for plane in planes)
+        return np.zeros((len(planes), 2, 2), np.int16)
 
-    monkeypatch.setattr("etl.report.planes.read_plane", noted)
+    monkeypatch.setattr("etl.report.planes.read_planes", noted)
     drawn: dict[str, int] = {"long": 0, "short": 0}
     rows = volumes({"volume_id": "long", "shape_z": 300}, {"volume_id": "short", "shape_z": 100})
     rows["path"] = ""
