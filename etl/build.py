@@ -129,9 +129,8 @@ def stage_unread(
         for fetched in results:
             tell_delay(fetched)
             on_fetch(fetched)
-            if fetched.reason is not None:
-                where = fetched.archive.name
-                refused[fetched.archive.url] = Reject(Kind.ARCHIVE, fetched.reason, where, fetched.message)
+            if fetched.reject:
+                refused[fetched.archive.url] = fetched.reject
     plan = _read_and_plan(config)
     for archive in plan.index.unread:
         message = f"{public_url(archive.url)} changed while it was fetched"
@@ -249,10 +248,8 @@ def _build(
             if isinstance(result, Fetched):
                 tell_delay(result)
                 on_fetch(result)
-                if result.reason is not None:
-                    lost[numbers[result.archive.url]] = Reject(
-                        Kind.ARCHIVE, result.reason, result.archive.name, result.message
-                    )
+                if result.reject:
+                    lost[numbers[result.archive.url]] = result.reject
             elif isinstance(result, Lost):
                 name = plan.index.containers[result.container].name
                 lost[result.container] = Reject(Kind.ARCHIVE, result.reason, name, result.message)

@@ -104,15 +104,15 @@ def _print_plan(settings: Config, plan: Plan, cluster: Cluster) -> None:
     from etl.run.known_memory import known_memory
     from etl.staged import find_staged
 
-    known = known_memory(cluster)
+    known, converter = known_memory(cluster), converter_of(settings, plan)
     reusable = find_reusable(settings, plan)
     there = {recalled.conversion.planned_id for recalled in reusable}
     missing = [volume for volume in plan.volumes if volume.volume_id not in there]
-    _, too_large = split_fitting(missing, converter_of(settings, plan), known.most_bytes)
+    _, too_large = split_fitting(missing, converter, known.most_bytes)
     free = open_objects(settings.store).free_bytes()
     click.echo("\n".join([*volume_lines(plan, reusable, too_large), ""]))
     staged = find_staged(settings, plan)
-    click.echo(plan_text(settings, plan, reusable, too_large, known, staged, CPU_COUNT, free))
+    click.echo(plan_text(settings, plan, converter, reusable, too_large, known, staged, CPU_COUNT, free))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from time import monotonic
 from urllib.parse import urlsplit
 
-from etl.rejects import Reason
+from etl.rejects import Kind, Reason, Reject
 from etl.release.blobs import BlobError, open_blob, reject_reason
 from etl.release.staging_areas import PartGoneError, StagingArea, open_staging
 from etl.retries import Patience, long_patience, waiting
@@ -108,6 +108,13 @@ class Fetched:
     message: str = ""
     is_directory: bool = False
     delay: str = ""
+
+    @property
+    def reject(self) -> Reject | None:
+        """What `rejects` says of an archive that can't be had."""
+        if self.reason is None:
+            return None
+        return Reject(Kind.ARCHIVE, self.reason, self.archive.name, self.message)
 
 
 @dataclass(frozen=True)

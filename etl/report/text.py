@@ -13,7 +13,7 @@ from etl.store.layout import version_path
 if TYPE_CHECKING:
     from etl.build import Build
     from etl.config import Config
-    from etl.convert import Conversion, Recalled
+    from etl.convert import Conversion, Converter, Recalled
     from etl.plan import Plan, PlannedVolume
     from etl.store.verify import Verification
 
@@ -34,6 +34,7 @@ def bytes_text(count: float) -> str:
 def plan_text(
     config: Config,
     plan: Plan,
+    converter: Converter,
     reusable: Sequence[Recalled],
     too_large: Sequence[Conversion],
     known: TaskMemory,
@@ -44,6 +45,7 @@ def plan_text(
     """What a build would do.
 
     Args:
+        converter: knows what a volume's task holds.
         reusable: what the store has already.
         too_large: rejections of what no worker can hold.
         known: of the workers' memory.
@@ -53,13 +55,8 @@ def plan_text(
     """
     fates = _fates(reusable, too_large)
     count = Counter(fates.values())
-    in_bucket = config.store.startswith("s3://")
-    needed = (
-        (v.memory_bytes(config.volume, in_bucket=in_bucket), v)
-        for v in plan.volumes
-        if fates.get(v.volume_id) != "reject"
-    )
-    memory = sorted(needed, key=lambda m: -m[0])
+    held = [v for v in plan.volumes if fates.get(v.volume_id) != "reject"]
+    memory = sorted(((converter.memory_bytes(v), v) for v in held), key=lambda m: -m[0])
     todo = [v for v in plan.volumes if v.volume_id not in fates]
     archives = {number for v in plan.volumes for number in v.container_numbers}
     rows = [
