@@ -47,10 +47,10 @@ bench: $(READY) ## measure speed and memory against other tools: build/benchmark
 test: $(READY) ## run every test
 	$(VENV)/bin/$(PYTEST)
 
-check: lint ## lint, types and the fast tests, in under two minutes
+check: lint ## lint, types and the fast tests
 	$(VENV)/bin/$(PYTEST) -m "not slow"
 
-chaos: $(READY) ## the long fault campaign: every fault at every moment, about an hour on 2 cores; the table goes to build/chaos.txt
+chaos: $(READY) ## the long fault campaign: every fault at every moment, about two hours on 2 cores; the table goes to build/chaos.txt
 	CHAOS=long $(VENV)/bin/$(PYTEST) --timeout 0 tests/chaos
 
 lint: $(READY) ## ruff and mypy

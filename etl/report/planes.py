@@ -24,6 +24,8 @@ from etl.store.reader import Store
 
 PLANES_COUNTED = 240
 """Of all planes, for the histogram of voxels."""
+PLANES_TOGETHER = 64
+"""Read at once where several of them are wanted: a layer of chunks, as the default has them."""
 WINDOW_HU = (-1024.0, 1024.0)
 """Wide, so that what is odd about a plane is seen whatever it is."""
 _SHARD = "0/c/0/0/0"
@@ -147,12 +149,11 @@ def sample_planes(store: Store, volumes: pd.DataFrame, seed: int = 0) -> PlaneSa
     total = int(ends[-1]) if len(ends) else 0
     drawn = np.random.default_rng(seed).choice(total, min(PLANES_COUNTED, total), replace=False)
     drawn.sort()
-    # Those of one layer of chunks together: one alone costs as much as the layer.
-    depth = store.version["config"]["volume"]["chunk"][0]
+    # One alone costs as much as all of its layer of chunks.
     layers: dict[tuple[int, int], list[int]] = defaultdict(list)
     for number, at in zip(drawn.tolist(), np.searchsorted(ends, drawn, side="right").tolist(), strict=True):
         plane = number - int(ends[at]) + int(volumes["shape_z"].iloc[at])
-        layers[at, plane // depth].append(plane)
+        layers[at, plane // PLANES_TOGETHER].append(plane)
 
     def counted(layer: tuple[tuple[int, int], list[int]]) -> list[NDArray[np.int64]]:
         (at, _), numbers = layer
