@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -146,10 +147,13 @@ def write_volume(
     """
     path = volume_path(description.volume_id, description.fingerprint)
     built = _build(levels, description, encoding)
-    infos = []
-    for name in sorted(built, key=lambda name: (name.endswith("zarr.json"), -len(name), name)):
-        objects.write(f"{path}/{name}", *built[name])
-        infos.append(object_info(name, *built[name]))
+    names = sorted(built, key=lambda name: (name.endswith("zarr.json"), -len(name), name))
+    # The checksums are computed while the disk or the bucket is waited for. Not the other way round: a signal
+    # interrupts the main thread only, and so a write of a run in this process.
+    with ThreadPoolExecutor(1) as aside:
+        infos = aside.submit(lambda: tuple(object_info(name, *built[name]) for name in names))
+        for name in names:
+            objects.write(f"{path}/{name}", *built[name])
     receipt = Receipt(
         description.volume_id,
         description.fingerprint,
@@ -158,7 +162,7 @@ def write_volume(
         hu,
         tuple(slice_hu),
         slice_masks,
-        tuple(infos),
+        infos.result(),
     )
     objects.write(f"{path}/{RECEIPT}", receipt.to_bytes())
     return receipt
