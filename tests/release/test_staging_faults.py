@@ -116,8 +116,12 @@ def test_any_mix_of_them_leaves_no_trace(
     staged.assert_holds_only(archive)
 
 
-def test_what_another_run_finished_meanwhile_is_gone(area: BucketStaging, faulty: FaultyS3) -> None:
+def test_what_another_run_finished_meanwhile_is_gone(
+    area: BucketStaging, faulty: FaultyS3, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It joins and clears up while this run's copies are under way."""
+    # The other run works inside one request of this one, which must not be given up and sent again meanwhile.
+    monkeypatch.setattr("s3fs.S3FileSystem.read_timeout", 60)
     area.append("a.zip", 0, CONTENT[:HALF])
     area.append("a.zip", HALF, CONTENT[HALF:])
     other = iter([lambda: area.finish("a.zip", SIZE)])
