@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from distributed import Client, Future, performance_report
+from distributed import Client, Future, get_worker, performance_report
 from distributed.scheduler import KilledWorker
 
 from etl.config import Limits
@@ -90,6 +90,11 @@ class DaskExecutor:
         self._client, self._limits, self.tally = client, limits, Tally()
         with deferred_interrupt():
             workers = list(client.scheduler_info(n_workers=-1)["workers"].values())
+        # An adaptive cluster has let all go since the first one came: what they declare, the next one says.
+        if not workers:
+            with deferred_interrupt():
+                first = client.submit(_declaration, pure=False)
+            workers = [self._result(first)]
         self._asks_memory = are_declared(workers)
         self.largest_task_bytes = largest_task_bytes(workers)
         if not self._asks_memory and any(worker["nthreads"] > 1 for worker in workers):
@@ -166,6 +171,16 @@ class DaskExecutor:
             # The scheduler lacks bokeh or is lost, or the store can't be written.
             except (ImportError, OSError) as error:
                 logger.warning("no performance report: %s", error)
+
+
+def _declaration() -> dict[str, Any]:
+    """What `Client.scheduler_info` tells of the worker that this runs on, as far as memory is concerned."""
+    worker = get_worker()
+    return {
+        "nthreads": worker.state.nthreads,
+        "memory_limit": worker.memory_manager.memory_limit,
+        "resources": worker.state.total_resources,
+    }
 
 
 @dataclass(frozen=True)

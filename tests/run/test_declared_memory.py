@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import itertools
 import shlex
 import sys
 from pathlib import Path
 
 import pytest
-from distributed import Client
+from distributed import Client, get_worker
 
 from etl.build import load_plan
 from etl.memory import MEMORY, task_bytes
@@ -19,6 +20,7 @@ from etl.run.connection import open_client
 from etl.run.executors import DaskExecutor
 from etl.run.interrupts import kept_handlers
 from etl.store.reader import open_store
+from etl.work import Items, Task
 from tests.processes import dask_scheduler, environment, running, wait_until
 from tests.run.spoilt_builds import SERIES, VOLUMES, Lingering, build_spoilt, config_of
 
@@ -61,6 +63,31 @@ def test_volumes_that_do_not_fit_together_are_never_at_work_together(
     rejects = open_store(config.store).rejects()
     (message,) = rejects["message"][rejects["kind"] == "volume"]
     assert message == f"it needs {too_large:,} bytes; the largest worker has {declared:,} for a task"
+
+
+class Asking(Items):
+    """Each asks for this much memory."""
+
+    memory_bytes = 2**20
+
+    def take(self, has_core: bool = True) -> Task | None:
+        task = super().take(has_core)
+        return task and dataclasses.replace(task, memory_bytes=self.memory_bytes)
+
+
+def left_bytes(item: int) -> float:
+    return get_worker().state.available_resources[MEMORY]
+
+
+def test_a_cluster_that_is_without_a_worker_when_work_begins_is_asked_for_memory() -> None:
+    """It adapts, and has let its first worker go by then."""
+    adaptive = kinds.Local(kind="local", workers=kinds.Size(minimum=0, maximum=1), memory_per_worker="1 GiB")
+    with start_cluster(adaptive) as place, open_client(place) as client:
+        wait_until(lambda: not client.nthreads(), "there was nothing to do")
+        executor = DaskExecutor(client)
+        assert executor.largest_task_bytes == task_bytes(2**30)
+        left = list(executor.work(Asking(left_bytes, range(3))))
+    assert left == [task_bytes(2**30) - Asking.memory_bytes] * 3
 
 
 def slurm_command(address: str) -> list[str]:
