@@ -61,8 +61,8 @@ def _ask(address: str, security: Security | None, question: Callable[[Any], Awai
 
     try:
         return asyncio.run(answer())
-    # A TypeError is how Dask says that tls:// lacks certificates.
-    except (OSError, ValueError, RuntimeError, TypeError) as error:
+    # What else listens there is read as if it were Dask, which may fail in any way; the certificates too.
+    except Exception as error:
         raise ConfigError(
             "no scheduler answers",
             where=address,

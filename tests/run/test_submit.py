@@ -10,6 +10,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -181,6 +182,29 @@ def test_server_that_says_nothing_is_refused(monkeypatch: pytest.MonkeyPatch) ->
         open_client(address),
     ):
         pass
+
+
+@pytest.mark.parametrize(
+    "greeting", [b"SSH-2.0-OpenSSH_9.6\r\n", b"+OK\r\n", bytes(16), b"HTTP/1.0 400 Bad Request\r\n\r\n"]
+)
+def test_server_of_another_kind_is_refused(greeting: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "CONNECT_SECONDS", 1)
+
+    def greet() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                with server.accept()[0] as caller:
+                    caller.sendall(greeting)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=greet)
+        thread.start()
+        try:
+            with pytest.raises(ConfigError, match="no scheduler answers"):
+                connection.check_scheduler(f"tcp://127.0.0.1:{server.getsockname()[1]}")
+        finally:
+            server.shutdown(socket.SHUT_RDWR)
+            thread.join()
 
 
 @pytest.mark.slow
