@@ -24,6 +24,8 @@ _ENCODED_PER_PNG, _ENCODED_PER_PNG_FASTER = 1.25, 1.5
 # What no real slice falls below: PNG makes almost nothing of a ramp that an interpolation turns into noise.
 _LEAST_PNG_BYTES_PER_PIXEL = 0.5
 _VOXEL_BYTES = 2
+# Back from where it is, every codec finds what was there before.
+_REPETITION_BYTES = 32 << 10
 
 
 def conversion_bytes(
@@ -50,10 +52,14 @@ def conversion_bytes(
     )
     per_voxel = _encoded_bytes_per_voxel(int(slices["bytes"].sum()) / math.prod(source_shape), volume.codec)
     layers = encoded = 0
-    for _ in range(volume.pyramid_levels):
+    for level in range(volume.pyramid_levels):
         z, y, x = volume.chunk
         layers += _VOXEL_BYTES * z * (-(-shape[1] // y) * y) * (-(-shape[2] // x) * x)
-        encoded += int(per_voxel * math.prod(shape))
+        planes = shape[0]
+        if volume.interpolation == "nearest" and _VOXEL_BYTES * y * x <= _REPETITION_BYTES:
+            # A slice is repeated, but for the first of a chunk; above the first level, so is a mean of two.
+            planes = min(planes, (1 if level == 0 else 2) * source_shape[0] + -(-planes // z))
+        encoded += int(per_voxel * planes * math.prod(shape[1:]))
         shape = ((shape[0] + 1) // 2, (shape[1] + 1) // 2, (shape[2] + 1) // 2)
     working = held_bytes(slices) + resampling + layers + encoded
     return max(working, 2 * encoded) if in_bucket else working
