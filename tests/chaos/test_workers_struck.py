@@ -95,6 +95,8 @@ class Cluster:
 
     def tell(self, plan: dict[str, Any]) -> str:
         """Tell the workers whom to strike and when; gives the name of their log."""
+        # Each comes to boundaries of its own before any volume: one that isn't back yet would leave fewer.
+        wait_until(lambda: len(self.client.nthreads()) == WORKERS, "the workers struck before were replaced")
         self.count += 1
         name = f"run-{self.count}.log"
         (self.folder / "plan").write_text(json.dumps({"name": name, "strike_at": -1} | plan))
