@@ -66,7 +66,7 @@ upgrade: $(READY) ## renew every version in requirements.lock
 
 lowest: $(READY) ## run the tests with the lower bounds of pyproject.toml, in .venv-lowest
 	$(UV) venv --clear --python $(VENV)/bin/python .venv-lowest
-	$(UV) pip install --python .venv-lowest/bin/python --resolution lowest-direct --editable '.[test,slurm,kubernetes]'
+	$(UV) pip install --python .venv-lowest/bin/python --resolution lowest-direct --editable '.[test,bench,slurm,kubernetes,performance]'
 	.venv-lowest/bin/$(PYTEST)
 
 clean: ## remove the environments, what was built and every cache

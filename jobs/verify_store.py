@@ -25,16 +25,15 @@ if TYPE_CHECKING:
 logger = logging.getLogger("verify_store")
 
 
-class _Part(click.ParamType[str]):
+def _part(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
     """`100` volumes, or `5%` of them."""
-
-    name = "N|P%"
-
-    def convert(self, value: str, param: object, ctx: object) -> str:
-        number = re.fullmatch(r"([0-9]*\.?[0-9]+)%|[0-9]+", value)
-        if number is None or not float(value.rstrip("%")) > 0 or (number[1] and float(number[1]) > 100):
-            self.fail(f"{value!r} is neither a number of volumes, such as 200, nor a share, such as 5%")
-        return value
+    if value is None:
+        return None
+    number = re.fullmatch(r"([0-9]*\.?[0-9]+)%|[0-9]+", value)
+    if number is None or not float(value.rstrip("%")) > 0 or (number[1] and float(number[1]) > 100):
+        message = f"{value!r} is neither a number of volumes, such as 200, nor a share, such as 5%"
+        raise click.BadParameter(message, ctx, param)
+    return value
 
 
 @click.command()
@@ -42,7 +41,13 @@ class _Part(click.ParamType[str]):
 @click.option(
     "--version", "number", type=int, metavar="N", help="Verify this version.  [default: the current one]"
 )
-@click.option("--sample", "part", type=_Part(), help="Read this many volumes only, or this share of them.")
+@click.option(
+    "--sample",
+    "part",
+    callback=_part,
+    metavar="N|P%",
+    help="Read this many volumes only, or this share of them.",
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Which ones --sample chooses.")
 def main(store: str, number: int | None, part: str | None, seed: int) -> None:
     """Verify a version of STORE (the `store` of the config that built it). Nothing is written.
