@@ -14,6 +14,7 @@ from distributed.protocol import pickle
 
 from etl.errors import ConfigError
 from etl.run.at_work import at_work, tell
+from etl.run.freed_memory import keep_freed_memory
 
 Versions = tuple[tuple[str, str | None], ...]
 
@@ -55,6 +56,7 @@ def call(is_transfer: bool, function: bytes, item: bytes) -> Done:
     Raises:
         ConfigError: this worker, which came later than the run's first check, has other versions.
     """
+    keep_freed_memory()
     worker = get_worker()
     key = str(worker.get_current_task())
     try:
