@@ -282,7 +282,8 @@ def test_task_that_kills_every_worker_is_a_run_error(
     monkeypatch.setattr(scheduler_of(cluster), "allowed_failures", 1)
     with pytest.raises(RunError, match=r"(?s)item-0 failed.*its worker died 3 times, the last"):
         list(DaskExecutor(client).run(partial(die, tmp_path, 0, 99), range(3)))
-    assert attempts(tmp_path, 0) == 3
+    # The scheduler may give it to one more worker before it is told of the end.
+    assert attempts(tmp_path, 0) in (3, 4)
 
 
 @pytest.mark.slow
