@@ -24,7 +24,7 @@ _ENCODED_PER_PNG, _ENCODED_PER_PNG_FASTER = 1.25, 1.5
 # What no real slice falls below: PNG makes almost nothing of a ramp that an interpolation turns into noise.
 _LEAST_PNG_BYTES_PER_PIXEL = 0.5
 _VOXEL_BYTES = 2
-# Back from where it is, every codec finds what was there before.
+# How far back every codec looks for what it has had before.
 _REPETITION_BYTES = 32 << 10
 
 

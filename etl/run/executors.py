@@ -92,9 +92,7 @@ class DaskExecutor:
             workers = list(client.scheduler_info(n_workers=-1)["workers"].values())
         # An adaptive cluster has let all go since the first one came: what they declare, the next one says.
         if not workers:
-            with deferred_interrupt():
-                first = client.submit(_declaration, pure=False)
-            workers = [self._result(first)]
+            workers = [self._by_first_worker(_declaration)]
         self._asks_memory = are_declared(workers)
         self.largest_task_bytes = largest_task_bytes(workers)
         if not self._asks_memory and any(worker["nthreads"] > 1 for worker in workers):
@@ -118,21 +116,20 @@ class DaskExecutor:
             RunError: there has been no worker for too long.
             Exception: what the function raised in a worker.
         """
-        first: Future[Any] | None = None
         with deferred_interrupt():
             # What else fails is the way to a worker that leaves meanwhile.
             answers = self._client.run(functools.partial(_answer, function), on_error="ignore")
-            # An adaptive cluster that has scaled down to nothing starts a worker for a task only.
-            if not answers:
-                first = self._client.submit(_answer, function, pure=False)
-        if first is not None:
-            answers = {"the first worker": self._result(first)}
+        if not answers:
+            answers = {"the first worker": self._by_first_worker(_answer, function)}
         for answer in answers.values():
             if isinstance(answer, _Raised):
                 raise answer.error
         return answers
 
-    def _result(self, task: Future[Any]) -> Any:
+    def _by_first_worker(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """An adaptive cluster that has scaled down to nothing starts a worker for a task only."""
+        with deferred_interrupt():
+            task: Future[Any] = self._client.submit(function, *arguments, pure=False)
         try:
             return Absence(self._client, self._limits.wait_for_workers_s).wait_for(task)
         except (KilledWorker, CancelledError) as error:
