@@ -42,7 +42,7 @@ viewer: ## install niivue with npm, for the page of jobs/serve_store.py
 	npm ci --prefix $(VIEWER) --no-audit --no-fund
 
 bench: $(READY) ## measure speed and memory against other tools: build/benchmark.json (200,000 empty volumes take longest)
-	$(VENV)/bin/python jobs/benchmark.py
+	$(VENV)/bin/python -m benchmarks
 
 test: $(READY) ## run every test
 	$(VENV)/bin/$(PYTEST)

@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING
 import click
 import yaml
 
-from etl.config import Config
-from etl.config_file import load_config
-from etl.errors import EtlError
-from etl.report.text import build_text, plan_text, resume_text, volume_lines
-from etl.run.interrupts import exit_code, terminable
+from etl.core.config import Config
+from etl.core.config_file import load_config
+from etl.core.errors import EtlError
+from etl.io.objects import open_objects
+from etl.report.console.texts import build_text, plan_text, resume_text, volume_lines
 from etl.run.logs import start_logging
 from etl.run.script import SUBMITTED_AS
-from etl.store.objects import open_objects
+from etl.run.signals import exit_code, terminable
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from etl.plan import Plan
+    from etl.plan.plan import Plan
     from etl.run.cluster_kinds import Cluster
 
 logger = logging.getLogger("build_store")
@@ -76,10 +76,10 @@ def main(config: str, overrides: tuple[str, ...], plan_only: bool) -> None:
 def _run(settings: Config, console: Console, plan_only: bool) -> None:
     """Print the plan, or build, publish and report."""
     # Loaded here: a wrong config is told at once, and workers, which load this script, need none of it.
-    from etl.build import build, load_plan, stage_unread
+    from etl.pipeline.build import build, load_plan, stage_unread
+    from etl.report.console.progress import BuildProgress
     from etl.report.report import report_after_build
     from etl.run.clusters import chosen_cluster, connect
-    from etl.run.progress import BuildProgress
 
     cluster = chosen_cluster(settings.cluster)
     plan = load_plan(settings)
@@ -99,10 +99,10 @@ def _run(settings: Config, console: Console, plan_only: bool) -> None:
 def _print_plan(settings: Config, plan: Plan, cluster: Cluster) -> None:
     from dask.system import CPU_COUNT
 
-    from etl.capacity import split_fitting
-    from etl.recall import converter_of, find_reusable
+    from etl.convert.reuse import converter_of, find_reusable
+    from etl.pipeline.capacity import split_fitting
+    from etl.pipeline.staged import find_staged
     from etl.run.known_memory import known_memory
-    from etl.staged import find_staged
 
     known, converter = known_memory(cluster), converter_of(settings, plan)
     reusable = find_reusable(settings, plan)

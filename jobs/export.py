@@ -9,14 +9,14 @@ from pathlib import Path
 
 import click
 
-from etl.errors import EtlError
+from etl.core.errors import EtlError
 from etl.export.export import FORMATS, export
 from etl.export.selection import TYPES, Selection
-from etl.report.text import bytes_text
+from etl.report.console.progress import LOG_SECONDS
+from etl.report.console.texts import bytes_text
 from etl.run.logs import start_logging
-from etl.run.progress import LOG_SECONDS
+from etl.store.parquet import SPLITS
 from etl.store.reader import open_store
-from etl.store.tables import SPLITS
 
 logger = logging.getLogger("export")
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from etl.errors import EtlError
-from etl.release.phantom import is_written, phantom_truth, write_phantom
+from etl.core.errors import EtlError
+from etl.phantom import is_written, phantom_truth, write_phantom
 
 
 @click.command(

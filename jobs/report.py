@@ -8,9 +8,9 @@ import time
 
 import click
 
-from etl.errors import EtlError
+from etl.core.errors import EtlError
+from etl.report.console.texts import bytes_text
 from etl.report.report import SAMPLE, write_report
-from etl.report.text import bytes_text
 from etl.run.logs import start_logging
 from etl.store.reader import open_store
 from etl.store.versions import readable

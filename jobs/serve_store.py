@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from etl.errors import EtlError
+from etl.core.errors import EtlError
 from etl.report.serving import has_viewer, serve
 from etl.store.reader import open_store
 

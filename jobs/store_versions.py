@@ -9,8 +9,9 @@ from dataclasses import asdict
 
 import click
 
-from etl.errors import EtlError, RunError, StoreError
-from etl.report.versions import (
+from etl.core.errors import EtlError, RunError, StoreError
+from etl.io.objects import Objects, open_objects
+from etl.report.console.versions import (
     open_console,
     pruning_text,
     show_difference,
@@ -21,7 +22,6 @@ from etl.report.versions import (
 )
 from etl.run.logs import start_logging
 from etl.store.history import difference, rollback
-from etl.store.objects import Objects, open_objects
 from etl.store.prune import prune
 from etl.store.running import running
 from etl.store.versions import Version, choose_version, new_run_id, read_version, readable, version_numbers

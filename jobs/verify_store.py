@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from etl.errors import EXIT_UNEXPECTED, EtlError
-from etl.report.text import verification_text
+from etl.core.errors import EXIT_UNEXPECTED, EtlError
+from etl.io.objects import Objects, open_objects
+from etl.report.console.texts import verification_text
 from etl.run.logs import start_logging
 from etl.store.layout import version_path
-from etl.store.objects import Objects, open_objects
 from etl.store.versions import choose_version
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from etl.store.verify import Verification
+    from etl.verify.verify import Verification
 
 logger = logging.getLogger("verify_store")
 
@@ -91,10 +91,10 @@ def main(store: str, number: int | None, part: str | None, seed: int) -> None:
 
 def _verified(objects: Objects, chosen: int, part: str | None, seed: int, console: Console) -> Verification:
     # Loaded here: wrong arguments are told at once, and workers, which load this script, need none of it.
+    from etl.pipeline.preflight import check_seen
+    from etl.report.console.verify_progress import VerifyProgress
     from etl.run.clusters import chosen_cluster, connect
-    from etl.run.verify_progress import VerifyProgress
-    from etl.sharing import check_seen
-    from etl.store.verify import Sample, verify
+    from etl.verify.verify import Sample, verify
 
     sample = None
     if part is not None:

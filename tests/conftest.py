@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from etl.release.phantom import PhantomTruth
-    from tests.s3_server import Bucket
-    from tests.servers import HttpServer
+    from etl.io.objects import Objects
+    from etl.phantom import PhantomTruth
+    from tests.support.fetching import Staged
+    from tests.support.s3_server import Bucket
+    from tests.support.servers import HttpServer
 
 # Before numpy or numba are imported: one thread a process, as in the Makefile.
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS", "BLOSC_NTHREADS"):
@@ -50,7 +52,7 @@ def real_release() -> Path:
 @pytest.fixture(scope="session")
 def phantom(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, PhantomTruth]:
     """The default synthetic release and the truth about it. Read only: copy it to damage it."""
-    from etl.release.phantom import write_phantom
+    from etl.phantom import write_phantom
 
     out = tmp_path_factory.mktemp("phantom")
     return out, write_phantom(out)
@@ -65,7 +67,7 @@ def captured(caplog: pytest.LogCaptureFixture) -> None:
 @pytest.fixture
 def http_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[HttpServer]:
     """An empty HTTP server on loopback: `put` files, `folder` serves one, `faults` says what goes wrong."""
-    from tests.servers import serve
+    from tests.support.servers import serve
 
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setenv("no_proxy", "127.0.0.1")
@@ -76,7 +78,7 @@ def http_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[HttpServer]:
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[str]:
     """The URL of an S3-compatible server on loopback; tests take `s3_bucket`."""
-    from tests.s3_server import serve_s3
+    from tests.support.s3_server import serve_s3
 
     with serve_s3() as url:
         yield url
@@ -88,7 +90,7 @@ _bucket_numbers = itertools.count(1)
 @pytest.fixture
 def s3_bucket(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> Bucket:
     """An empty bucket. The environment points s3fs and boto3 at it, in processes started from here too."""
-    from tests.s3_server import Bucket, use_s3
+    from tests.support.s3_server import Bucket, use_s3
 
     use_s3(monkeypatch, s3_server)
     return Bucket.make(f"test-bucket-{next(_bucket_numbers)}")
@@ -97,10 +99,41 @@ def s3_bucket(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> Bucket:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Waits between attempts, and what counts as stalled, made tiny in this process."""
-    from etl import retries
-    from etl.release import http
+    from etl.io import http, retries
 
     monkeypatch.setattr(retries, "FIRST_WAIT_SECONDS", 0.001)
     monkeypatch.setattr(retries, "LONGEST_WAIT_SECONDS", 0.01)
     monkeypatch.setattr(retries, "PATIENCE_SECONDS", 0.0)
     monkeypatch.setattr(http, "STALL_SECONDS", 0.5)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Staged:
+    """A folder to stage archives in, not made yet."""
+    from tests.support.fetching import Staged
+
+    return Staged(str(tmp_path / "staging"))
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def staged(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Staged:
+    """Each kind of staging area."""
+    from tests.support.fetching import Staged
+
+    if request.param == "folder":
+        folder: Staged = request.getfixturevalue("folder")
+        return folder
+    # Buckets join parts of 5 MiB and more only; tests make do with small ones.
+    monkeypatch.setattr("moto.s3.models.S3_UPLOAD_PART_MIN_SIZE", 1)
+    return Staged(f"{request.getfixturevalue('s3_bucket').url}/staging")
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def objects(request: pytest.FixtureRequest, tmp_path: Path) -> Objects:
+    """An empty store, on the disk and in a bucket."""
+    from etl.io.objects import LocalObjects, open_objects
+
+    if request.param == "folder":
+        return LocalObjects(str(tmp_path))
+    bucket: Bucket = request.getfixturevalue("s3_bucket")
+    return open_objects(f"{bucket.url}/deep/store/")

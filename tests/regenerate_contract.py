@@ -17,10 +17,10 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from etl.rejects import Kind, Reason
-from etl.store.fields import SCHEMAS, TABLES, schema_text
+from etl.core.rejects import Kind, Reason
 from etl.store.layout import CONTRACT_VERSION, to_json, version_path
-from tests.tiny_release import build_serial, csv_row, tiny_config, write_release
+from etl.tables.fields import SCHEMAS, TABLES, schema_text
+from tests.support.tiny_release import build_serial, csv_row, tiny_config, write_release
 
 FOLDER = Path(__file__).parent / "contract"
 DOCUMENT = Path(__file__).parent.parent / "docs" / "store.md"

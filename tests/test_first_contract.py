@@ -11,15 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from etl.errors import StoreError
+from etl.core.errors import StoreError
 from etl.export.export import FORMATS, export
 from etl.export.selection import Selection
+from etl.io.objects import open_objects
 from etl.report.serving import Site
 from etl.store import LesionCrops, Store, open_store
-from etl.store.fields import SCHEMAS, TABLES
-from etl.store.objects import open_objects
 from etl.store.receipts import Receipt, read_receipt
-from etl.store.verify import verify
+from etl.tables.fields import SCHEMAS, TABLES
+from etl.verify.verify import verify
 
 FOLDER = Path(__file__).parent / "contract" / "store_v1"
 VOLUMES = ["000001_01_01_003-004", "000001_01_01_006-007", "000002_01_01_001-002"]

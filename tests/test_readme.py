@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 import yaml
 
-from etl.config import Config
-from etl.config_file import load_config
+from etl.core.config import Config
+from etl.core.config_file import load_config
 from etl.release import official
 from etl.run.executors import SerialExecutor
-from tests.processes import ROOT, run
-from tests.stored import build_store, config_data
+from tests.support.processes import ROOT, run
+from tests.support.stored import build_store, config_data
 
 README = (ROOT / "README.md").read_text()
 

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from etl.run.executors import SerialExecutor
-from tests.processes import ROOT, environment, run, running, wait_until
-from tests.s3_server import Bucket, use_s3
-from tests.stored import build_store, config_data, files_below
-from tests.wanting import wanting
+from tests.support.processes import ROOT, environment, run, running, wait_until
+from tests.support.require import wanting
+from tests.support.s3_server import Bucket, use_s3
+from tests.support.stored import build_store, config_data, files_below
 
 DOCUMENT = (ROOT / "docs" / "store.md").read_text()
 EXAMPLE = str(ROOT / "docs" / "examples" / "train_detector.py")

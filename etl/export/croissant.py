@@ -15,10 +15,10 @@ import pyarrow.parquet as pq
 
 from etl.export.files import ExportFile, Format
 from etl.export.selection import Selected
-from etl.store.fields import TABLES
+from etl.io.objects import object_info
 from etl.store.layout import ACKNOWLEDGEMENT, CITATION, SOURCE_URL, to_json, version_path
-from etl.store.objects import object_info
 from etl.store.reader import Store
+from etl.tables.fields import TABLES
 
 NAME = "croissant.json"
 _KEYS = {"lesions": "lesion_id", "volumes": "volume_id"}

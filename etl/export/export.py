@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from etl.errors import ConfigError, StoreError
+from etl.core.errors import ConfigError, StoreError
 from etl.export.coco import COCO
 from etl.export.croissant import CROISSANT
 from etl.export.files import ExportFile
@@ -19,8 +19,8 @@ from etl.export.nifti import NIFTI
 from etl.export.release_csv import CSV
 from etl.export.review_images import IMAGES
 from etl.export.selection import Selection, select
+from etl.io.objects import PARTIAL, LocalObjects
 from etl.store.layout import ACKNOWLEDGEMENT, CITATION, CONTRACT_VERSION, SOURCE_URL, to_json
-from etl.store.objects import PARTIAL, LocalObjects
 from etl.store.reader import Store
 from etl.store.versions import readable
 

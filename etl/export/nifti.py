@@ -10,7 +10,7 @@ import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
-from etl.errors import StoreError
+from etl.core.errors import StoreError
 from etl.export.files import ExportFile, Format
 from etl.export.selection import Selected
 from etl.imaging.geometry import voxel_to_lps_mm

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from etl.errors import ConfigError
+from etl.core.errors import ConfigError
 from etl.release.annotation_columns import COARSE_TYPES
 from etl.release.names import SeriesKey, parse_series_id
 from etl.store.reader import Store

@@ -19,9 +19,9 @@ import numpy as np
 from isal import isal_zlib
 from numpy.typing import NDArray
 
-from etl.errors import SliceError
+from etl.core.errors import SliceError
+from etl.core.rejects import Reason
 from etl.imaging.unfilter import unfilter
-from etl.rejects import Reason
 
 STORED_ZERO_HU = 32768
 

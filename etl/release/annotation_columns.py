@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from etl.rejects import Reason
+from etl.core.rejects import Reason
 from etl.release.annotation_fields import FieldReader
 
 COLUMNS = (

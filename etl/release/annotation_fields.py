@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from etl.rejects import Reason
+from etl.core.rejects import Reason
 from etl.release.csv_records import excerpt
 
 # int() and float() also take "1_000", other scripts' digits, "nan" and "inf", so the text is checked first.

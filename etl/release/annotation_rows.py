@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from etl.rejects import Reason
+from etl.core.rejects import Reason
 from etl.release import annotation_columns as column
 from etl.release.annotation_fields import FieldReader, Problem, Value
 from etl.release.csv_records import Record

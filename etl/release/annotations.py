@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from etl.rejects import Kind, Reason, Reject
+from etl.core.rejects import Kind, Reason, Reject
 from etl.release.annotation_columns import COARSE_TYPES, COLUMNS, SPLITS
 from etl.release.annotation_fields import Value
 from etl.release.annotation_rows import RowReading, RunGeometry, read_row

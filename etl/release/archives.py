@@ -14,11 +14,12 @@ from typing import BinaryIO
 
 import numpy as np
 
-from etl.errors import SourceError
-from etl.rejects import Kind, Reason, Reject
-from etl.release.blob_file import BlobFile, EndFile
-from etl.release.blobs import BlobError, open_blob, reject_reason
-from etl.release.directories import open_kept_end, read_directory
+from etl.core.errors import SourceError
+from etl.core.rejects import Kind, Reason, Reject
+from etl.core.urls import is_local
+from etl.io.blob_file import BlobFile, EndFile
+from etl.io.blobs import BlobError, open_blob, reject_reason
+from etl.io.staging_areas import open_staging
 from etl.release.index import (
     MAX_HEADER_BYTES,
     MAX_SLICE_BYTES,
@@ -32,9 +33,8 @@ from etl.release.index import (
 )
 from etl.release.names import is_ignorable, parse_member
 from etl.release.sources import ArchiveEntry, find_archives, look_at
-from etl.release.staging import RemoteArchive
-from etl.release.staging_areas import open_staging
-from etl.urls import is_local
+from etl.staging.directories import open_kept_end, read_directory
+from etl.staging.fetch import RemoteArchive
 
 # Archives whose directories are read at the same time: requests wait, they don't compute.
 _LOOKS_AT_ONCE = 16

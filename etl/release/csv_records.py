@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from etl.errors import SourceError
+from etl.core.errors import SourceError
 
 _LOG = logging.getLogger(__name__)
 _REMEDY = "use DL_info.csv as the release publishes it: comma-separated UTF-8 text with its header line"

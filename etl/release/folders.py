@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from etl.errors import SourceError
+from etl.core.errors import SourceError
 from etl.release.index import (
     MAX_SLICE_BYTES,
     SLICE_DTYPE,

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from etl.errors import SourceError
-from etl.rejects import Kind, Reason, Reject
+from etl.core.errors import SourceError
+from etl.core.rejects import Kind, Reason, Reject
 from etl.release.names import SeriesKey, slice_name
-from etl.release.staging import RemoteArchive
+from etl.staging.fetch import RemoteArchive
 
 # A slice of the release takes about 257 kB, its pixels at most 2 MiB (1024 x 1024); what declares
 # more than this is not one, and is never inflated.

@@ -10,7 +10,7 @@ import functools
 import io
 from importlib.resources import files
 
-from etl.release.staging import RemoteArchive
+from etl.staging.fetch import RemoteArchive
 
 ANNOTATIONS_BYTES = 8_479_888
 ANNOTATIONS_SHA256 = "a8f57b4b1164c9ed770b5add2920d5f4c5f8defa0df467e12f6a51951e38995c"

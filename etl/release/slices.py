@@ -14,14 +14,14 @@ from typing import cast
 import numpy as np
 from isal import isal_zlib
 
-from etl.errors import SliceError
-from etl.rejects import Reason
-from etl.release.blobs import BlobError, open_blob, reject_reason
+from etl.core.errors import SliceError
+from etl.core.rejects import Reason
+from etl.core.urls import host_of, is_local
+from etl.io.blobs import BlobError, open_blob, reject_reason
+from etl.io.retries import long_patience
 from etl.release.folders import slice_path
 from etl.release.index import Container
 from etl.release.names import SeriesKey, slice_name
-from etl.retries import long_patience
-from etl.urls import host_of, is_local
 
 # The stub of isal says that it is an exception, not a class of them.
 _IsalError = cast("type[Exception]", isal_zlib.error)

@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 
 import fsspec
 
-from etl.errors import SourceError
-from etl.rejects import Kind, Reason, Reject
-from etl.release.blobs import BlobError, open_blob
-from etl.release.buckets import driver_errors
+from etl.core.errors import SourceError
+from etl.core.rejects import Kind, Reason, Reject
+from etl.core.urls import is_local, public_url
+from etl.io.blobs import BlobError, open_blob
+from etl.io.bucket_blobs import driver_errors
 from etl.release.official import official_archives
-from etl.release.staging import RemoteArchive, remote_archive
-from etl.urls import is_local, public_url
+from etl.staging.fetch import RemoteArchive, remote_archive
 
 OFFICIAL = "official"
 

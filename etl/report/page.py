@@ -12,15 +12,15 @@ from markupsafe import Markup
 
 from etl.export.figures import Marks, Segment
 from etl.export.selection import TYPES, UNLABELLED
+from etl.report.console.texts import bytes_text
 from etl.report.gallery import Figure, Gallery
 from etl.report.pictures import Picture
 from etl.report.planes import WINDOW_HU, PlanePicture, Sight
 from etl.report.quality import Check
 from etl.report.summary import Summary
-from etl.report.text import bytes_text
 from etl.store.layout import ACKNOWLEDGEMENT, CITATION, SOURCE_URL
+from etl.store.parquet import SPLITS
 from etl.store.reader import Store
-from etl.store.tables import SPLITS
 
 _PAGES = jinja2.Environment(
     loader=jinja2.PackageLoader("etl.report", "template"),

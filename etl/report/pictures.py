@@ -22,7 +22,7 @@ from etl.report.statistics import (
     type_counts,
     voxel_hu,
 )
-from etl.store.tables import SPLITS
+from etl.store.parquet import SPLITS
 
 # Classes of the page's style, in Okabe and Ito's colours.
 TYPE_COLOURS = {

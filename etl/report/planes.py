@@ -16,7 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
-from etl.errors import EtlError
+from etl.core.errors import EtlError
 from etl.imaging.window import to_grey
 from etl.report.quality import ROWS_SHOWN, Check
 from etl.report.statistics import hu_counts

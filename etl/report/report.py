@@ -7,13 +7,13 @@ import time
 
 import pandas as pd
 
+from etl.report.console.texts import bytes_text
 from etl.report.gallery import Gallery, make_gallery
 from etl.report.page import Content, render
 from etl.report.pictures import hu_pictures, release_pictures
 from etl.report.planes import plane_pictures, sample_planes, sights
 from etl.report.quality import checks
 from etl.report.summary import summarise
-from etl.report.text import bytes_text
 from etl.store.layout import report_path
 from etl.store.reader import Store, open_store
 

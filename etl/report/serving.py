@@ -18,9 +18,9 @@ from importlib.resources.abc import Traversable
 from pathlib import PurePosixPath
 from urllib.parse import unquote, urlsplit
 
-from etl.errors import StoreError
+from etl.core.errors import StoreError
+from etl.io.objects import checked_name
 from etl.store.layout import report_path
-from etl.store.objects import checked_name
 from etl.store.reader import Store
 
 HOST = "127.0.0.1"

@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from etl.export.selection import UNLABELLED, lesion_types
-from etl.store.tables import SPLITS
+from etl.store.parquet import SPLITS
 
 PUBLISHED_TYPES = {
     "lung": 2426,

@@ -10,11 +10,11 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from etl.errors import StoreError
-from etl.report.text import bytes_text, location_rows
+from etl.core.errors import StoreError
+from etl.io.objects import Objects
+from etl.report.console.texts import bytes_text, location_rows
 from etl.store.history import Change, difference, flattened, stored_bytes
 from etl.store.layout import run_path
-from etl.store.objects import Objects
 from etl.store.reader import Store
 from etl.store.versions import Version, read_version
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from distributed import Client, Future
 
-from etl.errors import RunError
+from etl.core.errors import RunError
 from etl.run.connection import address_of
-from etl.run.interrupts import deferred_interrupt
+from etl.run.signals import deferred_interrupt
 
 logger = logging.getLogger(__name__)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from etl.config_file import read_mapping, validated
-from etl.errors import ConfigError
+from etl.core.config_file import read_mapping, validated
+from etl.core.errors import ConfigError
 from etl.run.cluster_kinds import Cluster, Kubernetes, Local, OtherClass, Serial, Slurm, Standing
 
 KINDS: dict[str, type[Cluster]] = {

@@ -17,8 +17,8 @@ from dask.utils import parse_bytes
 from distributed.worker_memory import parse_memory_limit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from etl.memory import MEMORY, task_bytes
 from etl.run.dask_cluster_resource import dask_cluster_resource
+from etl.run.worker_memory import MEMORY, task_bytes
 
 logger = logging.getLogger(__name__)
 

@@ -19,15 +19,15 @@ from distributed.deploy.cluster import Cluster
 from distributed.deploy.spec import SpecCluster
 from distributed.security import Security
 
-from etl.config import Limits
-from etl.errors import ConfigError
+from etl.core.config import Limits
+from etl.core.errors import ConfigError
 from etl.run import cluster_kinds as kinds
 from etl.run.cluster_config import load_cluster
 from etl.run.connection import address_of, open_client
-from etl.run.interrupts import AtOnce, deferred_interrupt, kept_handlers
+from etl.run.signals import AtOnce, deferred_interrupt, kept_handlers
 
 if TYPE_CHECKING:
-    from etl.build import Executor
+    from etl.run.protocol import Executor
 
 logger = logging.getLogger(__name__)
 

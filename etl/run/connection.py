@@ -15,8 +15,8 @@ from distributed.deploy.cluster import Cluster
 from distributed.security import Security
 from distributed.versions import get_versions
 
-from etl.errors import ConfigError
-from etl.run.interrupts import deferred_interrupt
+from etl.core.errors import ConfigError
+from etl.run.signals import deferred_interrupt
 
 logger = logging.getLogger(__name__)
 
@@ -178,7 +178,7 @@ def _packages(answer: Mapping[str, Any]) -> dict[str, str | None]:
 
 def _check_import(client: Client, address: str) -> None:
     """Have every worker import what its tasks need: one that can't would close, and the run wait for ever."""
-    answers = client.run(exec, "import etl.convert", on_error="return")
+    answers = client.run(exec, "import etl.convert.convert", on_error="return")
     for worker, error in answers.items():
         # Anything else is a worker that leaves meanwhile.
         if isinstance(error, ImportError | SyntaxError):

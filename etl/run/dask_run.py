@@ -19,18 +19,18 @@ from distributed import Client
 from distributed.client import ClosedClientError
 from distributed.scheduler import KilledWorker
 
-from etl.config import Limits
-from etl.errors import RunError
-from etl.rejects import Reason
+from etl.core.config import Limits
+from etl.core.errors import RunError
+from etl.core.rejects import Reason
 from etl.run.absence import Absence
 from etl.run.at_work import AT_WORK
-from etl.run.interrupts import deferred_interrupt
+from etl.run.execution_stats import Tally
 from etl.run.outcomes import Gathering, Outcome, failed
+from etl.run.protocol import Task, Work
+from etl.run.signals import deferred_interrupt
 from etl.run.submission import RETRIES
 from etl.run.under_way import Attempt, UnderWay
 from etl.run.worker_calls import executing
-from etl.tally import Tally
-from etl.work import Task, Work
 
 logger = logging.getLogger(__name__)
 

@@ -19,15 +19,15 @@ from typing import Any, TypeVar
 from distributed import Client, Future, get_worker, performance_report
 from distributed.scheduler import KilledWorker
 
-from etl.config import Limits
-from etl.memory import are_declared, largest_task_bytes
+from etl.core.config import Limits
 from etl.run.absence import Absence
 from etl.run.dask_run import DaskRun
-from etl.run.interrupts import deferred_interrupt
+from etl.run.execution_stats import Tally
 from etl.run.outcomes import failed
+from etl.run.protocol import Items, Work
+from etl.run.signals import deferred_interrupt
 from etl.run.submission import RETRIES
-from etl.tally import Tally
-from etl.work import Items, Work
+from etl.run.worker_memory import are_declared, largest_task_bytes
 
 logger = logging.getLogger(__name__)
 

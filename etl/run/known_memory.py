@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from etl.errors import ConfigError
-from etl.memory import TaskMemory, largest_task_bytes
+from etl.core.errors import ConfigError
 from etl.run import cluster_kinds as kinds
 from etl.run.clusters import security_of
 from etl.run.connection import workers_at
+from etl.run.worker_memory import TaskMemory, largest_task_bytes
 
 
 def known_memory(cluster: kinds.Cluster) -> TaskMemory:

@@ -12,7 +12,7 @@ from typing import Any
 
 from distributed import Client, Future
 
-from etl.errors import RunError
+from etl.core.errors import RunError
 from etl.run.worker_calls import Done
 
 # Short tasks that end meanwhile are gathered, and their places filled, with as few messages as one.

@@ -15,12 +15,12 @@ from typing import Any, BinaryIO
 from distributed import Client
 from distributed.security import Security
 
-from etl.config_file import ENVIRONMENT_PREFIX
-from etl.errors import ConfigError, RunError
+from etl.core.config_file import ENVIRONMENT_PREFIX
+from etl.core.errors import ConfigError, RunError
 from etl.run import detached
 from etl.run.connection import CONNECT_SECONDS, check_scheduler
 from etl.run.detached import Argument, JobState
-from etl.run.interrupts import deferred_interrupt
+from etl.run.signals import deferred_interrupt
 
 # Configs travel; data doesn't.
 LARGEST_FILE_BYTES = 1 << 20

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from etl.run.interrupts import AtOnce
+from etl.run.signals import AtOnce
 
 # In a script's environment: the words of the command line before it, for it to say how to run it again.
 SUBMITTED_AS = "DASK_SUBMIT_COMMAND"

@@ -9,10 +9,10 @@ from dask.base import annotate
 from distributed import Client, Future
 from distributed.protocol import pickle
 
-from etl.memory import MEMORY
 from etl.run.connection import SAME_IN_WORKERS
+from etl.run.protocol import Task
 from etl.run.worker_calls import call, packed, versions_of
-from etl.work import Task
+from etl.run.worker_memory import MEMORY
 
 # Transient faults of a disk or a network pass within a retry or two; what fails more often is reported.
 RETRIES = 2

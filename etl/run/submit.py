@@ -12,14 +12,14 @@ from pathlib import Path
 
 import click
 
-from etl.errors import EtlError
+from etl.core.errors import EtlError
 from etl.run import cluster_kinds as kinds
 from etl.run.cluster_config import load_cluster
 from etl.run.clusters import environment_of, security_of, start_cluster
 from etl.run.connection import check_scheduler
-from etl.run.interrupts import exit_code, terminable
 from etl.run.remote_jobs import EXIT_LOST, Jobs, jobs_table, open_jobs
 from etl.run.script import SUBMITTED_AS, run_script
+from etl.run.signals import exit_code, terminable
 
 
 @click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})

@@ -10,8 +10,8 @@ from typing import Any
 
 from distributed import Client, Future
 
+from etl.run.protocol import Task
 from etl.run.submission import Submission
-from etl.work import Task
 
 
 @dataclass(eq=False)

@@ -12,7 +12,7 @@ from typing import Any
 from distributed import Worker, get_worker, secede
 from distributed.protocol import pickle
 
-from etl.errors import ConfigError
+from etl.core.errors import ConfigError
 from etl.run.at_work import at_work, tell
 from etl.run.freed_memory import keep_freed_memory
 

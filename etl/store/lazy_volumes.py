@@ -10,8 +10,8 @@ import xarray
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
-from etl.errors import StoreError
-from etl.store.objects import Objects
+from etl.core.errors import StoreError
+from etl.io.objects import Objects
 from etl.store.versions import readable
 from etl.store.volumes import AXES, open_level
 

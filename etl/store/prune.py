@@ -11,7 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from etl.errors import GuardError, RunError
+from etl.core.errors import GuardError, RunError
+from etl.io.objects import PARTIAL, Listed, Objects
 from etl.store.layout import (
     RECEIPT,
     REPORTS,
@@ -22,7 +23,6 @@ from etl.store.layout import (
     version_path,
     volume_path,
 )
-from etl.store.objects import PARTIAL, Listed, Objects
 from etl.store.receipts import read_split
 from etl.store.running import DEAD_SECONDS, Running, mark_path, running
 from etl.store.versions import choose_version, new_run_id, read_version, table_entries, version_numbers

@@ -13,13 +13,13 @@ import pyarrow.compute as pc
 import xarray
 import zarr
 
-from etl.errors import StoreError
+from etl.core.errors import StoreError
 from etl.imaging.window import Window, to_grey, to_share
+from etl.io.objects import Objects, open_objects
 from etl.store.crops import PLACE_COLUMNS, centers_vox, crop_around
 from etl.store.layout import VERSIONS
 from etl.store.lazy_volumes import open_volume
-from etl.store.objects import Objects, open_objects
-from etl.store.tables import SPLITS, read_table, split_of
+from etl.store.parquet import SPLITS, read_table, split_of
 from etl.store.versions import Version, read_version, readable
 from etl.store.volumes import open_level
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from etl.errors import StoreError
+from etl.core.errors import StoreError
 from etl.imaging.body import MASK_DTYPE, SLICE_MASKS_DTYPE
 from etl.imaging.hounsfield import HuStatistics
+from etl.io.objects import ObjectInfo, Objects, object_info
 from etl.store.layout import CONTRACT_VERSION, RECEIPT, SPLIT_RECORD, to_json, volume_path
-from etl.store.objects import ObjectInfo, Objects, object_info
 
 # Of a large object, read at once for its SHA-256.
 PIECE_BYTES = 64 << 20

@@ -26,8 +26,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
+from etl.io.objects import Objects
 from etl.store.layout import RUNNING, to_json
-from etl.store.objects import Objects
 from etl.store.versions import now_text, writable
 
 logger = logging.getLogger(__name__)

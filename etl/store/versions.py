@@ -13,9 +13,9 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from etl.errors import StoreError
+from etl.core.errors import StoreError
+from etl.io.objects import Objects
 from etl.store.layout import CONTRACT_VERSION, VERSIONS, to_json, version_path
-from etl.store.objects import Objects
 
 _NAME = re.compile(rf"{VERSIONS}/([0-9]{{6,}})\.json\Z")
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from etl.release.phantom import write_phantom
-from tests.bad_input.workshop import Release, Workshop, build_outcome, config_of, csv_text, zipped
+from etl.phantom import write_phantom
+from tests.support.workshop import Release, Workshop, build_outcome, config_of, csv_text, zipped
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.bad_input.workshop import Outcome, Workshop, zipped
+from tests.support.workshop import Outcome, Workshop, zipped
 
 PATIENT_1, PATIENT_2 = "000001", "000002"
 

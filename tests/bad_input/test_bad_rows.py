@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.bad_input.workshop import Outcome, Row, Workshop
+from tests.support.workshop import Outcome, Row, Workshop
 
 
 def test_the_undamaged_release_is_built_whole(workshop: Workshop) -> None:

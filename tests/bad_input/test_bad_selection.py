@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from etl.build import load_plan
-from etl.errors import SourceError
-from tests.bad_input.workshop import Outcome, Workshop, zipped
+from etl.core.errors import SourceError
+from etl.pipeline.build import load_plan
+from tests.support.workshop import Outcome, Workshop, zipped
 
 V1, V2, V3, V4 = (
     "000001_01_01_103-115",

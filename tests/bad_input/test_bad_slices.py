@@ -12,11 +12,11 @@ import imageio.v3 as imageio
 import numpy as np
 import pytest
 
-from etl.build import build, load_plan
-from etl.config import Limits
-from etl.errors import GuardError
+from etl.core.config import Limits
+from etl.core.errors import GuardError
+from etl.pipeline.build import build, load_plan
 from etl.run.executors import SerialExecutor
-from tests.bad_input.workshop import FIRST_VOLUME, Outcome, Workshop, zipped
+from tests.support.workshop import FIRST_VOLUME, Outcome, Workshop, zipped
 
 SERIES = "000001_01_01"
 

@@ -11,12 +11,12 @@ import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from etl.build import load_plan
-from etl.config import Config, Select, Source
-from etl.errors import SourceError
-from etl.plan import Plan
-from etl.rejects import Kind, Reason
-from tests.bad_input.workshop import Release, Row, csv_text, zipped
+from etl.core.config import Config, Select, Source
+from etl.core.errors import SourceError
+from etl.core.rejects import Kind, Reason
+from etl.pipeline.build import load_plan
+from etl.plan.plan import Plan
+from tests.support.workshop import Release, Row, csv_text, zipped
 
 FUZZ = settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from etl.build import build, load_plan
-from etl.errors import EtlError, SourceError, StoreError
-from etl.release.phantom import COLUMNS
+from etl.core.errors import EtlError, SourceError, StoreError
+from etl.phantom import COLUMNS
+from etl.pipeline.build import build, load_plan
 from etl.run.executors import SerialExecutor
-from tests.bad_input.workshop import Workshop, config_of, zipped
+from tests.support.workshop import Workshop, config_of, zipped
 
 
 def stops(workshop: Workshop, kind: type[EtlError], match: str) -> None:

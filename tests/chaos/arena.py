@@ -16,15 +16,15 @@ from typing import Any
 
 import pytest
 
-from etl.store.objects import open_objects
-from etl.store.verify import verify
+from etl.io.objects import open_objects
 from etl.store.versions import read_version, version_numbers
+from etl.verify.verify import verify
 from tests.chaos.foundry import Foundry, Orders, Outcome, foundry
 from tests.chaos.watcher import Watch, watching
-from tests.faulty_s3 import FaultyS3, serve_faulty_s3
-from tests.s3_server import Bucket, use_s3
-from tests.stored import without_run
-from tests.tiny_release import csv_row, write_release
+from tests.support.faulty_s3 import FaultyS3, serve_faulty_s3
+from tests.support.s3_server import Bucket, use_s3
+from tests.support.stored import without_run
+from tests.support.tiny_release import csv_row, write_release
 
 LONG = os.environ.get("CHAOS") == "long"
 FIRST, SECOND = "000001_01_01", "000002_01_01"

@@ -30,7 +30,7 @@ def impatience() -> None:
     """The S3 driver waits a second for an answer, and attempts follow each other soon."""
     import s3fs
 
-    from etl import retries
+    from etl.io import retries
 
     s3fs.S3FileSystem.read_timeout = 1
     retries.FIRST_WAIT_SECONDS, retries.LONGEST_WAIT_SECONDS = 0.01, 0.1

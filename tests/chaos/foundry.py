@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.processes import ROOT, environment
+from tests.support.processes import ROOT, environment
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from etl.store.objects import open_objects
+from etl.io.objects import open_objects
 from etl.store.versions import version_numbers
 from tests.chaos.arena import LONG, Arena
 from tests.chaos.conftest import TallyOf
-from tests.faulty_s3 import S3Fault, S3Request, seeded
+from tests.support.faulty_s3 import S3Fault, S3Request, seeded
 
 pytestmark = pytest.mark.slow
 

@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
+from etl.io.objects import open_objects
 from etl.store.layout import RUNNING
-from etl.store.objects import open_objects
 from etl.store.running import DEAD_SECONDS
-from etl.store.verify import verify
 from etl.store.versions import version_numbers
+from etl.verify.verify import verify
 from tests.chaos.arena import LONG, Arena
 from tests.chaos.conftest import TallyOf
 from tests.chaos.foundry import Orders, Outcome
-from tests.store.written_times import move_written
+from tests.support.written_times import move_written
 
 pytestmark = pytest.mark.slow
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from etl.store.reader import Store, open_store
-from tests.processes import ROOT, environment, wait_until
+from tests.support.processes import ROOT, environment, wait_until
 
 PAUSE_SECONDS = 0.1
 

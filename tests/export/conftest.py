@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from etl.release.phantom import PhantomTruth
+from etl.phantom import PhantomTruth
 from etl.run.executors import SerialExecutor
 from etl.store.reader import Store, open_store
-from tests.stored import build_store, config_data
+from tests.support.stored import build_store, config_data
 
 
 @pytest.fixture(scope="session")

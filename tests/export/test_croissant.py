@@ -10,14 +10,14 @@ import mlcroissant
 import pandas as pd
 import pytest
 
-from etl.errors import ConfigError
+from etl.core.errors import ConfigError
 from etl.export.croissant import croissant_document
 from etl.export.export import export
 from etl.export.selection import Selection
-from etl.store.fields import SCHEMAS
 from etl.store.layout import CITATION, SOURCE_URL
 from etl.store.reader import Store
-from tests.stored import files_below
+from etl.tables.fields import SCHEMAS
+from tests.support.stored import files_below
 
 
 @pytest.fixture(scope="module")

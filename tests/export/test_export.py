@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from etl.errors import ConfigError, StoreError
+from etl.core.errors import ConfigError, StoreError
 from etl.export.export import FORMATS, README, STAMP, export
 from etl.export.selection import Selection
 from etl.store.layout import ACKNOWLEDGEMENT, CITATION, SOURCE_URL
 from etl.store.reader import Store, open_store
-from tests.s3_server import Bucket
-from tests.stored import files_below
+from tests.support.s3_server import Bucket
+from tests.support.stored import files_below
 
 ONE = Selection(patients=(1,))
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from etl.export.export import export
 from etl.export.nifti import encode_nifti, nifti_affine
 from etl.export.selection import Selection
-from etl.release.phantom import PhantomLesion, phantom_truth
+from etl.phantom import PhantomLesion, phantom_truth
 from etl.store.reader import Store
 
 LESIONS = phantom_truth().lesions

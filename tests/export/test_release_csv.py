@@ -8,12 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etl.export.release_csv import release_csv
+from etl.phantom import PhantomTruth
 from etl.release.annotations import parse_annotations
-from etl.release.phantom import PhantomTruth
 from etl.run.executors import SerialExecutor
 from etl.store.reader import Store, open_store
-from tests.stored import build_store, config_data
-from tests.tiny_release import build_serial, csv_bytes, csv_row, tiny_config, write_release
+from tests.support.stored import build_store, config_data
+from tests.support.tiny_release import build_serial, csv_bytes, csv_row, tiny_config, write_release
 
 SERIES = "000001_01_01"
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from etl.errors import ConfigError
+from etl.core.errors import ConfigError
 from etl.export.selection import TYPES, UNLABELLED, Selection, lesion_types, select
 from etl.store.reader import Store
 

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from PIL import Image, ImageFile
 
-from etl.errors import SliceError
+from etl.core.errors import SliceError
+from etl.core.rejects import Reason
 from etl.imaging.png import STORED_ZERO_HU, read_png
-from etl.rejects import Reason
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PIXELS = np.arange(1, 31, dtype=np.uint16).reshape(5, 6) * 2113

@@ -16,11 +16,11 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from etl.release.phantom import PhantomTruth
+from etl.phantom import PhantomTruth
 from etl.run.executors import SerialExecutor
 from etl.store.reader import open_store
 from jobs.build_store import main
-from tests.processes import (
+from tests.support.processes import (
     BUILD_STORE,
     DASK_SUBMIT,
     LIMIT_SECONDS,
@@ -29,7 +29,7 @@ from tests.processes import (
     kill_tree,
     run,
 )
-from tests.stored import build_store, config_data, version_names
+from tests.support.stored import build_store, config_data, version_names
 
 ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 

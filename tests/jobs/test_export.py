@@ -9,11 +9,11 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from etl.release.phantom import PhantomTruth
+from etl.phantom import PhantomTruth
 from etl.run.executors import SerialExecutor
 from jobs.export import main
-from tests.processes import ROOT, run, running, wait_until
-from tests.stored import build_store, config_data, files_below
+from tests.support.processes import ROOT, run, running, wait_until
+from tests.support.stored import build_store, config_data, files_below
 
 EXPORT = [sys.executable, str(ROOT / "jobs" / "export.py")]
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from etl.release.phantom import PhantomTruth
+from etl.phantom import PhantomTruth
 from etl.run.executors import SerialExecutor
-from tests.processes import ROOT, run
-from tests.stored import build_store, config_data
+from tests.support.processes import ROOT, run
+from tests.support.stored import build_store, config_data
 
 REPORT = [sys.executable, str(ROOT / "jobs" / "report.py")]
 

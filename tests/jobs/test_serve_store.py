@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from etl.release.phantom import PhantomTruth
+from etl.phantom import PhantomTruth
 from etl.run.executors import SerialExecutor
-from tests.processes import LIMIT_SECONDS, ROOT, interrupt, run, running, wait_until
-from tests.stored import build_store, config_data
+from tests.support.processes import LIMIT_SECONDS, ROOT, interrupt, run, running, wait_until
+from tests.support.stored import build_store, config_data
 
 SERVE = [sys.executable, "-u", str(ROOT / "jobs" / "serve_store.py")]
 

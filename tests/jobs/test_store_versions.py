@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from etl.config import Config
-from etl.store.objects import LocalObjects, open_objects
+from etl.core.config import Config
+from etl.io.objects import LocalObjects, open_objects
 from etl.store.running import running
-from etl.store.verify import verify
 from etl.store.versions import version_numbers
-from tests.processes import ROOT, run
-from tests.publish.three_volumes import PRESENT, ROWS, files_of, variant
-from tests.s3_server import Bucket, serve_careless_s3, use_s3
-from tests.tiny_release import build_serial, tiny_config, write_release
+from etl.verify.verify import verify
+from tests.support.processes import ROOT, run
+from tests.support.s3_server import Bucket, serve_careless_s3, use_s3
+from tests.support.three_volumes import PRESENT, ROWS, files_of, variant
+from tests.support.tiny_release import build_serial, tiny_config, write_release
 
 JOB = [sys.executable, str(ROOT / "jobs" / "store_versions.py")]
 FEWER = {"allow_fewer_volumes": True, "allow_fewer_lesions": True}

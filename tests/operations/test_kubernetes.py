@@ -11,11 +11,11 @@ import jsonschema
 import pytest
 import yaml
 
-from etl.config import Config
-from etl.config_file import validated
+from etl.core.config import Config
+from etl.core.config_file import validated
 from etl.run.cluster_kinds import Kubernetes
 from etl.run.dask_cluster_resource import dask_cluster_resource
-from tests.processes import ROOT, run
+from tests.support.processes import ROOT, run
 
 kubernetes_validate = pytest.importorskip("kubernetes_validate")
 MANIFESTS = [

@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 import yaml
 
+from etl.io.objects import open_objects
 from etl.run.cluster_config import load_cluster
 from etl.run.clusters import connect
-from etl.store.objects import open_objects
-from etl.store.verify import verify
-from tests.processes import DASK_SUBMIT, ROOT, run, wait_until
-from tests.run.spoilt_builds import VOLUMES, Outlasting, build_spoilt, config_of
-from tests.slurm.one_node import Slurm, one_node
-from tests.stored import config_data, version_names
+from etl.verify.verify import verify
+from tests.support.one_node import Slurm, one_node
+from tests.support.processes import DASK_SUBMIT, ROOT, run, wait_until
+from tests.support.spoilt_builds import VOLUMES, Outlasting, build_spoilt, config_of
+from tests.support.stored import config_data, version_names
 
 pytestmark = pytest.mark.slow
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text()

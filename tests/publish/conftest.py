@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from etl.config import Config
-from tests.publish.three_volumes import PRESENT, ROWS
-from tests.tiny_release import tiny_config, write_release
+from etl.core.config import Config
+from tests.support.three_volumes import PRESENT, ROWS
+from tests.support.tiny_release import tiny_config, write_release
 
 
 @pytest.fixture

@@ -11,24 +11,24 @@ from typing import Any
 import pytest
 import yaml
 
-from etl.build import Build, build, load_plan
-from etl.config import Config
-from etl.errors import RunError
+from etl.core.config import Config
+from etl.core.errors import RunError
+from etl.io.objects import Objects, open_objects
+from etl.pipeline.build import Build, build, load_plan
 from etl.run.executors import SerialExecutor
+from etl.run.protocol import Work
 from etl.store.history import missing_objects
-from etl.store.objects import Objects, open_objects
 from etl.store.prune import prune
 from etl.store.reader import open_store
 from etl.store.running import DEAD_SECONDS, running
-from etl.store.verify import verify
 from etl.store.versions import version_numbers
-from etl.work import Work
-from tests.processes import BUILD_STORE, wait_until
-from tests.processes import running as process_running
-from tests.publish.three_volumes import variant
-from tests.s3_server import Bucket
+from etl.verify.verify import verify
 from tests.store.test_running import make_older
-from tests.tiny_release import build_serial
+from tests.support.processes import BUILD_STORE, wait_until
+from tests.support.processes import running as process_running
+from tests.support.s3_server import Bucket
+from tests.support.three_volumes import variant
+from tests.support.tiny_release import build_serial
 
 
 @pytest.fixture(params=["folder", "bucket"])

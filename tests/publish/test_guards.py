@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from etl.config import Config
-from etl.errors import GuardError
-from etl.guards import check_rejects
-from etl.join import Counts
-from etl.publish import publish
+from etl.core.config import Config
+from etl.core.errors import GuardError
+from etl.io.objects import open_objects
+from etl.publish.assemble import Counts
+from etl.publish.guards import check_rejects
+from etl.publish.publish import publish
 from etl.store.layout import version_path
-from etl.store.objects import open_objects
 from etl.store.versions import new_run_id, read_version
-from tests.publish.three_volumes import FIRST, PRESENT, ROWS, converted, files_of, variant
-from tests.tiny_release import build_serial, csv_row, tiny_config, write_release
+from tests.support.three_volumes import FIRST, PRESENT, ROWS, converted, files_of, variant
+from tests.support.tiny_release import build_serial, csv_row, tiny_config, write_release
 
 
 def refused(config: Config, *named: str) -> None:

@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 import yaml
 
-from etl.config import Config
-from etl.store.objects import open_objects
+from etl.core.config import Config
+from etl.io.objects import open_objects
 from etl.store.running import mark_path, running
 from etl.store.versions import version_numbers
-from tests.processes import BUILD_STORE, run, wait_until
-from tests.processes import running as process_running
-from tests.s3_server import Bucket
-from tests.store.written_times import move_written
-from tests.stored import version_names
+from tests.support.processes import BUILD_STORE, run, wait_until
+from tests.support.processes import running as process_running
+from tests.support.s3_server import Bucket
+from tests.support.stored import version_names
+from tests.support.written_times import move_written
 
 pytestmark = pytest.mark.slow
 BEFORE = "20000101T000000Z-00000000"

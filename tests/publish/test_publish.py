@@ -5,13 +5,13 @@ from pathlib import Path
 
 import numpy as np
 
-from etl.config import Config
+from etl.core.config import Config
+from etl.io.objects import object_info
 from etl.store.layout import root_metadata, run_path, version_path
-from etl.store.objects import object_info
 from etl.store.reader import open_store
 from etl.store.versions import new_run_id
-from tests.publish.three_volumes import FIRST, SECOND, files_of, variant
-from tests.tiny_release import build_serial
+from tests.support.three_volumes import FIRST, SECOND, files_of, variant
+from tests.support.tiny_release import build_serial
 
 
 def test_a_version_names_every_file_with_size_and_checksum(config: Config) -> None:

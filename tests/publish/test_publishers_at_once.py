@@ -8,17 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from etl.build import build, load_plan
-from etl.config import Config
-from etl.errors import GuardError, StoreError
-from etl.publish import Published, publish
+from etl.core.config import Config
+from etl.core.errors import GuardError, StoreError
+from etl.io.objects import LocalObjects, open_objects
+from etl.pipeline.build import build, load_plan
+from etl.publish.publish import Published, publish
 from etl.run.executors import SerialExecutor
 from etl.store.layout import version_path
-from etl.store.objects import LocalObjects, open_objects
 from etl.store.reader import open_store
 from etl.store.versions import new_run_id, version_numbers
-from tests.publish.three_volumes import converted, variant
-from tests.tiny_release import build_serial
+from tests.support.three_volumes import converted, variant
+from tests.support.tiny_release import build_serial
 
 
 @dataclass(frozen=True)

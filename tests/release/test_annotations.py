@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 import pandas as pd
 import pytest
 
-from etl.rejects import Kind, Reason
+from etl.core.rejects import Kind, Reason
 from etl.release.annotations import (
     COARSE_TYPES,
     COLUMNS,

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from etl.errors import SourceError
-from etl.rejects import Kind, Reason
+from etl.core.errors import SourceError
+from etl.core.rejects import Kind, Reason
 from etl.release.annotations import COARSE_TYPES, COLUMNS, LESION_DTYPES, SPLITS, parse_annotations
 from etl.release.names import file_name, parse_file_name
 

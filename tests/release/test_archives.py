@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from etl.errors import SourceError
-from etl.rejects import Reason
+from etl.core.errors import SourceError
+from etl.core.rejects import Reason
 from etl.release.archives import index_archives
 from etl.release.slices import read_slices
 from etl.release.sources import ArchiveEntry
-from tests.release.zips import SLICES, assert_whole, content, contents, read, zipped
+from tests.support.zips import SLICES, assert_whole, content, contents, read, zipped
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from etl.errors import SliceError, SourceError
-from etl.rejects import Kind, Reason
+from etl.core.errors import SliceError, SourceError
+from etl.core.rejects import Kind, Reason
 from etl.release.archives import index_archives
 from etl.release.sources import ArchiveEntry
-from tests.release.zips import SLICES, content, contents, read, zipped
+from tests.support.zips import SLICES, content, contents, read, zipped
 
 DIRECTORY_ENTRY = b"PK\x01\x02"
 END = b"PK\x05\x06"

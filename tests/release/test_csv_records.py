@@ -6,7 +6,7 @@ import logging
 import pandas as pd
 import pytest
 
-from etl.errors import SourceError
+from etl.core.errors import SourceError
 from etl.release.csv_records import Record, Records, excerpt, read_records
 
 COLUMNS = ("name", "size")

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from etl.errors import SourceError
-from etl.rejects import Kind, Reason
+from etl.core.errors import SourceError
+from etl.core.rejects import Kind, Reason
 from etl.release.folders import index_folder, slice_path, with_checksums
 from etl.release.index import MAX_SLICE_BYTES
 from etl.release.slices import read_slices

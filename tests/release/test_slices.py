@@ -13,16 +13,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etl.errors import SliceError, SourceError
-from etl.rejects import Kind, Reason
-from etl.release import blobs as blobs_module
+from etl.core.errors import SliceError, SourceError
+from etl.core.rejects import Kind, Reason
+from etl.io import blobs as blobs_module
 from etl.release import slices as slices_module
 from etl.release.archives import index_archives
 from etl.release.index import SliceIndex
 from etl.release.slices import ArchiveLostError, read_slices
 from etl.release.sources import ArchiveEntry
-from tests.http_faults import busy
-from tests.servers import HttpServer
+from tests.support.http_faults import busy
+from tests.support.servers import HttpServer
 
 FUZZ = settings(deadline=None, max_examples=150)
 SERIES = "000001_01_01"

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from etl.build import Executor
-    from tests.remote.released import Served
-    from tests.servers import HttpServer
+    from etl.run.protocol import Executor
+    from tests.support.remote_release import Served
+    from tests.support.servers import HttpServer
 
 
 @pytest.fixture(scope="session")
 def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two patients, four volumes, three archives: two volumes span two archives each. Read only."""
-    from etl.release.phantom import write_phantom
+    from etl.phantom import write_phantom
 
     folder = tmp_path_factory.mktemp("release")
     write_phantom(folder, patients=2, archives=3, extracted=True)
@@ -27,8 +27,8 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def local_store(release: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The store built from the archives as they lie on this disk: what all others are compared with."""
     from etl.run.executors import SerialExecutor
-    from tests.remote.released import local_source, store_data
-    from tests.stored import build_store
+    from tests.support.remote_release import local_source, store_data
+    from tests.support.stored import build_store
 
     store = tmp_path_factory.mktemp("local")
     build_store(store_data(store, local_source(release)), SerialExecutor())
@@ -38,7 +38,7 @@ def local_store(release: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 @pytest.fixture
 def served(http_server: HttpServer, release: Path) -> Served:
     """The release on an HTTP server."""
-    from tests.remote.released import Served
+    from tests.support.remote_release import Served
 
     return Served.of(http_server, release)
 
@@ -46,20 +46,20 @@ def served(http_server: HttpServer, release: Path) -> Served:
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Archives come in a few blocks each, and their ends are looked at in one of another size."""
-    from etl.release.staging import Fetcher
-    from tests.remote.released import BLOCK_BYTES, TAIL_BYTES
+    from etl.staging.fetch import Fetcher
+    from tests.support.remote_release import BLOCK_BYTES, TAIL_BYTES
 
-    for user in ("etl.build", "etl.staged"):
+    for user in ("etl.pipeline.build", "etl.pipeline.staged"):
         monkeypatch.setattr(f"{user}.Fetcher", partial(Fetcher, block_bytes=BLOCK_BYTES, blocks_a_task=2))
-    monkeypatch.setattr("etl.release.blob_file.TAIL_BYTES", TAIL_BYTES)
+    monkeypatch.setattr("etl.io.blob_file.TAIL_BYTES", TAIL_BYTES)
 
 
 @pytest.fixture
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Waits between attempts made tiny in this process; what counts as stalled stays as it is."""
-    monkeypatch.setattr("etl.retries.FIRST_WAIT_SECONDS", 0.001)
-    monkeypatch.setattr("etl.retries.LONGEST_WAIT_SECONDS", 0.01)
-    monkeypatch.setattr("etl.retries.PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr("etl.io.retries.FIRST_WAIT_SECONDS", 0.001)
+    monkeypatch.setattr("etl.io.retries.LONGEST_WAIT_SECONDS", 0.01)
+    monkeypatch.setattr("etl.io.retries.PATIENCE_SECONDS", 0.0)
 
 
 @pytest.fixture(scope="session")

@@ -21,8 +21,8 @@ from etl.release.index import MAX_SLICE_BYTES
 from etl.run.executors import SerialExecutor
 from etl.store.reader import open_store
 from jobs.build_store import main
-from tests.processes import BUILD_STORE, environment
-from tests.remote.released import (
+from tests.support.processes import BUILD_STORE, environment
+from tests.support.remote_release import (
     ARCHIVES,
     VOLUMES,
     InBucket,
@@ -36,7 +36,7 @@ from tests.remote.released import (
     store_data,
     write_config,
 )
-from tests.stored import files_below, version_names
+from tests.support.stored import files_below, version_names
 
 pytestmark = pytest.mark.usefixtures("small_blocks", "short_waits")
 

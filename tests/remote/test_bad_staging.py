@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from etl.release.staging_areas import FolderStaging
+from etl.io.staging_areas import FolderStaging
 from etl.run.executors import SerialExecutor
 from jobs.build_store import main
-from tests.remote.released import (
+from tests.support.remote_release import (
     ARCHIVES,
     VOLUMES,
     Served,
@@ -20,7 +20,7 @@ from tests.remote.released import (
     store_data,
     write_config,
 )
-from tests.stored import version_names
+from tests.support.stored import version_names
 
 pytestmark = pytest.mark.usefixtures("small_blocks")
 

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from etl.build import build, load_plan
-from etl.retries import ATTEMPTS
+from etl.io.retries import ATTEMPTS
+from etl.pipeline.build import build, load_plan
 from etl.run.executors import SerialExecutor
 from etl.store.reader import open_store
 from jobs.build_store import main
-from tests.faulty_s3 import FaultyS3, S3Request, serve_faulty_s3
-from tests.http_faults import (
+from tests.support.faulty_s3 import FaultyS3, S3Request, serve_faulty_s3
+from tests.support.http_faults import (
     PAGE,
     Answer,
     Cut,
@@ -28,7 +28,7 @@ from tests.http_faults import (
     busy,
     seeded_faults,
 )
-from tests.remote.released import (
+from tests.support.remote_release import (
     ARCHIVES,
     CSV,
     VOLUMES,
@@ -42,9 +42,9 @@ from tests.remote.released import (
     store_data,
     write_config,
 )
-from tests.remote.spoiling import TOUCHED, UNTOUCHED, assert_only_touched_is_missing
-from tests.s3_server import Bucket, serve_small_s3, use_s3
-from tests.stored import config_of, version_names
+from tests.support.s3_server import Bucket, serve_small_s3, use_s3
+from tests.support.spoiling import TOUCHED, UNTOUCHED, assert_only_touched_is_missing
+from tests.support.stored import config_of, version_names
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("small_blocks", "short_waits")]
 PASSING: list[Fault] = [

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from etl.errors import SourceError
-from etl.retries import ATTEMPTS
+from etl.core.errors import SourceError
+from etl.io.retries import ATTEMPTS
 from etl.run.executors import SerialExecutor
-from tests.http_faults import Cut, Request
-from tests.remote.released import (
+from tests.support.http_faults import Cut, Request
+from tests.support.remote_release import (
     ARCHIVES,
     CSV,
     VOLUMES,
@@ -25,7 +25,8 @@ from tests.remote.released import (
     receipts,
     store_data,
 )
-from tests.remote.spoiling import (
+from tests.support.s3_server import use_s3
+from tests.support.spoiling import (
     STRUCK,
     assert_next_run_mends,
     assert_only_touched_is_missing,
@@ -34,7 +35,6 @@ from tests.remote.spoiling import (
     reasons,
     shorten,
 )
-from tests.s3_server import use_s3
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("small_blocks", "short_waits")]
 

@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from etl.build import build, load_plan, stage_unread
-from etl.report.text import bytes_text
-from etl.run import progress
+from etl.pipeline.build import build, load_plan, stage_unread
+from etl.report.console import progress
+from etl.report.console.progress import BuildProgress
+from etl.report.console.texts import bytes_text
 from etl.run.executors import SerialExecutor
-from etl.run.progress import BuildProgress
-from tests.http_faults import Answer
-from tests.remote.released import ARCHIVES, Served, store_data
-from tests.stored import config_of
+from tests.support.http_faults import Answer
+from tests.support.remote_release import ARCHIVES, Served, store_data
+from tests.support.stored import config_of
 
 pytestmark = pytest.mark.usefixtures("small_blocks", "short_waits")
 
@@ -34,7 +34,7 @@ def built_with(console: Console, served: Served, folder: Path) -> None:
 
 
 def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [record.getMessage() for record in caplog.records if record.name == "etl.run.progress"]
+    return [record.getMessage() for record in caplog.records if record.name == "etl.report.console.progress"]
 
 
 def gigabytes(served: Served) -> str:
@@ -44,7 +44,7 @@ def gigabytes(served: Served) -> str:
 @pytest.fixture
 def every_line(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> pytest.LogCaptureFixture:
     monkeypatch.setattr(progress, "LOG_SECONDS", 0.0)
-    caplog.set_level(logging.INFO, logger="etl.run.progress")
+    caplog.set_level(logging.INFO, logger="etl.report.console.progress")
     return caplog
 
 

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.http_faults import PAGE, Fault, NoRange, Request, Trickle, seeded_faults
-from tests.processes import ROOT, running, wait_until
-from tests.remote.released import (
+from tests.remote.test_passing_faults import ALL, bursts
+from tests.support.http_faults import PAGE, Fault, NoRange, Request, Trickle, seeded_faults
+from tests.support.processes import ROOT, running, wait_until
+from tests.support.remote_release import (
     ARCHIVES,
     TAIL_BYTES,
     Served,
@@ -21,8 +22,7 @@ from tests.remote.released import (
     store_data,
     write_config,
 )
-from tests.remote.test_passing_faults import ALL, bursts
-from tests.stored import version_names
+from tests.support.stored import version_names
 
 pytestmark = pytest.mark.slow
 JOB = [sys.executable, str(ROOT / "tests" / "remote" / "impatient_job.py")]

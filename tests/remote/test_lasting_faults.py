@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from etl.build import Executor, build, load_plan
-from etl.errors import GuardError
-from etl.retries import ATTEMPTS
+from etl.core.errors import GuardError
+from etl.io.retries import ATTEMPTS
+from etl.pipeline.build import build, load_plan
 from etl.run.executors import SerialExecutor
+from etl.run.protocol import Executor
 from jobs.build_store import main
-from tests.http_faults import PAGE, Answer, Cut, NoRange, Stall, busy
-from tests.remote.released import (
+from tests.support.http_faults import PAGE, Answer, Cut, NoRange, Stall, busy
+from tests.support.remote_release import (
     ARCHIVES,
     Served,
     assert_accounts,
@@ -25,7 +26,7 @@ from tests.remote.released import (
     store_data,
     write_config,
 )
-from tests.remote.spoiling import (
+from tests.support.spoiling import (
     STRUCK,
     TOUCHED,
     UNTOUCHED,
@@ -39,7 +40,7 @@ from tests.remote.spoiling import (
     remove,
     shorten,
 )
-from tests.stored import config_of, version_names
+from tests.support.stored import config_of, version_names
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("small_blocks", "short_waits")]
 
@@ -89,7 +90,7 @@ def test_an_archive_whose_place_is_silent_is_given_up_once(
     local_store: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("etl.release.http.STALL_SECONDS", 0.2)
+    monkeypatch.setattr("etl.io.http.STALL_SECONDS", 0.2)
     build = planned_then(SILENT[fault], served, data)
     served.server.requests.clear()
     build()

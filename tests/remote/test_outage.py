@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from etl import retries
-from etl.build import build, load_plan
+from etl.io import retries
+from etl.pipeline.build import build, load_plan
 from etl.run.executors import SerialExecutor
-from tests.http_faults import busy
-from tests.remote.released import VOLUMES, Served, assert_same_store, store_data
-from tests.stored import config_of
+from tests.support.http_faults import busy
+from tests.support.remote_release import VOLUMES, Served, assert_same_store, store_data
+from tests.support.stored import config_of
 
 pytestmark = pytest.mark.usefixtures("small_blocks")
 AWAY_SECONDS = 450
@@ -23,8 +23,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Waits end at once, and the clock goes on as if they did not."""
     waits: list[float] = []
     start = time.monotonic()
-    monkeypatch.setattr("etl.retries.sleep", waits.append)
-    for user in ("etl.retries", "etl.release.staging"):
+    monkeypatch.setattr("etl.io.retries.sleep", waits.append)
+    for user in ("etl.io.retries", "etl.staging.fetch"):
         monkeypatch.setattr(f"{user}.monotonic", lambda: start + sum(waits))
     return waits
 

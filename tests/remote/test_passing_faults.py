@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from etl.build import build, load_plan
+from etl.pipeline.build import build, load_plan
 from etl.run.executors import SerialExecutor
-from tests.http_faults import (
+from tests.support.http_faults import (
     Cut,
     Fault,
     Request,
@@ -21,7 +21,7 @@ from tests.http_faults import (
     busy,
     seeded_faults,
 )
-from tests.remote.released import (
+from tests.support.remote_release import (
     ARCHIVES,
     CSV,
     VOLUMES,
@@ -31,7 +31,7 @@ from tests.remote.released import (
     build_as_job,
     store_data,
 )
-from tests.stored import config_of
+from tests.support.stored import config_of
 
 pytestmark = pytest.mark.usefixtures("small_blocks", "short_waits")
 
@@ -83,7 +83,7 @@ def test_each_alone(
 ) -> None:
     # Short only where something stalls: on a slow machine all else does too.
     if isinstance(PASSING[fault][0], Stall):
-        monkeypatch.setattr("etl.release.http.STALL_SECONDS", 0.2)
+        monkeypatch.setattr("etl.io.http.STALL_SECONDS", 0.2)
     served.server.chance = bursts(*PASSING[fault])
     source = served.source(staging=staging, annotations=str(served.release / CSV))
     done = build_as_job(store_data(tmp_path / "store", source), SerialExecutor())

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from etl.build import Executor, build, load_plan
+from etl.pipeline.build import build, load_plan
 from etl.run.clusters import open_client
 from etl.run.executors import DaskExecutor, SerialExecutor
-from tests.http_faults import Request
-from tests.processes import dask_scheduler
-from tests.remote.released import (
+from etl.run.protocol import Executor
+from tests.support.http_faults import Request
+from tests.support.processes import dask_scheduler
+from tests.support.remote_release import (
     ARCHIVES,
     VOLUMES,
     Served,
@@ -22,7 +23,7 @@ from tests.remote.released import (
     receipts,
     store_data,
 )
-from tests.stored import config_of
+from tests.support.stored import config_of
 
 pytestmark = pytest.mark.usefixtures("small_blocks")
 LIMIT_SECONDS = 60.0

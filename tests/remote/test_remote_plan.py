@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from etl.build import load_plan
-from etl.release.staging_areas import open_staging
-from etl.report.text import bytes_text
+from etl.io.staging_areas import open_staging
+from etl.pipeline.build import load_plan
+from etl.report.console.texts import bytes_text
 from jobs.build_store import main
-from tests.http_faults import busy
-from tests.remote.released import (
+from tests.support.http_faults import busy
+from tests.support.remote_release import (
     ARCHIVES,
     CSV,
     TAIL_BYTES,
@@ -26,7 +26,7 @@ from tests.remote.released import (
     store_data,
     write_config,
 )
-from tests.stored import config_of
+from tests.support.stored import config_of
 
 pytestmark = pytest.mark.usefixtures("small_blocks", "short_waits")
 

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from etl.build import Executor, build, load_plan
-from etl.plan import Plan
+from etl.pipeline.build import build, load_plan
+from etl.plan.plan import Plan
 from etl.run.executors import SerialExecutor
-from tests.remote.released import (
+from etl.run.protocol import Executor
+from tests.support.remote_release import (
     ARCHIVES,
     BLOCK_BYTES,
     VOLUMES,
@@ -20,7 +21,7 @@ from tests.remote.released import (
     build_as_job,
     store_data,
 )
-from tests.stored import config_of
+from tests.support.stored import config_of
 
 pytestmark = pytest.mark.usefixtures("small_blocks")
 

@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from etl.errors import ConfigError, StoreError
-from etl.sharing import Seen, check_shared
-from etl.store.objects import open_objects
+from etl.core.errors import ConfigError, StoreError
+from etl.io.objects import open_objects
+from etl.pipeline.preflight import Seen, check_shared
 from jobs.build_store import main
-from tests.processes import dask_scheduler, running, wait_until
-from tests.remote.released import VOLUMES, Served, receipts, store_data, write_config
-from tests.s3_server import Bucket
+from tests.support.processes import dask_scheduler, running, wait_until
+from tests.support.remote_release import VOLUMES, Served, receipts, store_data, write_config
+from tests.support.s3_server import Bucket
 
 pytestmark = pytest.mark.usefixtures("small_blocks")
 

@@ -13,12 +13,12 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-from etl.errors import GuardError
-from etl.release.staging import RemoteArchive
+from etl.core.errors import GuardError
 from etl.run.executors import SerialExecutor
+from etl.staging.fetch import RemoteArchive
 from etl.store.reader import open_store
 from jobs.build_store import main
-from tests.remote.released import (
+from tests.support.remote_release import (
     ARCHIVES,
     BLOCK_BYTES,
     CSV,
@@ -34,7 +34,7 @@ from tests.remote.released import (
     store_data,
     write_config,
 )
-from tests.s3_server import Bucket
+from tests.support.s3_server import Bucket
 
 pytestmark = pytest.mark.usefixtures("small_blocks")
 

@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from etl.build import Executor, build, load_plan, stage_unread
-from etl.errors import SourceError
+from etl.core.errors import SourceError
+from etl.pipeline.build import build, load_plan, stage_unread
 from etl.run.executors import SerialExecutor
+from etl.run.protocol import Executor
 from jobs.build_store import main
-from tests.http_faults import Cut, Request, busy
-from tests.remote.released import (
+from tests.remote.test_pipeline import Watch
+from tests.support.http_faults import Cut, Request, busy
+from tests.support.remote_release import (
     ARCHIVES,
     VOLUMES,
     Served,
@@ -24,9 +26,8 @@ from tests.remote.released import (
     store_data,
     write_config,
 )
-from tests.remote.spoiling import STRUCK, TOUCHED, UNTOUCHED, reasons
-from tests.remote.test_pipeline import Watch
-from tests.stored import config_of, version_names
+from tests.support.spoiling import STRUCK, TOUCHED, UNTOUCHED, reasons
+from tests.support.stored import config_of, version_names
 
 pytestmark = pytest.mark.usefixtures("small_blocks", "short_waits")
 

@@ -6,7 +6,7 @@ import pytest
 
 from etl.run.executors import SerialExecutor
 from etl.store.reader import Store, open_store
-from tests.stored import build_store, config_data
+from tests.support.stored import build_store, config_data
 
 
 @pytest.fixture(scope="session")

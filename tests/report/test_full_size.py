@@ -8,8 +8,8 @@ import pytest
 
 from etl.report.gallery import MOST_PICTURES
 from etl.report.report import make_report
-from tests.report.browser import addresses, chromium, complaints, wait
-from tests.report.full_size import LESIONS, write_full_size
+from tests.support.browser import addresses, chromium, complaints, wait
+from tests.support.full_size import LESIONS, write_full_size
 
 pytestmark = pytest.mark.slow
 

@@ -11,7 +11,7 @@ from PIL import Image
 from etl.imaging.window import to_grey
 from etl.report.gallery import Gallery, make_gallery, sample
 from etl.store.reader import Store, open_store
-from tests.report.rows import lesions
+from tests.support.report_rows import lesions
 
 
 def gallery_of(store: Store, first: tuple[int, ...] = ()) -> Gallery:

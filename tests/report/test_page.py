@@ -21,8 +21,8 @@ from etl.report.planes import WINDOW_HU
 from etl.report.report import write_report
 from etl.report.serving import has_viewer
 from etl.store.reader import Store, open_store
-from tests.report.browser import addresses, chromium, complaints, serving, wait
-from tests.wanting import wanting
+from tests.support.browser import addresses, chromium, complaints, serving, wait
+from tests.support.require import wanting
 
 pytestmark = pytest.mark.slow
 

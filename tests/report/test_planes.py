@@ -14,7 +14,7 @@ from etl.report.planes import WINDOW_HU, Sight, plane_pictures, sample_planes, s
 from etl.report.quality import Check
 from etl.report.statistics import hu_counts
 from etl.store.reader import Store, open_store
-from tests.report.rows import volumes
+from tests.support.report_rows import volumes
 
 NAME = "000001_01_01_001-009"
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from etl.report import quality
-from tests.report.rows import lesions, slices, volumes
+from tests.support.report_rows import lesions, slices, volumes
 
 
 def test_the_largest_difference_of_location_comes_first() -> None:

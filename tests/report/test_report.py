@@ -15,11 +15,11 @@ import pandas as pd
 import pytest
 from markupsafe import escape
 
+from etl.io.objects import open_objects
 from etl.report.report import make_report, report_after_build, write_report
-from etl.store.objects import open_objects
 from etl.store.reader import Store, open_store
-from tests.s3_server import Bucket
-from tests.stored import files_below
+from tests.support.s3_server import Bucket
+from tests.support.stored import files_below
 
 
 @pytest.fixture(scope="module")

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from etl.io.objects import open_objects
 from etl.report.serving import Site, catalogue, make_server
-from etl.store.objects import open_objects
 from etl.store.reader import Store
-from tests.report.browser import serving
-from tests.s3_server import Bucket
+from tests.support.browser import serving
+from tests.support.s3_server import Bucket
 
 BODY = bytes(range(100))
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etl.report import statistics
-from tests.report.rows import lesions, slices, volumes
+from tests.support.report_rows import lesions, slices, volumes
 
 
 def test_types_are_counted_beside_what_is_published() -> None:

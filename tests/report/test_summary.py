@@ -7,8 +7,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from etl.io.objects import LocalObjects
 from etl.report.summary import changes, reject_counts, summarise, verdict
-from etl.store.objects import LocalObjects
 from etl.store.reader import Store
 
 COUNTS = {

@@ -15,14 +15,14 @@ import pytest
 from PIL import Image
 
 from etl.imaging.window import to_grey
+from etl.io.objects import open_objects
 from etl.report.serving import has_viewer
-from etl.store.objects import open_objects
 from etl.store.reader import Store, open_store
-from tests.processes import ROOT, running, wait_until
-from tests.report.browser import addresses, chromium, complaints, serving, wait
-from tests.s3_server import Bucket
-from tests.stored import files_below
-from tests.wanting import wanting
+from tests.support.browser import addresses, chromium, complaints, serving, wait
+from tests.support.processes import ROOT, running, wait_until
+from tests.support.require import wanting
+from tests.support.s3_server import Bucket
+from tests.support.stored import files_below
 
 pytestmark = pytest.mark.slow
 

@@ -13,13 +13,13 @@ import pytest
 import yaml
 from dask.system import CPU_COUNT
 
-from etl.errors import ConfigError
+from etl.core.errors import ConfigError
 from etl.run import cluster_kinds as kinds
 from etl.run.cluster_config import KINDS, load_cluster
 from etl.run.clusters import chosen_cluster, start_cluster
 from etl.run.connection import open_client
-from tests.certificates import write_certificates
-from tests.processes import ROOT, wait_until
+from tests.support.certificates import write_certificates
+from tests.support.processes import ROOT, wait_until
 
 SLURM = {"kind": "slurm", "workers": 4, "cores": 2, "memory": "8 GiB", "walltime": "01:00:00"}
 

@@ -11,12 +11,12 @@ import pytest
 import yaml
 from distributed.versions import get_versions
 
-from etl.errors import ConfigError
+from etl.core.errors import ConfigError
 from etl.run import cluster_kinds as kinds
 from etl.run.clusters import security_of
 from etl.run.connection import SAME_EVERYWHERE, check_scheduler, open_client, version_differences
-from tests.certificates import write_certificates
-from tests.processes import DASK_SUBMIT, dask_scheduler, run
+from tests.support.certificates import write_certificates
+from tests.support.processes import DASK_SUBMIT, dask_scheduler, run
 
 
 def answers(**changed: Mapping[str, str | None]) -> dict[str, Any]:

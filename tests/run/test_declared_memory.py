@@ -12,17 +12,17 @@ from pathlib import Path
 import pytest
 from distributed import Client, get_worker
 
-from etl.build import load_plan
-from etl.memory import MEMORY, task_bytes
+from etl.pipeline.build import load_plan
 from etl.run import cluster_kinds as kinds
 from etl.run.clusters import start_cluster
 from etl.run.connection import open_client
 from etl.run.executors import DaskExecutor
-from etl.run.interrupts import kept_handlers
+from etl.run.protocol import Items, Task
+from etl.run.signals import kept_handlers
+from etl.run.worker_memory import MEMORY, task_bytes
 from etl.store.reader import open_store
-from etl.work import Items, Task
-from tests.processes import dask_scheduler, environment, running, wait_until
-from tests.run.spoilt_builds import SERIES, VOLUMES, Lingering, build_spoilt, config_of
+from tests.support.processes import dask_scheduler, environment, running, wait_until
+from tests.support.spoilt_builds import SERIES, VOLUMES, Lingering, build_spoilt, config_of
 
 pytestmark = pytest.mark.slow
 

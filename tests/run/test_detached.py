@@ -13,7 +13,7 @@ import pytest
 
 from etl.run.detached import JobState
 from etl.run.remote_jobs import jobs_table
-from tests.processes import (
+from tests.support.processes import (
     DASK_SUBMIT,
     dask_scheduler,
     environment,

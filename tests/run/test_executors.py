@@ -15,15 +15,14 @@ import psutil
 import pytest
 from distributed import Client, LocalCluster, Scheduler, SchedulerPlugin
 
-from etl.build import Executor
-from etl.errors import RunError
+from etl.core.errors import RunError
 from etl.run.clusters import local_cluster
 from etl.run.connection import open_client
 from etl.run.dask_run import WINDOW_PER_THREAD
 from etl.run.executors import DaskExecutor, SerialExecutor
+from etl.run.protocol import Executor, Task, Work
 from etl.run.submission import RETRIES
-from etl.work import Task, Work
-from tests.processes import dask_scheduler, wait_until
+from tests.support.processes import dask_scheduler, wait_until
 
 WORKERS = 2
 WINDOW = WINDOW_PER_THREAD * WORKERS

@@ -10,18 +10,18 @@ import yaml
 from click.testing import CliRunner
 from distributed import Client, LocalCluster
 
-from etl.build import build, load_plan
-from etl.config import Config
-from etl.memory import WORKER_BYTES, TaskMemory
+from etl.core.config import Config
+from etl.pipeline.build import build, load_plan
 from etl.run import cluster_kinds as kinds
 from etl.run import connection
 from etl.run.cluster_config import KINDS
 from etl.run.clusters import chosen_cluster, environment_of, executor_of, start_cluster
 from etl.run.known_memory import known_memory
+from etl.run.worker_memory import WORKER_BYTES, TaskMemory
 from etl.store.reader import open_store
 from jobs.build_store import main
-from tests.processes import dask_scheduler
-from tests.run.spoilt_builds import SERIES, VOLUMES, config_of
+from tests.support.processes import dask_scheduler
+from tests.support.spoilt_builds import SERIES, VOLUMES, config_of
 
 SLURM = {"kind": "slurm", "workers": 4, "cores": 2, "memory": "4 GB"}
 KUBERNETES = {"kind": "kubernetes", "workers": 1, "image": "i", "memory": "2 GB"}

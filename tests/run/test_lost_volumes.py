@@ -9,12 +9,12 @@ import dask
 import pytest
 from distributed import Client, LocalCluster
 
-from etl.build import Build, build, load_plan
-from etl.config import Config
+from etl.core.config import Config
+from etl.pipeline.build import Build, build, load_plan
 from etl.run.clusters import local_cluster
 from etl.run.executors import DaskExecutor, SerialExecutor
 from etl.store.reader import open_store
-from tests.run.spoilt_builds import (
+from tests.support.spoilt_builds import (
     BAD,
     SERIES,
     SLICES,

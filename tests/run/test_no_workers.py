@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 from distributed import Client
 
-from etl.config import Limits
-from etl.errors import RunError
+from etl.core.config import Limits
+from etl.core.errors import RunError
 from etl.run import absence
 from etl.run.connection import open_client
 from etl.run.executors import DaskExecutor
-from tests.processes import dask_scheduler, running, wait_until
+from tests.support.processes import dask_scheduler, running, wait_until
 
 pytestmark = pytest.mark.slow
 

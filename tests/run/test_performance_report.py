@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from distributed import Client, LocalCluster
 
-from etl.build import build, load_plan
+from etl.pipeline.build import build, load_plan
 from etl.report.report import report_after_build
 from etl.run.executors import DaskExecutor
-from tests.run.spoilt_builds import config_of
+from tests.support.spoilt_builds import config_of
 
 
 class Loaded(HTMLParser):

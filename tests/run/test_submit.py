@@ -18,12 +18,12 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from etl.errors import ConfigError
+from etl.core.errors import ConfigError
 from etl.run import connection, worker_preload
 from etl.run.clusters import local_cluster
 from etl.run.connection import open_client
 from etl.run.submit import submit
-from tests.processes import (
+from tests.support.processes import (
     DASK_SUBMIT,
     ROOT,
     assert_gone,

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.processes import (
+from tests.support.processes import (
     DASK_SUBMIT,
     LIMIT_SECONDS,
     ROOT,
@@ -19,8 +19,8 @@ from tests.processes import (
     run,
     wait_until,
 )
-from tests.run.spoilt_builds import config_of
-from tests.terminals import CTRL_C, on_terminal
+from tests.support.spoilt_builds import config_of
+from tests.support.terminals import CTRL_C, on_terminal
 
 pytestmark = pytest.mark.slow
 

@@ -15,14 +15,14 @@ import pytest
 from distributed import Client, LocalCluster, get_worker
 from distributed.core import Status
 
-from etl.errors import ConfigError
+from etl.core.errors import ConfigError
 from etl.run import cluster_kinds as kinds
 from etl.run.clusters import start_cluster
 from etl.run.connection import open_client
 from etl.run.dask_run import WINDOW_PER_THREAD
 from etl.run.executors import DaskExecutor
-from tests.processes import dask_scheduler, running, wait_until
-from tests.run.spoilt_builds import VOLUMES, Noting, Retiring, build_spoilt, config_of
+from tests.support.processes import dask_scheduler, running, wait_until
+from tests.support.spoilt_builds import VOLUMES, Noting, Retiring, build_spoilt, config_of
 
 pytestmark = pytest.mark.slow
 

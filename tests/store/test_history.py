@@ -7,17 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from etl.config import Config
-from etl.errors import GuardError, StoreError
+from etl.core.config import Config
+from etl.core.errors import GuardError, StoreError
+from etl.io.objects import LocalObjects, open_objects
 from etl.store.history import Change, difference, missing_objects, rollback, stored_bytes, table_rows
 from etl.store.layout import version_path
-from etl.store.objects import LocalObjects, open_objects
 from etl.store.reader import open_store
-from etl.store.verify import verify
 from etl.store.versions import read_version
-from tests.publish.three_volumes import FIRST, PRESENT, ROWS, SECOND, files_of, variant
-from tests.s3_server import Bucket
-from tests.tiny_release import build_serial, tiny_config, write_release
+from etl.verify.verify import verify
+from tests.support.s3_server import Bucket
+from tests.support.three_volumes import FIRST, PRESENT, ROWS, SECOND, files_of, variant
+from tests.support.tiny_release import build_serial, tiny_config, write_release
 
 FEWER = {"allow_fewer_volumes": True, "allow_fewer_lesions": True}
 

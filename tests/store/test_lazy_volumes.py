@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from etl.errors import StoreError
+from etl.core.errors import StoreError
 from etl.store import Store, open_store
-from tests.tiny_release import build_serial, csv_row, slice_hu, tiny_config, write_release
+from tests.support.tiny_release import build_serial, csv_row, slice_hu, tiny_config, write_release
 
 SERIES = "000001_01_01"
 VOLUME = f"{SERIES}_003-006"

@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from etl.errors import StoreError
+from etl.core.errors import StoreError
 from etl.store import LesionCrops, Store, open_store
-from tests.tiny_release import build_serial, csv_row, slice_hu, tiny_config, write_release
+from tests.support.tiny_release import build_serial, csv_row, slice_hu, tiny_config, write_release
 
 FIRST, SECOND = "000001_01_01", "000002_01_01"
 AIR = -1024

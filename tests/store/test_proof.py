@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from etl.io.objects import Objects
 from etl.store import receipts
-from etl.store.objects import Objects
 from etl.store.receipts import find_receipt, read_receipt
-from tests.store.tiny_volume import FINGERPRINT, PATH, VOLUME_ID, write
-from tests.store.written_times import move_written
+from tests.support.tiny_volume import FINGERPRINT, PATH, VOLUME_ID, write
+from tests.support.written_times import move_written
 
 RECEIPT, SHARD = f"{PATH}/receipt.json", f"{PATH}/0/c/0/0/0"
 OBJECTS = 3

@@ -9,21 +9,21 @@ from pathlib import Path
 
 import pytest
 
-from etl.config import Config
-from etl.errors import GuardError, RunError, StoreError
+from etl.core.config import Config
+from etl.core.errors import GuardError, RunError, StoreError
+from etl.io.objects import LocalObjects, open_objects
 from etl.store import prune as module
 from etl.store.history import rollback
 from etl.store.layout import version_path
-from etl.store.objects import LocalObjects, open_objects
 from etl.store.prune import Pruning, prune
 from etl.store.receipts import read_receipt, read_split
 from etl.store.running import DEAD_SECONDS, mark_path, running
-from etl.store.verify import verify
 from etl.store.versions import read_version, version_numbers
-from tests.publish.three_volumes import PRESENT, ROWS, files_of, variant
-from tests.s3_server import Bucket
+from etl.verify.verify import verify
 from tests.store.test_running import make_older
-from tests.tiny_release import build_serial, tiny_config, write_release
+from tests.support.s3_server import Bucket
+from tests.support.three_volumes import PRESENT, ROWS, files_of, variant
+from tests.support.tiny_release import build_serial, tiny_config, write_release
 
 DAY_S = 86400.0
 SPACINGS = (1.0, 2.0, 4.0)

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 import etl.store
-from etl.config import Config
-from etl.errors import StoreError
+from etl.core.config import Config
+from etl.core.errors import StoreError
 from etl.store import Store, open_store
-from etl.store.fields import SCHEMAS
-from tests.processes import run
-from tests.tiny_release import build_serial, csv_row, slice_hu, tiny_config, write_release
+from etl.tables.fields import SCHEMAS
+from tests.support.processes import run
+from tests.support.tiny_release import build_serial, csv_row, slice_hu, tiny_config, write_release
 
 FIRST, SECOND = "000001_01_01", "000002_01_01"
 FIRST_VOLUME, SECOND_VOLUME = f"{FIRST}_003-005", f"{SECOND}_001-002"

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import run
-from tests.s3_server import Bucket
-from tests.stored import files_below
+from tests.support.processes import run
+from tests.support.s3_server import Bucket
+from tests.support.stored import files_below
 
 STORE = Path(__file__).parent.parent / "contract" / "store_v1"
 
@@ -24,7 +24,7 @@ TORCH_FORK, TORCH_SPAWN = (pytest.param(f"torch-{method}", marks=needs_torch) fo
 
 
 def check_workers(place: str, method: str) -> None:
-    command = [sys.executable, "-m", "tests.store.reading_in_workers", place, method]
+    command = [sys.executable, "-m", "tests.support.reading_in_workers", place, method]
     done = run(command)
     assert done.returncode == 0, done.stderr
     numbers = json.loads(done.stdout)

@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from etl.imaging.hounsfield import HuStatistics, statistics
-from etl.store.objects import LocalObjects, open_objects
+from etl.io.objects import LocalObjects, open_objects
 from etl.store.receipts import SplitRecord, read_receipt, read_split, write_split
-from tests.store.tiny_volume import FINGERPRINT, PATH, VOLUME_ID, pyramid, voxels, write
+from tests.support.tiny_volume import FINGERPRINT, PATH, VOLUME_ID, pyramid, voxels, write
 
 
 @pytest.fixture

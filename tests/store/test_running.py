@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from etl.errors import StoreError
+from etl.core.errors import StoreError
+from etl.io.objects import LocalObjects, Objects
 from etl.store import running as module
-from etl.store.objects import LocalObjects, Objects
 from etl.store.running import DEAD_SECONDS, mark_path, running
-from tests.store.written_times import move_written
+from tests.support.written_times import move_written
 
 
 def make_older(store: str, run_id: str, seconds: float) -> None:

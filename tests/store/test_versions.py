@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from etl.errors import StoreError
-from etl.store.objects import LocalObjects, open_objects
+from etl.core.errors import StoreError
+from etl.io.objects import LocalObjects, open_objects
 from etl.store.versions import Version, publish_version, read_version, version_numbers
 
 

@@ -14,10 +14,10 @@ import pytest
 import zarr
 from ome_zarr_models.v05.image import Image
 
-from etl.errors import StoreError
-from etl.store.objects import LocalObjects, open_objects
+from etl.core.errors import StoreError
+from etl.io.objects import LocalObjects, open_objects
 from etl.store.volumes import open_level
-from tests.store.tiny_volume import BIG, DESCRIPTION, ENCODING, PATH, pyramid, voxels, write
+from tests.support.tiny_volume import BIG, DESCRIPTION, ENCODING, PATH, pyramid, voxels, write
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -171,8 +171,8 @@ def test_the_same_voxels_give_the_same_bytes(objects: LocalObjects) -> None:
 
     code = (
         "import json, sys, hashlib, numcodecs.blosc, numpy as np\n"
-        "from dataclasses import replace; from etl.store.objects import open_objects\n"
-        "from tests.store.tiny_volume import BIG, ENCODING, pyramid, write\n"
+        "from dataclasses import replace; from etl.io.objects import open_objects\n"
+        "from tests.support.tiny_volume import BIG, ENCODING, pyramid, write\n"
         "levels = pyramid(2, np.random.default_rng(0).integers(-1024, 3071, BIG).astype(np.int16))\n"
         "objects = open_objects(sys.argv[1])\n"
         "numcodecs.blosc.use_threads = True\n"

@@ -1,0 +1,86 @@
+"""Many planned volumes through the real executor, with a conversion that does nothing."""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks.release_size import FULL, make_csv, make_index, make_runs
+from benchmarks.timing import peak_mib, resident_mib, timed
+from etl.convert.convert import Conversion, Converter
+from etl.core.config import Config, Volume
+from etl.pipeline.queue import Conversions
+from etl.plan.plan import Plan, PlannedVolume, make_plan
+from etl.release.annotations import parse_annotations
+from etl.release.names import SeriesKey
+from etl.run.cluster_kinds import Local
+from etl.run.clusters import connect
+from etl.run.protocol import Executor
+
+COUNTS = (2_000, 20_000, 200_000)
+
+
+class EmptyConverter(Converter):
+    """Takes a planned volume as the real one does, and gives back a conversion that built nothing."""
+
+    def __call__(self, planned: PlannedVolume) -> Conversion:
+        return Conversion(planned.volume_id, (), 0, (), len(planned.slices), planned.source_bytes)
+
+
+def planned(folder: Path, part: float) -> Plan:
+    """A part of a release of the official one's size, planned."""
+    size = FULL.scaled(part)
+    runs = make_runs(size)
+    config = Config.model_validate(
+        {"store": str(folder / "store"), "source": {"annotations": "DL_info.csv", "images": str(folder)}}
+    )
+    return make_plan(parse_annotations(make_csv(runs, size.lesions), "DL_info.csv"), make_index(runs), config)
+
+
+def measure(folder: Path, counts: Sequence[int] = COUNTS, part: float = 0.1) -> dict[str, Any]:
+    """Volumes a second, and the memory of driver and scheduler, by the number of volumes.
+
+    Args:
+        counts: numbers of volumes; the first is run once before, to start and warm what there is.
+        part: of the official release's size that the volumes are planned for, taken again as other series.
+    """
+    plan = planned(folder, part)
+    converter = EmptyConverter(str(folder / "store"), Volume(), plan.index.containers)
+    rows = []
+    with connect(Local(kind="local")) as executor:
+        workers = len(executor.everywhere(os.getpid))
+        for count in (counts[0], *counts):
+            repeated = zip(range(count), itertools.cycle(plan.volumes), strict=False)
+            chosen = [replace(volume, series=SeriesKey(number, 1, 1)) for number, volume in repeated]
+            gc.collect()
+            before = resident_mib()
+            seconds = timed(lambda chosen=chosen: _run(executor, chosen, converter))  # type: ignore[misc]
+            gc.collect()
+            rows.append(
+                {
+                    "volumes": count,
+                    "seconds": seconds,
+                    "per_second": count / seconds,
+                    "resident_mib_before": before,
+                    "resident_mib_after": resident_mib(),
+                }
+            )
+    table = rows[1:]
+    nearest = min(table, key=lambda row: abs(row["volumes"] - FULL.runs))
+    return {
+        "workers": workers,
+        "empty_volumes_per_second": nearest["per_second"],
+        "empty_volumes": table,
+        "peak_mib": peak_mib(),
+    }
+
+
+def _run(executor: Executor, volumes: Sequence[PlannedVolume], converter: Converter) -> None:
+    done = sum(1 for _ in executor.work(Conversions(volumes, converter, {})))
+    if done != len(volumes):
+        raise ValueError(f"{done} conversions came back; {len(volumes)} volumes were given")

@@ -1,0 +1,22 @@
+"""Run one part of the benchmark in this process: `python -m benchmarks.part PART FOLDER`; prints JSON."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+from pathlib import Path
+
+PARTS = ("conversion", "decoding", "workers", "memory", "planning", "empty_volumes", "reading", "codecs")
+# What they compare is work on one core: whatever thread a library starts stays there, and waits its turn.
+ON_ONE_CORE = ("conversion", "decoding")
+
+if __name__ == "__main__":
+    part, folder = sys.argv[1:]
+    if part not in PARTS:
+        sys.exit(f"no part {part!r}; allowed: {', '.join(PARTS)}")
+    if part in ON_ONE_CORE and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    print(json.dumps(importlib.import_module(f"benchmarks.{part}").measure(Path(folder))))

@@ -1,0 +1,240 @@
+"""Read a config: YAML, then the environment, then `--set`; the last one wins.
+
+    volume: {spacing_mm: 0.8}                     in conf/mine.yaml
+    DEEPLESION__VOLUME__SPACING_MM=0.8            in the environment
+    --set volume.spacing_mm=0.8                   on the command line
+
+A wrong key, type or value stops the job before any work. So does a credential in the file or in `--set`,
+which others can read; no message repeats one.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from etl.core.config import CREDENTIALS_BELONG, Config
+from etl.core.errors import ConfigError
+from etl.core.urls import credential_in, without_credentials
+
+Model = TypeVar("Model", bound=BaseModel)
+
+ENVIRONMENT_PREFIX = "DEEPLESION__"
+# Names of keys that no config of this package has.
+SECRET_KEY = re.compile(
+    r"(?:\A|_)(?:key|secret|token|password|passwd|credentials?|auth)(?:\Z|_)", re.IGNORECASE
+)
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """YAML 1.2's core schema, and a key written twice is refused, where the last would silently win.
+
+    PyYAML's own schema is 1.1: it reads 000001_01_01 as an octal number and 1e-3 as text.
+    """
+
+    def construct_decimal(self, node: yaml.ScalarNode) -> int:
+        return int(self.construct_scalar(node))
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} is given twice", node.start_mark
+                )
+        return super().construct_mapping(node, deep)
+
+
+_StrictLoader.yaml_implicit_resolvers = {}
+_StrictLoader.add_constructor("tag:yaml.org,2002:int", _StrictLoader.construct_decimal)
+for _tag, _pattern, _first in (
+    ("null", r"(?:~|null|Null|NULL|)", ["~", "n", "N", ""]),
+    ("bool", r"(?:true|True|TRUE|false|False|FALSE)", list("tTfF")),
+    ("int", r"[-+]?[0-9]+", list("-+0123456789")),
+    ("float", r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?", list("-+.0123456789")),
+    ("float", r"(?:[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))", list("-+.")),
+):
+    _StrictLoader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"{_pattern}\Z"), _first)
+
+
+def load_config(
+    path: str | Path, *, overrides: Sequence[str] = (), environment: Mapping[str, str] | None = None
+) -> Config:
+    """Read one YAML file and apply the environment, then `key.path=value` overrides.
+
+    Raises:
+        ConfigError: naming the key, the value and what is allowed.
+    """
+    data = read_mapping(path)
+    _refuse_credentials(json.loads(_as_json(data, str(path))), str(path))
+    for name, value in sorted((environment or {}).items()):
+        if name.startswith(ENVIRONMENT_PREFIX):
+            keys = name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
+            _assign(data, keys, _parse_yaml(value, f"environment variable {name}"), name)
+    for override in overrides:
+        dotted, separator, value = override.partition("=")
+        if not separator or not dotted:
+            raise ConfigError(
+                "--set takes key.path=value",
+                value=without_credentials(override),
+                remedy="for example --set volume.spacing_mm=0.8",
+            )
+        where = f"--set {without_credentials(dotted)}"
+        parsed, keys = _parse_yaml(value, where), dotted.strip().split(".")
+        _refuse_credentials(json.loads(_as_json(parsed, where)), where, keys)
+        _assign(data, keys, parsed, where)
+    return validated(Config, data, str(path))
+
+
+def read_mapping(path: str | Path) -> dict[Any, Any]:
+    """The keys and values of a YAML file, not looked at yet.
+
+    Raises:
+        ConfigError: it can't be read, or is no mapping.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            "the config can't be read",
+            where=str(path),
+            value=str(error),
+            remedy="name a YAML file; see conf/",
+        ) from error
+    data = _parse_yaml(text, str(path))
+    if not isinstance(data, dict):
+        raise ConfigError("the config is not a mapping of keys to values", where=str(path))
+    return data
+
+
+def _parse_yaml(text: str, where: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_StrictLoader)
+    except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        # An explicit tag on a text that isn't one, as in `!!float x`, gives all kinds.
+        mark = getattr(error, "problem_mark", None)
+        raise ConfigError(
+            f"this is not valid YAML: {without_credentials(str(getattr(error, 'problem', None) or error))}",
+            where=f"{where}, line {mark.line + 1}, column {mark.column + 1}" if mark else where,
+        ) from None  # its text shows the line
+
+
+def _assign(data: dict[Any, Any], keys: list[str], value: Any, where: str) -> None:
+    target = data
+    for key in keys[:-1]:
+        inner = target.get(key)
+        if inner is None:
+            inner = target[key] = {}
+        if not isinstance(inner, dict):
+            raise ConfigError(f"`{key}` is a value, not a section", where=where, value=_shown(inner))
+        target = inner
+    target[keys[-1]] = value
+
+
+def _refuse_credentials(data: Any, where: str, keys: Sequence[str] = ()) -> None:
+    """Raises ConfigError, without the value, where a key or a value of the config is or carries a credential.
+
+    Args:
+        keys: that the data lies below.
+    """
+    kind = ""
+    if any(SECRET_KEY.search(re.sub(r"(?<=[a-z])(?=[A-Z])", "_", key)) for key in keys[-1:]):
+        kind = "a key for something secret"
+    elif isinstance(data, str):
+        kind = credential_in(data)
+    if kind:
+        raise ConfigError(
+            f"credentials don't belong in a config, or on a command line: {kind}",
+            where=f"{where}: `{without_credentials('.'.join(keys))}`",
+            allowed="places without user, password, signature or token",
+            remedy=CREDENTIALS_BELONG,
+        )
+    if isinstance(data, dict):
+        for key, value in data.items():
+            _refuse_credentials(str(key), where, [*keys, "(a key)"])
+            _refuse_credentials(value, where, [*keys, str(key)])
+    elif isinstance(data, list):
+        for number, value in enumerate(data):
+            _refuse_credentials(value, where, [*keys, str(number)])
+
+
+def _shown(value: Any) -> str:
+    """A value for messages."""
+    return without_credentials(json.dumps(value, ensure_ascii=False, default=str))
+
+
+def _as_json(data: Any, where: str) -> bytes:
+    try:
+        return json.dumps(data, ensure_ascii=False).encode()
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ConfigError(
+            "the config holds something other than plain values",
+            where=where,
+            value=str(error),
+            allowed="text, numbers, true, false, null, lists, and sections with text as keys",
+        ) from error
+
+
+def validated(model: type[Model], data: dict[Any, Any], where: str) -> Model:
+    """The config that these keys and values are.
+
+    Args:
+        model: what they have to be.
+        where: the file that they come from.
+
+    Raises:
+        ConfigError: naming every key that is wrong, its value and what is allowed.
+    """
+    text = _as_json(data, where)
+    try:
+        return model.model_validate_json(text)
+    except ValidationError as error:
+        problems = [without_credentials(_describe(model, item)) for item in error.errors(include_url=False)]
+        raise ConfigError(
+            "the config is wrong:\n" + "\n".join(f"  - {p}" for p in dict.fromkeys(problems)),
+            where=where,
+            remedy="change the file, the environment or --set; nothing was done",
+        ) from None
+
+
+def _describe(model: type[BaseModel], item: Any) -> str:
+    location = item["loc"]
+    key = ".".join(str(part) for part in location) if location else "the config"
+    if item["type"] == "extra_forbidden":
+        section = _section(model, location[:-1])
+        allowed = list(section.model_fields) if section else []
+        near = difflib.get_close_matches(str(location[-1]), allowed, n=1)
+        hint = f", did you mean `{near[0]}`" if near else ""
+        return f"`{key}` is not a key{hint}; allowed here: {', '.join(allowed)}"
+    if item["type"] == "missing":
+        return f"`{key}` is required and not given"
+    section = _section(model, location)
+    if item["type"] in ("model_type", "model_attributes_type") and section:
+        return f"`{key}` = {_shown(item['input'])} is not a section; its keys are: {_keys_of(section)}"
+    message = item["msg"].removeprefix("Value error, ")
+    shown = "" if isinstance(item["input"], dict) else f" = {_shown(item['input'])}"
+    return f"`{key}`{shown}: {message[0].lower()}{message[1:]}"
+
+
+def _section(model: type[BaseModel], location: Sequence[Any]) -> type[BaseModel] | None:
+    for part in location:
+        field = model.model_fields.get(str(part))
+        if field is None:
+            return None
+        inner = [t for t in (field.annotation, *get_args(field.annotation)) if isinstance(t, type)]
+        models = [t for t in inner if issubclass(t, BaseModel)]
+        if not models:
+            return None
+        model = models[0]
+    return model
+
+
+def _keys_of(model: type[BaseModel]) -> str:
+    return ", ".join(model.model_fields)

@@ -1,0 +1,99 @@
+"""The errors of this package and the exit codes that jobs end with.
+
+    EtlError
+    +-- ConfigError   2  a wrong config, command line or environment; raised before any work
+    +-- SourceError   2  the release can't be used at all: no CSV, no columns, nothing in it
+    +-- StoreError    2  the store can't be written or read
+    +-- GuardError    3  built, but publishing was refused; nothing was published
+    +-- RunError      4  the machine failed after retries; what was finished is kept
+    +-- OverlapError  5  another build is at work on the store, and the config says to leave then
+    +-- SliceError       one slice can't be used; becomes a row in `rejects`, never ends a run
+
+A message says what happened, where, the value, what was allowed, and the remedy.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from etl.core.rejects import Reason
+
+EXIT_OK = 0
+EXIT_UNEXPECTED = 1
+
+
+class EtlError(Exception):
+    """An error that a user can act on.
+
+    Args:
+        what: what is wrong, in one line.
+        where: the file, archive, member, row or key that it is in.
+        value: the offending value, shown with `repr`; left out where None.
+        allowed: what would have been accepted.
+        remedy: what to do about it.
+    """
+
+    exit_code = EXIT_UNEXPECTED
+
+    def __init__(
+        self, what: str, *, where: str = "", value: Any = None, allowed: str = "", remedy: str = ""
+    ) -> None:
+        self.what, self.where, self.value = what, where, value
+        self.allowed, self.remedy = allowed, remedy
+        lines = [what]
+        if where:
+            lines.append(f"  where:   {where}")
+        if value is not None:
+            lines.append(f"  value:   {value!r}")
+        if allowed:
+            lines.append(f"  allowed: {allowed}")
+        if remedy:
+            lines.append(f"  remedy:  {remedy}")
+        super().__init__("\n".join(lines))
+
+
+class ConfigError(EtlError):
+    """The config, the command line or the environment is wrong."""
+
+    exit_code = 2
+
+
+class SourceError(EtlError):
+    """The release can't be used as a whole."""
+
+    exit_code = 2
+
+
+class StoreError(EtlError):
+    """The store can't be written, or does not hold what it should."""
+
+    exit_code = 2
+
+
+class GuardError(EtlError):
+    """A guard refused to publish what was built."""
+
+    exit_code = 3
+
+
+class RunError(EtlError):
+    """Work failed for reasons outside the data, after retries."""
+
+    exit_code = 4
+
+
+class OverlapError(EtlError):
+    """Another build is at work on the store, and the config says to leave then."""
+
+    exit_code = 5
+
+
+class SliceError(Exception):
+    """One slice can't be used. `reason` and `message` go into its row in `rejects`."""
+
+    def __init__(self, reason: Reason, message: str) -> None:
+        self.reason, self.message = reason, message
+        super().__init__(reason, message)
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.message}"

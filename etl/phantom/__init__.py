@@ -1,0 +1,23 @@
+"""A small synthetic DeepLesion release in the official layout, with the truth about its lesions.
+
+OUT/Images_png_01.zip ..   archives, members `Images_png/PPPPPP_SS_RR/NNN.png`
+OUT/DL_info.csv            annotations with the official formatting
+OUT/Images_png/            the slices once more, extracted, where asked for
+OUT/phantom.json           the truth, and what the folder was made with
+"""
+
+from etl.phantom.rows import COLUMNS, format_rows
+from etl.phantom.slices import encode_png
+from etl.phantom.truth import PhantomLesion, PhantomTruth, phantom_truth
+from etl.phantom.write import is_written, write_phantom
+
+__all__ = [
+    "COLUMNS",
+    "PhantomLesion",
+    "PhantomTruth",
+    "encode_png",
+    "format_rows",
+    "is_written",
+    "phantom_truth",
+    "write_phantom",
+]

@@ -1,0 +1,150 @@
+"""Writing the synthetic release: whole, or not marked as done."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from bisect import bisect
+from dataclasses import asdict
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from etl.core.errors import ConfigError, StoreError
+from etl.phantom.archives import ArchiveWriter, all_slices, archive_name, archive_parts, mac_file
+from etl.phantom.plan import plan_release
+from etl.phantom.rows import csv_row, format_rows
+from etl.phantom.slices import draw_slice, encode_png
+from etl.phantom.truth import PhantomTruth, phantom_truth
+from etl.release.names import slice_name
+
+PHANTOM_VERSION = 1
+TRUTH_NAME = "phantom.json"
+PARTIAL_NAME = f".{TRUTH_NAME}.partial"
+CSV_NAME = "DL_info.csv"
+
+
+def _is_own(name: str) -> bool:
+    return name in (CSV_NAME, "Images_png") or (name.startswith("Images_png_") and name.endswith(".zip"))
+
+
+def _stamp(out: Path) -> dict[str, Any] | None:
+    """What phantom.json says, or None where it is absent or is not one."""
+    try:
+        found = json.loads((out / TRUTH_NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) and "phantom_version" in found else None
+
+
+def is_written(out: Path, truth: PhantomTruth) -> bool:
+    """True where `out` holds the whole release of `truth`: every file, of the size it was written with."""
+    stamp = _stamp(out)
+    if stamp is None or stamp["phantom_version"] != PHANTOM_VERSION or "files" not in stamp:
+        return False
+    if stamp["truth"] != json.loads(json.dumps(asdict(truth))):
+        return False
+    return all(
+        (out / name).is_file() and (out / name).stat().st_size == size
+        for name, size in stamp["files"].items()
+    )
+
+
+def _write_stamp(out: Path, stamp: dict[str, Any]) -> None:
+    partial = out / PARTIAL_NAME
+    partial.write_text(json.dumps(stamp, indent=1) + "\n", encoding="utf-8")
+    os.replace(partial, out / TRUTH_NAME)
+
+
+def _take_over(out: Path) -> None:
+    """Mark `out` as a synthetic release that isn't complete and remove what was there of one, or refuse."""
+    out.mkdir(parents=True, exist_ok=True)
+    held = sorted(entry.name for entry in out.iterdir() if entry.name != PARTIAL_NAME)
+    if held and _stamp(out) is None:
+        raise ConfigError(
+            "the folder holds something that isn't a synthetic release",
+            where=str(out),
+            value=held[:3],
+            allowed="a new or empty folder, or one that this job wrote",
+            remedy="name another folder, or empty this one yourself",
+        )
+    _write_stamp(out, {"phantom_version": PHANTOM_VERSION})
+    for path in (out / name for name in held if _is_own(name)):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def _write_slices(out: Path, truth: PhantomTruth) -> tuple[dict[str, int], list[tuple[str, ...]]]:
+    """Write the archives and, where asked for, the extracted slices.
+
+    Returns:
+        Sizes of the files by name below `out`, and the rows of the CSV.
+    """
+    release = plan_release(truth.patients, truth.seed)
+    cuts = archive_parts([len(series.slices()) for series in release], truth.archives)
+    files: dict[str, int] = {}
+    rows: list[tuple[str, ...]] = []
+    numbered = enumerate(all_slices(release))
+    for part, members in groupby(numbered, key=lambda item: bisect(cuts, item[0])):
+        path = out / archive_name(part + 1)
+        with ArchiveWriter(path, deflated=part % 2 == 0) as archive:
+            for position, (series, run, index) in members:
+                stored = draw_slice(series, run, index, truth.seed)
+                contents = [(slice_name(series.key, index), encode_png(stored))]
+                if position == 0:
+                    contents.append(mac_file(series, index))
+                for name, data in contents:
+                    archive.add(name, data)
+                    if truth.extracted:
+                        target = out / "Images_png" / name
+                        target.parent.mkdir(parents=True, exist_ok=True)
+                        target.write_bytes(data)
+                        files[f"Images_png/{name}"] = len(data)
+                rows += [
+                    csv_row(series, run, planned, lesion, stored)
+                    for planned, lesion in zip(run.plan.lesions, run.lesions, strict=True)
+                    if planned.slice_index == index
+                ]
+        files[path.name] = path.stat().st_size
+    return files, rows
+
+
+def write_phantom(
+    out: Path, *, patients: int = 8, archives: int = 3, seed: int = 0, extracted: bool = False
+) -> PhantomTruth:
+    """Write a synthetic release, or leave it as it is where `out` holds it already.
+
+    The same arguments give the same bytes with the same versions of numpy, Pillow and zlib. phantom.json
+    names the files only once all of them are written; what is cut short is written anew.
+
+    Args:
+        out: a folder: new, empty, or one that this function wrote. Files in it that aren't a release's stay.
+        patients: 1 gives one series of 13 slices; 8 give everything that `plan` lists.
+        archives: how many zips the slices are spread over, odd ones deflated, even ones stored.
+        seed: changes noise, bodies, and the lesions' places by parts of a voxel.
+        extracted: write the slices as files too.
+
+    Raises:
+        ConfigError: an argument is out of range, or `out` holds something else.
+        StoreError: `out` can't be written.
+    """
+    truth = phantom_truth(patients=patients, archives=archives, seed=seed, extracted=extracted)
+    try:
+        if not is_written(out, truth):
+            _take_over(out)
+            files, rows = _write_slices(out, truth)
+            table = format_rows(rows)
+            (out / CSV_NAME).write_bytes(table)
+            files[CSV_NAME] = len(table)
+            _write_stamp(out, {"phantom_version": PHANTOM_VERSION, "truth": asdict(truth), "files": files})
+    except OSError as error:
+        raise StoreError(
+            "the synthetic release can't be written",
+            where=str(out),
+            value=str(error),
+            remedy="name a folder that you can write to, on a disk with room",
+        ) from error
+    return truth

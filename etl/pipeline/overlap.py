@@ -1,0 +1,47 @@
+"""What runs on the store beside a build: other builds, and a prune that took it for dead."""
+
+from __future__ import annotations
+
+import logging
+
+from etl.core.config import Config
+from etl.core.errors import OverlapError, RunError
+from etl.io.objects import Objects
+from etl.store.history import missing_objects
+from etl.store.running import Running
+from etl.store.versions import Version
+
+logger = logging.getLogger(__name__)
+
+
+def heed_overlap(config: Config, own: Running) -> None:
+    """Go on beside another build that is at work, or wait for its end, as `overlap` in the config says.
+
+    Raises:
+        OverlapError: there is one, and the config says to leave then.
+        StoreError: the store can't be read or written.
+    """
+    if config.overlap == "wait":
+        own.wait_for("build", only_earlier=True)
+        return
+    others = own.earlier("build")
+    if others and config.overlap == "leave":
+        raise OverlapError(
+            "another build is at work on this store; nothing was done",
+            where=config.store,
+            value="; ".join(map(str, others)),
+            remedy="come back when it has ended, or set `overlap` to `wait` or `beside`",
+        )
+    for other in others:
+        logger.info("beside this run there is %s", other)
+
+
+def check_not_pruned(objects: Objects, own: Running, version: Version) -> None:
+    """Raises RunError where this run was held up so long that a prune took what the version would name."""
+    if own.lapsed() and (missing := missing_objects(objects, version)):
+        raise RunError(
+            "this run was held up, and what it relied on was pruned meanwhile; nothing was published",
+            where=objects.root,
+            value=f"{len(missing):,} objects, such as {missing[0]}",
+            remedy="run the same again: it converts what is missing and reuses the rest",
+        )

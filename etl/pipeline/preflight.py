@@ -1,0 +1,174 @@
+"""Do the workers see what the driver sees, and may they write there? Asked once before any work, of each."""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from etl.core.errors import ConfigError, EtlError, StoreError
+from etl.io.blobs import BlobError
+from etl.io.objects import PARTIAL, Objects, object_info, open_objects
+from etl.io.staging_areas import PartGoneError, open_staging
+from etl.store.versions import writable
+
+_PROBE = b"deeplesion-store: do all workers see this?"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a worker can do in a place.
+
+    Attributes:
+        reads: it reads what the driver wrote.
+        refused: why it can't write there; empty where it can, and where it does not even read.
+    """
+
+    reads: bool = True
+    refused: str = ""
+
+
+Seeing = tuple[Seen, Seen]
+"""In the store, and in the staging area."""
+
+
+@dataclass(frozen=True)
+class _Look:
+    """Reads the driver's probes and writes its own; a value that travels to workers."""
+
+    store: str
+    store_probe: str
+    staging: str | None
+    staging_probe: str
+
+    def __call__(self) -> Seeing:
+        own = f"probe-{uuid.uuid4().hex}"
+        objects = open_objects(self.store)
+
+        def write_store() -> None:
+            objects.write(f"{PARTIAL}/{own}", _PROBE)
+            objects.remove(f"{PARTIAL}/{own}")
+
+        in_store = _tried(lambda: objects.read(self.store_probe), write_store)
+        if self.staging is None:
+            return in_store, Seen()
+        area = open_staging(self.staging)
+
+        def write_staging() -> None:
+            area.append(own, 0, _PROBE)
+            area.discard(own)
+
+        return in_store, _tried(lambda: b"".join(area.read_part(self.staging_probe)), write_staging)
+
+
+def _tried(read: Callable[[], bytes], write: Callable[[], None]) -> Seen:
+    """A worker that reads something else is in another place, where nothing is to be written."""
+    try:
+        if read() != _PROBE:
+            return Seen(reads=False)
+    except (OSError, BlobError, PartGoneError):
+        return Seen(reads=False)
+    try:
+        write()
+    except (OSError, BlobError, PartGoneError) as error:
+        return Seen(refused=f"{type(error).__name__}: {error}")
+    return Seen()
+
+
+def check_shared(
+    everywhere: Callable[[Callable[[], Seeing]], Mapping[str, Seeing]],
+    objects: Objects,
+    staging: str | None,
+) -> None:
+    """See that every worker reads what the driver writes and may write too, in the store and staging area.
+
+    Args:
+        everywhere: calls a function in every worker and gives the results by the worker's name.
+
+    Raises:
+        StoreError, ConfigError: naming the place and the workers that don't see it or may not write there.
+    """
+    name = f"probe-{uuid.uuid4().hex}"
+    look = _Look(objects.root, f"{PARTIAL}/{name}", staging, name)
+    area = open_staging(staging) if staging else None
+    with writable(objects):
+        objects.write(look.store_probe, _PROBE)
+    try:
+        if area is not None:
+            try:
+                area.append(name, 0, _PROBE)
+            except OSError as error:
+                raise ConfigError(
+                    "the staging area can't be written",
+                    where="source.staging",
+                    value=f"{staging}: {error}",
+                    remedy="change its permissions, free some space, or set source.staging to another place",
+                ) from error
+        answers = everywhere(look)
+    finally:
+        # Where these fail, the place is as bad as it was.
+        with contextlib.suppress(OSError):
+            objects.remove(look.store_probe)
+        if area is not None:
+            with contextlib.suppress(OSError):
+                area.discard(name)
+    for place, key, kind, found in (
+        (objects.root, "store", StoreError, {worker: seen for worker, (seen, _) in answers.items()}),
+        (staging, "source.staging", ConfigError, {worker: seen for worker, (_, seen) in answers.items()}),
+    ):
+        blind = [worker for worker, seen in found.items() if not seen.reads]
+        if blind:
+            raise _blind(kind, key, str(place), blind)
+        refused = [f"{worker} ({seen.refused})" for worker, seen in found.items() if seen.refused]
+        if refused:
+            raise kind(
+                "workers may not write where the driver does",
+                where=key,
+                value=f"{place}: not writable for {len(refused)} workers, such as {', '.join(refused[:3])}",
+                allowed="a place in which every worker may write and delete",
+                remedy="start the workers as a user who may write there, mount it writable where they run, "
+                "or give them credentials that may write and delete",
+            )
+
+
+@dataclass(frozen=True)
+class _Digest:
+    """Of an object, None where it can't be read; a value that travels to workers."""
+
+    store: str
+    name: str
+
+    def __call__(self) -> str | None:
+        try:
+            return object_info(self.name, open_objects(self.store).read(self.name)).sha256
+        except OSError:
+            return None
+
+
+def check_seen(
+    everywhere: Callable[[Callable[[], str | None]], Mapping[str, str | None]], objects: Objects, name: str
+) -> None:
+    """See that every worker reads an object of the store as the driver does. Writes nothing.
+
+    Args:
+        everywhere: calls a function in every worker and gives the results by the worker's name.
+
+    Raises:
+        StoreError: naming the workers that don't see it.
+    """
+    look = _Digest(objects.root, name)
+    expected = look()
+    blind = [worker for worker, seen in everywhere(look).items() if seen != expected]
+    if blind:
+        raise _blind(StoreError, "store", objects.root, blind)
+
+
+def _blind(kind: type[EtlError], key: str, place: str, blind: list[str]) -> EtlError:
+    return kind(
+        "workers don't see what the driver sees",
+        where=key,
+        value=f"{place}: not seen by {len(blind)} workers, such as {', '.join(blind[:3])}",
+        allowed="a place that the driver and every worker reach under the same name",
+        remedy=f"set `{key}` to a folder of a shared file system, or to a bucket",
+    )

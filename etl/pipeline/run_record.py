@@ -1,0 +1,122 @@
+"""runs/<run>.json: how a run went, for whoever looks in the morning. Readers of a store ignore it."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import logging
+import platform
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+
+from etl.convert.convert import Conversion
+from etl.core.config import Config
+from etl.io.objects import Objects
+from etl.publish.publish import Published, code_versions
+from etl.run.execution_stats import Tally
+from etl.store.layout import run_path, to_json
+from etl.store.versions import now_text
+
+logger = logging.getLogger(__name__)
+
+
+class Record:
+    """What is known of a run so far. `recorded` makes it, and writes it at the end."""
+
+    def __init__(self, objects: Objects, config: Config, run_id: str, planned: int, tally: Tally) -> None:
+        self._objects, self._config, self._run_id, self._tally = objects, config, run_id, tally
+        self._planned, self._started_at, self._start = planned, now_text(), time.monotonic()
+        self._stages: dict[str, float] = {}
+        self._converted = self._reused = self._slices = self._bytes = 0
+        self._report: str | None = None
+        self._published: Published | None = None
+
+    @contextlib.contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Take the block's time into account."""
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            self._stages[name] = time.monotonic() - start
+
+    def add(self, conversion: Conversion) -> None:
+        """Take one conversion into account."""
+        self._converted += conversion.converted
+        self._reused += len(conversion.built) - conversion.converted
+        if conversion.converted:
+            self._slices += conversion.slice_count
+            self._bytes += conversion.source_bytes
+
+    def keep_report(self, page: bytes) -> None:
+        """Write Dask's performance report beside the record.
+
+        Raises:
+            OSError: the store can't be written.
+        """
+        path = run_path(self._run_id, "html")
+        self._objects.write(path, page)
+        self._report = path
+
+    def publish(self, published: Published) -> None:
+        """Take the version into account."""
+        self._published = published
+
+    def write(self, exit_code: int, error: str | None) -> None:
+        """Write the record; where that fails the log says so, and the run goes on."""
+        work_s = max(self._stages.get("work", 0.0), 1e-9)
+        tally = asdict(self._tally)
+        data = {
+            "run_id": self._run_id,
+            "started_at": self._started_at,
+            "seconds": time.monotonic() - self._start,
+            "exit_code": exit_code,
+            "error": error,
+            "version": self._published.version["version"] if self._published else None,
+            "is_new": self._published.is_new if self._published else None,
+            "volumes": {
+                "planned": self._planned,
+                "converted": self._converted,
+                "reused": self._reused,
+            },
+            "slices_converted": self._slices,
+            "source_bytes": self._bytes,
+            "slices_per_s": self._slices / work_s if self._slices else 0.0,
+            "source_bytes_per_s": self._bytes / work_s if self._bytes else 0.0,
+            "seconds_by_stage": self._stages,
+            "tasks": tally.pop("stages"),
+            **tally,
+            "performance_report": self._report,
+            "environment": _environment(),
+            "config": self._config.resolved(),
+        }
+        try:
+            self._objects.write(run_path(self._run_id, "json"), to_json(data))
+        except OSError as failure:
+            logger.warning("the record of this run can't be written: %s", failure)
+
+
+@contextlib.contextmanager
+def recorded(objects: Objects, config: Config, run_id: str, planned: int, tally: Tally) -> Iterator[Record]:
+    """Write the record of the block, however it ends.
+
+    Args:
+        planned: volumes.
+        tally: of the executor that the block works with.
+    """
+    record = Record(objects, config, run_id, planned, tally)
+    try:
+        yield record
+    except BaseException as error:
+        interrupted = 130 if isinstance(error, KeyboardInterrupt) else 1
+        record.write(getattr(error, "exit_code", interrupted), f"{type(error).__name__}: {error}")
+        raise
+    record.write(0, None)
+
+
+def _environment() -> dict[str, str]:
+    names = ("dask", "distributed")
+    here = {"host": socket.gethostname(), "platform": platform.platform()}
+    return here | code_versions() | {name: importlib.metadata.version(name) for name in names}

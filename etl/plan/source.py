@@ -1,0 +1,65 @@
+"""Read what the config's `source` names: the annotations, and the index of slices."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+
+from etl.core.config import Source
+from etl.core.errors import SourceError
+from etl.core.urls import blob_name, public_url
+from etl.io.blobs import BlobError, open_blob
+from etl.release.annotations import Annotations, parse_annotations
+from etl.release.archives import index_archives
+from etl.release.folders import index_folder
+from etl.release.index import SliceIndex
+from etl.release.sources import OFFICIAL, ArchiveEntry
+
+logger = logging.getLogger(__name__)
+
+
+def read_annotations(source: Source) -> Annotations:
+    """Read DL_info.csv from wherever it lies.
+
+    Raises:
+        SourceError: it can't be read, is not the file expected, or is no such CSV.
+    """
+    file = source.annotations
+    where = public_url(file.url)
+    try:
+        data = b"".join(open_blob(file.url).stream())
+    except (BlobError, OSError) as error:
+        raise SourceError(
+            "the annotations can't be read",
+            where="source.annotations",
+            value=str(error),
+            remedy="give the path or URL of DL_info.csv",
+        ) from error
+    sha256 = hashlib.sha256(data).hexdigest()
+    if file.sha256 is not None and sha256 != file.sha256:
+        raise SourceError(
+            "the annotations are not the file that is expected",
+            where=where,
+            value=f"sha256 {sha256}, {len(data):,} bytes",
+            allowed=file.sha256,
+            remedy="fetch DL_info.csv again, or mend source.annotations.sha256",
+        )
+    return parse_annotations(data, blob_name(file.url))
+
+
+def read_index(source: Source) -> SliceIndex:
+    """List the slices of the folder or the archives.
+
+    Raises:
+        SourceError: there are none, or they can't be read.
+    """
+    if source.images is not None:
+        return index_folder(source.images)
+    assert source.archives is not None  # the config has one of the two
+    if source.staging is None and any(file.url == OFFICIAL for file in source.archives):
+        logger.info(
+            "the official archives are read where they lie: the CRC-32 of each slice is checked, the SHA-256 "
+            "of an archive only where source.staging is set"
+        )
+    entries = [ArchiveEntry(file.url, file.sha256 or "") for file in source.archives]
+    return index_archives(entries, source.staging)

@@ -1,0 +1,120 @@
+"""What refuses to publish, by name: lost archives, rejects, locations, less than the parent version has."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from etl.core.config import Limits
+from etl.core.errors import GuardError
+from etl.core.rejects import Reject
+from etl.publish.assemble import Counts
+from etl.publish.locations import Agreement
+from etl.store.versions import Version
+
+# (name, type) of each column of a table.
+Columns = Sequence[tuple[str, str]]
+
+# How many of a long list of names a message holds.
+NAMES_SHOWN = 10
+
+
+def check_archives(lost: Sequence[Reject], given: int, limits: Limits) -> None:
+    """Raises GuardError where more archives could not be read than `limits.lost_archives`.
+
+    What such an archive holds may be unknown, and then counts as nothing in the shares of rows and slices.
+
+    Args:
+        lost: archives that could not be read.
+        given: how many the config names.
+    """
+    if len(lost) <= limits.lost_archives:
+        return
+    names = ", ".join(f"{reject.found_in} ({reject.reason})" for reject in lost[:NAMES_SHOWN])
+    raise GuardError(
+        "archives could not be read; nothing was published, the converted volumes are kept",
+        where="source.archives",
+        value=f"{len(lost)} of {given}: {names}{' ...' if len(lost) > NAMES_SHOWN else ''}",
+        allowed=f"limits.lost_archives = {limits.lost_archives}",
+        remedy="run the same again when they can be read, which goes on from there, or allow it by name: "
+        f"--set limits.lost_archives={len(lost)}",
+    )
+
+
+def check_rejects(counts: Counts, limits: Limits) -> None:
+    """Raises GuardError where a larger share of rows or slices is rejected than `limits.rejects`."""
+    promised = counts.slices + counts.slices_rejected + counts.slices_missing
+    for noun, rejected, total in (
+        ("rows", counts.rows_rejected, counts.lesions + counts.rows_rejected),
+        ("slices", counts.slices_rejected + counts.slices_missing, promised),
+    ):
+        share = rejected / total if total else 0.0
+        if share > limits.rejects:
+            reasons = ", ".join(f"{reason} {count}" for reason, count in counts.rejects_by_reason.items())
+            raise GuardError(
+                f"too many {noun} are rejected; nothing was published, the converted volumes are kept",
+                value=f"{rejected} of {total} ({share:.2%}): {reasons}",
+                allowed=f"limits.rejects = {limits.rejects:.2%}",
+                remedy="mend the source, or raise the limit by name: --set limits.rejects=SHARE",
+            )
+
+
+def check_locations(found: Agreement, lesions: pd.DataFrame, limits: Limits) -> None:
+    """Raises GuardError where a larger share of lesions than the limit is not on the slice that it tells of.
+
+    Args:
+        lesions: of the `lesions` table, with pandas' types.
+    """
+    disagreeing = found.compared - found.agreeing
+    share = disagreeing / found.compared if disagreeing else 0.0
+    if share <= limits.location_disagreement:
+        return
+    names = lesions["file_name"][lesions["location_agrees"].eq(False)].tolist()
+    raise GuardError(
+        "too many published locations are not those of their key slices; nothing was published, the "
+        "converted volumes are kept",
+        where=", ".join(names[:5]) + (" ..." if len(names) > 5 else ""),
+        value=f"{disagreeing} of {found.compared} lesions ({share:.2%})",
+        allowed=f"limits.location_disagreement = {limits.location_disagreement:.2%}",
+        remedy="see that the CSV and the archives are of one release and no slice is under another's name, "
+        "or raise the limit by name: --set limits.location_disagreement=SHARE",
+    )
+
+
+def check_parent(parent: Version | None, body: Version, limits: Limits) -> None:
+    """Raises GuardError where the new version would take away what the parent has."""
+    if parent is None:
+        return
+    for noun, allowed in (("volumes", limits.allow_fewer_volumes), ("lesions", limits.allow_fewer_lesions)):
+        before, now = parent["counts"][noun], body["counts"][noun]
+        if now < before and not allowed:
+            raise GuardError(
+                f"fewer {noun} than version {parent['version']}; nothing was published",
+                value=f"{now}, before {before}",
+                allowed=f"at least {before}",
+                remedy=f"mend the source, or allow it by name: --set limits.allow_fewer_{noun}=true",
+            )
+    before, now = parent["schemas"], body["schemas"]
+    changed = [name for name in before | now if before.get(name) != now.get(name)]
+    if changed and not limits.allow_schema_change:
+        raise GuardError(
+            f"the schema of {', '.join(changed)} differs from version {parent['version']}; not published",
+            value="; ".join(_schema_change(name, before.get(name), now.get(name)) for name in changed),
+            allowed="the columns and types of that version, in its order",
+            remedy="allow it by name: --set limits.allow_schema_change=true",
+        )
+
+
+def _schema_change(table: str, before: Columns | None, now: Columns | None) -> str:
+    """What became of a table's columns; None where there is no such table."""
+    if before is None or now is None:
+        return f"{table}: the table is {'new' if before is None else 'dropped'}"
+    old, new = dict(before), dict(now)
+    parts = {
+        "added": [f"{name} {kind}" for name, kind in new.items() if name not in old],
+        "dropped": [f"{name} {kind}" for name, kind in old.items() if name not in new],
+        "retyped": [f"{n} {old[n]} -> {new[n]}" for n in new if n in old and old[n] != new[n]],
+    }
+    told = [f"{what} {', '.join(columns)}" for what, columns in parts.items() if columns]
+    return f"{table}: {'; '.join(told) or 'the same columns in another order'}"

@@ -1,0 +1,267 @@
+"""Plans and builds as text for a terminal and a log."""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from etl.run.worker_memory import WORKER_BYTES, TaskMemory
+from etl.store.layout import version_path
+
+if TYPE_CHECKING:
+    from etl.convert.convert import Conversion, Converter, Recalled
+    from etl.core.config import Config
+    from etl.pipeline.build import Build
+    from etl.plan.plan import Plan, PlannedVolume
+    from etl.verify.verify import Verification
+
+
+# Of volumes and archives, where a plan names some.
+NAMED = 5
+
+
+def bytes_text(count: float) -> str:
+    """`1.5 GB`: decimal units, as disks and networks are sold."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.2f} TB"
+
+
+def plan_text(
+    config: Config,
+    plan: Plan,
+    converter: Converter,
+    reusable: Sequence[Recalled],
+    too_large: Sequence[Conversion],
+    known: TaskMemory,
+    staged: Mapping[int, int],
+    workers: int,
+    free: int | None,
+) -> str:
+    """What a build would do.
+
+    Args:
+        converter: knows what a volume's task holds.
+        reusable: what the store has already.
+        too_large: rejections of what no worker can hold.
+        known: of the workers' memory.
+        staged: bytes in the staging area, by container number.
+        workers: tasks at once, for the memory in all.
+        free: bytes free at the store, where it can be told.
+    """
+    fates = _fates(reusable, too_large)
+    count = Counter(fates.values())
+    held = [v for v in plan.volumes if fates.get(v.volume_id) != "reject"]
+    memory = sorted(((converter.memory_bytes(v), v) for v in held), key=lambda m: -m[0])
+    todo = [v for v in plan.volumes if v.volume_id not in fates]
+    archives = {number for v in plan.volumes for number in v.container_numbers}
+    rows = [
+        ("store", config.store),
+        (
+            "volumes",
+            f"{len(plan.volumes):,}: {len(todo):,} to convert, {count['reuse']:,} to reuse"
+            + (f", {count['check']:,} to read and reuse if right" if count["check"] else "")
+            + (f", {count['reject']:,} to reject" if count["reject"] else ""),
+        ),
+        (
+            "slices",
+            f"{plan.slice_count:,} of {plan.index.found_count:,} ({plan.slices_not_selected:,} not selected)",
+        ),
+        (
+            "rows of the CSV",
+            f"{len(plan.selected_lesion_ids):,} of {plan.annotations.row_count:,} "
+            f"({plan.rows_not_selected:,} not selected)",
+        ),
+        ("archives", f"{len(archives):,} of {len(plan.index.containers):,} touched"),
+        *_fetch_rows(config, plan, todo, staged),
+        ("bytes in", f"{bytes_text(sum(v.source_bytes for v in todo))} of PNG files"),
+        ("bytes out", f"{bytes_text(sum(v.output_bytes for v in todo))} of voxels before compression"),
+        ("free at the store", bytes_text(free) if free is not None else "not known"),
+    ]
+    if memory:
+        peak, largest = memory[0]
+        in_all = sum(size for size, _ in memory[:workers]) + workers * WORKER_BYTES
+        rows += [
+            ("peak memory a task", f"{bytes_text(peak)} ({largest.volume_id}, {_shape(largest.shape)})"),
+            ("peak memory in all", f"{bytes_text(in_all)} with {workers} workers"),
+        ]
+    rows.append(("memory for a task", _memory_text(known)))
+    lines = _table(rows)
+    rejects = [*plan.rejects, *(reject for conversion in too_large for reject in conversion.rejects)]
+    lines += _reasons("rejects known so far", Counter(str(r.reason) for r in rejects))
+    if too_large:
+        lines.append("too large for any worker:")
+        lines += [f"  {c.planned_id}: {c.rejects[0].message}" for c in too_large[:NAMED]]
+    if len(too_large) > NAMED:
+        lines.append(f"  and {len(too_large) - NAMED:,} more")
+    return "\n".join(lines)
+
+
+def _memory_text(known: TaskMemory) -> str:
+    return known.note if known.most_bytes is None else f"{bytes_text(known.most_bytes)} {known.note}"
+
+
+def _fetch_rows(
+    config: Config, plan: Plan, todo: Sequence[PlannedVolume], staged: Mapping[int, int]
+) -> list[tuple[str, str]]:
+    remote, unread = plan.index.remote, plan.index.unread
+    numbers = {number for v in todo for number in v.container_numbers} & set(remote)
+    rows = []
+    if numbers and config.source.staging:
+        in_all = sum(plan.index.containers[number].bytes for number in numbers)
+        there = sum(staged.get(number, 0) for number in numbers)
+        size = bytes_text(in_all - there) if there < in_all else "nothing"
+        more = f"; {bytes_text(there)} of them is there already" if there else ""
+        rows.append(("to fetch", f"{size} of {len(numbers):,} archives into {config.source.staging}{more}"))
+    elif numbers:
+        rows.append(("to fetch", f"nothing: {len(numbers):,} remote archives are read in place, by range"))
+    if unread:
+        names = ", ".join(archive.name for archive in unread[:NAMED]) + (
+            " ..." if len(unread) > NAMED else ""
+        )
+        size = bytes_text(sum(archive.bytes or 0 for archive in unread))
+        why = "their server gives no ranges, so they are fetched before planning"
+        if not config.source.keep_archives:
+            why += ", their directories kept, and fetched again for their volumes"
+        rows.append(("not known yet", f"what {len(unread):,} archives hold ({names}; {size}): {why}"))
+    return rows
+
+
+def _fates(reusable: Sequence[Recalled], too_large: Sequence[Conversion]) -> dict[str, str]:
+    """What becomes of the volumes that are not converted, by volume_id."""
+    there = {r.conversion.planned_id: "check" if r.unproven else "reuse" for r in reusable}
+    return there | {c.planned_id: "reject" for c in too_large}
+
+
+def volume_lines(plan: Plan, reusable: Sequence[Recalled], too_large: Sequence[Conversion]) -> list[str]:
+    """One line a planned volume: name, what becomes of it, shapes, bytes in."""
+    fates = _fates(reusable, too_large)
+    width = max((len(v.volume_id) for v in plan.volumes), default=0)
+    return [
+        f"{v.volume_id:{width}}  {fates.get(v.volume_id, 'convert'):7}  "
+        f"{_shape(v.source_shape)} at {_spacing(v.source_spacing_mm)} mm -> "
+        f"{_shape(v.shape)} at {_spacing(v.spacing_mm)} mm, {bytes_text(v.source_bytes)}"
+        for v in plan.volumes
+    ]
+
+
+def build_text(config: Config, build: Build) -> str:
+    """What was built, where it is, and how to open it."""
+    version, counts = build.published.version, build.published.counts
+    number = version["version"]
+    seconds = max(build.seconds, 1e-9)
+    stored = sum(volume["bytes"] for volume in version["volumes"])
+    if build.published.is_new:
+        published = f"{number}, new: {version_path(number)}"
+    else:
+        published = f"{number}, as before: it holds the same already, no new version was needed"
+    rows = [
+        ("store", config.store),
+        ("version", published),
+        ("volumes", f"{counts.volumes:,}: converted {build.converted:,}, reused {build.reused:,}"),
+        (
+            "slices",
+            f"{counts.slices:,} in volumes, {counts.slices_rejected:,} rejected, "
+            f"{counts.slices_not_selected:,} not selected, {counts.slices_missing:,} promised and missing",
+        ),
+        (
+            "lesions",
+            f"{counts.lesions:,} of {counts.patients:,} patients, {counts.rows_rejected:,} rejected, "
+            f"{counts.rows_not_selected:,} not selected",
+        ),
+        *location_rows(version["locations"]),
+        ("stored", bytes_text(stored)),
+        (
+            "speed",
+            f"{build.converted_slices:,} slices in {seconds:.1f} s: "
+            f"{build.converted_slices / seconds:,.0f} slices/s, "
+            f"{build.source_bytes / 1e6 / seconds:,.1f} MB/s of PNG files",
+        ),
+    ]
+    lines = _table(rows)
+    lines += _reasons("rejects (table `rejects`)", counts.rejects_by_reason)
+    first = version["volumes"][0]["volume_id"]
+    lines += [
+        "",
+        "open it in Python:",
+        "  from etl.store import open_store",
+        f"  store = open_store({config.store!r})",
+        f"  lesions, voxels_hu = store.lesions(), store.array({first!r})[:]",
+    ]
+    return "\n".join(lines)
+
+
+def verification_text(what: str, result: Verification, seconds: float) -> str:
+    """What verification found, and what repairs it.
+
+    Args:
+        what: the version and its store, in words.
+    """
+    share = result.checked / result.volumes if result.volumes else 1.0
+    sample = "" if share == 1 else f", a sample of {share:.1%} of {result.volumes:,}; all tables"
+    read = (
+        f"{result.checked:,} volumes{sample}, {result.objects:,} objects, {bytes_text(result.bytes)}, "
+        f"{seconds:.1f} s"
+    )
+    if not result.problems:
+        return f"all right: {what} ({read})"
+    return "\n".join(
+        [
+            f"{len(result.problems):,} wrong in {what} ({read}):",
+            *(f"  {problem}" for problem in result.problems),
+            "what to do, then verify again:",
+            *(f"  - {repair.value}" for repair in dict.fromkeys(p.repair for p in result.problems)),
+        ]
+    )
+
+
+def location_rows(found: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What a version says of published locations, a name and a sentence each.
+
+    Args:
+        found: `locations` of the version.
+    """
+    shares = (
+        f"{found['agreeing']:,} of {found['compared']:,} locations are as their key slices say "
+        f"({found['share']:.2%}), within {found['tolerance']:g}; "
+        f"{found['exact']:,} within {found['exact_tolerance']:g}"
+    )
+    rows = [("checked", shares)]
+    for axis, refit in (found["refit"] or {}).items():
+        if refit is not None:
+            holds = "the constants hold" if refit["constants_hold"] else "NOT the constants in use"
+            line = f"slope {refit['slope']:.6f}, intercept {refit['intercept']:.6f}"
+            usual = "" if refit["residual"] is None else f"{refit['residual']:.1e}, "
+            residual = f"residual {usual}{refit['largest_residual']:.1e} at most"
+            # Versions of before say no number.
+            left_out = f", {refit['left_out']:,} lesions left out" if refit.get("left_out") else ""
+            rows.append((f"refit {axis}", f"{line}, {residual}{left_out}: {holds}"))
+    return rows
+
+
+def resume_text(arguments: Sequence[str]) -> str:
+    """What to say when a run was interrupted."""
+    return f"stopped; finished volumes are kept. Continue with the same command: {shlex.join(arguments)}"
+
+
+def _table(rows: Sequence[tuple[str, str]]) -> list[str]:
+    width = max(len(name) for name, _ in rows)
+    return [f"{name:{width}}  {value}" for name, value in rows]
+
+
+def _reasons(title: str, reasons: Mapping[str, int]) -> list[str]:
+    if not reasons:
+        return [f"{title}: none"]
+    return [f"{title}:", *(f"  {count:7,}  {reason}" for reason, count in sorted(reasons.items()))]
+
+
+def _shape(shape: Sequence[int]) -> str:
+    return " x ".join(map(str, shape))
+
+
+def _spacing(spacing_mm: Sequence[float]) -> str:
+    return " x ".join(f"{s:g}" for s in spacing_mm)

@@ -1,0 +1,159 @@
+"""A store's versions as tables for a terminal, and as plain columns for a pipe."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import yaml
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from etl.report.console.texts import bytes_text
+from etl.store.history import NAMES_SHOWN, Change, Difference, stored_bytes, table_rows
+from etl.store.prune import Pruning
+from etl.store.versions import Version
+
+# Wider than any line, so that no name is cut or broken.
+WIDTH = 10_000
+
+
+def open_console() -> Console:
+    """Standard output, for tables with a rule on a terminal and plain columns in a pipe."""
+    return Console(highlight=False, markup=False, width=WIDTH)
+
+
+def version_summary(version: Version) -> dict[str, Any]:
+    """What a list says of a version, as plain JSON types."""
+    summary = {key: version[key] for key in ("version", "created_at", "run_id", "parent")}
+    summary |= {key: version["counts"][key] for key in ("volumes", "lesions")}
+    return summary | {"bytes": stored_bytes(version), "rollback_of": version.get("rollback_of")}
+
+
+def versions_table(console: Console, summaries: Sequence[Mapping[str, Any]]) -> Table:
+    """One row a version, the current one last.
+
+    Args:
+        summaries: of `version_summary`, or `version` and `error` of one that can't be read.
+    """
+    table = _table(console, "version", "when (UTC)", "run", "parent", ">volumes", ">lesions", ">bytes", "")
+    for summary in summaries:
+        notes = [summary["error"]] if "error" in summary else []
+        if summary.get("rollback_of"):
+            notes.append(f"rolled back to {summary['rollback_of']}")
+        if summary is summaries[-1]:
+            notes.append("current")
+        table.add_row(
+            str(summary["version"]),
+            summary.get("created_at", "-").replace("T", " ")[:16],
+            summary.get("run_id", "-"),
+            str(summary.get("parent") or "-"),
+            *(f"{summary[key]:,}" if key in summary else "-" for key in ("volumes", "lesions")),
+            bytes_text(summary["bytes"]) if "bytes" in summary else "-",
+            ", ".join(notes),
+        )
+    return table
+
+
+def show_version(console: Console, version: Version) -> Iterator[str | Table]:
+    """Where a version comes from, what it counts, its config, archives and rejects."""
+    back = version.get("rollback_of")
+    yield f"version {version['version']}, {version['created_at']}, run {version['run_id']}" + (
+        f", rolled back to {back}" if back else ""
+    )
+    yield f"parent {version['parent'] or 'none'}; {bytes_text(stored_bytes(version))} in all"
+    yield ""
+    counts = _table(console, "count", ">")
+    for name, count in version["counts"].items():
+        if name != "rejects_by_reason":
+            counts.add_row(name, f"{count:,}")
+    yield counts
+    rows = _table(console, "table", ">rows", ">files")
+    for name, number in table_rows(version).items():
+        rows.add_row(name, f"{number:,}", str(len(version["tables"][name])))
+    yield rows
+    reasons = version["counts"]["rejects_by_reason"]
+    rejects = _table(console, "rejects by reason", ">")
+    for reason, count in reasons.items() or [("none", 0)]:
+        rejects.add_row(reason, f"{count:,}")
+    yield rejects
+    archives = _table(console, "archive", ">slices", ">bytes", "directory SHA-256")
+    for archive in version["archives"]:
+        digest = archive["directory_sha256"] or "-"
+        archives.add_row(archive["name"], f"{archive['slices']:,}", bytes_text(archive["bytes"]), digest)
+    yield archives
+    yield "config:"
+    yield yaml.safe_dump(dict(version["config"]), sort_keys=False).rstrip()
+    yield "code: " + ", ".join(f"{name} {number}" for name, number in version["code"].items())
+
+
+def show_difference(console: Console, before: int, after: int, found: Difference) -> Iterator[str | Table]:
+    """What changed from one version to another; of long lists the first names."""
+    yield (
+        f"version {before} -> {after}: {len(found.added):,} volumes added, {len(found.removed):,} removed, "
+        f"{len(found.changed):,} changed, {found.same:,} the same"
+    )
+    for verb, names in (("added", found.added), ("removed", found.removed), ("changed", found.changed)):
+        if names:
+            more = f" and {len(names) - NAMES_SHOWN:,} more" if len(names) > NAMES_SHOWN else ""
+            yield f"  {verb}: {', '.join(names[:NAMES_SHOWN])}{more}"
+    table = _table(console, "what", "key", str(before), str(after))
+    for what in ("config", "code", "annotations", "archives", "counts", "locations", "rows"):
+        changes: tuple[Change, ...] = getattr(found, what)
+        for change in changes[: 5 * NAMES_SHOWN]:
+            table.add_row(what, change.key, _value(change.before), _value(change.after))
+        if len(changes) > 5 * NAMES_SHOWN:
+            table.add_row(what, f"and {len(changes) - 5 * NAMES_SHOWN:,} more", "", "")
+    yield table if table.row_count else "everything else is the same"
+
+
+def pruning_text(found: Pruning, days: float, *, dry_run: bool) -> str:
+    """What a prune removed, or would remove."""
+    numbers = ", ".join(map(str, found.versions[:NAMES_SHOWN]))
+    more = " ..." if len(found.versions) > NAMES_SHOWN else ""
+    objects = Counter({folder: sum(len(u.sizes) for u in units) for folder, units in found.units.items()})
+    in_all = sum(unit.bytes for units in found.units.values() for unit in units)
+    what = {
+        "volumes": "volumes that no version names",
+        "tables": "runs' tables",
+        "reports": "reports",
+        ".partial": "leftovers of writes that were cut",
+    }
+    lines = [
+        f"{'would remove' if dry_run else 'removed'} {bytes_text(in_all)}:",
+        f"  {len(found.versions):,} versions{f': {numbers}{more}' if numbers else ''}",
+        *(
+            f"  {len(units):,} {what[folder]} ({objects[folder]:,} objects, "
+            f"{bytes_text(sum(unit.bytes for unit in units))})"
+            for folder, units in found.units.items()
+        ),
+        f"kept: versions {found.kept[0]} to {found.kept[-1]} with all that they name"
+        if len(found.kept) > 1
+        else f"kept: version {found.kept[0]} with all that it names",
+    ]
+    if found.younger:
+        lines.append(
+            f"  and {found.younger:,} that no version names, for they are younger than {days:g} days"
+        )
+    return "\n".join(lines)
+
+
+def to_text(data: object) -> str:
+    """JSON for other programs."""
+    return json.dumps(data, indent=1, ensure_ascii=False)
+
+
+def _table(console: Console, *headers: str) -> Table:
+    """Args: headers: those of numbers begin with `>`."""
+    table = Table(box=box.SIMPLE_HEAD if console.is_terminal else None, pad_edge=False, show_edge=False)
+    for header in headers:
+        right = header.startswith(">")
+        table.add_column(header.removeprefix(">"), justify="right" if right else "left")
+    return table
+
+
+def _value(value: object) -> str:
+    return "-" if value is None else value if isinstance(value, str) else json.dumps(value)

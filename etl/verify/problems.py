@@ -1,0 +1,119 @@
+"""What verification finds wrong in a store, and what repairs it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from etl.io.objects import ObjectInfo, Objects, object_info
+
+
+class CountedReads:
+    """Reads objects of a store and counts them and their bytes."""
+
+    def __init__(self, objects: Objects) -> None:
+        self._objects = objects
+        self.count = self.bytes = 0
+
+    def read(self, name: str) -> bytes:
+        """The object's bytes. Raises FileNotFoundError where there is none."""
+        data = self._objects.read(name)
+        self.count += 1
+        self.bytes += len(data)
+        return data
+
+
+class Repair(Enum):
+    """What to do about a problem."""
+
+    VOLUME = (
+        "a damaged volume: delete the folder volumes/<volume_id>/<fingerprint> that is named and run the "
+        "same build again; it converts what is missing, to the same bytes"
+    )
+    TABLE = (
+        "a damaged table of the highest version: run the same build again; it writes the same bytes anew (of "
+        "an earlier version: bring the file back from a copy; the version file tells its size and SHA-256)"
+    )
+    VERSION = (
+        "a damaged version file: move versions/NNNNNN.json aside and run the same build again; it reuses the "
+        "volumes and publishes the tables anew (of an earlier version: bring the file back from a copy)"
+    )
+    CONTENT = (
+        "whole files that contradict each other: build into a new store and verify that; if it is wrong too, "
+        "the fault is in this program, so report it with these lines"
+    )
+    ROOT = "a damaged root: delete the store's zarr.json and run the same build again; it writes it anew"
+    PARENT = "a missing or damaged parent: bring its file back from a copy; this version reads without it"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong.
+
+    Attributes:
+        what: what is wrong.
+        where: path relative to the store, and the row or field in it.
+        repair: what to do about it.
+        found, expected: the value as it is and as it should be; empty where `what` says it all.
+    """
+
+    what: str
+    where: str
+    repair: Repair
+    found: str = ""
+    expected: str = ""
+
+    def __str__(self) -> str:
+        values = [f"{name} {value}" for name in ("found", "expected") if (value := getattr(self, name))]
+        # Messages of the libraries have line breaks; a problem is one line.
+        return " ".join(f"{self.where}: {self.what}{': ' if values else ''}{', '.join(values)}".split())
+
+
+def collect(problems: Iterator[Problem], where: str, repair: Repair) -> list[Problem]:
+    """All problems of a check. If the check itself fails, those found so far and one that says how."""
+    found: list[Problem] = []
+    try:
+        found.extend(problems)
+    except Exception as error:  # whatever a damaged file makes a library raise is a finding, not a failure
+        found.append(Problem("can't be checked", where, repair, describe(error)))
+    return found
+
+
+def describe(error: Exception) -> str:
+    """An error of a library in one line: its type and what it says."""
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
+def differences(where: str, repair: Repair, values: Iterable[tuple[str, Any, Any]]) -> Iterator[Problem]:
+    """A problem for each (name, found, expected) that are not equal."""
+    for name, found, expected in values:
+        if found != expected:
+            yield Problem(f"{name} is wrong", where, repair, repr(found), repr(expected))
+
+
+def read_whole(
+    reads: CountedReads, info: ObjectInfo, repair: Repair
+) -> tuple[bytes | None, tuple[Problem, ...]]:
+    """An object's bytes if they have the size and SHA-256 that they should have.
+
+    Args:
+        info: with the path relative to the store.
+
+    Returns:
+        (bytes, no problems), or (None, what is wrong).
+    """
+    try:
+        data = reads.read(info.path)
+    except FileNotFoundError:
+        return None, (Problem("is missing", info.path, repair, expected=f"{info.bytes} bytes"),)
+    except Exception as error:
+        return None, (Problem("can't be read", info.path, repair, describe(error)),)
+    if len(data) != info.bytes:
+        sizes = f"{len(data)} bytes", f"{info.bytes} bytes"
+        return None, (Problem("size is wrong", info.path, repair, *sizes),)
+    sha256 = object_info(info.path, data).sha256
+    if sha256 != info.sha256:
+        return None, (Problem("SHA-256 is wrong", info.path, repair, sha256, info.sha256),)
+    return data, ()

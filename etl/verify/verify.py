@@ -1,0 +1,211 @@
+"""Is everything that a version names there, whole, and in agreement? Everything is read again."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from etl.core.errors import StoreError
+from etl.io.objects import Objects
+from etl.store.layout import CONTRACT_VERSION, ROOT, version_path
+from etl.store.versions import Version, read_version, version_numbers
+from etl.verify.locations import check_locations
+from etl.verify.problems import CountedReads, Problem, Repair, collect, describe, differences
+from etl.verify.tables import (
+    TableRows,
+    check_catalogue,
+    check_counts,
+    check_lesions,
+    check_schemas,
+    check_slices,
+    read_tables,
+)
+from etl.verify.volume import SpacingYX, VolumeCheck, VolumeFacts, VolumeTask, VolumeVerifier
+
+Entry = Mapping[str, Any]
+# What the entry of a volume in a version file has.
+ENTRY = {"volume_id", "path", "bytes", "sha256"}
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What verification of one version found.
+
+    Attributes:
+        problems: all that is wrong; none where the version is all right.
+        volumes: how many the version names.
+        checked: how many of them were read; fewer than all in a sample.
+        objects, bytes: read.
+    """
+
+    problems: tuple[Problem, ...]
+    volumes: int
+    checked: int
+    objects: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Which part of a version's volumes is read.
+
+    Attributes:
+        share: of all volumes, 0 to 1, rounded up; None where `count` says how many.
+        count: of volumes; None where `share` does.
+        seed: the same one chooses the same volumes.
+    """
+
+    share: float | None = None
+    count: int | None = None
+    seed: int = 0
+
+    def choose(self, entries: Sequence[Entry]) -> list[Entry]:
+        """The chosen ones, in their order."""
+        share = math.ceil(round((self.share or 0) * len(entries), 6))  # 7 % of 100 is 7.000000000000001
+        count = share if self.count is None else self.count
+        chosen = random.Random(self.seed).sample(range(len(entries)), min(count, len(entries)))
+        return [entries[place] for place in sorted(chosen)]
+
+
+def verify(
+    objects: Objects,
+    number: int,
+    on_volume: Callable[[VolumeCheck, int], None] = lambda check, total: None,
+    each: Callable[[VolumeVerifier, Iterable[VolumeTask]], Iterable[VolumeCheck]] = map,
+    sample: Sample | None = None,
+) -> Verification:
+    """Read and check what a version names; nothing is written and nothing is raised for what is wrong.
+
+    Args:
+        number: of a version that is there, as `choose_version` gives it.
+        on_volume: called with the outcome of each volume as it comes, and how many come in all.
+        each: calls a function for every item somewhere and gives the results in any order.
+        sample: the volumes to read; all where None. Tables are always read whole.
+    """
+    where = version_path(number)
+    reads = CountedReads(objects)
+    problems = collect(_check_root(reads), ROOT, Repair.ROOT)
+    try:
+        version = read_version(objects, number)
+        assert version is not None  # a given number raises where there is none
+    except StoreError as error:
+        values = f"{error.value}", error.allowed
+        return Verification(
+            (*problems, Problem(error.what, where, Repair.VERSION, *values)), 0, 0, reads.count, reads.bytes
+        )
+    except Exception as error:
+        wrong = Problem("can't be read", where, Repair.VERSION, describe(error))
+        return Verification((*problems, wrong), 0, 0, reads.count, reads.bytes)
+
+    listed = version.get("volumes")
+    if not isinstance(listed, list):
+        problems.append(Problem("has no list of volumes", where, Repair.VERSION))
+        listed = []
+    entries = []
+    for entry in listed:
+        if isinstance(entry, Mapping) and entry.keys() >= ENTRY:
+            entries.append(entry)
+        else:
+            problems.append(Problem("is no entry of a volume", where, Repair.VERSION, repr(entry)))
+    version = {**version, "volumes": entries}
+    problems += collect(_check_head(objects, version, number), where, Repair.VERSION)
+    tables, of_tables = _read_tables(reads, version, where)
+    spacings = _source_spacings(tables)
+    chosen = entries if sample is None else sample.choose(entries)
+    tasks = (VolumeTask(entry, spacings.get(entry["volume_id"])) for entry in chosen)
+    facts: dict[str, VolumeFacts] = {}
+    of_volumes: dict[str, tuple[Problem, ...]] = {}
+    for check in each(VolumeVerifier(objects.root), tasks):
+        on_volume(check, len(chosen))
+        reads.count += check.objects
+        reads.bytes += check.bytes
+        if check.facts is not None:
+            facts[check.volume_id] = check.facts
+        if check.problems:
+            of_volumes[check.path] = check.problems
+    # They come in any order; a report has the version's.
+    for entry in chosen:
+        problems += of_volumes.pop(str(entry["path"]), ())
+    problems += of_tables
+    if tables:
+        problems += collect(_check_tables(tables, version, facts, where), where, Repair.VERSION)
+    return Verification(tuple(problems), len(entries), len(chosen), reads.count, reads.bytes)
+
+
+def _check_root(reads: CountedReads) -> Iterator[Problem]:
+    try:
+        root = json.loads(reads.read(ROOT))
+        attributes = root["attributes"]["deeplesion_store"]
+        values = [
+            ("zarr_format", root["zarr_format"], 3),
+            ("node_type", root["node_type"], "group"),
+            ("contract_version", attributes["contract_version"], CONTRACT_VERSION),
+        ]
+    except FileNotFoundError:
+        yield Problem("is missing", ROOT, Repair.ROOT)
+        return
+    except Exception as error:
+        yield Problem("is not a store's root", ROOT, Repair.ROOT, describe(error))
+        return
+    yield from differences(ROOT, Repair.ROOT, values)
+
+
+def _check_head(objects: Objects, version: Version, number: int) -> Iterator[Problem]:
+    """The version file's own number, its parent, its volumes' names."""
+    where = version_path(number)
+    yield from differences(where, Repair.VERSION, [("version", version["version"], number)])
+    parent = version["parent"]
+    if parent is not None:
+        if not isinstance(parent, int) or not 1 <= parent < number:
+            yield Problem("parent is wrong", where, Repair.VERSION, repr(parent), f"1 to {number - 1}")
+            return
+        # A prune removes the oldest versions: where all up to the parent are gone, it was not lost.
+        if parent < version_numbers(objects)[0]:
+            return
+        try:
+            read_version(objects, parent)
+        except Exception as error:
+            wrong = error.what if isinstance(error, StoreError) else describe(error)
+            yield Problem("the parent version can't be read", version_path(parent), Repair.PARENT, wrong)
+    named = Counter(entry["volume_id"] for entry in version["volumes"])
+    for name in (name for name, times in named.items() if times > 1):
+        yield Problem("volume is named more than once", where, Repair.VERSION, name)
+
+
+def _read_tables(
+    reads: CountedReads, version: Version, where: str
+) -> tuple[dict[str, TableRows], list[Problem]]:
+    """All tables, none where the version doesn't say what they are; and what is wrong with their files."""
+    try:
+        return read_tables(reads, version)
+    except Exception as error:
+        return {}, [Problem("can't be checked", where, Repair.VERSION, describe(error))]
+
+
+def _source_spacings(tables: Mapping[str, TableRows]) -> dict[str, SpacingYX]:
+    """Of the source's rows and columns in mm, by volume_id."""
+    if not tables:
+        return {}
+    columns = ["volume_id", "source_spacing_y_mm", "source_spacing_x_mm"]
+    rows = tables["volumes"].rows[columns].itertuples(index=False)
+    return {volume_id: (float(y), float(x)) for volume_id, y, x in rows}
+
+
+def _check_tables(
+    tables: Mapping[str, TableRows], version: Version, facts: Mapping[str, VolumeFacts], where: str
+) -> Iterator[Problem]:
+    checks: list[Iterator[Problem]] = [
+        check_schemas(version, where),
+        check_catalogue(tables, version, facts),
+        check_lesions(tables, version),
+        check_slices(tables, facts),
+        check_locations(tables, version, where),
+        check_counts(tables, version, where),
+    ]
+    for check in checks:
+        yield from collect(check, where, Repair.VERSION)

@@ -1,0 +1,271 @@
+"""Is one volume what its receipt and the version say it is: every byte, every voxel, all metadata."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import zarr
+from ome_zarr_models.v05.image import Image
+from zarr.buffer.cpu import Buffer
+from zarr.storage import MemoryStore
+
+from etl.imaging.body import mask_columns
+from etl.imaging.geometry import voxel_to_lps_mm
+from etl.imaging.hounsfield import HuStatistics, statistics
+from etl.imaging.pyramid import level_translation_mm
+from etl.io.objects import ObjectInfo, Objects, object_info, open_objects
+from etl.release.names import is_ignorable
+from etl.store.layout import CONTRACT_VERSION, RECEIPT, SPLIT_RECORD
+from etl.store.receipts import Receipt, Shape, Spacing
+from etl.store.volumes import AXES
+from etl.verify.problems import CountedReads, Problem, Repair, collect, describe, differences, read_whole
+
+METADATA = "zarr.json"
+# The one shard of a level, by Zarr's default chunk key encoding.
+SHARD = "c/0/0/0"
+SpacingYX = tuple[float, float]
+# So that a folder full of something else is not a report of thousands of lines.
+MOST_PROBLEMS = 20
+
+
+@dataclass(frozen=True)
+class VolumeFacts:
+    """What a receipt says that the tables say too; a kilobyte, however many slices the volume has.
+
+    Attributes:
+        slice_count, mask_count: of the source, and how many of them have masks.
+        slice_digests: by name, of the columns of `slices` that it measured. See `digest`.
+    """
+
+    fingerprint: str
+    shape: Shape
+    spacing_mm: Spacing
+    hu: HuStatistics
+    slice_count: int
+    mask_count: int
+    slice_digests: Mapping[str, str]
+
+    @staticmethod
+    def of(receipt: Receipt, source_spacing_mm: SpacingYX | None) -> VolumeFacts:
+        columns: dict[str, Any] = {
+            f"hu_{name}": [getattr(hu, name) for hu in receipt.slice_hu]
+            for name in HuStatistics.__dataclass_fields__
+        }
+        count, masks = len(receipt.slice_hu), len(receipt.slice_masks)
+        # A receipt of the contract's first version has no masks.
+        if source_spacing_mm is not None and masks == count:
+            columns |= mask_columns(receipt.slice_masks, np.tile(source_spacing_mm, (count, 1)))
+        digests = {name: digest(values) for name, values in columns.items()}
+        return VolumeFacts(
+            receipt.fingerprint, receipt.shape, receipt.spacing_mm, receipt.hu, count, masks, digests
+        )
+
+
+def digest(values: npt.ArrayLike) -> str:
+    """Of numbers in their order; two lists have the same if they are equal, NaN to NaN too."""
+    numbers = np.asarray(values, dtype="<f8") + 0.0  # -0.0 becomes 0.0, which it equals
+    numbers[np.isnan(numbers)] = np.nan
+    return hashlib.sha256(numbers.tobytes()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, eq=False)
+class VolumeCheck:
+    """What verification found out about one volume.
+
+    Attributes:
+        volume_id, path: which volume; as in the version file.
+        facts: None where the receipt is not the one that the version names.
+        problems: what is wrong, the first `MOST_PROBLEMS`, and how many more.
+        objects, bytes: read, the receipt included.
+    """
+
+    volume_id: str
+    path: str
+    facts: VolumeFacts | None
+    problems: tuple[Problem, ...]
+    objects: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class VolumeTask:
+    """A volume to verify.
+
+    Attributes:
+        entry: of the version file's `volumes`: volume_id, path, bytes and sha256.
+        source_spacing_mm: by the table `volumes`; None where that can't be had.
+    """
+
+    entry: Mapping[str, Any]
+    source_spacing_mm: SpacingYX | None = None
+
+
+@dataclass(frozen=True)
+class VolumeVerifier:
+    """`verify_volume` as a value that travels to workers.
+
+    Attributes:
+        store: the store's place, reached from every worker.
+    """
+
+    store: str
+
+    def __call__(self, task: VolumeTask) -> VolumeCheck:
+        return verify_volume(open_objects(self.store), task)
+
+
+def verify_volume(objects: Objects, task: VolumeTask) -> VolumeCheck:
+    """Read and decode one volume whole: one unit of work, independent of every other.
+
+    Each object is read once and held in memory, compressed, beside one level's decoded voxels. Voxels and
+    metadata are checked where their bytes are as the receipt lists them; otherwise that is the problem.
+
+    Returns:
+        What was found; nothing is raised, whatever state the volume is in.
+    """
+    entry, reads = task.entry, CountedReads(objects)
+    path = str(entry.get("path"))
+    receipt, facts, problems = _read_receipt(reads, task, path)
+    if receipt is not None:
+        problems += collect(_check_names(objects, path, receipt), path, Repair.VOLUME)
+        problems += collect(_check_content(reads, path, receipt), path, Repair.VOLUME)
+    if len(problems) > MOST_PROBLEMS:
+        more = Problem(f"and {len(problems) - MOST_PROBLEMS:,} more", path, Repair.VOLUME)
+        problems = [*problems[:MOST_PROBLEMS], more]
+    return VolumeCheck(str(entry.get("volume_id")), path, facts, tuple(problems), reads.count, reads.bytes)
+
+
+def _read_receipt(
+    reads: CountedReads, task: VolumeTask, path: str
+) -> tuple[Receipt | None, VolumeFacts | None, list[Problem]]:
+    """(the receipt where there is one, its facts where it is the one of the entry, in what it is not)."""
+    where, entry = f"{path}/{RECEIPT}", task.entry
+    try:
+        data = reads.read(where)
+        receipt = Receipt.from_bytes(data)
+        size = len(data) + sum(item.bytes for item in receipt.objects)
+        values = [
+            ("SHA-256", object_info(where, data).sha256, entry["sha256"]),
+            ("volume_id", receipt.volume_id, entry["volume_id"]),
+            ("path by its fingerprint", receipt.path, path),
+            ("size of the volume", size, entry["bytes"]),
+        ]
+        facts = VolumeFacts.of(receipt, task.source_spacing_mm)
+    except FileNotFoundError:
+        return None, None, [Problem("is missing", where, Repair.VOLUME)]
+    except Exception as error:
+        return None, None, [Problem("can't be read", where, Repair.VOLUME, describe(error))]
+    problems = list(differences(where, Repair.VOLUME, values))
+    return receipt, None if problems else facts, problems
+
+
+def _check_content(reads: CountedReads, path: str, receipt: Receipt) -> Iterator[Problem]:
+    whole: dict[str, bytes] = {}
+    for item in receipt.objects:
+        info = ObjectInfo(f"{path}/{item.path}", item.bytes, item.sha256)
+        data, problems = read_whole(reads, info, Repair.VOLUME)
+        yield from problems
+        if data is not None:
+            whole[item.path] = data
+    store = MemoryStore({name: Buffer.from_bytes(data) for name, data in whole.items()}, read_only=True)
+    levels = _levels(receipt)
+    if {METADATA, *(f"{level}/{METADATA}" for level in levels)} <= whole.keys():
+        group = f"{path}/{METADATA}"
+        yield from _check_ome_zarr(store, group)
+        yield from collect(_check_metadata(whole[METADATA], receipt, levels, group), group, Repair.VOLUME)
+    for level in levels:
+        if {f"{level}/{METADATA}", f"{level}/{SHARD}"} <= whole.keys():
+            array = f"{path}/{level}"
+            yield from collect(_check_level(store, level, receipt, array), array, Repair.VOLUME)
+
+
+def _levels(receipt: Receipt) -> list[int]:
+    names = {item.path.split("/")[0] for item in receipt.objects if "/" in item.path}
+    return sorted(int(name) for name in names if name.isdecimal())
+
+
+def _check_names(objects: Objects, path: str, receipt: Receipt) -> Iterator[Problem]:
+    """The receipt lists what a volume consists of, and nothing else lies there."""
+    listed = [item.path for item in receipt.objects]
+    levels = range(max(len(_levels(receipt)), 1))
+    expected = {METADATA, *(f"{level}/{name}" for level in levels for name in (METADATA, SHARD))}
+    where = f"{path}/{RECEIPT}"
+    yield from differences(where, Repair.VOLUME, [("list of objects", sorted(listed), sorted(expected))])
+    known = {*listed, RECEIPT, SPLIT_RECORD}
+    for name in objects.list(path):
+        if name.removeprefix(f"{path}/") not in known and not is_ignorable(name):
+            yield Problem("is no part of this volume", name, Repair.VOLUME)
+
+
+def _check_ome_zarr(store: MemoryStore, where: str) -> Iterator[Problem]:
+    try:
+        Image.from_zarr(zarr.open_group(store, mode="r"))
+    except Exception as error:
+        yield Problem("is not a valid OME-Zarr 0.5 image", where, Repair.VOLUME, describe(error))
+
+
+def _check_metadata(data: bytes, receipt: Receipt, levels: Sequence[int], where: str) -> Iterator[Problem]:
+    """The group says what the receipt says: identity, axes, spacing and place of each level."""
+    attributes = json.loads(data)["attributes"]
+    own, multiscale = attributes["deeplesion"], attributes["ome"]["multiscales"][0]
+    affine = [list(row) for row in voxel_to_lps_mm(receipt.spacing_mm)]
+    axes = [(axis["name"], axis["unit"]) for axis in multiscale["axes"]]
+    paths = [dataset["path"] for dataset in multiscale["datasets"]]
+    values: list[tuple[str, Any, Any]] = [
+        ("contract_version", own["contract_version"], CONTRACT_VERSION),
+        ("volume_id", own["volume_id"], receipt.volume_id),
+        ("fingerprint", own["fingerprint"], receipt.fingerprint),
+        ("voxel_to_lps_mm", own["voxel_to_lps_mm"], affine),
+        ("axes", axes, [(name, "millimeter") for name in AXES]),
+        ("list of levels", paths, [str(level) for level in levels]),
+    ]
+    for level, dataset in zip(levels, multiscale["datasets"], strict=False):
+        placed = {t["type"]: t[t["type"]] for t in dataset["coordinateTransformations"]}
+        spacing = [s * 2**level for s in receipt.spacing_mm]
+        first = list(level_translation_mm(level, receipt.spacing_mm))
+        values.append((f"spacing of level {level} (z, y, x) in mm", placed.get("scale"), spacing))
+        values.append(
+            (f"place of level {level} (z, y, x) in mm", placed.get("translation", [0.0, 0.0, 0.0]), first)
+        )
+    yield from differences(where, Repair.VOLUME, values)
+
+
+def _check_level(store: MemoryStore, level: int, receipt: Receipt, where: str) -> Iterator[Problem]:
+    """The array is as it should be, every voxel decodes, and level 0 has the receipt's HU."""
+    try:
+        array = zarr.open_array(store, path=str(level), mode="r")
+    except Exception as error:
+        yield Problem("is not a Zarr array", f"{where}/{METADATA}", Repair.VOLUME, describe(error))
+        return
+    layout = differences(
+        f"{where}/{METADATA}",
+        Repair.VOLUME,
+        [
+            ("shape (z, y, x)", tuple(array.shape), _level_shape(receipt.shape, level)),
+            ("data type", str(array.dtype), "int16"),
+        ],
+    )
+    wrong = list(layout)
+    yield from wrong
+    if wrong:
+        return
+    try:
+        voxels = np.ascontiguousarray(array[...], dtype=np.int16)
+    except Exception as error:
+        yield Problem("voxels can't be decoded", f"{where}/{SHARD}", Repair.VOLUME, describe(error))
+        return
+    if level == 0:
+        found, expected = asdict(statistics(voxels)), asdict(receipt.hu)
+        values = [(f"HU {name} of the voxels", found[name], expected[name]) for name in expected]
+        yield from differences(f"{where}/{SHARD}", Repair.VOLUME, values)
+
+
+def _level_shape(shape: Shape, level: int) -> Shape:
+    z, y, x = (-(-n // 2**level) for n in shape)
+    return z, y, x

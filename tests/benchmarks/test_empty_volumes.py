@@ -1,0 +1,25 @@
+"""The executor's part and the workers' part, with real worker processes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks import empty_volumes, sample, workers
+
+
+@pytest.mark.slow
+def test_every_count_has_its_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DASK_SCHEDULER_ADDRESS", raising=False)
+    found = empty_volumes.measure(tmp_path, counts=(20, 50), part=0.002)
+    assert [row["volumes"] for row in found["empty_volumes"]] == [20, 50]
+    assert found["empty_volumes_per_second"] > 0
+
+
+@pytest.mark.slow
+def test_two_workers_against_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sample, "REAL_SLICES", tmp_path / "none")
+    found = workers.measure(tmp_path, repeats=1, volumes=2, slices=3)
+    assert set(found["seconds_by_workers"]) == {"1", "2"}
+    assert found["speedup_2_workers"] > 0

@@ -1,0 +1,102 @@
+"""Whatever is written into a config, it is one or a ConfigError."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from etl.core.config import Config
+from etl.core.config_file import load_config
+from etl.core.errors import ConfigError
+
+SMALLEST: dict[str, Any] = {"store": "s", "source": {"annotations": "a.csv", "images": "png"}}
+
+
+def load(tmp_path: Path, text: str, *overrides: str) -> Config:
+    path = tmp_path / "config.yaml"
+    path.write_text(text, encoding="utf-8")
+    return load_config(path, overrides=overrides)
+
+
+CONFIGS = st.fixed_dictionaries(
+    {
+        "store": st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs")), min_size=1),
+        "source": st.sampled_from(
+            [{"annotations": "a", "images": "b"}, {"annotations": "a", "archives": ["b.zip", "*.zip"]}]
+        ),
+    },
+    optional={
+        "volume": st.fixed_dictionaries(
+            {},
+            optional={
+                "spacing_mm": st.just("native") | st.floats(0.05, 100) | st.integers(1, 100),
+                "interpolation": st.sampled_from(["nearest", "linear", "cubic"]),
+                "antialias": st.booleans(),
+                "clip_hu": st.tuples(st.integers(-32768, 0), st.integers(1, 32767)).map(list),
+                "chunk": st.lists(st.integers(4, 1024), min_size=3, max_size=3),
+                "codec": st.fixed_dictionaries({}, optional={"level": st.integers(1, 9)}),
+                "pyramid_levels": st.integers(1, 8),
+            },
+        ),
+        "select": st.fixed_dictionaries(
+            {},
+            optional={
+                "patients": st.none() | st.lists(st.integers(0, 9999)),
+                "series": st.none() | st.lists(st.from_regex(r"[0-9]{6}_[0-9]{2}_[0-9]{2}", fullmatch=True)),
+                "limit": st.none() | st.integers(1, 10**6),
+            },
+        ),
+        "limits": st.fixed_dictionaries({}, optional={"rejects": st.floats(0, 1)}),
+    },
+)
+
+
+@given(CONFIGS)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_resolved_config_loads_as_itself(tmp_path: Path, data: dict[str, Any]) -> None:
+    config = load(tmp_path, json.dumps(data, ensure_ascii=False))
+    resolved = config.resolved()
+    assert load(tmp_path, yaml.safe_dump(resolved)) == config
+    assert load(tmp_path, json.dumps(resolved, ensure_ascii=False)).resolved() == resolved
+    for key, value in data.items():
+        expected = resolved[key] if isinstance(value, dict) else value
+        assert resolved[key] == expected
+
+
+KEYS = st.sampled_from(["store", "source", "volume", "select", "limits", "cluster", "annotations", "images",
+                        "archives", "spacing_mm", "codec", "level", "chunk", "series", "limit"])  # fmt: skip
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.dates() | st.binary(),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(KEYS | st.text() | st.integers() | st.dates(), inner, max_size=6)
+    ),
+    max_leaves=12,
+)
+
+
+@given(st.dictionaries(KEYS, VALUES, max_size=6) | VALUES)
+@example(SMALLEST)
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_yaml_gives_a_config_or_a_config_error(tmp_path: Path, data: Any) -> None:
+    _loads_or_config_error(tmp_path, yaml.safe_dump(data))
+
+
+@given(st.text(st.sampled_from(list("ab:{}[]!&*<>-?|'\"%@`,\n 0.1_~#")), max_size=40))
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_text_gives_a_config_or_a_config_error(tmp_path: Path, text: str) -> None:
+    _loads_or_config_error(tmp_path, text)
+    _loads_or_config_error(tmp_path, yaml.safe_dump(SMALLEST), f"volume.spacing_mm={text}", f"{text}=1")
+
+
+def _loads_or_config_error(tmp_path: Path, text: str, *overrides: str) -> None:
+    try:
+        config = load(tmp_path, text, *overrides)
+    except ConfigError:
+        return
+    assert config.resolved().keys() == Config.model_fields.keys()

@@ -1,0 +1,85 @@
+"""A real headless Chromium, with a record of what its pages logged and asked for, and a server of a store."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from etl.report.serving import make_server
+from etl.store.reader import Store
+from tests.support.require import wanting
+
+# WebGL in software; nothing that looks for a network of its own.
+FLAGS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--use-gl=angle",
+    "--use-angle=swiftshader",
+    "--enable-unsafe-swiftshader",
+    "--ignore-gpu-blocklist",
+)
+
+
+@contextmanager
+def chromium(profile: Path, width: int = 1300, height: int = 900) -> Iterator[Any]:
+    """A selenium driver; skips the test where Chromium and its driver are not installed."""
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    browser, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if browser is None or driver is None:
+        wanting("chromium", "needs Chromium: apt install chromium chromium-driver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = browser
+    for flag in (*FLAGS, f"--window-size={width},{height}", f"--user-data-dir={profile}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    page = webdriver.Chrome(options=options, service=Service(driver))
+    page.set_script_timeout(120)
+    try:
+        yield page
+    finally:
+        page.quit()
+
+
+def complaints(page: Any) -> list[str]:
+    """What the pages logged since the last call, information left out."""
+    return [entry["message"] for entry in page.get_log("browser") if entry["level"] != "INFO"]
+
+
+def addresses(page: Any) -> set[str]:
+    """What the pages asked for since the last call, over any protocol of a network or from files."""
+    messages = (json.loads(entry["message"])["message"] for entry in page.get_log("performance"))
+    asked = {m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"}
+    return {address for address in asked if not address.startswith(("data:", "blob:", "chrome:"))}
+
+
+def wait(page: Any, condition: str) -> None:
+    """Until a script returns true."""
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    WebDriverWait(page, 120).until(lambda page: page.execute_script(condition))
+
+
+@contextmanager
+def serving(store: Store) -> Iterator[str]:
+    """The address of a server of the store, without a slash at its end."""
+    server = make_server(store, 0)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

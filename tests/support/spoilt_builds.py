@@ -1,0 +1,136 @@
+"""Builds whose converter does something else beside: it ends its worker, never ends, or takes its time."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+from distributed import Status, get_worker
+
+import etl.pipeline.build
+from etl.convert.convert import Conversion, Converter, Lost
+from etl.core.config import Config
+from etl.pipeline.build import Build, build, load_plan
+from etl.plan.plan import Plan, PlannedVolume
+from etl.run.protocol import Executor
+from tests.support.processes import wait_until
+from tests.support.tiny_release import csv_row, tiny_config, write_release
+
+VOLUMES = 8
+BAD = 3
+SERIES = [f"{patient:06d}_01_01" for patient in range(1, VOLUMES + 1)]
+SLICES = 4
+
+
+def config_of(folder: Path, slices: Mapping[str, int] = {}, **limits: Any) -> Config:
+    """Of a release of small volumes, written to `folder`; `slices` says where one has another number."""
+    counts = {series: slices.get(series, SLICES) for series in SERIES}
+    present = {series: range(1, count + 1) for series, count in counts.items()}
+    rows = [csv_row(series, 2, (1, count)) for series, count in counts.items()]
+    write_release(folder / "release", present, rows)
+    return tiny_config(folder / "release", folder / "store", limits=limits)
+
+
+def build_spoilt(
+    kind: type[Spoilt], config: Config, executor: Executor, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Build, list[str]]:
+    """The build with another converter, and the names of what that has left in its folder of notes."""
+    notes = folder / "notes"
+    notes.mkdir()
+    whole = etl.pipeline.build.converter_of
+
+    def converter_of(config: Config, plan: Plan) -> Converter:
+        converter = whole(config, plan)
+        values = {field.name: getattr(converter, field.name) for field in fields(converter)}
+        return kind(**values, notes=str(notes), patient=BAD)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(etl.pipeline.build, "converter_of", converter_of)
+        done = build(config, load_plan(config), executor)
+    return done, sorted(note.name for note in notes.iterdir())
+
+
+@dataclass(frozen=True)
+class Spoilt(Converter):
+    """Notes each attempt at the volume of one patient in a folder.
+
+    Attributes:
+        notes: the folder.
+        patient: whose volume it is.
+    """
+
+    notes: str = ""
+    patient: int = 0
+
+    def __call__(self, planned: PlannedVolume) -> Conversion | Lost:
+        if planned.series.patient == self.patient:
+            Path(self.notes, f"{time.time_ns()}").touch()
+            self.spoil()
+        return super().__call__(planned)
+
+    def spoil(self) -> None:
+        raise NotImplementedError
+
+
+class Deadly(Spoilt):
+    """As the system does it with a process that has too much memory."""
+
+    def spoil(self) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Hanging(Spoilt):
+    """As reads of a network folder do whose server is gone."""
+
+    def spoil(self) -> None:
+        time.sleep(600)
+
+
+class HangingOnce(Spoilt):
+    """Its second attempt is as any other."""
+
+    def spoil(self) -> None:
+        if len(list(Path(self.notes).iterdir())) == 1:
+            time.sleep(600)
+
+
+class Noting(Spoilt):
+    """Nothing is wrong with it."""
+
+    def spoil(self) -> None:
+        pass
+
+
+class Retiring(Spoilt):
+    """Its worker retires while it is at work, as at the end of its lifetime."""
+
+    def spoil(self) -> None:
+        if len(list(Path(self.notes).iterdir())) == 1:
+            worker = get_worker()
+            worker.loop.add_callback(worker.close_gracefully)
+            wait_until(lambda: worker.status == Status.closing, "the scheduler had let the worker go", 60)
+
+
+class Outlasting(Spoilt):
+    """Its worker comes to the end of its lifetime while it is at work."""
+
+    def spoil(self) -> None:
+        if len(list(Path(self.notes).iterdir())) == 1:
+            wait_until(lambda: get_worker().status == Status.closing, "the worker's lifetime had ended", 60)
+
+
+class Lingering(Spoilt):
+    """Every volume takes its time, and notes its number, its start and its end in ns."""
+
+    def __call__(self, planned: PlannedVolume) -> Conversion | Lost:
+        start = time.monotonic_ns()
+        time.sleep(0.5)
+        done = Converter.__call__(self, planned)
+        Path(self.notes, f"{planned.series.patient} {start} {time.monotonic_ns()}").touch()
+        return done

@@ -1,0 +1,86 @@
+"""Whatever bytes a store holds, verification finds what changed and raises nothing."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from etl.io.objects import object_info
+from etl.store.layout import to_json
+from tests.support.damage import VERSION, VOLUME, edit_json, edit_version, problems_of, volume_folder
+
+# Each example leaves the store as it found it.
+NO_LIMIT = HealthCheck.function_scoped_fixture, HealthCheck.too_slow
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=NO_LIMIT)
+@given(data=st.data())
+def test_any_change_of_bytes_is_found_where_it_is(store: Path, data: st.DataObject) -> None:
+    files = sorted(p for folder in ("volumes", "tables") for p in (store / folder).rglob("*") if p.is_file())
+    path = data.draw(st.sampled_from(files).map(lambda p: p.relative_to(store).as_posix()))
+    before = (store / path).read_bytes()
+    start = data.draw(st.integers(0, len(before) - 1))
+    stop = data.draw(st.integers(start, len(before)))
+    after = before[:start] + data.draw(st.binary(max_size=20)) + before[stop:]
+    if after == before:
+        return
+    (store / path).write_bytes(after)
+    try:
+        assert path in {problem.where for problem in problems_of(store)}
+    finally:
+        (store / path).write_bytes(before)
+
+
+ODD: st.SearchStrategy[Any] = st.sampled_from([None, True, -1, 7, 1.5, 10**30, "", "other", [], {}, [1]])
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=NO_LIMIT)
+@given(data=st.data())
+def test_whatever_the_json_says_nothing_is_raised(store: Path, data: st.DataObject) -> None:
+    paths = [VERSION, "zarr.json"] + [
+        (volume_folder(store) / name).relative_to(store).as_posix()
+        for name in ("receipt.json", "zarr.json", "0/zarr.json")
+    ]
+    path = data.draw(st.sampled_from(paths))
+    receipt = volume_folder(store) / "receipt.json"
+    before = {place: place.read_bytes() for place in (store / path, receipt, store / VERSION)}
+    content = json.loads(before[store / path])
+    node: Any = content
+    while isinstance(node, dict | list) and node:
+        key = data.draw(st.sampled_from(list(node) if isinstance(node, dict) else range(len(node))))
+        if not isinstance(node[key], dict | list) or not node[key] or data.draw(st.booleans()):
+            node[key] = data.draw(ODD)
+            break
+        node = node[key]
+    try:
+        (store / path).write_bytes(to_json(content))
+        if path.startswith("volumes/"):
+            follow_digests(store, store / path)
+        for problem in problems_of(store):
+            assert "\n" not in str(problem)
+    finally:
+        for place, content in before.items():
+            place.write_bytes(content)
+
+
+def follow_digests(store: Path, changed: Path) -> None:
+    """Let receipt and version name a changed object as it is, so that what it says is looked at."""
+    folder = volume_folder(store)
+    if changed.name != "receipt.json":
+        info = object_info(changed.relative_to(folder).as_posix(), changed.read_bytes())
+        edit_json(
+            folder / "receipt.json",
+            lambda receipt: next(o for o in receipt["objects"] if o["path"] == info.path).update(
+                asdict(info)
+            ),
+        )
+    sha256 = object_info("", (folder / "receipt.json").read_bytes()).sha256
+    edit_version(
+        store,
+        lambda version: next(e for e in version["volumes"] if e["volume_id"] == VOLUME).update(sha256=sha256),
+    )

@@ -1,0 +1,112 @@
+"""jobs/verify_store.py as a process: exit codes and messages."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from etl.core.config import Config
+from etl.core.errors import StoreError
+from etl.io.objects import LocalObjects
+from etl.pipeline.preflight import check_seen
+from etl.verify.problems import Repair
+from tests.support.damage import VERSION, VOLUME, version_of
+from tests.support.processes import DASK_SUBMIT, dask_scheduler, run
+from tests.support.s3_server import Bucket
+from tests.support.version_cases import VERSION_CASES
+from tests.support.volume_cases import VOLUME_CASES
+
+DAMAGE = VOLUME_CASES | VERSION_CASES
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def job(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "jobs/verify_store.py", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+
+
+@pytest.mark.slow
+def test_job_says_all_right(config: Config) -> None:
+    done = job(config.store)
+    assert done.returncode == 0, done.stderr
+    count = len(version_of(Path(config.store))["volumes"])
+    assert re.fullmatch(rf"all right: version 1 of .+ \({count} volumes, \d+ objects, .+\)\n", done.stdout)
+    # What Dask does within is none of the reader's business.
+    own = r"\S+ INFO (verifying version|started LocalCluster|\d+ workers at).*\n"
+    assert re.fullmatch(f"({own})+", done.stderr)
+
+
+@pytest.mark.slow
+def test_job_lists_what_is_wrong_and_what_repairs_it(store: Path) -> None:
+    DAMAGE["missing shard"][0](store)
+    DAMAGE["missing table"][0](store)
+    done = job(str(store), "--version", "1")
+    assert done.returncode == 1
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("2 wrong in version 1 of ")
+    assert re.fullmatch(rf"  volumes/{VOLUME}/\w+/0/c/0/0/0: is missing: expected \d+ bytes", lines[1])
+    assert re.fullmatch(r"  tables/[^/]+/rejects/part-0\.parquet: is missing: expected \d+ bytes", lines[2])
+    assert lines[4:] == [f"  - {Repair.VOLUME.value}", f"  - {Repair.TABLE.value}"]
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_job_reads_a_bucket_on_a_cluster(config: Config, s3_bucket: Bucket, tmp_path: Path) -> None:
+    for path in sorted(Path(config.store).rglob("*")):
+        if path.is_file():
+            s3_bucket.put(f"store/{path.relative_to(config.store).as_posix()}", path.read_bytes())
+    keys, count = s3_bucket.all_keys(), len(version_of(Path(config.store))["volumes"])
+    command = [*DASK_SUBMIT, "--workers", "2", "jobs/verify_store.py", f"{s3_bucket.url}/store"]
+    done = run([*command, "--sample", "1", "--seed", "5"])
+    assert done.returncode == 0, done.stderr
+    assert f"(1 volumes, a sample of {1 / count:.1%} of {count}; all tables, " in done.stdout
+    assert "2 workers at" in done.stderr
+    assert s3_bucket.all_keys() == keys
+    s3_bucket.put(next(key for key in keys if key.endswith("0/c/0/0/0")), b"x")
+    done = run(command)
+    assert done.returncode == 1
+    assert f" wrong in version 1 of {s3_bucket.url}/store ({count} volumes, " in done.stdout
+
+
+@pytest.mark.slow
+def test_job_does_not_trust_workers_that_see_another_store(config: Config, tmp_path: Path) -> None:
+    """Workers in another folder, to whom a relative path would be another: they are told the absolute one."""
+    with dask_scheduler(tmp_path) as (address, _):
+        done = run([*DASK_SUBMIT, "--scheduler", address, "jobs/verify_store.py", config.store])
+        assert done.returncode == 0, done.stderr
+
+    def blind(look: Callable[[], str | None]) -> dict[str, str | None]:
+        return {"tcp://a": look(), "tcp://b": None}
+
+    with pytest.raises(StoreError, match="1 workers, such as tcp://b"):
+        check_seen(blind, LocalObjects(config.store), VERSION)
+
+
+@pytest.mark.parametrize("part", ["0", "0%", "101%", "x", "-1", "1.5", "%"])
+def test_job_takes_a_number_or_a_share(config: Config, part: str) -> None:
+    done = job(config.store, "--sample", part)
+    assert done.returncode == 2
+    assert "--sample" in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [("nowhere",), (".", "--version", "7"), ("ftp://host/store",), ()])
+def test_job_without_a_store_ends_with_2(config: Config, tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    places = {"nowhere": str(tmp_path / "nowhere"), ".": config.store}
+    done = job(*(places.get(argument, argument) for argument in arguments))
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert "rror: " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_job_writes_nothing(store: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in store.rglob("*")}
+    assert job(str(store)).returncode == 0
+    assert {path: path.stat().st_mtime_ns for path in store.rglob("*")} == before
