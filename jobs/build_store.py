@@ -2,90 +2,83 @@
 
 from __future__ import annotations
 
-import logging
-import os
-import shlex
-import sys
 from typing import TYPE_CHECKING
 
 import click
-import yaml
 
-from etl.core.config import Config
-from etl.core.config_file import load_config
-from etl.core.errors import EtlError
-from etl.io.objects import open_objects
-from etl.report.console.texts import build_text, plan_text, resume_text, volume_lines
-from etl.run.logs import start_logging
-from etl.run.script import SUBMITTED_AS
-from etl.run.signals import exit_code, terminable
+from etl.report.console.command import job
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from etl.plan.plan import Plan
-    from etl.run.cluster_kinds import Cluster
-
-logger = logging.getLogger("build_store")
+    from etl.core.config import Config
 
 
 @click.command()
 @click.argument("config", type=click.Path())
 @click.option(
-    "--set", "overrides", multiple=True, metavar="KEY.PATH=VALUE", help="Override a value; repeatable."
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY.PATH=VALUE",
+    help="Override a value; repeatable.",
 )
-@click.option("--plan", "plan_only", is_flag=True, help="Print what would be done and write nothing.")
-@terminable()
-def main(config: str, overrides: tuple[str, ...], plan_only: bool) -> None:
-    """Build a store from a DeepLesion release as CONFIG (a YAML file, see conf/) says.
+@click.option("--plan", "plan_only", is_flag=True, help="Print what a build would do, and write nothing.")
+@click.option("--show-config", is_flag=True, help="Print the whole config as resolved, and do nothing else.")
+@job("finished volumes are kept")
+def main(config: str, overrides: tuple[str, ...], plan_only: bool, show_config: bool) -> None:
+    """Build a store from a DeepLesion release as described by CONFIG, a YAML file (see conf/).
 
-    Volumes that the store has whole already are reused; a run that was cut continues where it stopped.
-    Readers see the new version all at once, or not at all.
+    Volumes that the store already holds complete are reused, so a build that was stopped continues where it
+    stopped. Readers see the new version only when it is complete.
 
     \b
       dask-submit jobs/build_store.py conf/demo.yaml
       dask-submit jobs/build_store.py conf/demo.yaml --plan
       dask-submit jobs/build_store.py conf/demo.yaml --set volume.spacing_mm=0.8 --set select.limit=10
 
-    The environment overrides the file too: DEEPLESION__VOLUME__SPACING_MM=0.8 (--set wins).
+    Environment variables also override the file: DEEPLESION__VOLUME__SPACING_MM=0.8. If both are given,
+    --set wins.
 
     \b
-    Exit codes: 0  published, or the current version holds the same already
-                2  wrong config, unusable release or store; nothing was done
-                3  built, but a guard refused to publish (see limits in the config)
-                4  the machine failed after retries; finished volumes are kept
-                5  another build is at work on the store, and `overlap` is `leave`; nothing was done
+    Exit codes: 0  published, or the current version already holds the same
+                2  wrong config, unusable release or unusable store; nothing was done
+                3  built, but a guard refused to publish (see `limits` in the config)
+                4  the machine failed even after retries; finished volumes are kept
+                5  another build is running on this store and `overlap` is `leave`; nothing was done
                 130  interrupted (Ctrl-C); finished volumes are kept
-                143  terminated (SIGTERM); the same, and it ends within a batch system's grace period
+                143  terminated (SIGTERM), within a batch system's grace period; finished volumes are kept
     """
+    import logging
+    import os
+
+    import yaml
+
+    from etl.core.config_file import load_config
+    from etl.report.console.texts import config_line
+    from etl.run.logs import start_logging
+
+    settings = load_config(config, overrides=overrides, environment=os.environ)
+    if show_config:
+        click.echo(yaml.safe_dump(settings.resolved(), sort_keys=False).rstrip())
+        return
     console = start_logging()
-    try:
-        settings = load_config(config, overrides=overrides, environment=os.environ)
-        logger.info("config:\n%s", yaml.safe_dump(settings.resolved(), sort_keys=False).rstrip())
-        _run(settings, console, plan_only)
-    except EtlError as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt as stop:
-        click.echo(
-            resume_text([*shlex.split(os.environ.get(SUBMITTED_AS, "dask-submit")), *sys.argv]), err=True
-        )
-        sys.exit(exit_code(stop))
+    logging.getLogger("build_store").info(config_line(config, settings))
+    if plan_only:
+        _plan(settings)
+    else:
+        _build(settings, console)
 
 
-def _run(settings: Config, console: Console, plan_only: bool) -> None:
-    """Print the plan, or build, publish and report."""
-    # Loaded here: a wrong config is told at once, and workers, which load this script, need none of it.
+def _build(settings: Config, console: Console) -> None:
     from etl.pipeline.build import build, load_plan, stage_unread
     from etl.report.console.progress import BuildProgress
+    from etl.report.console.texts import build_text
     from etl.report.report import report_after_build
     from etl.run.clusters import chosen_cluster, connect
 
     cluster = chosen_cluster(settings.cluster)
     plan = load_plan(settings)
-    if plan_only:
-        _print_plan(settings, plan, cluster)
-        return
     with connect(cluster, settings.limits) as executor, BuildProgress(console) as progress:
         progress.expect(plan.index.unread, directories=not settings.source.keep_archives)
         plan = stage_unread(settings, plan, executor, progress.add_fetch)
@@ -96,18 +89,24 @@ def _run(settings: Config, console: Console, plan_only: bool) -> None:
     click.echo(build_text(settings, result))
 
 
-def _print_plan(settings: Config, plan: Plan, cluster: Cluster) -> None:
+def _plan(settings: Config) -> None:
     from dask.system import CPU_COUNT
 
     from etl.convert.reuse import converter_of, find_reusable
+    from etl.io.objects import open_objects
+    from etl.pipeline.build import load_plan
     from etl.pipeline.capacity import split_fitting
     from etl.pipeline.staged import find_staged
+    from etl.report.console.texts import plan_text, volume_lines
+    from etl.run.clusters import chosen_cluster
     from etl.run.known_memory import known_memory
 
+    cluster = chosen_cluster(settings.cluster)
+    plan = load_plan(settings)
     known, converter = known_memory(cluster), converter_of(settings, plan)
     reusable = find_reusable(settings, plan)
-    there = {recalled.conversion.planned_id for recalled in reusable}
-    missing = [volume for volume in plan.volumes if volume.volume_id not in there]
+    present = {recalled.conversion.planned_id for recalled in reusable}
+    missing = [volume for volume in plan.volumes if volume.volume_id not in present]
     _, too_large = split_fitting(missing, converter, known.most_bytes)
     free = open_objects(settings.store).free_bytes()
     click.echo("\n".join([*volume_lines(plan, reusable, too_large), ""]))

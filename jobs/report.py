@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-import logging
-import sys
-import time
-
 import click
 
-from etl.core.errors import EtlError
-from etl.report.console.texts import bytes_text
-from etl.report.report import SAMPLE, write_report
-from etl.run.logs import start_logging
-from etl.store.reader import open_store
-from etl.store.versions import readable
-
-logger = logging.getLogger("report")
+from etl.report.console.command import job, version_option
 
 
 def _share(context: click.Context, parameter: click.Parameter, value: str) -> float:
-    """`all`, or a share of 1."""
+    """Return the share that the text names: 1 for `all`, else a number above 0 and up to 1."""
     try:
         share = 1.0 if value == "all" else float(value)
     except ValueError:
@@ -33,22 +22,24 @@ def _share(context: click.Context, parameter: click.Parameter, value: str) -> fl
 
 @click.command()
 @click.argument("store")
-@click.option("--version", "number", type=int, metavar="N", help="Of the store.  [default: the current one]")
+@version_option
 @click.option(
     "--sample",
     "share",
-    default=str(SAMPLE),
+    default="0.15",
     show_default=True,
     metavar="SHARE|all",
     callback=_share,
-    help="Of the lesions that the map of the body shows, 1,000 at least.",
+    help="Share of the lesions that the body map shows; at least 1,000 lesions are shown.",
 )
+@job("files of the report that were written stay")
 def main(store: str, number: int | None, share: float) -> None:
-    """Write reports/<version>/index.html into STORE (a path or s3://bucket/prefix), over one that is there.
+    """Write reports/<version>/index.html into STORE (a path or s3://bucket/prefix), replacing an older one.
 
-    One page that needs no network: what the version is and whether it is complete, the release's own
-    pictures, checks with their worst rows, a gallery of key slices, and the throughput of its run. The
-    numbers behind every picture lie beside it as CSV. `jobs/build_store.py` does the same after a build.
+    The report is one page that works offline. It states what the version holds and what it lacks, shows the
+    distributions that the release's authors published, lists the worst rows of each check, shows key slices
+    and the throughput of the run. The numbers behind every chart are CSV files in the same folder. A build
+    writes the same report at its end.
 
     \b
       python jobs/report.py build/store
@@ -56,21 +47,23 @@ def main(store: str, number: int | None, share: float) -> None:
 
     \b
     Exit codes: 0  written
-                2  wrong arguments, no store or no such version, or it can't be read or written
+                2  wrong arguments, no such store or version, or it can't be read or written
                 130  interrupted
+                143  terminated
     """
+    import time
+
+    from etl.report.console.texts import bytes_text
+    from etl.report.report import write_report
+    from etl.run.logs import start_logging
+    from etl.store.reader import open_store
+    from etl.store.versions import readable
+
     start_logging()
     start = time.monotonic()
-    try:
-        opened = open_store(store, number)
-        with readable(opened.objects):
-            name, size = write_report(opened, share)
-    except EtlError as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        click.echo("interrupted: the same command writes it anew", err=True)
-        sys.exit(130)
+    opened = open_store(store, number)
+    with readable(opened.objects):
+        name, size = write_report(opened, share)
     click.echo(f"{opened.objects.root}/{name}: {bytes_text(size)} in {time.monotonic() - start:.1f} s")
 
 

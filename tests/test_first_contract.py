@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from etl.core.errors import StoreError
-from etl.export.export import FORMATS, export
-from etl.export.selection import Selection
+from etl.export.export import export
+from etl.export.protocol import FORMATS, Selection
 from etl.io.objects import open_objects
 from etl.report.serving import Site
 from etl.store import LesionCrops, Store, open_store

@@ -1,4 +1,4 @@
-"""Key slices and boxes for detectors: 8-bit PNGs and, a file a split, COCO detection JSON."""
+"""Key slices and boxes for detectors: 8-bit PNGs, and COCO detection JSON with one file per split."""
 
 from __future__ import annotations
 
@@ -9,24 +9,23 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from etl.export.files import ExportFile, Format
-from etl.export.key_images import KeyImage, encode_png, key_images
-from etl.export.selection import UNLABELLED, Selected
+from etl.export.key_slices import KeyImage, encode_png, key_images
+from etl.export.protocol import UNLABELLED, ExportFile, Format, Selected
 from etl.release.annotation_columns import COARSE_TYPES
 from etl.store.layout import ACKNOWLEDGEMENT, CITATION, SOURCE_URL
 from etl.store.reader import Store
 
 UNLABELLED_CATEGORY = max(COARSE_TYPES) + 1
 CATEGORIES = COARSE_TYPES | {UNLABELLED_CATEGORY: UNLABELLED}
-"""category_id -> name: the release's type codes, and one more for lesions that have none."""
+"""Name by category_id: the release's type codes, and one more for lesions without a type."""
 
 
 def coco_document(images: list[KeyImage], version: dict[str, Any]) -> dict[str, Any]:
-    """COCO detection JSON of some images.
+    """Return COCO detection JSON of some images.
 
     Boxes are [x, y, width, height] in pixels of the PNG from its upper left corner, so the centre of the
-    first pixel is at 0.5; cut at the image's edge. Beside COCO's own keys, images say their volume, plane,
-    window and pixel spacing, and annotations their lesion_id, diameters and flags.
+    first pixel is at 0.5. They are cut at the image's edge. In addition to COCO's own keys, images have
+    their volume, plane, window and pixel spacing, and annotations their lesion_id, diameters and flags.
 
     Args:
         version: the store's version file.
@@ -95,23 +94,25 @@ def _encode_document(store: Store, images: list[KeyImage]) -> bytes:
 
 def _files(store: Store, selected: Selected) -> list[ExportFile]:
     images = key_images(selected)
-    files = [ExportFile(f"images/{image.path}", partial(_encode_image, store, image)) for image in images]
     by_split: dict[str, list[KeyImage]] = {}
     for image in images:
         by_split.setdefault(image.split, []).append(image)
-    return files + [
-        ExportFile(f"annotations/{split}.json", partial(_encode_document, store, part))
-        for split, part in by_split.items()
+    return [
+        *(ExportFile(f"images/{image.path}", partial(_encode_image, store, image)) for image in images),
+        *(
+            ExportFile(f"annotations/{split}.json", partial(_encode_document, store, part))
+            for split, part in by_split.items()
+        ),
     ]
 
 
-COCO = Format(
+FORMAT = Format(
     _files,
     "annotations/<split>.json is COCO detection JSON; its file_name is relative to images/. An image is the\n"
     "plane of the store's volume that is nearest to a key slice, so its pixels are the store's voxels\n"
-    "(spacing_yx_mm), in 8 bits, 0 and 255 at the ends of window_hu. A key slice whose lesions were read in\n"
-    "several windows is there once for each, with the lesions of that window. Boxes are [x, y, width,\n"
+    "(spacing_yx_mm). It has 8 bits; 0 and 255 are the ends of window_hu. A key slice whose lesions have\n"
+    "several windows is there once per window, with the lesions of that window. Boxes are [x, y, width,\n"
     "height] from the image's upper left corner, cut at its edge. Categories are the release's type codes\n"
-    f"1 to 8, and {UNLABELLED_CATEGORY}, `{UNLABELLED}`, for lesions that have none: all of train.\n"
-    "An annotation's id is its lesion_id plus 1: COCO's evaluation takes id 0 for no match.",
+    f"1 to 8, and {UNLABELLED_CATEGORY}, `{UNLABELLED}`, for lesions without a type: all of train.\n"
+    "An annotation's id is its lesion_id plus 1, because COCO's evaluation treats id 0 as no match.",
 )

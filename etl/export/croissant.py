@@ -1,4 +1,4 @@
-"""One version's tables with Croissant metadata, which catalogues of data sets and their loaders read.
+"""Tables of a version with Croissant metadata, which data set catalogues and their loaders read.
 
 Croissant 1.0: docs.mlcommons.org/croissant/docs/croissant-spec.html
 """
@@ -13,8 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from etl.export.files import ExportFile, Format
-from etl.export.selection import Selected
+from etl.export.protocol import ExportFile, Format, Selected
 from etl.io.objects import object_info
 from etl.store.layout import ACKNOWLEDGEMENT, CITATION, SOURCE_URL, to_json, version_path
 from etl.store.reader import Store
@@ -61,21 +60,21 @@ CONTEXT: dict[str, Any] = {
     "subField": "cr:subField",
     "transform": "cr:transform",
 }
-"""The specification's own; tools warn of any other."""
+"""The context of the specification; tools warn about any other."""
 
 
 def croissant_document(
     version: Mapping[str, Any], version_bytes: bytes, schemas: Mapping[str, pa.Schema]
 ) -> dict[str, Any]:
-    """Croissant metadata of a version; paths are relative to the store, or to a copy of its tables.
+    """Return Croissant metadata of a version; paths are relative to the store, or to a copy of its tables.
 
-    Every table file and the version file is there with size and SHA-256. Volumes are a set: the record set
-    `volumes` gives each one's path, and the SHA-256 of its receipt, which lists every object's.
+    It lists every table file and the version file with size and SHA-256. Volumes are one file set: the record
+    set `volumes` has each one's path and the SHA-256 of its receipt, which lists the SHA-256 of every object.
 
     Args:
-        version: the version file's content.
+        version: content of the version file.
         version_bytes: the version file.
-        schemas: of the tables' files, by table.
+        schemas: Arrow schema of the files of each table.
     """
     tables = {name: version["tables"][name] for name in TABLES if version["tables"][name]}
     info = object_info(version_path(version["version"]), version_bytes)
@@ -163,7 +162,7 @@ def _field(table: str, field: pa.Field) -> dict[str, Any]:
 
 
 def _split_field(table: str) -> dict[str, Any]:
-    """The split is no column of the files: their folders name it."""
+    """Return the field of the split, which only the names of the files' folders contain."""
     return {
         "@type": "cr:Field",
         "@id": f"{table}/split",
@@ -210,11 +209,10 @@ def _files(store: Store, selected: Selected) -> list[ExportFile]:
     return [*copies, ExportFile(NAME, partial(_encode, store))]
 
 
-CROISSANT = Format(
+FORMAT = Format(
     _files,
     f"{NAME} describes the whole version: files with sizes and SHA-256, and every column of the tables\n"
-    "with its type, unit and meaning. The version file and the tables lie beside it as the store has them,\n"
-    "so that a Croissant loader finds them; the volumes stay in the store. Its paths hold in the store's\n"
-    "folder, too.",
+    "with its type, unit and meaning. The version file and the tables are copied next to it, where a\n"
+    "Croissant loader finds them; the volumes stay in the store. The same file works in the store's folder.",
     selects=False,
 )

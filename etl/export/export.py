@@ -1,4 +1,4 @@
-"""An export: into a folder of its own, whole files only, taken up again where it was cut."""
+"""Export a version: into a folder of its own, complete files only, continued where an earlier run stopped."""
 
 from __future__ import annotations
 
@@ -8,38 +8,33 @@ import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from etl.core.errors import ConfigError, StoreError
-from etl.export.coco import COCO
-from etl.export.croissant import CROISSANT
-from etl.export.files import ExportFile
-from etl.export.nifti import NIFTI
-from etl.export.release_csv import CSV
-from etl.export.review_images import IMAGES
-from etl.export.selection import Selection, select
+from etl.export.protocol import ExportFile, Format, Selection
+from etl.export.selection import select
 from etl.io.objects import PARTIAL, LocalObjects
 from etl.store.layout import ACKNOWLEDGEMENT, CITATION, CONTRACT_VERSION, SOURCE_URL, to_json
 from etl.store.reader import Store
 from etl.store.versions import readable
 
-FORMATS = {"nifti": NIFTI, "coco": COCO, "csv": CSV, "images": IMAGES, "croissant": CROISSANT}
 STAMP = "export.json"
 README = "README.txt"
-THREADS = 8
-"""At most; each holds a volume about three times: the largest of the release at 1 mm takes 0.5 GB."""
+MAX_THREADS = 8
+"""A thread holds about three times a volume: 0.5 GB for the largest of the release at 1 mm."""
 
 
 @dataclass(frozen=True)
 class Export:
-    """What an export did.
+    """The result of an export.
 
     Attributes:
-        files: how many it consists of, its README.txt and export.json left out.
-        reused: of these, how many were there already.
-        bytes: of the files written now.
-        lesions, volumes: rows selected.
+        files: number of its files, without README.txt and export.json.
+        reused: number of these that were there already.
+        bytes: size of the files that were written now.
+        lesions, volumes: number of rows selected.
     """
 
     files: int
@@ -49,40 +44,58 @@ class Export:
     volumes: int
 
 
+def load_format(name: str) -> Format:
+    """Return the format of one of the names in `etl.export.protocol.FORMATS`."""
+    found = import_module(f"etl.export.{name}").FORMAT
+    assert isinstance(found, Format)
+    return found
+
+
 def export(
     store: Store,
     out: Path,
     format_name: str,
     selection: Selection,
-    on_file: Callable[[int, int], None] = lambda size, total: None,
+    on_file: Callable[[int, int], None] | None = None,
 ) -> Export:
-    """Write the selected part of a store's version in one of `FORMATS`. The store is only read.
+    """Write the selected part of a store's version in one format. The store is only read.
 
     Args:
-        out: a new or empty folder, or one that the same export was begun in: files that are there are kept.
-        on_file: called with each written file's bytes, and the number of files to write.
+        out: a new or empty folder, or one that holds the same export; its files are kept.
+        on_file: called after each file with its bytes and the number of files to write.
 
     Raises:
         ConfigError: the selection is wrong, or `out` holds something else.
-        StoreError: the store can't be read, or `out` not be written.
+        StoreError: the store can't be read, or `out` can't be written.
     """
-    chosen = FORMATS[format_name]
-    if selection.asked() and not chosen.selects:
+    chosen, criteria = load_format(format_name), selection.criteria()
+    if criteria and not chosen.selects:
         raise ConfigError(
-            f"{format_name} is of the whole version",
-            value=selection.asked(),
+            f"a {format_name} export always describes the whole version",
+            where="the command line",
+            value=criteria,
             allowed="no --split, --type, --patient or --series",
+            remedy="leave these options out",
         )
     with readable(store.objects):
         selected = select(store, selection)
         files = chosen.files(store, selected)
     objects = LocalObjects(os.path.abspath(out))
-    stamp = _stamp(store, format_name, selection)
+    stamp = {
+        "format": format_name,
+        "contract_version": CONTRACT_VERSION,
+        "store_version": store.version["version"],
+        "run_id": store.version["run_id"],
+        "selection": criteria,
+        "source": SOURCE_URL,
+        "acknowledgement": ACKNOWLEDGEMENT,
+        "citation": CITATION,
+    }
     try:
         _claim(store, objects, stamp)
         todo = [file for file in files if objects.size(file.path) is None]
         size = _write_all(store, objects, todo, on_file)
-        objects.write(README, _readme(store, format_name, selection).encode())
+        objects.write(README, _readme(store, stamp, chosen).encode())
         objects.write(STAMP, to_json(stamp | {"complete": True, "files": len(files)}))
         shutil.rmtree(Path(objects.root, PARTIAL), ignore_errors=True)
     except OSError as error:
@@ -90,69 +103,64 @@ def export(
             "the export can't be written",
             where=objects.root,
             value=str(error),
-            remedy="name a folder that you can write to, on a disk with room; what is written is kept",
+            allowed="a writable folder on a disk with free space",
+            remedy="name another folder, or free some space and repeat: complete files are kept",
         ) from error
     return Export(len(files), len(files) - len(todo), size, len(selected.lesions), len(selected.volumes))
 
 
 def _write_all(
-    store: Store, objects: LocalObjects, files: Sequence[ExportFile], on_file: Callable[[int, int], None]
+    store: Store,
+    objects: LocalObjects,
+    files: Sequence[ExportFile],
+    on_file: Callable[[int, int], None] | None,
 ) -> int:
-    """Write files in threads: reading, inflating and deflating leave Python's lock."""
+    """Write files in threads and return their bytes; reading and (de)compressing release the GIL."""
 
     def write(file: ExportFile) -> int:
         try:
             with readable(store.objects):
                 data = file.encode()
         except (RuntimeError, ValueError) as error:
-            # What Blosc and Zarr raise for bytes that they can't decode.
+            # Blosc and Zarr raise these for bytes that they can't decode.
             raise StoreError(
-                "what the store holds for a file can't be decoded",
+                "an object of the store can't be decoded",
                 where=f"{store.objects.root}, for {file.path}",
                 value=f"{type(error).__name__}: {error}",
-                remedy="python jobs/verify_store.py STORE says what is damaged and what repairs it",
+                allowed="objects as the build wrote them",
+                remedy="run jobs/verify_store.py on the store: it lists what is damaged and what repairs it",
             ) from error
         objects.write(file.path, data)
         return len(data)
 
     written = 0
-    with ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(min(MAX_THREADS, os.cpu_count() or 1)) as pool:
         futures = [pool.submit(write, file) for file in files]
         try:
             for future in as_completed(futures):
                 written += future.result()
-                on_file(future.result(), len(files))
+                if on_file:
+                    on_file(future.result(), len(files))
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
     return written
 
 
-def _stamp(store: Store, format_name: str, selection: Selection) -> dict[str, Any]:
-    """What an export is of: equal for two runs whose files are equal."""
-    return {
-        "format": format_name,
-        "contract_version": CONTRACT_VERSION,
-        "store_version": store.version["version"],
-        "run_id": store.version["run_id"],
-        "selection": selection.asked(),
-        "source": SOURCE_URL,
-        "acknowledgement": ACKNOWLEDGEMENT,
-        "citation": CITATION,
-    }
-
-
 def _claim(store: Store, objects: LocalObjects, stamp: dict[str, Any]) -> None:
     """Mark a folder as this export's, or refuse it."""
-    out = Path(objects.root)
+    out, remedy = Path(objects.root), "name another folder"
     if out.resolve().is_relative_to(Path(store.objects.root).resolve()):
         raise ConfigError(
             "the export's folder lies inside the store",
             where=objects.root,
-            allowed="a folder outside it: exports leave a store as it is",
+            allowed=f"a folder outside {store.objects.root}: an export never writes into a store",
+            remedy=remedy,
         )
     if out.exists() and not out.is_dir():
-        raise ConfigError("the export's folder is a file", where=objects.root, allowed="a folder")
+        raise ConfigError(
+            "the export's folder is a file", where=objects.root, allowed="a folder", remedy=remedy
+        )
     held = sorted(path.name for path in out.iterdir() if path.name != PARTIAL) if out.exists() else []
     if not held:
         objects.write(STAMP, to_json(stamp | {"complete": False}))
@@ -163,8 +171,8 @@ def _claim(store: Store, objects: LocalObjects, stamp: dict[str, Any]) -> None:
             "the folder holds something that isn't an export",
             where=objects.root,
             value=held[:3],
-            allowed="a new or empty folder, or one that this export was begun in",
-            remedy="name another folder, or empty this one yourself",
+            allowed="a new or empty folder, or one with the same export",
+            remedy=f"{remedy}, or empty this one yourself",
         )
     other = {key: found.get(key) for key, value in stamp.items() if found.get(key) != value}
     if other:
@@ -173,12 +181,12 @@ def _claim(store: Store, objects: LocalObjects, stamp: dict[str, Any]) -> None:
             where=f"{objects.root}/{STAMP}",
             value=other,
             allowed=str({key: stamp[key] for key in other}),
-            remedy="name another folder, or give the same format, version and selection to take it up again",
+            remedy=f"{remedy}, or give the same format, version and selection to continue this export",
         )
 
 
 def _read_stamp(objects: LocalObjects) -> dict[str, Any] | None:
-    """What export.json says, or None where it is absent or is not one."""
+    """Return the content of export.json; None if it is absent or is not an export's."""
     try:
         found = json.loads(objects.read(STAMP))
     except (OSError, ValueError):
@@ -186,19 +194,10 @@ def _read_stamp(objects: LocalObjects) -> dict[str, Any] | None:
     return found if isinstance(found, dict) and "format" in found and "run_id" in found else None
 
 
-def _readme(store: Store, format_name: str, selection: Selection) -> str:
-    asked = selection.asked()
-    chosen = "; ".join(f"{name} {', '.join(map(str, answers))}" for name, answers in asked.items())
-    return "\n".join(
-        [
-            f"DeepLesion: {format_name} export of version {store.version['version']} of a DeepLesion store",
-            f"made from {store.version['annotations']['name']}; selected: {chosen or 'everything'}.",
-            "",
-            FORMATS[format_name].description,
-            "",
-            f"Source: {SOURCE_URL}",
-            ACKNOWLEDGEMENT,
-            f"Cite: {CITATION}",
-            "",
-        ]
+def _readme(store: Store, stamp: dict[str, Any], chosen: Format) -> str:
+    selected = "; ".join(f"{name} {', '.join(map(str, v))}" for name, v in stamp["selection"].items())
+    return (
+        f"DeepLesion: {stamp['format']} export of version {stamp['store_version']} of a DeepLesion store\n"
+        f"made from {store.version['annotations']['name']}; selected: {selected or 'everything'}.\n\n"
+        f"{chosen.description}\n\nSource: {SOURCE_URL}\n{ACKNOWLEDGEMENT}\nCite: {CITATION}\n"
     )

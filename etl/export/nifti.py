@@ -1,4 +1,4 @@
-"""Volumes as NIfTI-1: named, ordered and placed as the release's official converter does it."""
+"""Volumes as NIfTI-1: named, ordered and placed as in the release's official converter."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from etl.core.errors import StoreError
-from etl.export.files import ExportFile, Format
-from etl.export.selection import Selected
+from etl.export.protocol import ExportFile, Format, Selected
 from etl.imaging.geometry import voxel_to_lps_mm
 from etl.store.reader import Store
 
 ALIGNED = 2
-"""NIfTI's code for coordinates that follow the anatomy without being the scanner's."""
+"""NIfTI code of coordinates that follow the anatomy but are not the scanner's."""
 COMPRESSION = 1
-"""Of gzip; more takes several times as long for a few percent of CT."""
+"""Gzip level; higher ones take several times as long and save a few percent of CT."""
 
 
 def nifti_affine(spacing_mm: tuple[float, float, float]) -> NDArray[np.float64]:
-    """4x4, from (row, column, slice, 1) to (R, A, S, 1) in mm: as `voxel_to_lps_mm`, in NIfTI's axes.
+    """Return the 4x4 matrix from (row, column, slice, 1) to (R, A, S, 1) in mm.
+
+    It is `voxel_to_lps_mm` in NIfTI's axes.
 
     Args:
         spacing_mm: (z, y, x).
@@ -35,10 +36,10 @@ def nifti_affine(spacing_mm: tuple[float, float, float]) -> NDArray[np.float64]:
 def encode_nifti(
     voxels_hu: NDArray[np.int16], spacing_mm: tuple[float, float, float], description: str
 ) -> bytes:
-    """A .nii.gz file, the same bytes every time.
+    """Return a .nii.gz file; equal arguments give equal bytes.
 
     Args:
-        voxels_hu: (z, y, x) as stored; in the file (row, column, slice).
+        voxels_hu: (z, y, x) as stored; the file has (row, column, slice).
         spacing_mm: (z, y, x).
         description: ASCII, at most 79 characters.
     """
@@ -51,17 +52,17 @@ def encode_nifti(
 
 
 def _encode(store: Store, volume: Any) -> bytes:
-    """One row of the catalogue, a named tuple -> its file."""
+    """Return the file of one row of the volumes table, a named tuple."""
     voxels_hu = np.asarray(store.array(volume.volume_id)[...])
     found, stored = (voxels_hu.min(), voxels_hu.max()), (volume.hu_minimum, volume.hu_maximum)
     if found != stored:
-        # Zarr reads a shard that is gone as air.
+        # Zarr reads a missing shard as its fill value, air.
         raise StoreError(
-            "the volume is not as it was stored",
+            "the volume's voxels are not those that were stored",
             where=f"{store.objects.root}/{volume.path}",
             value=f"{found[0]} to {found[1]} HU",
             allowed=f"{stored[0]} to {stored[1]} HU, as in the table `volumes`",
-            remedy="python jobs/verify_store.py STORE says what is damaged and what repairs it",
+            remedy="run jobs/verify_store.py on the store: it lists what is damaged and what repairs it",
         )
     spacing_mm = volume.spacing_z_mm, volume.spacing_y_mm, volume.spacing_x_mm
     text = f"DeepLesion {volume.volume_id}, HU; store version {store.version['version']}"
@@ -75,11 +76,11 @@ def _files(store: Store, selected: Selected) -> list[ExportFile]:
     ]
 
 
-NIFTI = Format(
+FORMAT = Format(
     _files,
-    "One int16 volume in HU a file, <series>_<first slice>-<last slice>.nii.gz, on the store's grid. Arrays\n"
-    "are (row, column, slice); the affine maps them to mm. As in the release's official converter, rows run\n"
-    "front to back, columns from the patient's right to left, slices head to feet: the release states no\n"
-    "orientation. The origin is the centre of the first voxel. A lesion of the store's table is at\n"
+    "Each file is one int16 volume in HU on the store's grid, <series>_<first slice>-<last slice>.nii.gz.\n"
+    "Arrays are (row, column, slice); the affine maps them to mm. The release states no orientation, so\n"
+    "the one of its official converter is used: rows run front to back, columns from the patient's right\n"
+    "to left, slices head to feet. The origin is the centre of the first voxel. A lesion of the table is at\n"
     "R = -x_mm, A = -y_mm, S = -z_mm; in LPS, which ITK uses, at L = x_mm, P = y_mm, S = -z_mm.",
 )

@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from etl.export.figures import Marks
-from etl.export.key_images import KeyImage, key_images
-from etl.export.review_images import marks_of
-from etl.export.selection import Selected, lesion_types
+from etl.export.key_slices import KeyImage, Marks, key_images, marks_of
+from etl.export.protocol import Selected
+from etl.export.selection import lesion_types
 from etl.imaging.location import norm_location_px
 from etl.imaging.window import to_grey
 from etl.report.planes import THREADS, data_url, jpeg, read_plane

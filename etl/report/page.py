@@ -10,8 +10,8 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
-from etl.export.figures import Marks, Segment
-from etl.export.selection import TYPES, UNLABELLED
+from etl.export.key_slices import Marks, Segment
+from etl.export.protocol import TYPES, UNLABELLED
 from etl.report.console.texts import bytes_text
 from etl.report.gallery import Figure, Gallery
 from etl.report.pictures import Picture

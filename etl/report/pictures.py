@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from etl.export.selection import UNLABELLED, lesion_types
+from etl.export.protocol import UNLABELLED
+from etl.export.selection import lesion_types
 from etl.report.charts import Group, Points, bars, scatter
 from etl.report.planes import PlaneSample
 from etl.report.statistics import (

@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from etl.export.selection import UNLABELLED, lesion_types
+from etl.export.protocol import UNLABELLED
+from etl.export.selection import lesion_types
 from etl.store.parquet import SPLITS
 
 PUBLISHED_TYPES = {

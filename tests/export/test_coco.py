@@ -12,7 +12,7 @@ from pycocotools.cocoeval import COCOeval
 
 from etl.export.coco import CATEGORIES
 from etl.export.export import export
-from etl.export.selection import Selection
+from etl.export.protocol import Selection
 from etl.phantom import phantom_truth
 from etl.store.reader import Store, open_store
 from tests.support.tiny_release import build_serial, csv_row, slice_hu, tiny_config, write_release

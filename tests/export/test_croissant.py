@@ -13,7 +13,7 @@ import pytest
 from etl.core.errors import ConfigError
 from etl.export.croissant import croissant_document
 from etl.export.export import export
-from etl.export.selection import Selection
+from etl.export.protocol import Selection
 from etl.store.layout import CITATION, SOURCE_URL
 from etl.store.reader import Store
 from etl.tables.fields import SCHEMAS

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from etl.core.errors import ConfigError, StoreError
-from etl.export.export import FORMATS, README, STAMP, export
-from etl.export.selection import Selection
+from etl.export.export import README, STAMP, export, load_format
+from etl.export.protocol import FORMATS, Selection
 from etl.store.layout import ACKNOWLEDGEMENT, CITATION, SOURCE_URL
 from etl.store.reader import Store, open_store
 from tests.support.s3_server import Bucket
@@ -19,7 +19,7 @@ ONE = Selection(patients=(1,))
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_source_and_citation_go_along(demo_store: Store, tmp_path: Path, name: str) -> None:
-    selection = ONE if FORMATS[name].selects else Selection()
+    selection = ONE if load_format(name).selects else Selection()
     before = files_below(Path(demo_store.objects.root))
     done = export(demo_store, tmp_path / "out", name, selection)
     readme = (tmp_path / "out" / README).read_text()
@@ -103,7 +103,7 @@ def test_the_store_is_no_place_for_an_export(demo_store: Store) -> None:
 
 
 @pytest.mark.parametrize(
-    ("damage", "said"), [("zeros", "can't be decoded"), ("gone", "not as it was stored")]
+    ("damage", "said"), [("zeros", "can't be decoded"), ("gone", "not those that were stored")]
 )
 def test_a_damaged_volume_is_named(demo_store: Store, tmp_path: Path, damage: str, said: str) -> None:
     shutil.copytree(demo_store.objects.root, tmp_path / "store")
@@ -134,8 +134,8 @@ def test_a_store_in_a_bucket_gives_the_same_files(
         s3_bucket.put(f"store/{name}", data)
     keys = s3_bucket.all_keys()
     remote = open_store(f"{s3_bucket.url}/store")
-    for name, chosen in FORMATS.items():
-        selection = Selection(patients=(1, 3)) if chosen.selects else Selection()
+    for name in FORMATS:
+        selection = Selection(patients=(1, 3)) if load_format(name).selects else Selection()
         export(demo_store, tmp_path / "disk" / name, name, selection)
         export(remote, tmp_path / "bucket" / name, name, selection)
     assert files_below(tmp_path / "bucket") == files_below(tmp_path / "disk")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from etl.export.export import export
 from etl.export.nifti import encode_nifti, nifti_affine
-from etl.export.selection import Selection
+from etl.export.protocol import Selection
 from etl.phantom import PhantomLesion, phantom_truth
 from etl.store.reader import Store
 

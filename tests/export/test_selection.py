@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from etl.core.errors import ConfigError
-from etl.export.selection import TYPES, UNLABELLED, Selection, lesion_types, select
+from etl.export.protocol import TYPES, UNLABELLED, Selection
+from etl.export.selection import lesion_types, select
 from etl.store.reader import Store
 
 
@@ -39,8 +40,12 @@ def test_every_lesion_has_a_type_that_can_be_asked_for(demo_store: Store) -> Non
 
 
 def test_asked_is_the_same_in_any_order() -> None:
-    assert Selection(patients=(2, 1, 2)).asked() == Selection(patients=(1, 2)).asked() == {"patients": [1, 2]}
-    assert Selection().asked() == {}
+    assert (
+        Selection(patients=(2, 1, 2)).criteria()
+        == Selection(patients=(1, 2)).criteria()
+        == {"patients": [1, 2]}
+    )
+    assert Selection().criteria() == {}
 
 
 @pytest.mark.parametrize(
@@ -49,7 +54,7 @@ def test_asked_is_the_same_in_any_order() -> None:
         (Selection(patients=(1, 99)), ("no such patient", "99", "one of 8", "1, 2, 3")),
         (Selection(series=("000009_01_01",)), ("no such series", "one of 11", "000001_01_01")),
         (Selection(series=("9",)), ("no such series", "PPPPPP_SS_RR")),
-        (Selection(splits=("train",), types=("liver",)), ("nothing is selected", "train: unlabelled 7")),
+        (Selection(splits=("train",), types=("liver",)), ("no lesion matches", "train: unlabelled 7")),
     ],
 )
 def test_a_selection_of_nothing_says_what_is_there(

@@ -78,13 +78,17 @@ def test_build_prints_what_is_there_and_how_to_open_it(data: dict[str, Any], tmp
     assert len(names["lesions"]) == 6
     assert names["voxels_hu"].dtype == "int16"
 
-    # A log: a time on every line of its own, the config as it was used, no control codes.
+    # A log: a time on every line, one line for the config, no control codes.
     times = re.findall(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4} INFO ", done.stderr, re.MULTILINE)
     assert len(times) >= 4
     assert "\x1b" not in done.stdout + done.stderr
     assert "4/4 volumes (0 reused), 1 rejects" in done.stderr
-    resolved = yaml.safe_load(done.stderr.split("INFO config:\n")[1].split("\n2")[0])
-    assert resolved == open_store(data["store"]).version["config"]
+    (line,) = [line for line in done.stderr.splitlines() if " INFO config " in line]
+    assert f"{config}: store {data['store']}; " in line
+    assert "select.patients=[1, 2]" in line
+    assert "volume." not in line
+    shown = CliRunner().invoke(main, [config, "--show-config"])
+    assert yaml.safe_load(shown.stdout) == open_store(data["store"]).version["config"]
 
     again = run([*BUILD_STORE, config])
     assert again.returncode == 0, again.stderr

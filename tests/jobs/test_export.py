@@ -52,7 +52,7 @@ def test_a_version_and_a_part_can_be_chosen(store: Path, tmp_path: Path) -> None
     [
         (["--version", "9"], "no such version"),
         (["--patient", "77"], "no such patient"),
-        (["--split", "train", "--type", "lung"], "nothing is selected"),
+        (["--split", "train", "--type", "lung"], "no lesion matches"),
         (["--split", "training"], "'training' is not one of"),
         (["--type", "brain"], "'brain' is not one of"),
     ],

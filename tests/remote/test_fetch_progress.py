@@ -11,7 +11,6 @@ import pytest
 from rich.console import Console
 
 from etl.pipeline.build import build, load_plan, stage_unread
-from etl.report.console import progress
 from etl.report.console.progress import BuildProgress
 from etl.report.console.texts import bytes_text
 from etl.run.executors import SerialExecutor
@@ -22,11 +21,11 @@ from tests.support.stored import config_of
 pytestmark = pytest.mark.usefixtures("small_blocks", "short_waits")
 
 
-def built_with(console: Console, served: Served, folder: Path) -> None:
+def built_with(console: Console, served: Served, folder: Path, log_interval_s: float = 0.0) -> None:
     source = served.source(staging=str(folder / "staging"))
     config = config_of(store_data(folder / "store", source, limits={"rejects": 1.0, "lost_archives": 1}))
     plan = load_plan(config)
-    with BuildProgress(console) as shown:
+    with BuildProgress(console, log_interval_s) as shown:
         shown.expect(plan.index.unread)
         plan = stage_unread(config, plan, SerialExecutor(), shown.add_fetch)
         shown.start(plan)
@@ -42,8 +41,7 @@ def gigabytes(served: Served) -> str:
 
 
 @pytest.fixture
-def every_line(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> pytest.LogCaptureFixture:
-    monkeypatch.setattr(progress, "LOG_SECONDS", 0.0)
+def every_line(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
     caplog.set_level(logging.INFO, logger="etl.report.console.progress")
     return caplog
 
@@ -109,12 +107,15 @@ def test_an_archive_that_can_not_be_had_is_told_at_once(
     config = config_of(store_data(tmp_path / "store", source, limits={"rejects": 1.0, "lost_archives": 1}))
     plan = load_plan(config)
     served.server.faults[f"/{ARCHIVES[1]}"] = [Answer(403)]
-    with BuildProgress(Console(file=io.StringIO())) as shown:
+    with BuildProgress(Console(file=io.StringIO()), log_interval_s=0.0) as shown:
         shown.start(plan)
         build(config, plan, SerialExecutor(), shown.add, shown.add_fetch)
     told = lines(every_line)
     url = f"{served.server.url}/{ARCHIVES[1]}"
-    assert f"{ARCHIVES[1]} can't be had: archive_unavailable: {url}: the server answers 403 Forbidden" in told
+    assert (
+        f"{ARCHIVES[1]} could not be fetched: archive_unavailable: {url}: the server answers 403 Forbidden"
+        in told
+    )
     assert [line for line in told if line.startswith("rejected ")] == [
         f"rejected {ARCHIVES[0]}: 000002_01_01/020.png and 12 more: archive_unavailable: "
         f"{url}: the server answers 403 Forbidden",

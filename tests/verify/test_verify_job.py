@@ -49,7 +49,7 @@ def test_job_lists_what_is_wrong_and_what_repairs_it(store: Path) -> None:
     done = job(str(store), "--version", "1")
     assert done.returncode == 1
     lines = done.stdout.splitlines()
-    assert lines[0].startswith("2 wrong in version 1 of ")
+    assert lines[0].startswith("2 faults in version 1 of ")
     assert re.fullmatch(rf"  volumes/{VOLUME}/\w+/0/c/0/0/0: is missing: expected \d+ bytes", lines[1])
     assert re.fullmatch(r"  tables/[^/]+/rejects/part-0\.parquet: is missing: expected \d+ bytes", lines[2])
     assert lines[4:] == [f"  - {Repair.VOLUME.value}", f"  - {Repair.TABLE.value}"]
@@ -71,7 +71,7 @@ def test_job_reads_a_bucket_on_a_cluster(config: Config, s3_bucket: Bucket, tmp_
     s3_bucket.put(next(key for key in keys if key.endswith("0/c/0/0/0")), b"x")
     done = run(command)
     assert done.returncode == 1
-    assert f" wrong in version 1 of {s3_bucket.url}/store ({count} volumes, " in done.stdout
+    assert f" faults in version 1 of {s3_bucket.url}/store ({count} volumes, " in done.stdout
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Progress of a build: a live bar on a terminal, plain lines with times in a log."""
+"""Progress of builds, verifications and exports: a live bar on a terminal, plain lines in a log."""
 
 from __future__ import annotations
 
@@ -15,17 +15,37 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from etl.convert.convert import Conversion
 from etl.plan.plan import Plan
 from etl.staging.fetch import Fetched, RemoteArchive
+from etl.verify.volume import VolumeCheck
 
 logger = logging.getLogger(__name__)
 
-LOG_SECONDS = 10.0
+
+class _Work:
+    """An amount of work: `done` of `total` in any unit, of which `before` was done earlier."""
+
+    def __init__(self, total: int = 0) -> None:
+        self.total, self.done, self.before = total, 0, 0
+        self._start = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        return max(time.monotonic() - self._start, 1e-3)
+
+    def seconds_left(self) -> float | None:
+        """Return the estimate by the rate so far; None before any work was done, and at the end."""
+        now = self.done - self.before
+        return self.seconds / now * (self.total - self.done) if now > 0 and self.done < self.total else None
+
+    def status(self, separator: str = ", ") -> str:
+        """Return the counts; a newline as separator keeps the text next to the bar within 80 columns."""
+        raise NotImplementedError
 
 
-class BuildProgress:
-    """Counts what comes in: archives fetched, volumes converted, rates, time left, rejects."""
+class _LiveProgress:
+    """Shows each work as a bar on a terminal, or logs its counts every `log_interval_s` seconds."""
 
-    def __init__(self, console: Console) -> None:
-        self._live = console.is_interactive
+    def __init__(self, console: Console, log_interval_s: float = 10.0) -> None:
+        self._is_live = console.is_interactive
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
@@ -33,13 +53,10 @@ class BuildProgress:
             TextColumn("left"),
             TimeRemainingColumn(),
             console=console,
-            disable=not self._live,
+            disable=not self._is_live,
         )
-        self._passing: _Fetching | None = None
-        self._fetching: _Fetching | None = None
-        self._converting: _Converting | None = None
-        self._knows_wanted = False
-        self._tasks: dict[str, TaskID] = {}
+        self._log_interval_s = log_interval_s
+        self._tasks: dict[_Work, TaskID] = {}
         self._last_line = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -50,27 +67,57 @@ class BuildProgress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._bar.stop()
-        if not self._live:
+        if not self._is_live:
             self._write_lines()
 
+    def _works(self) -> list[_Work]:
+        raise NotImplementedError
+
+    def _show(self, work: _Work) -> None:
+        if self._is_live:
+            if work not in self._tasks:
+                self._tasks[work] = self._bar.add_task(work.status("\n"))
+            self._bar.update(
+                self._tasks[work], completed=work.done, total=work.total, description=work.status("\n")
+            )
+        elif time.monotonic() - self._last_line >= self._log_interval_s:
+            self._write_lines()
+
+    def _write_lines(self) -> None:
+        self._last_line = time.monotonic()
+        for work in self._works():
+            left = work.seconds_left()
+            logger.info("%s%s", work.status(), f", about {left:.0f} s left" if left else "")
+
+
+class BuildProgress(_LiveProgress):
+    """Counts archives fetched, volumes converted and reused, rejects, rates and time left."""
+
+    def __init__(self, console: Console, log_interval_s: float = 10.0) -> None:
+        super().__init__(console, log_interval_s)
+        self._directories: _Fetching | None = None
+        self._fetching: _Fetching | None = None
+        self._converting: _Converting | None = None
+        self._knows_wanted = False
+
     def expect(self, archives: Iterable[RemoteArchive], *, directories: bool = False) -> None:
-        """These archives will be fetched, or pass by for their directories."""
+        """Add archives to what will be fetched, or read once for their directories only."""
         sizes = {archive.url: archive.bytes or 0 for archive in archives}
         if sizes and directories:
-            self._passing = _Fetching("directories read")
-            self._passing.expect(sizes)
+            self._directories = _Fetching("directories read")
+            self._directories.expect(sizes)
         elif sizes:
             self._fetching = self._fetching or _Fetching("archives staged")
             self._fetching.expect(sizes)
 
     def start(self, plan: Plan) -> None:
-        """This plan will be built; its volumes come in one by one."""
+        """Begin to count the volumes of a plan."""
         self._converting, self._knows_wanted = _Converting(plan), False
-        if self._live:
-            self._show("converting", self._converting)
+        if self._is_live:
+            self._show(self._converting)
 
     def add(self, conversion: Conversion) -> None:
-        """Take one conversion into account."""
+        """Count one conversion and log its rejects."""
         assert self._converting is not None  # started
         self._converting.add(conversion)
         faults = Counter((reject.reason, reject.message) for reject in conversion.rejects)
@@ -78,68 +125,102 @@ class BuildProgress:
             first = next(r for r in conversion.rejects if (r.reason, r.message) == (reason, message))
             more = f" and {count - 1} more" if count > 1 else ""
             logger.warning("rejected %s%s: %s: %s", first.found_in, more, reason, message)
-        self._show("converting", self._converting)
+        self._show(self._converting)
 
     def add_fetch(self, fetched: Fetched) -> None:
-        """Take one step of an archive into account."""
+        """Count one step of fetching an archive, and log its end."""
         if self._converting is not None and not self._knows_wanted:
-            # Not before: only now is it known which volumes the store has already.
+            # Which volumes the store already has is known only now.
             self.expect(self._converting.archives_wanted())
             self._knows_wanted = True
-        part = self._passing if fetched.is_directory else self._fetching
-        assert part is not None  # expected, or wanted by the plan
-        part.add(fetched)
+        work = self._directories if fetched.is_directory else self._fetching
+        assert work is not None  # expected, or wanted by the plan
+        work.add(fetched)
         if fetched.reason is not None:
-            logger.warning("%s can't be had: %s: %s", fetched.archive.name, fetched.reason, fetched.message)
-        elif fetched.is_whole and fetched.bytes_now:
-            done = "passed by, its directory is kept" if fetched.is_directory else "is staged"
-            logger.info("%s %s", fetched.archive.name, done)
-        self._show("passing" if fetched.is_directory else "fetching", part)
-
-    def _show(self, name: str, part: _Fetching | _Converting) -> None:
-        if self._live:
-            if name not in self._tasks:
-                self._tasks[name] = self._bar.add_task(part.status("\n"), total=part.total)
-            self._bar.update(
-                self._tasks[name], completed=part.done, total=part.total, description=part.status("\n")
+            logger.warning(
+                "%s could not be fetched: %s: %s", fetched.archive.name, fetched.reason, fetched.message
             )
-        elif time.monotonic() - self._last_line >= LOG_SECONDS:
-            self._write_lines()
+        elif fetched.is_whole and fetched.bytes_now:
+            done = "was read for its directory, which is kept" if fetched.is_directory else "is staged"
+            logger.info("%s %s", fetched.archive.name, done)
+        self._show(work)
 
-    def _write_lines(self) -> None:
-        self._last_line = time.monotonic()
-        for part in (self._passing, self._fetching, self._converting):
-            if part is not None:
-                left = part.seconds_left()
-                logger.info("%s%s", part.status(), f", about {left:.0f} s left" if left else "")
+    def _works(self) -> list[_Work]:
+        works = (self._directories, self._fetching, self._converting)
+        return [work for work in works if work is not None]
 
 
-class _Part:
-    """A share of the work: how much of `total` is `done`, since when."""
+class VerifyProgress(_LiveProgress):
+    """Counts the volumes that were read, and those with faults."""
 
-    def __init__(self, total: int) -> None:
-        self.total, self.done, self._before = total, 0, 0
-        self._start = time.monotonic()
+    def __init__(self, console: Console, log_interval_s: float = 10.0) -> None:
+        super().__init__(console, log_interval_s)
+        self._verifying = _Verifying()
 
-    @property
-    def _seconds(self) -> float:
-        return max(time.monotonic() - self._start, 1e-3)
+    def add(self, check: VolumeCheck, total: int) -> None:
+        """Count one volume of `total`."""
+        self._verifying.add(check, total)
+        self._show(self._verifying)
 
-    def seconds_left(self) -> float | None:
-        """None before anything came in, and at the end."""
-        came = self.done - self._before
+    def _works(self) -> list[_Work]:
+        return [self._verifying] if self._verifying.total else []
+
+
+class ExportProgress(_LiveProgress):
+    """Counts the files that were written."""
+
+    def __init__(self, console: Console, log_interval_s: float = 10.0) -> None:
+        super().__init__(console, log_interval_s)
+        self._writing = _Writing()
+
+    def add(self, file_bytes: int, total: int) -> None:
+        """Count one file of `total`."""
+        self._writing.add(file_bytes, total)
+        self._show(self._writing)
+
+    def _works(self) -> list[_Work]:
+        return [self._writing] if self._writing.total else []
+
+
+class _Verifying(_Work):
+    def __init__(self) -> None:
+        super().__init__()
+        self._bytes = self._faulty = 0
+
+    def add(self, check: VolumeCheck, total: int) -> None:
+        self.total = total
+        self.done += 1
+        self._bytes += check.bytes
+        self._faulty += bool(check.problems)
+
+    def status(self, separator: str = ", ") -> str:
         return (
-            self._seconds / came * (self.total - self.done) if came > 0 and self.done < self.total else None
+            f"{self.done:,}/{self.total:,} volumes, {self._faulty:,} with faults{separator}"
+            f"{self._bytes / 1e9:.2f} GB, {self._bytes / 1e6 / self.seconds:.1f} MB/s"
         )
 
 
-class _Fetching(_Part):
-    def __init__(self, what: str) -> None:
-        super().__init__(0)
-        self._what = what
+class _Writing(_Work):
+    def __init__(self) -> None:
+        super().__init__()
+        self._bytes = 0
+
+    def add(self, file_bytes: int, total: int) -> None:
+        self.total = total
+        self.done += 1
+        self._bytes += file_bytes
+
+    def status(self, separator: str = ", ") -> str:
+        return f"{self.done:,}/{self.total:,} files{separator}{self._bytes / 1e9:.2f} GB"
+
+
+class _Fetching(_Work):
+    def __init__(self, label: str) -> None:
+        super().__init__()
+        self._label = label
         self._sizes: dict[str, int] = {}
-        self._there: dict[str, int] = {}
-        self._whole: set[str] = set()
+        self._present: dict[str, int] = {}
+        self._complete: set[str] = set()
         self._bytes_now = 0
 
     def expect(self, archive_bytes: Mapping[str, int]) -> None:
@@ -148,22 +229,22 @@ class _Fetching(_Part):
 
     def add(self, fetched: Fetched) -> None:
         url = fetched.archive.url
-        self._before += max(0, fetched.bytes_there - fetched.bytes_now - self._there.get(url, 0))
-        self._there[url] = fetched.bytes_there
+        self.before += max(0, fetched.bytes_there - fetched.bytes_now - self._present.get(url, 0))
+        self._present[url] = fetched.bytes_there
         self._bytes_now += fetched.bytes_now
         if fetched.is_whole:
-            self._whole.add(url)
-        self.done = sum(self._there.values())
+            self._complete.add(url)
+        self.done = sum(self._present.values())
 
-    def status(self, middle: str = ", ") -> str:
+    def status(self, separator: str = ", ") -> str:
         return (
-            f"{len(self._whole)}/{len(self._sizes)} {self._what}{middle}"
+            f"{len(self._complete)}/{len(self._sizes)} {self._label}{separator}"
             f"{self.done / 1e9:.2f} of {self.total / 1e9:.2f} GB, "
-            f"{self._bytes_now / 1e6 / self._seconds:.1f} MB/s"
+            f"{self._bytes_now / 1e6 / self.seconds:.1f} MB/s"
         )
 
 
-class _Converting(_Part):
+class _Converting(_Work):
     def __init__(self, plan: Plan) -> None:
         super().__init__(plan.slice_count)
         self._plan, self._rejects = plan, len(plan.rejects)
@@ -179,18 +260,17 @@ class _Converting(_Part):
             self._slices += conversion.slice_count
             self._bytes += conversion.source_bytes
         else:
-            self._before += conversion.slice_count
+            self.before += conversion.slice_count
             self._reused += bool(conversion.built)
 
     def archives_wanted(self) -> list[RemoteArchive]:
-        """The remote archives of the volumes that are still to come."""
+        """Return the remote archives of the volumes that are not built yet."""
         numbers = set().union(*self._waiting.values())
         return [archive for number, archive in self._plan.index.remote.items() if number in numbers]
 
-    def status(self, middle: str = ", ") -> str:
-        """The counts; in two lines beside the bar, or it would not fit on 80 columns."""
-        came = self._volumes - len(self._waiting)
+    def status(self, separator: str = ", ") -> str:
+        finished = self._volumes - len(self._waiting)
         return (
-            f"{came}/{self._volumes} volumes ({self._reused} reused), {self._rejects} rejects{middle}"
-            f"{self._slices / self._seconds:.0f} slices/s, {self._bytes / 1e6 / self._seconds:.1f} MB/s"
+            f"{finished}/{self._volumes} volumes ({self._reused} reused), {self._rejects} rejects{separator}"
+            f"{self._slices / self.seconds:.0f} slices/s, {self._bytes / 1e6 / self.seconds:.1f} MB/s"
         )

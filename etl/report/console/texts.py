@@ -1,13 +1,14 @@
-"""Plans and builds as text for a terminal and a log."""
+"""Configs, plans, builds and verifications as text for a terminal and a log."""
 
 from __future__ import annotations
 
-import shlex
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from etl.run.worker_memory import WORKER_BYTES, TaskMemory
+from etl.store.history import flattened
 from etl.store.layout import version_path
 
 if TYPE_CHECKING:
@@ -18,17 +19,24 @@ if TYPE_CHECKING:
     from etl.verify.verify import Verification
 
 
-# Of volumes and archives, where a plan names some.
-NAMED = 5
+NAMES_LISTED = 5
+"""Volumes and archives that a plan names; it counts the others."""
 
 
 def bytes_text(count: float) -> str:
-    """`1.5 GB`: decimal units, as disks and networks are sold."""
+    """Return a size such as `1.5 GB`, in decimal units."""
     for unit in ("B", "kB", "MB", "GB"):
         if count < 1000:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1000
     return f"{count:.2f} TB"
+
+
+def config_line(path: str, config: Config) -> str:
+    """Return one line: the config's file, the store, and the values that differ from the defaults."""
+    given = flattened(config.model_dump(mode="json", exclude_defaults=True))
+    values = ", ".join(f"{key}={_value(value)}" for key, value in given.items() if key != "store")
+    return f"config {path}: store {config.store}; {values} (--show-config prints all values)"
 
 
 def plan_text(
@@ -42,16 +50,16 @@ def plan_text(
     workers: int,
     free: int | None,
 ) -> str:
-    """What a build would do.
+    """Return what a build would do: counts, sizes, memory and known rejects.
 
     Args:
-        converter: knows what a volume's task holds.
-        reusable: what the store has already.
-        too_large: rejections of what no worker can hold.
-        known: of the workers' memory.
+        converter: computes the memory of a volume's task.
+        reusable: conversions whose volumes the store already has.
+        too_large: rejected volumes that need more memory than any worker has.
+        known: the workers' memory.
         staged: bytes in the staging area, by container number.
-        workers: tasks at once, for the memory in all.
-        free: bytes free at the store, where it can be told.
+        workers: number of tasks that run at once.
+        free: bytes free at the store; None if unknown.
     """
     fates = _fates(reusable, too_large)
     count = Counter(fates.values())
@@ -80,7 +88,7 @@ def plan_text(
         *_fetch_rows(config, plan, todo, staged),
         ("bytes in", f"{bytes_text(sum(v.source_bytes for v in todo))} of PNG files"),
         ("bytes out", f"{bytes_text(sum(v.output_bytes for v in todo))} of voxels before compression"),
-        ("free at the store", bytes_text(free) if free is not None else "not known"),
+        ("free at the store", bytes_text(free) if free is not None else "unknown"),
     ]
     if memory:
         peak, largest = memory[0]
@@ -95,9 +103,9 @@ def plan_text(
     lines += _reasons("rejects known so far", Counter(str(r.reason) for r in rejects))
     if too_large:
         lines.append("too large for any worker:")
-        lines += [f"  {c.planned_id}: {c.rejects[0].message}" for c in too_large[:NAMED]]
-    if len(too_large) > NAMED:
-        lines.append(f"  and {len(too_large) - NAMED:,} more")
+        lines += [f"  {c.planned_id}: {c.rejects[0].message}" for c in too_large[:NAMES_LISTED]]
+    if len(too_large) > NAMES_LISTED:
+        lines.append(f"  and {len(too_large) - NAMES_LISTED:,} more")
     return "\n".join(lines)
 
 
@@ -115,30 +123,30 @@ def _fetch_rows(
         in_all = sum(plan.index.containers[number].bytes for number in numbers)
         there = sum(staged.get(number, 0) for number in numbers)
         size = bytes_text(in_all - there) if there < in_all else "nothing"
-        more = f"; {bytes_text(there)} of them is there already" if there else ""
+        more = f"; {bytes_text(there)} is there already" if there else ""
         rows.append(("to fetch", f"{size} of {len(numbers):,} archives into {config.source.staging}{more}"))
     elif numbers:
         rows.append(("to fetch", f"nothing: {len(numbers):,} remote archives are read in place, by range"))
     if unread:
-        names = ", ".join(archive.name for archive in unread[:NAMED]) + (
-            " ..." if len(unread) > NAMED else ""
+        names = ", ".join(archive.name for archive in unread[:NAMES_LISTED]) + (
+            " ..." if len(unread) > NAMES_LISTED else ""
         )
         size = bytes_text(sum(archive.bytes or 0 for archive in unread))
-        why = "their server gives no ranges, so they are fetched before planning"
+        why = "their server does not answer ranges, so they are fetched before planning"
         if not config.source.keep_archives:
-            why += ", their directories kept, and fetched again for their volumes"
-        rows.append(("not known yet", f"what {len(unread):,} archives hold ({names}; {size}): {why}"))
+            why += "; only their directories are kept, and they are fetched again for their volumes"
+        rows.append(("not known yet", f"the content of {len(unread):,} archives ({names}; {size}): {why}"))
     return rows
 
 
 def _fates(reusable: Sequence[Recalled], too_large: Sequence[Conversion]) -> dict[str, str]:
-    """What becomes of the volumes that are not converted, by volume_id."""
+    """Return what happens to each volume that is not converted, by volume_id."""
     there = {r.conversion.planned_id: "check" if r.unproven else "reuse" for r in reusable}
     return there | {c.planned_id: "reject" for c in too_large}
 
 
 def volume_lines(plan: Plan, reusable: Sequence[Recalled], too_large: Sequence[Conversion]) -> list[str]:
-    """One line a planned volume: name, what becomes of it, shapes, bytes in."""
+    """Return one line per planned volume: name, what happens to it, shapes, bytes to read."""
     fates = _fates(reusable, too_large)
     width = max((len(v.volume_id) for v in plan.volumes), default=0)
     return [
@@ -150,7 +158,7 @@ def volume_lines(plan: Plan, reusable: Sequence[Recalled], too_large: Sequence[C
 
 
 def build_text(config: Config, build: Build) -> str:
-    """What was built, where it is, and how to open it."""
+    """Return what was built, where it is, and how to open it."""
     version, counts = build.published.version, build.published.counts
     number = version["version"]
     seconds = max(build.seconds, 1e-9)
@@ -158,7 +166,7 @@ def build_text(config: Config, build: Build) -> str:
     if build.published.is_new:
         published = f"{number}, new: {version_path(number)}"
     else:
-        published = f"{number}, as before: it holds the same already, no new version was needed"
+        published = f"{number}, as before: it already holds the same, so no new version was published"
     rows = [
         ("store", config.store),
         ("version", published),
@@ -195,11 +203,11 @@ def build_text(config: Config, build: Build) -> str:
     return "\n".join(lines)
 
 
-def verification_text(what: str, result: Verification, seconds: float) -> str:
-    """What verification found, and what repairs it.
+def verification_text(title: str, result: Verification, seconds: float) -> str:
+    """Return the faults that a verification found, and what repairs them.
 
     Args:
-        what: the version and its store, in words.
+        title: names the version and its store.
     """
     share = result.checked / result.volumes if result.volumes else 1.0
     sample = "" if share == 1 else f", a sample of {share:.1%} of {result.volumes:,}; all tables"
@@ -208,26 +216,26 @@ def verification_text(what: str, result: Verification, seconds: float) -> str:
         f"{seconds:.1f} s"
     )
     if not result.problems:
-        return f"all right: {what} ({read})"
+        return f"all right: {title} ({read})"
     return "\n".join(
         [
-            f"{len(result.problems):,} wrong in {what} ({read}):",
+            f"{len(result.problems):,} faults in {title} ({read}):",
             *(f"  {problem}" for problem in result.problems),
-            "what to do, then verify again:",
+            "repair as follows, then verify again:",
             *(f"  - {repair.value}" for repair in dict.fromkeys(p.repair for p in result.problems)),
         ]
     )
 
 
 def location_rows(found: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What a version says of published locations, a name and a sentence each.
+    """Return what a version records about published locations, a name and a sentence each.
 
     Args:
-        found: `locations` of the version.
+        found: `locations` in the version file.
     """
     shares = (
-        f"{found['agreeing']:,} of {found['compared']:,} locations are as their key slices say "
-        f"({found['share']:.2%}), within {found['tolerance']:g}; "
+        f"{found['agreeing']:,} of {found['compared']:,} published locations agree with their key slice "
+        f"({found['share']:.2%}) within {found['tolerance']:g}; "
         f"{found['exact']:,} within {found['exact_tolerance']:g}"
     )
     rows = [("checked", shares)]
@@ -237,15 +245,16 @@ def location_rows(found: Mapping[str, Any]) -> list[tuple[str, str]]:
             line = f"slope {refit['slope']:.6f}, intercept {refit['intercept']:.6f}"
             usual = "" if refit["residual"] is None else f"{refit['residual']:.1e}, "
             residual = f"residual {usual}{refit['largest_residual']:.1e} at most"
-            # Versions of before say no number.
+            # Version files of older builds lack this number.
             left_out = f", {refit['left_out']:,} lesions left out" if refit.get("left_out") else ""
             rows.append((f"refit {axis}", f"{line}, {residual}{left_out}: {holds}"))
     return rows
 
 
-def resume_text(arguments: Sequence[str]) -> str:
-    """What to say when a run was interrupted."""
-    return f"stopped; finished volumes are kept. Continue with the same command: {shlex.join(arguments)}"
+def _value(value: Any) -> str:
+    if isinstance(value, list) and len(value) > NAMES_LISTED:
+        return f"[{_value(value[0])}, ... {len(value)} values]"
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _table(rows: Sequence[tuple[str, str]]) -> list[str]:

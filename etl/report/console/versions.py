@@ -1,7 +1,8 @@
-"""A store's versions as tables for a terminal, and as plain columns for a pipe."""
+"""Versions of a store as tables for a terminal, and as plain columns for a pipe."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,32 +13,77 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from etl.core.errors import RunError, StoreError
+from etl.io.objects import Objects
 from etl.report.console.texts import bytes_text
 from etl.store.history import NAMES_SHOWN, Change, Difference, stored_bytes, table_rows
 from etl.store.prune import Pruning
-from etl.store.versions import Version
+from etl.store.versions import Version, choose_version, read_version, version_numbers
 
-# Wider than any line, so that no name is cut or broken.
 WIDTH = 10_000
+"""Columns of the console; wider than any line, so that no name is cut or broken."""
 
 
 def open_console() -> Console:
-    """Standard output, for tables with a rule on a terminal and plain columns in a pipe."""
+    """Return a console on standard output that never wraps a line."""
     return Console(highlight=False, markup=False, width=WIDTH)
 
 
+@contextlib.contextmanager
+def store_failures(objects: Objects) -> Iterator[None]:
+    """Raise RunError for an OSError of the block."""
+    try:
+        yield
+    except OSError as error:
+        raise RunError(
+            "the store failed",
+            where=objects.root,
+            value=f"{type(error).__name__}: {error}",
+            remedy="repair the cause (permissions, network, credentials) and run the same command again",
+        ) from error
+
+
+def read_chosen(objects: Objects, number: int) -> Version:
+    """Return the version with this number.
+
+    Raises:
+        StoreError: there is no store, or it has no such version.
+    """
+    version = read_version(objects, choose_version(objects, number))
+    assert version is not None  # a given number that does not exist raises
+    return version
+
+
+def summarise_all(objects: Objects) -> list[dict[str, Any]]:
+    """Return `version_summary` of each version; `version` and `error` of one that can't be read.
+
+    Raises:
+        StoreError: there is no store.
+    """
+    choose_version(objects)
+    summaries: list[dict[str, Any]] = []
+    for number in version_numbers(objects):
+        try:
+            version = read_version(objects, number)
+            assert version is not None  # see above
+            summaries.append(version_summary(version))
+        except StoreError as error:
+            summaries.append({"version": number, "error": error.what})
+    return summaries
+
+
 def version_summary(version: Version) -> dict[str, Any]:
-    """What a list says of a version, as plain JSON types."""
+    """Return the entry of a version in a list, as plain JSON types."""
     summary = {key: version[key] for key in ("version", "created_at", "run_id", "parent")}
     summary |= {key: version["counts"][key] for key in ("volumes", "lesions")}
     return summary | {"bytes": stored_bytes(version), "rollback_of": version.get("rollback_of")}
 
 
 def versions_table(console: Console, summaries: Sequence[Mapping[str, Any]]) -> Table:
-    """One row a version, the current one last.
+    """Return one row per version, the current one last.
 
     Args:
-        summaries: of `version_summary`, or `version` and `error` of one that can't be read.
+        summaries: the result of `summarise_all`.
     """
     table = _table(console, "version", "when (UTC)", "run", "parent", ">volumes", ">lesions", ">bytes", "")
     for summary in summaries:
@@ -59,7 +105,7 @@ def versions_table(console: Console, summaries: Sequence[Mapping[str, Any]]) -> 
 
 
 def show_version(console: Console, version: Version) -> Iterator[str | Table]:
-    """Where a version comes from, what it counts, its config, archives and rejects."""
+    """Yield a version's origin, counts, tables, rejects, archives, config and code versions."""
     back = version.get("rollback_of")
     yield f"version {version['version']}, {version['created_at']}, run {version['run_id']}" + (
         f", rolled back to {back}" if back else ""
@@ -91,7 +137,7 @@ def show_version(console: Console, version: Version) -> Iterator[str | Table]:
 
 
 def show_difference(console: Console, before: int, after: int, found: Difference) -> Iterator[str | Table]:
-    """What changed from one version to another; of long lists the first names."""
+    """Yield what changed from one version to another; long lists are cut after the first names."""
     yield (
         f"version {before} -> {after}: {len(found.added):,} volumes added, {len(found.removed):,} removed, "
         f"{len(found.changed):,} changed, {found.same:,} the same"
@@ -111,7 +157,7 @@ def show_difference(console: Console, before: int, after: int, found: Difference
 
 
 def pruning_text(found: Pruning, days: float, *, dry_run: bool) -> str:
-    """What a prune removed, or would remove."""
+    """Return what a prune removed, or would remove."""
     numbers = ", ".join(map(str, found.versions[:NAMES_SHOWN]))
     more = " ..." if len(found.versions) > NAMES_SHOWN else ""
     objects = Counter({folder: sum(len(u.sizes) for u in units) for folder, units in found.units.items()})
@@ -120,7 +166,7 @@ def pruning_text(found: Pruning, days: float, *, dry_run: bool) -> str:
         "volumes": "volumes that no version names",
         "tables": "runs' tables",
         "reports": "reports",
-        ".partial": "leftovers of writes that were cut",
+        ".partial": "leftovers of interrupted writes",
     }
     lines = [
         f"{'would remove' if dry_run else 'removed'} {bytes_text(in_all)}:",
@@ -135,19 +181,17 @@ def pruning_text(found: Pruning, days: float, *, dry_run: bool) -> str:
         else f"kept: version {found.kept[0]} with all that it names",
     ]
     if found.younger:
-        lines.append(
-            f"  and {found.younger:,} that no version names, for they are younger than {days:g} days"
-        )
+        lines.append(f"  and {found.younger:,} that no version names but that are younger than {days:g} days")
     return "\n".join(lines)
 
 
 def to_text(data: object) -> str:
-    """JSON for other programs."""
+    """Return JSON for other programs."""
     return json.dumps(data, indent=1, ensure_ascii=False)
 
 
 def _table(console: Console, *headers: str) -> Table:
-    """Args: headers: those of numbers begin with `>`."""
+    """Return an empty table; headers that begin with `>` are right-aligned."""
     table = Table(box=box.SIMPLE_HEAD if console.is_terminal else None, pad_edge=False, show_edge=False)
     for header in headers:
         right = header.startswith(">")

@@ -13,7 +13,6 @@ from rich.console import Console
 from etl.core.config import Config
 from etl.phantom import PhantomTruth
 from etl.pipeline.build import build, load_plan
-from etl.report.console import progress
 from etl.report.console.progress import BuildProgress
 from etl.run.executors import SerialExecutor
 from tests.support.stored import config_data, config_of
@@ -24,9 +23,9 @@ def config(phantom: tuple[Path, PhantomTruth], tmp_path: Path) -> Config:
     return config_of(config_data(phantom[0], tmp_path / "store", select={"patients": [2]}))
 
 
-def built_with(config: Config, console: Console) -> None:
+def built_with(config: Config, console: Console, log_interval_s: float = 10.0) -> None:
     plan = load_plan(config)
-    with BuildProgress(console) as shown:
+    with BuildProgress(console, log_interval_s) as shown:
         shown.start(plan)
         build(config, plan, SerialExecutor(), shown.add, shown.add_fetch)
 
@@ -53,11 +52,10 @@ def test_bar_shows_what_was_reused(config: Config) -> None:
 
 
 def test_log_has_a_line_a_volume_when_they_take_long(
-    config: Config, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    config: Config, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(progress, "LOG_SECONDS", 0.0)
     with caplog.at_level(logging.INFO, logger="etl.report.console.progress"):
-        built_with(config, Console(file=io.StringIO()))
+        built_with(config, Console(file=io.StringIO()), log_interval_s=0.0)
     lines = [record.getMessage() for record in caplog.records if record.name == "etl.report.console.progress"]
     assert [line.split(" ")[0] for line in lines] == ["1/3", "2/3", "3/3", "3/3"]
     for line in lines[:2]:

@@ -6,8 +6,8 @@ import numpy as np
 from PIL import Image
 
 from etl.export.export import export
-from etl.export.figures import GREEN, RED, YELLOW, Marks, draw_marks
-from etl.export.selection import Selection
+from etl.export.key_slices import GREEN, RED, YELLOW, Marks, draw_marks
+from etl.export.protocol import Selection
 from etl.store.reader import Store
 
 GREY = np.full((20, 30), 100, np.uint8)

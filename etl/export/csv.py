@@ -9,22 +9,21 @@ from typing import Any
 
 import pandas as pd
 
-from etl.export.files import ExportFile, Format
-from etl.export.selection import Selected
+from etl.export.protocol import ExportFile, Format, Selected
 from etl.release.annotation_columns import COLUMNS, SPLITS
 from etl.store.reader import Store
 
 NAME = "DL_info.csv"
-_SPLIT_CODES = {name: code for code, name in SPLITS.items()}
+_CODES = {name: code for code, name in SPLITS.items()}
 _RECIST = [f"recist_{axis}_{end}_px" for axis in ("long", "short") for end in ("x1", "y1", "x2", "y2")]
 _BOX = [f"bbox_{end}_px" for end in ("x1", "y1", "x2", "y2")]
 
 
 def release_csv(lesions: pd.DataFrame) -> bytes:
-    """The rows as the release prints them: %g numbers, `, ` inside a quoted field, LF, NaN for no age.
+    """Return the rows as the release prints them: %g numbers, `, ` inside a quoted field, LF, NaN for no age.
 
-    Equal byte for byte to the accepted rows of the official file. A number that its six digits can't hold,
-    which the release has none of, is printed with as many as it takes.
+    The result is byte for byte equal to the accepted rows of the official file. A number that needs more
+    than the six digits of %g, which the release does not have, is printed with as many as it needs.
 
     Args:
         lesions: rows of the lesions table with their `split`.
@@ -37,7 +36,7 @@ def release_csv(lesions: pd.DataFrame) -> bytes:
 
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:
-    """One row's cells, in the order of `COLUMNS`."""
+    """Return one row's cells, in the order of `COLUMNS`."""
 
     def joined(names: Iterable[str]) -> str:
         return ", ".join(_printed(row[name]) for name in names)
@@ -57,7 +56,7 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
         joined(["window_low_hu", "window_high_hu"]),
         row["sex"],
         "NaN" if pd.isna(row["age_years"]) else str(int(row["age_years"])),
-        str(_SPLIT_CODES[row["split"]]),
+        str(_CODES[row["split"]]),
     )
 
 
@@ -70,8 +69,8 @@ def _files(store: Store, selected: Selected) -> list[ExportFile]:
     return [ExportFile(NAME, lambda: release_csv(selected.lesions))]
 
 
-CSV = Format(
+FORMAT = Format(
     _files,
-    f"{NAME} has the release's 18 columns, one row a lesion of this version, printed as the release prints\n"
-    "them. Coordinates are pixels of the original slices, counted from 1.",
+    f"{NAME} has the release's 18 columns, one row per lesion of this version, printed as in the\n"
+    "release. Coordinates are pixels of the original slices, counted from 1.",
 )

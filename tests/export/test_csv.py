@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etl.export.release_csv import release_csv
+from etl.export.csv import release_csv
 from etl.phantom import PhantomTruth
 from etl.release.annotations import parse_annotations
 from etl.run.executors import SerialExecutor

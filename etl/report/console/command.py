@@ -1,0 +1,60 @@
+"""The decorator of every job: one place for errors, interrupts and exit codes.
+
+It imports nothing heavy, so that a job answers `--help` at once; jobs import the rest where they use it.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import shlex
+import sys
+from collections.abc import Callable
+from typing import TypeVar
+
+import click
+
+from etl.core.errors import EtlError
+from etl.run.script import SUBMITTED_AS
+from etl.run.signals import exit_code, terminable
+
+Result = TypeVar("Result")
+
+version_option = click.option(
+    "--version", "number", type=int, metavar="N", help="Version of the store.  [default: the current one]"
+)
+
+
+def job(when_stopped: str) -> Callable[[Callable[..., Result]], Callable[..., Result]]:
+    """Return a decorator that ends a job with one message and the exit code of its error.
+
+    An EtlError ends it with the error's own code, Ctrl-C with 130 and SIGTERM with 143.
+
+    Args:
+        when_stopped: what an interrupted job leaves, for the message that repeats the command line.
+    """
+
+    def decorate(function: Callable[..., Result]) -> Callable[..., Result]:
+        @functools.wraps(function)
+        def run(*arguments: object, **options: object) -> Result:
+            try:
+                with terminable():
+                    return function(*arguments, **options)
+            except EtlError as error:
+                click.echo(f"error: {error}", err=True)
+                sys.exit(error.exit_code)
+            except KeyboardInterrupt as stop:
+                again = f"Continue with the same command: {typed_command()}"
+                click.echo(f"stopped; {when_stopped}. {again}", err=True)
+                sys.exit(exit_code(stop))
+
+        return run
+
+    return decorate
+
+
+def typed_command() -> str:
+    """Return the command line that started this process, as it was typed, quoted for a shell."""
+    submitted_as = os.environ.get(SUBMITTED_AS)
+    words = [*shlex.split(submitted_as), *sys.argv] if submitted_as else sys.orig_argv
+    return shlex.join(words)

@@ -1,0 +1,55 @@
+"""Every command answers `--help` without loading heavy packages, and documents its options and exit codes."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from tests.support.processes import ROOT, environment
+
+JOBS = sorted(path.stem for path in (ROOT / "jobs").glob("*.py"))
+HEAVY = ("pandas", "numba", "s3fs", "pyarrow", "zarr", "dask", "distributed", "numpy", "pydantic", "rich")
+SHOW_HELP = """
+import importlib, json, sys
+from click.testing import CliRunner
+command = getattr(importlib.import_module(sys.argv[1]), sys.argv[2])
+done = CliRunner().invoke(command, ["--help"])
+print(json.dumps([done.exit_code, done.output, sorted({name.partition(".")[0] for name in sys.modules})]))
+"""
+
+
+def commands_of(command: click.Command) -> list[click.Command]:
+    return [command, *(command.commands.values() if isinstance(command, click.Group) else ())]
+
+
+@pytest.mark.parametrize(("module", "name"), [(f"jobs.{job}", "main") for job in JOBS])
+def test_help_is_complete_and_loads_nothing_heavy(module: str, name: str) -> None:
+    command = [sys.executable, "-c", SHOW_HELP, module, name]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=120, check=True)
+    exit_code, text, loaded = json.loads(done.stdout)
+    assert exit_code == 0
+    for parameter in getattr(importlib.import_module(module), name).params:
+        assert (parameter.opts[0] if isinstance(parameter, click.Option) else parameter.name.upper()) in text
+    assert [package for package in HEAVY if package in loaded] == []
+
+
+@pytest.mark.parametrize("job", [name for name in JOBS if name != "make_phantom"])
+def test_help_lists_exit_codes_and_examples(job: str) -> None:
+    main = importlib.import_module(f"jobs.{job}").main
+    assert f"jobs/{job}.py" in main.help
+    assert "Exit codes: 0  " in main.help
+    for command in commands_of(main):
+        assert command.help
+        for option in command.params:
+            assert not isinstance(option, click.Option) or option.help, f"{command.name}: {option.name}"
+
+
+def test_a_job_is_a_screenful() -> None:
+    lengths = {job: len(Path(ROOT, "jobs", f"{job}.py").read_text().splitlines()) for job in JOBS}
+    assert {job: lines for job, lines in lengths.items() if lines > 215} == {}
