@@ -13,8 +13,8 @@ export BLOSC_NTHREADS ?= 1
 export UV_PYTHON_DOWNLOADS := never
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-# As many processes as cores; a file's tests stay together, for the sake of what they share.
-PYTEST = python -m pytest -n auto --dist loadfile
+# As many processes as cores; a file's tests share fixtures, so one process runs all of them.
+PYTEST = python -m pytest -n auto --dist loadfile --no-loadscope-reorder --durations=10
 UV = $(VENV)/bin/uv --quiet
 # Too large for the lock. The index of packages has this version for CUDA only, several GB: never that one.
 TORCH = torch==2.13.0+cpu
@@ -22,10 +22,10 @@ COMPILE = $(UV) pip compile pyproject.toml --all-extras --universal --python-ver
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --output-file requirements.lock
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo bench torch viewer test check chaos lint lock upgrade lowest clean
+.PHONY: help venv demo bench torch viewer test check test-slow chaos lint lock upgrade lowest clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 venv: $(READY) ## make .venv from requirements.lock (PYTHON=python3.12 and VENV=.venv-3.12 choose others)
 
@@ -44,11 +44,14 @@ viewer: ## install niivue with npm, for the page of jobs/serve_store.py
 bench: $(READY) ## measure speed and memory against other tools: build/benchmark.json (200,000 empty volumes take longest)
 	$(VENV)/bin/python -m benchmarks
 
-test: $(READY) ## run every test
-	$(VENV)/bin/$(PYTEST)
+test: $(READY) ## run the tests, but for those of test-slow
+	$(VENV)/bin/$(PYTEST) -m "not campaign"
 
 check: lint ## lint, types and the fast tests
-	$(VENV)/bin/$(PYTEST) -m "not slow"
+	EXAMPLES=fast $(VENV)/bin/$(PYTEST) -m "not slow and not campaign"
+
+test-slow: $(READY) ## run the long tests: process kills, whole clusters and browsers, many examples of each property
+	EXAMPLES=thorough $(VENV)/bin/$(PYTEST) -m "campaign or hypothesis"
 
 chaos: $(READY) ## the long fault campaign: every fault at every moment, about two hours on 2 cores; the table goes to build/chaos.txt
 	CHAOS=long $(VENV)/bin/$(PYTEST) --timeout 0 tests/chaos
@@ -67,7 +70,7 @@ upgrade: $(READY) ## renew every version in requirements.lock
 lowest: $(READY) ## run the tests with the lower bounds of pyproject.toml, in .venv-lowest
 	$(UV) venv --clear --python $(VENV)/bin/python .venv-lowest
 	$(UV) pip install --python .venv-lowest/bin/python --resolution lowest-direct --editable '.[test,bench,slurm,kubernetes,performance]'
-	.venv-lowest/bin/$(PYTEST)
+	.venv-lowest/bin/$(PYTEST) -m "not campaign"
 
 clean: ## remove the environments, what was built and every cache
 	rm -rf $(VIEWER)/node_modules .venv .venv-* build *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from etl.io.objects import Objects
@@ -21,6 +22,23 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS", "B
     os.environ.setdefault(_name, "1")
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# Examples of a property that doesn't set its own number; `make check` takes few, `make test-slow` many.
+for _profile, _examples in {"fast": 10, "default": 30, "thorough": 300}.items():
+    settings.register_profile(
+        _profile,
+        max_examples=_examples,
+        deadline=None,
+        derandomize="CI" in os.environ,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+    )
+settings.load_profile(os.environ.get("EXAMPLES", "default"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that have slow tests, so that no process is left with one at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -53,9 +71,9 @@ def real_release() -> Path:
 def phantom(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, PhantomTruth]:
     """The default synthetic release and the truth about it. Read only: copy it to damage it."""
     from etl.phantom import write_phantom
+    from tests.support.shared import made_once
 
-    out = tmp_path_factory.mktemp("phantom")
-    return out, write_phantom(out)
+    return made_once(tmp_path_factory, "phantom", write_phantom)
 
 
 @pytest.fixture(autouse=True)

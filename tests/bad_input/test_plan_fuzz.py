@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from etl.core.config import Config, Select, Source
@@ -17,8 +17,6 @@ from etl.core.rejects import Kind, Reason
 from etl.pipeline.build import load_plan
 from etl.plan.plan import Plan
 from tests.support.workshop import Release, Row, csv_text, zipped
-
-FUZZ = settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 
 ODD_CELLS = (
     "", "0", "-1", "1", "2", "9", "NaN", '"', "x\r", "1, 2", "2, 1", "8, 19", "20, 45", "1, 1200",
@@ -89,7 +87,6 @@ def nothing_is_lost(plan: Plan) -> None:
     assert all((r.found_in + r.message).isprintable() for r in plan.rejects)
 
 
-@FUZZ
 @given(data=st.data(), select=SELECTIONS, complete=st.booleans())
 def test_any_damage_is_told_and_nothing_is_lost(
     small_release: Release, data: st.DataObject, select: Select, complete: bool

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from etl.core.config import Config
@@ -57,7 +57,6 @@ CONFIGS = st.fixed_dictionaries(
 
 
 @given(CONFIGS)
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_resolved_config_loads_as_itself(tmp_path: Path, data: dict[str, Any]) -> None:
     config = load(tmp_path, json.dumps(data, ensure_ascii=False))
     resolved = config.resolved()
@@ -82,13 +81,11 @@ VALUES = st.recursive(
 
 @given(st.dictionaries(KEYS, VALUES, max_size=6) | VALUES)
 @example(SMALLEST)
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_yaml_gives_a_config_or_a_config_error(tmp_path: Path, data: Any) -> None:
     _loads_or_config_error(tmp_path, yaml.safe_dump(data))
 
 
 @given(st.text(st.sampled_from(list("ab:{}[]!&*<>-?|'\"%@`,\n 0.1_~#")), max_size=40))
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_text_gives_a_config_or_a_config_error(tmp_path: Path, text: str) -> None:
     _loads_or_config_error(tmp_path, text)
     _loads_or_config_error(tmp_path, yaml.safe_dump(SMALLEST), f"volume.spacing_mm={text}", f"{text}=1")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from etl.export.csv import release_csv
@@ -63,7 +63,6 @@ def test_a_store_of_real_slices_gives_its_rows(real_release: Path, tmp_path: Pat
     assert len(lesions) == len(expected) - 1 > 0
 
 
-@settings(deadline=None, max_examples=100)
 @given(
     box=st.tuples(*[st.floats(1, 7)] * 2, *[st.floats(8, 16)] * 2),
     age=st.none() | st.integers(0, 200),

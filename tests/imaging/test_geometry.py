@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from etl.imaging.geometry import mm_to_voxel, output_count, output_shape, pixel_to_mm, voxel_to_lps_mm
@@ -36,7 +36,6 @@ def test_output_counts(n_in: int, spacing_in_mm: float, spacing_out_mm: float, n
     spacing_in=st.decimals("0.01", "25", places=6),
     spacing_out=st.decimals("0.1", "25", places=3),
 )
-@settings(max_examples=100, deadline=None)
 def test_the_last_voxel_lies_inside_and_the_next_one_outside(
     n_in: int, spacing_in: Decimal, spacing_out: Decimal
 ) -> None:

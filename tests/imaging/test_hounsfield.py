@@ -4,7 +4,7 @@ import statistics as exact
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from etl.imaging.hounsfield import HuStatistics, statistics, to_hu
@@ -30,7 +30,6 @@ def test_statistics_of_a_small_table() -> None:
 
 
 @given(values=st.lists(st.integers(-32768, 32767), min_size=1, max_size=50))
-@settings(max_examples=60, deadline=None)
 def test_statistics_are_exact(values: list[int]) -> None:
     found = statistics(np.array(values, np.int16))
     assert (found.minimum, found.maximum) == (min(values), max(values))

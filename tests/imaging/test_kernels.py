@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import etl
@@ -67,7 +67,6 @@ def test_kernels_work_where_no_cache_can_be_written(tmp_path: Path, writable: bo
 
 
 @given(values=st.lists(st.floats(-40000, 40000, width=32), min_size=1, max_size=20))
-@settings(max_examples=100, deadline=None)
 def test_rounding_is_half_to_even(values: list[float]) -> None:
     halves = [np.floor(value) + 0.5 for value in values]
     plane = np.array([values + halves], np.float32)

@@ -7,7 +7,7 @@ from random import Random
 import imageio.v3 as iio
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from etl.imaging.body import measure_masks
@@ -29,7 +29,6 @@ def test_locations_of_arrays_and_of_a_mask_one_pixel_wide() -> None:
 
 
 @given(st.sampled_from("xy"), st.floats(1, 1024), st.integers(0, 500), st.integers(1, 500))
-@settings(deadline=None)
 def test_the_pixel_of_a_location_is_the_box_s(axis: str, centre_px: float, first: int, width: int) -> None:
     norm = float(norm_location(axis, centre_px, centre_px, first, first + width))
     assert norm_location_px(axis, norm, first, first + width) == pytest.approx(centre_px - 1, abs=1e-6)
@@ -69,7 +68,6 @@ def test_two_points_have_no_residual_and_one_place_no_line() -> None:
     assert fit_line([3.0, 3.0], [1.0, 2.0]) is None
 
 
-@settings(deadline=None, max_examples=60)
 @given(
     st.lists(st.tuples(st.integers(-500, 500), st.floats(-1, 1)), min_size=3, max_size=20).filter(
         lambda points: len({x for x, _ in points}) > 1

@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -50,7 +50,6 @@ def picture(shape: tuple[int, int], members: set[tuple[int, int]]) -> Pixels:
     return mask
 
 
-@settings(deadline=None, max_examples=60)
 @given(pixels())
 def test_packed_pixels_come_back(mask: Pixels) -> None:
     packed = pack(mask)
@@ -58,7 +57,6 @@ def test_packed_pixels_come_back(mask: Pixels) -> None:
     np.testing.assert_array_equal(unpack(packed, mask.shape[1]), mask)
 
 
-@settings(deadline=None, max_examples=100)
 @given(pixels(), st.integers(1, 9))
 def test_opening_keeps_what_whole_blocks_cover(mask: Pixels, block: int) -> None:
     rows, columns = mask.shape
@@ -86,7 +84,6 @@ def test_opening_with_blocks_of_more_than_a_word(block: int) -> None:
     assert not packed.any()
 
 
-@settings(deadline=None, max_examples=100)
 @given(pixels())
 def test_the_largest_component_is_kept(mask: Pixels) -> None:
     packed = pack(mask)
@@ -95,7 +92,6 @@ def test_the_largest_component_is_kept(mask: Pixels) -> None:
     np.testing.assert_array_equal(unpack(packed, mask.shape[1]), picture(mask.shape, largest))
 
 
-@settings(deadline=None, max_examples=100)
 @given(pixels())
 def test_holes_are_filled(mask: Pixels) -> None:
     rows, columns = mask.shape
@@ -119,7 +115,6 @@ def test_pixels_that_touch_at_a_corner_are_apart() -> None:
     assert unpack(packed, 3).astype(int).tolist() == [[0, 1, 0], [1, 1, 1], [0, 1, 0]]
 
 
-@settings(deadline=None, max_examples=100)
 @given(pixels())
 def test_extent_of_a_mask(mask: Pixels) -> None:
     found = extent(pack(mask), mask.shape[1])

@@ -10,7 +10,7 @@ from pathlib import Path
 import imageio.v3 as imageio
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from PIL import Image, ImageFile
@@ -80,7 +80,6 @@ def test_values_are_read_as_stored() -> None:
 
 
 @given(pixels=images, level=st.integers(0, 9))
-@settings(max_examples=40, deadline=None)
 def test_what_another_encoder_writes_is_read_back(pixels: np.ndarray, level: int) -> None:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, format="png", compress_level=level)
@@ -104,7 +103,6 @@ def test_every_row_filter_is_undone(filter_type: int) -> None:
 
 @given(pixels=images)
 @example(pixels=np.ones((1, 1), np.uint16))
-@settings(max_examples=40, deadline=None)
 def test_interlaced_images_are_read(pixels: np.ndarray) -> None:
     data = png(pixels, rows=adam7(pixels), interlace=1)
     np.testing.assert_array_equal(read_png(data, pixels.shape), pixels)
@@ -227,7 +225,6 @@ def test_a_tolerant_image_library_lets_nothing_partial_through() -> None:
 
 
 @given(data=st.binary(max_size=200), signed=st.booleans())
-@settings(max_examples=200, deadline=None)
 def test_any_bytes_give_an_error_of_ours(data: bytes, signed: bool) -> None:
     reason(SIGNATURE + data if signed else data)
 
@@ -237,7 +234,6 @@ def test_any_bytes_give_an_error_of_ours(data: bytes, signed: bool) -> None:
     kinds=st.lists(st.sampled_from([b"IHDR", b"IDAT", b"IEND", b"PLTE", b"tRNS", b"gAMA"]), max_size=5),
     body=st.binary(max_size=60),
 )
-@settings(max_examples=150, deadline=None)
 def test_any_well_formed_chunks_give_the_pixels_or_an_error_of_ours(
     pixels: np.ndarray, kinds: list[bytes], body: bytes
 ) -> None:
@@ -256,7 +252,6 @@ def test_any_well_formed_chunks_give_the_pixels_or_an_error_of_ours(
         st.tuples(st.integers(0, 400), st.integers(0, 3), st.binary(max_size=4)), min_size=1, max_size=4
     ),
 )
-@settings(max_examples=300, deadline=None)
 def test_any_mutation_gives_the_pixels_or_an_error_of_ours(
     pixels: np.ndarray, edits: list[tuple[int, int, bytes]]
 ) -> None:

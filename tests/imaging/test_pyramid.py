@@ -5,7 +5,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis.extra import numpy as npst
 
 from etl.imaging.pyramid import halve, level_translation_mm
@@ -31,7 +31,6 @@ def test_means_are_rounded_half_to_even(values: list[int], mean: int) -> None:
 
 
 @given(volume=volumes)
-@settings(max_examples=60, deadline=None)
 def test_every_voxel_is_the_mean_of_its_block(volume: np.ndarray) -> None:
     out = halve(volume)
     assert out.dtype == np.int16

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from etl.imaging.geometry import output_shape
@@ -103,7 +103,6 @@ def test_values_are_clipped_before_and_after_interpolation() -> None:
 
 
 @given(shape=shapes, spacing_in=spacings, spacing_out=spacings, value=st.integers(*CLIP_HU), data=st.data())
-@settings(max_examples=60, deadline=None)
 def test_constants_stay(
     shape: tuple[int, int, int], spacing_in: Triple, spacing_out: Triple, value: int, data: st.DataObject
 ) -> None:
@@ -120,7 +119,6 @@ def test_constants_stay(
     interpolation=smooth,
     antialias=st.booleans(),
 )
-@settings(max_examples=60, deadline=None)
 def test_ramps_stay_up_to_the_borders(
     shape: tuple[int, int, int],
     spacing_in: Triple,
@@ -148,7 +146,6 @@ def test_ramps_stay_up_to_the_borders(
     antialias=st.booleans(),
     seed=st.integers(0, 99),
 )
-@settings(max_examples=80, deadline=None)
 def test_streaming_gives_what_the_whole_volume_gives(
     shape: tuple[int, int, int],
     spacing_in: Triple,
@@ -164,7 +161,6 @@ def test_streaming_gives_what_the_whole_volume_gives(
 
 
 @given(shape=shapes, spacing_in=spacings, spacing_out=spacings, seed=st.integers(0, 99))
-@settings(max_examples=80, deadline=None)
 def test_linear_agrees_with_simpleitk(
     shape: tuple[int, int, int], spacing_in: Triple, spacing_out: Triple, seed: int
 ) -> None:

@@ -8,7 +8,7 @@ import zlib
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from PIL import Image
@@ -76,7 +76,6 @@ def test_paeth_is_the_specification_s_for_all_values() -> None:
     ),
     kinds=st.lists(st.integers(0, 4), min_size=9, max_size=9),
 )
-@settings(max_examples=300, deadline=None)
 def test_any_rows_decode_as_pillow_decodes_them(filtered: np.ndarray, kinds: list[int]) -> None:
     filtered[:, 0] = kinds[: len(filtered)]
     np.testing.assert_array_equal(by_ours(filtered), by_pillow(filtered))

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from etl.imaging.geometry import output_count
@@ -115,7 +115,6 @@ def test_equal_spacing_is_the_identity(interpolation: str) -> None:
     interpolation=st.sampled_from(INTERPOLATIONS),
     antialias=st.booleans(),
 )
-@settings(max_examples=150, deadline=None)
 def test_shape_of_all_taps(
     n_in: int, spacing_in: float, spacing_out: float, interpolation: str, antialias: bool
 ) -> None:
@@ -141,7 +140,6 @@ def test_shape_of_all_taps(
     interpolation=st.sampled_from(["linear", "cubic"]),
     antialias=st.booleans(),
 )
-@settings(max_examples=150, deadline=None)
 def test_constants_and_ramps_keep_their_values(
     n_in: int, spacing_in: float, spacing_out: float, interpolation: str, antialias: bool
 ) -> None:
@@ -159,7 +157,6 @@ def test_constants_and_ramps_keep_their_values(
     interpolation=st.sampled_from(["linear", "cubic"]),
     antialias=st.booleans(),
 )
-@settings(max_examples=100, deadline=None)
 def test_taps_are_those_of_the_definition(
     n_in: int, spacing_in: float, spacing_out: float, interpolation: str, antialias: bool
 ) -> None:

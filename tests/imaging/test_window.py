@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from etl.imaging.window import to_grey, to_share
@@ -23,7 +23,6 @@ def test_shares_of_the_window() -> None:
     assert shares == pytest.approx([0, 0, 0, 1 / 450, 0.5, 449 / 450, 1, 1], abs=1e-7)
 
 
-@settings(deadline=None, max_examples=50)
 @given(st.integers(-1024, 3070), st.floats(0.5, 4000), st.integers(-32768, 32767))
 def test_shares_are_from_0_to_1(low: int, width: float, hu: int) -> None:
     shares = to_share([hu, low, low + width], (low, low + width))
@@ -31,7 +30,6 @@ def test_shares_are_from_0_to_1(low: int, width: float, hu: int) -> None:
     assert shares[1:] == pytest.approx([0, 1], abs=1e-3)
 
 
-@settings(deadline=None, max_examples=50)
 @given(
     st.lists(st.integers(-1024, 3071), min_size=2, max_size=40),
     st.floats(-2000, 1000),

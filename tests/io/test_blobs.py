@@ -8,7 +8,7 @@ from pathlib import Path
 
 import fsspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from etl.core.errors import ConfigError
@@ -48,7 +48,6 @@ def test_names_of_places(url: str, local: bool, name: str, public: str) -> None:
 
 
 @given(st.text(max_size=40))
-@settings(deadline=None)
 def test_a_name_is_never_a_path(path: str) -> None:
     assert "/" not in blob_name(f"/data/{path}")
     assert blob_name(f"/data/{path}")
@@ -120,7 +119,6 @@ def test_empty_and_tiny_blobs_are_told(place: Place) -> None:
 
 
 @given(start=st.integers(0, SIZE), length=st.one_of(st.integers(-10, 10), st.integers(0, SIZE)))
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_read_is_a_slice(place: Place, start: int, length: int) -> None:
     end = min(start + length, SIZE)
     assert place.blob.read(start, end) == CONTENT[start : max(start, end)]

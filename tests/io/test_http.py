@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from etl.io.blobs import BlobInfo, BlobRefused, open_blob
@@ -52,7 +52,6 @@ def test_open_blob_takes_http_urls(http_server: HttpServer) -> None:
 
 
 @given(st.integers(0, 2000), st.integers(0, 2000))
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_reads_are_slices(http_server: HttpServer, start: int, end: int) -> None:
     blob = HttpBlob(http_server.put("/small.zip", CONTENT[:2000]))
     assert blob.read(start, end) == CONTENT[start:end]

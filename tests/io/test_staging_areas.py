@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from etl.core.errors import ConfigError
@@ -110,7 +110,6 @@ def test_a_part_that_another_run_finished_is_gone(area: StagingArea) -> None:
 
 
 @given(st.lists(st.binary(min_size=1, max_size=20), min_size=1, max_size=5))
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_blocks_of_any_size_are_joined_in_order(area: StagingArea, blocks: list[bytes]) -> None:
     at = 0
     for block in blocks:

@@ -10,7 +10,7 @@ from pathlib import Path
 import imageio.v3 as iio
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from etl.phantom import COLUMNS, encode_png, format_rows
@@ -64,7 +64,6 @@ def test_grid_counts_pixels_from_one() -> None:
 half_axis = st.floats(2.5, 15)
 
 
-@settings(deadline=None, max_examples=25)
 @given(
     half_mm=st.tuples(half_axis, half_axis, half_axis),
     centre_mm=st.tuples(st.floats(-1, 1), st.floats(-1, 1), st.floats(-6, 6)),
@@ -95,7 +94,6 @@ def test_a_lesion_keeps_its_volume_and_its_centre(
     assert centroid == pytest.approx(centre_mm, abs=0.02)
 
 
-@settings(deadline=None, max_examples=100)
 @given(st.data())
 def test_archives_share_the_slices(data: st.DataObject) -> None:
     counts = data.draw(st.lists(st.integers(1, 30), min_size=1, max_size=8))

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from etl.core.config import Config
@@ -72,7 +72,6 @@ def test_a_place_without_a_credential_is_left_alone(url: str) -> None:
 
 
 @given(st.text())
-@settings(deadline=None)
 def test_any_text_has_words_for_messages(text: str) -> None:
     assert isinstance(credential_in(text), str)
     assert without_credentials(text) == text or credential_in(text) or "=" in text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from etl.core.rejects import Reason
@@ -39,7 +39,6 @@ def cases(draw: st.DrawFn) -> Case:
 
 
 @given(cases(), st.integers(1, 12), st.randoms(use_true_random=False))
-@settings(deadline=None, max_examples=300)
 def test_every_volume_is_converted_or_refused_once(case: Case, window: int, random: Any) -> None:
     run = Run(case, random.randrange, window)
     lost = [n for n, needs in enumerate(case.needs) if needs & (case.failing | case.unreadable)]
@@ -57,7 +56,6 @@ def test_every_volume_is_converted_or_refused_once(case: Case, window: int, rand
 
 
 @given(cases(), st.integers(1, 12), st.randoms(use_true_random=False))
-@settings(deadline=None, max_examples=100)
 def test_refusals_tell_the_reason_of_every_slice(case: Case, window: int, random: Any) -> None:
     for conversion in Run(case, random.randrange, window).work.refused:
         needs = case.needs[int(conversion.planned_id[:6]) - 1]

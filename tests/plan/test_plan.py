@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from etl.core.config import Config
@@ -132,7 +132,6 @@ def present_index(masks: dict[str, list[int]]) -> SliceIndex:
 
 
 @given(MASKS)
-@settings(max_examples=60, deadline=None)
 def test_runs_partition_the_slices(masks: dict[str, list[int]]) -> None:
     index = present_index(masks)
     rows = [csv_row(series, 1000, (990, 1013)) for series in masks]
@@ -161,7 +160,6 @@ def test_runs_partition_the_slices(masks: dict[str, list[int]]) -> None:
     st.none() | st.just(("val",)) | st.just(("train", "test")),
     st.booleans(),
 )
-@settings(max_examples=120, deadline=None)
 def test_every_row_and_slice_is_built_rejected_or_not_selected(
     masks: dict[str, list[int]],
     lesions: list[tuple[str, int]],

@@ -4,15 +4,13 @@ import csv
 import io
 from dataclasses import dataclass
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from etl.core.errors import SourceError
 from etl.core.rejects import Kind, Reason
 from etl.release.annotations import COARSE_TYPES, COLUMNS, LESION_DTYPES, SPLITS, parse_annotations
 from etl.release.names import file_name, parse_file_name
-
-FUZZ = settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow])
 
 
 @dataclass(frozen=True)
@@ -81,7 +79,6 @@ def csv_bytes(rows: list[Row]) -> bytes:
     return text.getvalue().encode()
 
 
-@FUZZ
 @given(st.lists(valid_rows(), min_size=1, max_size=4, unique_by=lambda row: row.cells))
 def test_valid_rows_come_back_exactly(rows: list[Row]) -> None:
     read = parse_annotations(csv_bytes(rows), "x")
@@ -128,13 +125,11 @@ def nothing_is_lost(data: bytes) -> None:
         assert all(1 <= size <= 4096 for size in (run.rows, run.columns))
 
 
-@FUZZ
 @given(st.binary(max_size=400))
 def test_any_bytes(data: bytes) -> None:
     nothing_is_lost(data)
 
 
-@FUZZ
 @given(st.binary(max_size=400))
 def test_any_bytes_below_a_header(data: bytes) -> None:
     nothing_is_lost(csv_bytes([]) + data)
@@ -161,7 +156,6 @@ ODD_CELLS = st.text(max_size=40) | st.sampled_from(
 )
 
 
-@FUZZ
 @given(
     st.lists(valid_rows(), min_size=1, max_size=3),
     st.lists(st.tuples(st.integers(0, 2), st.integers(0, 17), ODD_CELLS), max_size=4),
@@ -174,7 +168,6 @@ def test_any_cell_replaced_by_any_text(rows: list[Row], changes: list[tuple[int,
     nothing_is_lost(csv_bytes(rows))
 
 
-@FUZZ
 @given(st.lists(valid_rows(), min_size=2, max_size=4), st.data())
 def test_any_damage_to_the_file(rows: list[Row], data: st.DataObject) -> None:
     damaged = bytearray(csv_bytes(rows))

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from etl.release.names import (
@@ -16,7 +16,6 @@ from etl.release.names import (
 )
 
 SERIES = SeriesKey(1, 2, 3)
-FUZZ = settings(deadline=None, max_examples=200)
 
 
 @pytest.mark.parametrize(
@@ -96,7 +95,6 @@ def test_what_is_not_a_series(text: str) -> None:
     assert parse_series_id(text) is None
 
 
-@FUZZ
 @given(
     st.builds(SeriesKey, st.integers(0, 999_999), st.integers(0, 99), st.integers(0, 99)),
     st.integers(0, 999_999),
@@ -108,7 +106,6 @@ def test_names_come_back_as_they_went_in(series: SeriesKey, index: int) -> None:
     assert parse_series_id(str(series)) == series
 
 
-@FUZZ
 @given(st.text(alphabet="0123456789_/.png Iaes\n", max_size=40) | st.text(max_size=40))
 def test_a_name_has_one_spelling(text: str) -> None:
     member = parse_member(text)

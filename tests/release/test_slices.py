@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from etl.core.errors import SliceError, SourceError
@@ -24,7 +24,6 @@ from etl.release.sources import ArchiveEntry
 from tests.support.http_faults import busy
 from tests.support.servers import HttpServer
 
-FUZZ = settings(deadline=None, max_examples=150)
 SERIES = "000001_01_01"
 Reads = list[tuple[str, int]]
 
@@ -273,7 +272,6 @@ def nothing_wrong_comes_out(data: bytes) -> None:
                 assert found.message.isprintable()
 
 
-@FUZZ
 @given(st.sampled_from(ARCHIVES), st.data())
 def test_any_byte_changed(archive: bytes, data: st.DataObject) -> None:
     damaged = bytearray(archive)
@@ -285,7 +283,6 @@ def test_any_byte_changed(archive: bytes, data: st.DataObject) -> None:
     nothing_wrong_comes_out(bytes(damaged))
 
 
-@FUZZ
 @given(st.sampled_from(ARCHIVES), st.data())
 def test_any_part_cut_or_put_in(archive: bytes, data: st.DataObject) -> None:
     start = data.draw(st.integers(0, len(archive)))
@@ -294,13 +291,11 @@ def test_any_part_cut_or_put_in(archive: bytes, data: st.DataObject) -> None:
     nothing_wrong_comes_out(archive[:start] + inserted + archive[stop:])
 
 
-@FUZZ
 @given(st.sampled_from(ARCHIVES), st.integers(0, 2000))
 def test_any_cut(archive: bytes, size: int) -> None:
     nothing_wrong_comes_out(archive[:size])
 
 
-@FUZZ
 @given(st.binary(max_size=200))
 def test_any_bytes(data: bytes) -> None:
     nothing_wrong_comes_out(data)

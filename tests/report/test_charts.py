@@ -4,7 +4,7 @@ import re
 from xml.etree import ElementTree
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from etl.report.charts import BARS_HEIGHT, WIDTH, Group, Points, bars, scatter
@@ -25,7 +25,6 @@ def test_a_value_that_is_not_there_has_no_bar() -> None:
     assert bars(["a", "b"], [Group("n", [None, 1], "colour-blue")], "x", "y").count("<rect") == 1
 
 
-@settings(deadline=None, max_examples=60)
 @given(st.lists(st.floats(0, 1e7), max_size=40), st.text(max_size=10))
 def test_bars_lie_in_their_chart_whatever_is_counted(values: list[float], label: str) -> None:
     label = "".join(character for character in label if character.isprintable())

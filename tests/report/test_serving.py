@@ -8,7 +8,7 @@ from http import HTTPStatus
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from etl.io.objects import open_objects
@@ -80,7 +80,6 @@ def test_nothing_outside_the_store_is_served(site: Site, path: str) -> None:
 
 
 @given(st.text(max_size=40), st.one_of(st.none(), st.text(max_size=20)))
-@settings(deadline=None, max_examples=200)
 def test_any_request_has_an_answer(store: Store, path: str, asked: str | None) -> None:
     assert Site(store).answer(path, asked).status in set(HTTPStatus)
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from etl.report import statistics
@@ -69,7 +69,6 @@ def test_a_sample_of_places_is_the_same_every_time(share: float, count: int) -> 
     assert table["lesion_id"].is_monotonic_increasing
 
 
-@settings(deadline=None, max_examples=50)
 @given(st.lists(st.integers(-32768, 32767), min_size=1, max_size=50))
 def test_every_voxel_and_slice_is_in_one_bin(values: list[int]) -> None:
     counted = statistics.voxel_hu([statistics.hu_counts(np.array([values], np.int16))] * 2)

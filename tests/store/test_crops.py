@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import zarr
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from etl.store.crops import Crop, crop_around
@@ -36,7 +36,6 @@ def test_the_middle_is_as_near_as_whole_voxels_allow(center: float, n: int, star
 
 
 @given(st.tuples(*[st.floats(-10, 600)] * 3), st.tuples(*[st.integers(1, 70)] * 3))
-@settings(deadline=None, max_examples=100)
 def test_the_middle_is_within_half_a_voxel(center: tuple[float, ...], shape: tuple[int, ...]) -> None:
     crop = crop_around(center, shape)  # type: ignore[arg-type]
     middle = np.array(crop.start) + (np.array(shape) - 1) / 2
@@ -53,7 +52,6 @@ def test_past_the_border_it_is_air(voxels_hu: zarr.Array) -> None:
 
 
 @given(st.tuples(*[st.integers(-9, 9)] * 3), st.tuples(*[st.integers(1, 8)] * 3))
-@settings(deadline=None, max_examples=60)
 def test_a_crop_is_that_of_the_padded_volume(
     voxels_hu: zarr.Array, start: tuple[int, int, int], shape: tuple[int, int, int]
 ) -> None:

@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from etl.io.objects import LocalObjects, open_objects
@@ -170,7 +170,6 @@ def test_damaged_and_missing_files_are_told_apart(objects: LocalObjects) -> None
         unique_by=lambda row: row[1],
     )
 )
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_rows_come_back_as_they_went(objects: LocalObjects, rows: list[tuple[Any, ...]]) -> None:
     splits, ids, ages, norms = (list(column) for column in zip(*rows, strict=True)) if rows else ([],) * 4
     values = {"lesion_id": ids, "age_years": ages, "norm_x": norms}

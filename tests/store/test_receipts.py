@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from etl.imaging.hounsfield import HuStatistics, statistics
@@ -178,7 +178,6 @@ def test_what_lies_beside_a_whole_volume_does_not_count(objects: LocalObjects) -
 
 
 @given(st.data())
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_receipt_cut_or_changed_anywhere_raises_nothing(objects: LocalObjects, data: st.DataObject) -> None:
     name = f"{PATH}/receipt.json"
     whole = write(objects).to_bytes()

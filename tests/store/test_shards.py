@@ -8,7 +8,7 @@ import numcodecs.blosc
 import numpy as np
 import pytest
 import zarr
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from numcodecs.blosc import Blosc
@@ -90,7 +90,6 @@ def check(voxels: np.ndarray, chunk: tuple[int, int, int], codec: Blosc) -> None
     level=st.integers(0, 5),
     shuffle=st.sampled_from(sorted(SHUFFLES)),
 )
-@settings(max_examples=40, deadline=None)
 def test_any_volume_gives_zarr_s_chunks(
     voxels: np.ndarray, chunk: tuple[int, int, int], name: str, level: int, shuffle: str
 ) -> None:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from etl.core.config import Config
@@ -168,7 +168,6 @@ def test_a_sample_reads_the_same_volumes_every_time_and_all_tables(store: Path) 
 
 
 @given(st.integers(0, 500), st.floats(0, 1, exclude_min=True), st.integers())
-@settings(deadline=None)
 def test_a_sample_is_the_share_rounded_up(total: int, share: float, seed: int) -> None:
     entries = [{"volume_id": str(number)} for number in range(total)]
     chosen = Sample(share, seed=seed).choose(entries)

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from etl.io.objects import object_info
@@ -15,10 +15,8 @@ from etl.store.layout import to_json
 from tests.support.damage import VERSION, VOLUME, edit_json, edit_version, problems_of, volume_folder
 
 # Each example leaves the store as it found it.
-NO_LIMIT = HealthCheck.function_scoped_fixture, HealthCheck.too_slow
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=NO_LIMIT)
 @given(data=st.data())
 def test_any_change_of_bytes_is_found_where_it_is(store: Path, data: st.DataObject) -> None:
     files = sorted(p for folder in ("volumes", "tables") for p in (store / folder).rglob("*") if p.is_file())
@@ -39,7 +37,6 @@ def test_any_change_of_bytes_is_found_where_it_is(store: Path, data: st.DataObje
 ODD: st.SearchStrategy[Any] = st.sampled_from([None, True, -1, 7, 1.5, 10**30, "", "other", [], {}, [1]])
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=NO_LIMIT)
 @given(data=st.data())
 def test_whatever_the_json_says_nothing_is_raised(store: Path, data: st.DataObject) -> None:
     paths = [VERSION, "zarr.json"] + [
