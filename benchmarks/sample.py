@@ -18,7 +18,7 @@ import zarr
 from etl.convert.convert import Conversion, Converter
 from etl.core.config import Volume
 from etl.imaging.png import read_png
-from etl.io.objects import open_objects
+from etl.io.opening import open_objects
 from etl.phantom import write_phantom
 from etl.plan.plan import PlannedVolume, plan_run
 from etl.release.archives import index_archives

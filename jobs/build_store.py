@@ -93,7 +93,7 @@ def _plan(settings: Config) -> None:
     from dask.system import CPU_COUNT
 
     from etl.convert.reuse import converter_of, find_reusable
-    from etl.io.objects import open_objects
+    from etl.io.opening import open_objects
     from etl.pipeline.build import load_plan
     from etl.pipeline.capacity import split_fitting
     from etl.pipeline.staged import find_staged

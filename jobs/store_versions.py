@@ -9,7 +9,7 @@ import click
 from etl.report.console.command import job
 
 if TYPE_CHECKING:
-    from etl.io.objects import Objects
+    from etl.io.places import Objects
 
 SECONDS_PER_DAY = 86400.0
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for other programs.")
@@ -41,7 +41,7 @@ def main(context: click.Context, store: str) -> None:
                 130  interrupted
                 143  terminated
     """
-    from etl.io.objects import open_objects
+    from etl.io.opening import open_objects
     from etl.run.logs import start_logging
 
     start_logging()

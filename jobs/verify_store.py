@@ -59,7 +59,7 @@ def main(store: str, number: int | None, part: str | None, seed: int) -> None:
     import logging
     import time
 
-    from etl.io.objects import open_objects
+    from etl.io.opening import open_objects
     from etl.pipeline.preflight import check_seen
     from etl.report.console.progress import VerifyProgress
     from etl.report.console.texts import verification_text

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
-    from etl.io.objects import Objects
+    from etl.io.places import Objects
     from etl.phantom import PhantomTruth
     from tests.support.fetching import Staged
     from tests.support.s3_server import Bucket
@@ -116,13 +116,10 @@ def s3_bucket(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> Bucket:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Waits between attempts, and what counts as stalled, made tiny in this process."""
-    from etl.io import http, retries
+    """Transfers of this process wait little between attempts, and soon count as stalled."""
+    from tests.support.transfers import IMPATIENT
 
-    monkeypatch.setattr(retries, "FIRST_WAIT_SECONDS", 0.001)
-    monkeypatch.setattr(retries, "LONGEST_WAIT_SECONDS", 0.01)
-    monkeypatch.setattr(retries, "PATIENCE_SECONDS", 0.0)
-    monkeypatch.setattr(http, "STALL_SECONDS", 0.5)
+    monkeypatch.setattr("etl.io.retries.DEFAULTS", IMPATIENT)
 
 
 @pytest.fixture
@@ -149,7 +146,8 @@ def staged(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> S
 @pytest.fixture(params=["folder", "bucket"])
 def objects(request: pytest.FixtureRequest, tmp_path: Path) -> Objects:
     """An empty store, on the disk and in a bucket."""
-    from etl.io.objects import LocalObjects, open_objects
+    from etl.io.local import LocalObjects
+    from etl.io.opening import open_objects
 
     if request.param == "folder":
         return LocalObjects(str(tmp_path))

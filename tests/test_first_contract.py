@@ -14,7 +14,7 @@ import pytest
 from etl.core.errors import StoreError
 from etl.export.export import export
 from etl.export.protocol import FORMATS, Selection
-from etl.io.objects import open_objects
+from etl.io.opening import open_objects
 from etl.report.serving import Site
 from etl.store import LesionCrops, Store, open_store
 from etl.store.receipts import Receipt, read_receipt

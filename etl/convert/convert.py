@@ -20,7 +20,7 @@ from etl.imaging.body import SLICE_MASKS_DTYPE, measure_masks
 from etl.imaging.hounsfield import HuMoments, HuStatistics, statistics, to_hu
 from etl.imaging.png import read_png
 from etl.imaging.resample import resample
-from etl.io.objects import open_objects
+from etl.io.opening import open_objects
 from etl.plan.plan import PlannedVolume, plan_run
 from etl.release.index import Container
 from etl.release.names import slice_name

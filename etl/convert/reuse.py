@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from etl.convert.convert import Conversion, Converter, Recalled
 from etl.core.config import Config
-from etl.io.objects import open_objects
+from etl.io.opening import open_objects
 from etl.plan.plan import Plan, PlannedVolume
 from etl.store.versions import readable
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from etl.export.protocol import ExportFile, Format, Selected
-from etl.io.objects import object_info
+from etl.io.places import object_info
 from etl.store.layout import ACKNOWLEDGEMENT, CITATION, SOURCE_URL, to_json, version_path
 from etl.store.reader import Store
 from etl.tables.fields import TABLES

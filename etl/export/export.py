@@ -15,7 +15,8 @@ from typing import Any
 from etl.core.errors import ConfigError, StoreError
 from etl.export.protocol import ExportFile, Format, Selection
 from etl.export.selection import select
-from etl.io.objects import PARTIAL, LocalObjects
+from etl.io.local import LocalObjects
+from etl.io.places import PARTIAL
 from etl.store.layout import ACKNOWLEDGEMENT, CITATION, CONTRACT_VERSION, SOURCE_URL, to_json
 from etl.store.reader import Store
 from etl.store.versions import readable

@@ -1,17 +1,18 @@
-"""Reading archives from an HTTP server that may be slow, busy, cut off, or wrong.
+"""Read files from an HTTP server that may be slow, busy, cut off, or wrong.
 
-A body that is cut goes on with a range from where it stopped, so that no byte travels twice.
+A body that is cut continues with a range from where it stopped, so that no byte travels twice.
 """
 
 from __future__ import annotations
 
 import functools
+import netrc
 import os
 import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -26,20 +27,10 @@ from urllib3.exceptions import (
 from urllib3.response import BaseHTTPResponse
 from urllib3.util.retry import Retry
 
-from etl.core.urls import public_url
-from etl.io.blobs import (
-    STREAM_BYTES,
-    BlobChanged,
-    BlobInfo,
-    BlobRefused,
-)
-from etl.io.logins import login
-from etl.io.retries import QUICK, Attempts, BusyError, Patience, retried
+from etl.core.urls import credential_in, public_url
+from etl.io.places import STREAM_BYTES, BlobChanged, BlobError, BlobInfo, BlobRefused
+from etl.io.retries import Attempts, BusyError, RetryBudget, retried
 
-CONNECT_SECONDS = 20.0
-# A connection that gives nothing for this long has stalled, and so has one that gives next to nothing.
-STALL_SECONDS = 60.0
-LEAST_BYTES_A_SECOND = 1024
 # 202 is how the official download site says that a file is being made ready.
 BUSY = (202, 408, 425, 429, 500, 502, 503, 504)
 PAST_THE_END = 416
@@ -50,10 +41,10 @@ _QUERY = re.compile(r"\?[^\s'\"]*")
 
 @dataclass(frozen=True)
 class HttpBlob:
-    """A file on an HTTP server. See `etl.io.blobs.Blob`."""
+    """A file on an HTTP server. See `etl.io.places.Blob`."""
 
     url: str
-    patience: Patience = QUICK
+    budget: RetryBudget = field(default_factory=RetryBudget)
 
     def info(self) -> BlobInfo:
         def look() -> BlobInfo:
@@ -70,13 +61,13 @@ class HttpBlob:
                         break
                 return BlobInfo(size, _tag(response), found is not None, head[:4])
 
-        return retried(look, patience=self.patience)
+        return retried(look, self.budget)
 
     def read(self, start: int, end: int, tag: str = "") -> bytes:
         data = bytearray()
         seen = tag
 
-        def go_on() -> None:
+        def read_on() -> None:
             nonlocal seen
             at = start + len(data)
             with self._answer(f"bytes={at}-{end - 1}") as response:
@@ -89,16 +80,18 @@ class HttpBlob:
             raise ConnectionError(f"{self}: ended after {start + len(data):,} of {end:,} bytes")
 
         if start < end:
-            retried(go_on, lambda: len(data), self.patience)
+            retried(read_on, self.budget, lambda: len(data))
         return bytes(data)
 
     def stream(self, start: int = 0, tag: str = "") -> Iterator[bytes]:
-        at, seen, attempts = start, tag, Attempts(self.patience)
+        at, seen, attempts = start, tag, Attempts(self.budget)
         while True:
             try:
                 with self._answer() as response:
                     if response.status != 200:
-                        raise BlobRefused(f"{self}: asked for all, the server answers {_status(response)}")
+                        raise BlobRefused(
+                            f"{self}: requested the whole, the server answers {_status(response)}"
+                        )
                     seen = self._same(response, seen)
                     skip = at
                     for piece in self._pieces(response):
@@ -106,21 +99,24 @@ class HttpBlob:
                         skip -= passed
                         if passed < len(piece):
                             at += len(piece) - passed
-                            self.patience.answered()
+                            self.budget.restore()
                             yield piece[passed:]
                     if skip:
                         raise BlobChanged(f"{self} has {at - skip:,} bytes, there were at least {at:,}")
                     return
+            except BlobError:
+                raise
             except OSError as error:
                 attempts.wait_after(error, at)
 
     @contextmanager
     def _answer(self, byte_range: str = "") -> Iterator[BaseHTTPResponse]:
-        """The answer to one GET, its body not read yet; statuses are 200, 206 and 416.
+        """Send one GET and give the answer, its body not read yet; statuses are 200, 206 and 416.
 
         Raises:
             BusyError, ConnectionError, BlobRefused: here or while the body is read.
         """
+        settings = self.budget.settings
         headers = {"Accept-Encoding": "identity", "User-Agent": "deeplesion-store"}
         if byte_range:
             headers["Range"] = byte_range
@@ -143,7 +139,7 @@ class HttpBlob:
                     redirect=10,
                     respect_retry_after_header=False,
                 ),
-                timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=STALL_SECONDS),
+                timeout=urllib3.Timeout(connect=settings.connect_s, read=settings.stall_s),
             )
         except ValueError as error:  # an address that is none; LocationValueError is one
             raise BlobRefused(f"{self}: {_why(error)}") from None
@@ -168,19 +164,19 @@ class HttpBlob:
             response.release_conn()
 
     def _pieces(self, response: BaseHTTPResponse) -> Iterator[bytes]:
-        """The body as it arrives."""
-        since, arrived = time.monotonic(), 0
+        """Yield the body as it arrives. Raises ConnectionError where that is too slow."""
+        settings, since, arrived = self.budget.settings, time.monotonic(), 0
         while piece := response.read1(STREAM_BYTES):
             yield piece
             arrived += len(piece)
             seconds = time.monotonic() - since
-            if seconds >= STALL_SECONDS:
-                if arrived < LEAST_BYTES_A_SECOND * seconds:
+            if seconds >= settings.stall_s:
+                if arrived < settings.least_bytes_per_s * seconds:
                     raise ConnectionError(f"{self}: stalled, {arrived:,} bytes in {seconds:.0f} s")
                 since, arrived = time.monotonic(), 0
 
     def _same(self, response: BaseHTTPResponse, tag: str) -> str:
-        """The answer's tag, which is the one given unless that is empty."""
+        """Return the answer's tag. Raises BlobError where another one was expected."""
         found = _tag(response)
         if tag and response.status != PAST_THE_END and found != tag:
             if _is_page(response):
@@ -197,14 +193,14 @@ class HttpBlob:
         if found is None:
             came = "a web page" if _is_page(response) else "the whole"
             raise BlobRefused(
-                f"{self}: asked for bytes {at:,} to {end:,}, {came} came ({_status(response)}); "
+                f"{self}: requested bytes {at:,} to {end:,}, {came} came ({_status(response)}); "
                 "the link may have expired, or the server has no ranges any more"
             )
         first, last, total = found
         if total is not None and total < end:
             raise BlobChanged(f"{self} has {total:,} bytes, expected at least {end:,}")
         if first != at or last >= end:
-            raise BlobRefused(f"{self}: asked for bytes {at:,} to {end:,}, {first:,} to {last + 1:,} came")
+            raise BlobRefused(f"{self}: requested bytes {at:,} to {end:,}, {first:,} to {last + 1:,} came")
 
     def __str__(self) -> str:
         return public_url(self.url)
@@ -225,7 +221,7 @@ os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
 def _proxy(url: str) -> str:
-    """The proxy that the environment names for this URL (HTTPS_PROXY, NO_PROXY ...), or empty."""
+    """Return the proxy that the environment names for this URL (HTTPS_PROXY, NO_PROXY ...), or empty."""
     parts = urlsplit(url)
     if not parts.hostname or proxy_bypass(parts.hostname):
         return ""
@@ -235,7 +231,7 @@ def _proxy(url: str) -> str:
 
 
 def _content_range(response: BaseHTTPResponse) -> tuple[int, int, int | None] | None:
-    """(first, last, total) of a partial answer; None for a whole one."""
+    """Return (first, last, total) of a partial answer; None for a whole one."""
     match = _CONTENT_RANGE.match(response.headers.get("Content-Range", ""))
     if response.status != 206 or match is None:
         return None
@@ -243,7 +239,7 @@ def _content_range(response: BaseHTTPResponse) -> tuple[int, int, int | None] | 
 
 
 def _tag(response: BaseHTTPResponse) -> str:
-    """ETag, time of change, or at least the size; empty where the server tells none."""
+    """Return ETag, time of change, or at least the size; empty where the server sends none."""
     headers = response.headers
     tag = headers.get("ETag") or headers.get("Last-Modified")
     if tag:
@@ -269,5 +265,33 @@ def _retry_after(response: BaseHTTPResponse) -> float:
 
 
 def _why(error: BaseException | None) -> str:
-    """What went wrong, without the query of any address in it."""
+    """Return the error as text, without the query of any URL in it."""
     return f"{type(error).__name__}: {_QUERY.sub('', str(error))}"
+
+
+def login(url: str) -> str:
+    """Return `user:password` for a URL; empty where there is none, or the URL is signed.
+
+    It comes from the URL, or from ~/.netrc (or the file that the variable NETRC names), where curl looks too;
+    only an entry of the host itself counts, so that no password goes elsewhere.
+
+    Raises:
+        BlobRefused: the file is malformed, or others may read it.
+    """
+    parts = urlsplit(url)
+    if parts.username:
+        return f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+    if not parts.hostname or credential_in(url):
+        return ""
+    file = os.environ.get("NETRC")
+    try:
+        entry = netrc.netrc(file).hosts.get(parts.hostname)
+    except OSError:  # there is none
+        return ""
+    except (netrc.NetrcParseError, UnicodeDecodeError):
+        # Its own message may hold a word of the file.
+        raise BlobRefused(
+            f"{public_url(url)}: {file or '~/.netrc'} can't be used; is it well-formed, and readable by its "
+            "owner only?"
+        ) from None
+    return f"{entry[0]}:{entry[2] or ''}" if entry else ""

@@ -1,33 +1,65 @@
-"""Another try, after a wait, for what may pass: lost connections, servers that are busy."""
+"""Retry what may pass, such as lost connections and busy servers, after a wait and within a budget."""
 
 from __future__ import annotations
 
 import logging
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from time import monotonic, sleep
 from typing import TypeVar
+
+from etl.core.urls import host_of
+from etl.io.places import BlobError
 
 logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
-# Failures in a row, without a byte more, after which a place is given up where somebody may be waiting.
-ATTEMPTS = 6
-# Nobody waits for a transfer of archives: it outlasts a restart of the server, or a line cut for a while.
-PATIENCE_SECONDS = 600.0
-# How often the log says that a place is waited for.
-TELL_SECONDS = 60.0
-# The wait doubles from the first to the longest; a server that names a time (Retry-After) is given more.
-FIRST_WAIT_SECONDS = 0.5
-LONGEST_WAIT_SECONDS = 30.0
-LONGEST_RETRY_AFTER_SECONDS = 300.0
 
-# Places that were silent for PATIENCE_SECONDS and did not answer since, and when that was; for so long it
-# counts. Or 56 archives of a server that is gone would be waited for one after the other.
-REMEMBERED_SECONDS = 3600.0
-_silent: dict[str, float] = {}
+@dataclass(frozen=True)
+class TransferSettings:
+    """Times, rates and sizes of transfers.
+
+    Attributes:
+        attempts: attempts without a new byte before an operation fails that has no seconds to spend.
+        outage_s: seconds without a new byte that the transfer of an archive outlasts: a restart of the
+            server, or a line that is cut for a while.
+        remember_s: seconds for which a host that used up `outage_s` gets no further budget. Else 56 archives
+            of a dead server would each wait that long.
+        log_every_s: seconds between two log lines about one silent host.
+        first_wait_s, longest_wait_s: seconds before another attempt, doubling from the first to the longest.
+        longest_retry_after_s: most seconds that a server's Retry-After is followed.
+        connect_s: seconds until a connection must stand.
+        stall_s: seconds without a byte, or with fewer than `least_bytes_per_s`, after which a connection has
+            stalled.
+        least_bytes_per_s: slowest rate that does not count as a stall.
+        tail_bytes: bytes read at once from an archive's end. The directory of an official archive, about
+            16,600 members, takes under 2 MiB.
+    """
+
+    attempts: int = 6
+    outage_s: float = 600.0
+    remember_s: float = 3600.0
+    log_every_s: float = 60.0
+    first_wait_s: float = 0.5
+    longest_wait_s: float = 30.0
+    longest_retry_after_s: float = 300.0
+    connect_s: float = 20.0
+    stall_s: float = 60.0
+    least_bytes_per_s: float = 1024.0
+    tail_bytes: int = 4 << 20
+
+
+DEFAULTS = TransferSettings()
+
+# Hosts that used up their budget and did not answer since, with the time when they did.
+_exhausted: dict[str, float] = {}
+
+
+def default_settings() -> TransferSettings:
+    """Return the settings of transfers that are given none."""
+    return DEFAULTS
 
 
 class BusyError(ConnectionError):
@@ -39,109 +71,114 @@ class BusyError(ConnectionError):
 
 
 @dataclass(frozen=True)
-class Patience:
-    """How long a place is waited for that gives nothing new.
+class RetryBudget:
+    """Time that one operation may spend on a place that gives nothing new.
 
     Attributes:
-        seconds: from the first failure; 0 for ATTEMPTS attempts, which take some seconds.
-        place: whose silence is remembered, `https://host`; the next one in this process does not wait for it.
+        seconds: from the first failure; 0 for `settings.attempts` attempts, which take some seconds.
+        host: `https://host`. An exhausted budget is remembered by host, in this process.
+        settings: times of the waits.
     """
 
     seconds: float = 0.0
-    place: str = ""
+    host: str = ""
+    settings: TransferSettings = field(default_factory=default_settings)
 
     @property
-    def seconds_now(self) -> float:
-        """None of them where all were spent on the place before, and it did not answer since."""
-        given_up = _silent.get(self.place)
-        is_known = given_up is not None and monotonic() - given_up < REMEMBERED_SECONDS
+    def remaining(self) -> float:
+        """Seconds left; 0 if this host already exhausted its budget."""
+        exhausted_at = _exhausted.get(self.host)
+        is_known = exhausted_at is not None and monotonic() - exhausted_at < self.settings.remember_s
         return 0.0 if is_known else self.seconds
 
-    def answered(self) -> None:
-        """The place gives what it is asked for."""
-        _silent.pop(self.place, None)
+    @property
+    def until_next_log(self) -> RetryBudget:
+        """The part of this budget that may be spent before a log line is due."""
+        return replace(self, seconds=min(self.seconds, self.settings.log_every_s))
 
-    def is_spent(self, silent_seconds: float) -> bool:
-        """Has the place been silent for so long that it is given up? It is remembered."""
-        if silent_seconds < self.seconds_now:
+    def restore(self) -> None:
+        """Forget that the host exhausted its budget: it answers."""
+        _exhausted.pop(self.host, None)
+
+    def is_exhausted(self, silent_s: float) -> bool:
+        """Return whether so many silent seconds use up this budget; remember the host if they do."""
+        if silent_s < self.remaining:
             return False
-        if self.place and silent_seconds >= PATIENCE_SECONDS:
-            _silent[self.place] = monotonic()
+        if self.host and silent_s >= self.settings.outage_s:
+            _exhausted[self.host] = monotonic()
         return True
 
-    @property
-    def for_a_while(self) -> Patience:
-        """As much of it as is spent before somebody is told."""
-        return Patience(min(self.seconds, TELL_SECONDS), self.place)
 
-
-QUICK = Patience()
-
-
-def long_patience(place: str) -> Patience:
-    """For the transfer of an archive from a place."""
-    return Patience(PATIENCE_SECONDS, place)
+def archive_budget(url: str, settings: TransferSettings | None = None) -> RetryBudget:
+    """Return the retry budget for this archive's host."""
+    settings = settings or default_settings()
+    return RetryBudget(settings.outage_s, host_of(url), settings)
 
 
 class Attempts:
-    """Counts the failures of one transfer, and waits after each.
+    """Failures of one operation; waits after each.
 
     The wait doubles each time, with jitter, so that a cluster's workers do not come back all at once.
     """
 
-    def __init__(self, patience: Patience = QUICK) -> None:
-        self._patience, self._failures, self._reached = patience, 0, 0
-        self._since = self._told = 0.0
+    def __init__(self, budget: RetryBudget) -> None:
+        self._budget, self._failures, self._reached = budget, 0, 0
+        self._since = self._logged = 0.0
 
     def wait_after(self, error: OSError, reached: int = 0) -> None:
-        """Wait before the next attempt; a transfer that moves on is given new ones.
+        """Wait before the next attempt. Progress restores the whole budget.
 
         Args:
-            reached: how far the transfer is, in any unit that grows.
+            reached: progress of the operation, in any unit that grows.
 
         Raises:
-            OSError: the error given, when the patience is at its end.
+            OSError: the error given, when the budget is used up.
         """
-        now = monotonic()
+        now, settings = monotonic(), self._budget.settings
         if reached > self._reached or not self._failures:
-            self._failures, self._reached, self._since, self._told = 0, reached, now, now
+            self._failures, self._reached, self._since, self._logged = 0, reached, now, now
         self._failures += 1
-        silent = now - self._since
-        # A server that stalls takes minutes for a few attempts, one that refuses a connection none.
-        if self._failures >= (2 if self._patience.seconds_now else ATTEMPTS) and self._patience.is_spent(
-            silent
-        ):
+        silent_s = now - self._since
+        # A stalling server takes minutes for a few attempts, a refused connection no time at all.
+        least_attempts = 2 if self._budget.remaining else settings.attempts
+        if self._failures >= least_attempts and self._budget.is_exhausted(silent_s):
             raise error
-        if now - self._told >= TELL_SECONDS:
-            self._told = now
-            logger.warning("%s", waiting(str(error), silent, self._patience.seconds))
-        wait = min(FIRST_WAIT_SECONDS * 2 ** (self._failures - 1), LONGEST_WAIT_SECONDS)
-        asked = min(error.seconds, LONGEST_RETRY_AFTER_SECONDS) if isinstance(error, BusyError) else 0.0
-        sleep(max(asked, wait * random.uniform(0.5, 1.0)))
+        if now - self._logged >= settings.log_every_s:
+            self._logged = now
+            logger.warning("%s", silence_message(str(error), silent_s, self._budget.seconds))
+        wait_s = min(settings.first_wait_s * 2 ** (self._failures - 1), settings.longest_wait_s)
+        asked_s = min(error.seconds, settings.longest_retry_after_s) if isinstance(error, BusyError) else 0.0
+        sleep(max(asked_s, wait_s * random.uniform(0.5, 1.0)))
 
 
-def waiting(why: str, silent_seconds: float, patience_seconds: float) -> str:
-    """What the log says of a place that is waited for."""
-    return (
-        f"nothing new for {silent_seconds / 60:.0f} min: {why}; asked again until it has been "
-        f"{patience_seconds / 60:.0f} min"
-    )
+def silence_message(why: str, silent_s: float, budget_s: float) -> str:
+    """Return the log line about a place that gives nothing for so long."""
+    return f"no bytes for {silent_s / 60:.0f} min, retrying until {budget_s / 60:.0f} min have passed: {why}"
+
+
+def _is_passing(error: OSError) -> bool:
+    return not isinstance(error, BlobError)
 
 
 def retried(
-    attempt: Callable[[], Result], reached: Callable[[], int] = lambda: 0, patience: Patience = QUICK
+    attempt: Callable[[], Result],
+    budget: RetryBudget,
+    reached: Callable[[], int] = lambda: 0,
+    may_pass: Callable[[OSError], bool] = _is_passing,
 ) -> Result:
-    """Call until it works: OSError is tried again after a wait. See `Attempts`.
+    """Call `attempt` until it returns, waiting after each OSError that may pass. See `Attempts`.
 
     Raises:
-        OSError: the last one, when the patience is at its end.
+        OSError: one that does not pass, or the last one when the budget is used up.
     """
-    attempts = Attempts(patience)
+    attempts = Attempts(budget)
     while True:
         try:
             result = attempt()
         except OSError as error:
+            if not may_pass(error):
+                raise
             attempts.wait_after(error, reached())
         else:
-            patience.answered()
+            budget.restore()
             return result

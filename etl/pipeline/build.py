@@ -14,7 +14,8 @@ from etl.core.config import Config
 from etl.core.errors import RunError, SourceError
 from etl.core.rejects import Kind, Reason, Reject
 from etl.core.urls import public_url
-from etl.io.objects import Objects, open_objects
+from etl.io.opening import open_objects
+from etl.io.places import Objects
 from etl.pipeline.capacity import split_fitting
 from etl.pipeline.overlap import check_not_pruned, heed_overlap
 from etl.pipeline.preflight import check_shared

@@ -6,7 +6,7 @@ import logging
 
 from etl.core.config import Config
 from etl.core.errors import OverlapError, RunError
-from etl.io.objects import Objects
+from etl.io.places import Objects
 from etl.store.history import missing_objects
 from etl.store.running import Running
 from etl.store.versions import Version

@@ -8,9 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from etl.core.errors import ConfigError, EtlError, StoreError
-from etl.io.blobs import BlobError
-from etl.io.objects import PARTIAL, Objects, object_info, open_objects
-from etl.io.staging_areas import PartGoneError, open_staging
+from etl.io.opening import open_objects, open_staging
+from etl.io.places import PARTIAL, BlobError, Objects, PartGoneError, object_info
 from etl.store.versions import writable
 
 _PROBE = b"deeplesion-store: do all workers see this?"

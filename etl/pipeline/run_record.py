@@ -13,7 +13,7 @@ from dataclasses import asdict
 
 from etl.convert.convert import Conversion
 from etl.core.config import Config
-from etl.io.objects import Objects
+from etl.io.places import Objects
 from etl.publish.publish import Published, code_versions
 from etl.run.execution_stats import Tally
 from etl.store.layout import run_path, to_json

@@ -11,7 +11,8 @@ from functools import partial
 from etl.convert.convert import Converter
 from etl.core.config import Config
 from etl.core.errors import ConfigError
-from etl.io.staging_areas import StagingArea, open_staging
+from etl.io.opening import open_staging
+from etl.io.places import StagingArea
 from etl.pipeline.queue import Conversions
 from etl.plan.plan import Plan, PlannedVolume
 from etl.staging.fetch import Fetched, Fetcher, RemoteArchive

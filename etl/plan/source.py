@@ -8,7 +8,8 @@ import logging
 from etl.core.config import Source
 from etl.core.errors import SourceError
 from etl.core.urls import blob_name, public_url
-from etl.io.blobs import BlobError, open_blob
+from etl.io.opening import open_blob
+from etl.io.places import BlobError
 from etl.release.annotations import Annotations, parse_annotations
 from etl.release.archives import index_archives
 from etl.release.folders import index_folder

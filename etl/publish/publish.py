@@ -13,7 +13,7 @@ from etl.convert.convert import Conversion
 from etl.core.config import Config
 from etl.core.errors import GuardError
 from etl.core.rejects import Kind, Reject
-from etl.io.objects import Objects, object_info
+from etl.io.places import Objects, object_info
 from etl.plan.plan import Plan
 from etl.publish.assemble import Counts, make_tables
 from etl.publish.guards import check_archives, check_locations, check_parent, check_rejects

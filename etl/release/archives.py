@@ -17,9 +17,8 @@ import numpy as np
 from etl.core.errors import SourceError
 from etl.core.rejects import Kind, Reason, Reject
 from etl.core.urls import is_local
-from etl.io.blob_file import BlobFile, EndFile
-from etl.io.blobs import BlobError, open_blob, reject_reason
-from etl.io.staging_areas import open_staging
+from etl.io.opening import open_blob, open_staging
+from etl.io.places import reject_reason
 from etl.release.index import (
     MAX_HEADER_BYTES,
     MAX_SLICE_BYTES,
@@ -33,7 +32,7 @@ from etl.release.index import (
 )
 from etl.release.names import is_ignorable, parse_member
 from etl.release.sources import ArchiveEntry, find_archives, look_at
-from etl.staging.directories import open_kept_end, read_directory
+from etl.staging.directories import BlobFile, EndFile, open_kept_end, read_directory
 from etl.staging.fetch import RemoteArchive
 
 # Archives whose directories are read at the same time: requests wait, they don't compute.
@@ -80,7 +79,7 @@ def _index(
         if file is None:
             return _nothing(archive, looked.bytes or 0, []), looked
         listing = _index_zip(file, Container(path, archive.name, True, file.size, 0, "", tag), number)
-    except (BlobError, OSError) as error:
+    except OSError as error:
         reject = Reject(Kind.ARCHIVE, reject_reason(error), archive.name, str(error))
         return _nothing(archive, looked.bytes or 0, [reject]), None
     return listing, looked if listing.container.sha256 else None

@@ -16,9 +16,10 @@ from isal import isal_zlib
 
 from etl.core.errors import SliceError
 from etl.core.rejects import Reason
-from etl.core.urls import host_of, is_local
-from etl.io.blobs import BlobError, open_blob, reject_reason
-from etl.io.retries import long_patience
+from etl.core.urls import is_local
+from etl.io.opening import open_blob
+from etl.io.places import BlobError, reject_reason
+from etl.io.retries import archive_budget
 from etl.release.folders import slice_path
 from etl.release.index import Container
 from etl.release.names import SeriesKey, slice_name
@@ -111,10 +112,10 @@ def _read_span(containers: Sequence[Container], members: np.ndarray) -> tuple[in
     number = int(members["container"][0])
     container = containers[number]
     try:
-        blob = open_blob(container.path, long_patience(host_of(container.path)))
+        blob = open_blob(container.path, archive_budget(container.path))
         return start, memoryview(blob.read(start, end, container.tag))
-    except (BlobError, OSError) as error:
-        if isinstance(error, OSError) and (container.is_staged or is_local(container.path)):
+    except OSError as error:
+        if not isinstance(error, BlobError) and (container.is_staged or is_local(container.path)):
             raise  # a fault of this machine, not of the release
         raise ArchiveLostError(number, reject_reason(error), str(error)) from error
 

@@ -7,13 +7,10 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import fsspec
-
 from etl.core.errors import SourceError
 from etl.core.rejects import Kind, Reason, Reject
 from etl.core.urls import is_local, public_url
-from etl.io.blobs import BlobError, open_blob
-from etl.io.bucket_blobs import driver_errors
+from etl.io.opening import open_blob
 from etl.release.official import official_archives
 from etl.staging.fetch import RemoteArchive, remote_archive
 
@@ -53,11 +50,11 @@ def _expand(where: str) -> list[str]:
     elif where.startswith(("http://", "https://")) or not glob.has_magic(where):
         return [where]
     else:
-        filesystem, path = fsspec.url_to_fs(where)
+        from etl.io.places import matching_urls
+
         try:
-            with driver_errors(where):
-                matches = sorted(filesystem.unstrip_protocol(match) for match in filesystem.glob(path))
-        except (BlobError, OSError) as error:
+            matches = matching_urls(where)
+        except OSError as error:
             raise SourceError(
                 "the archives can't be listed",
                 where="source.archives",
@@ -83,7 +80,7 @@ def look_at(archive: RemoteArchive) -> RemoteArchive | Reject:
     where = public_url(archive.url)
     try:
         info = open_blob(archive.url).info()
-    except (BlobError, OSError) as error:
+    except OSError as error:
         return Reject(Kind.ARCHIVE, Reason.ARCHIVE_UNAVAILABLE, archive.name, str(error))
     if archive.bytes is not None and info.bytes not in (None, archive.bytes):
         message = f"{where} has {info.bytes:,} bytes; allowed: {archive.bytes:,}, as published"

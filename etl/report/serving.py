@@ -19,7 +19,7 @@ from pathlib import PurePosixPath
 from urllib.parse import unquote, urlsplit
 
 from etl.core.errors import StoreError
-from etl.io.objects import checked_name
+from etl.io.places import checked_name
 from etl.store.layout import report_path
 from etl.store.reader import Store
 

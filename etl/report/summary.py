@@ -11,7 +11,7 @@ import pandas as pd
 import yaml
 
 from etl.core.errors import StoreError
-from etl.io.objects import Objects
+from etl.io.places import Objects
 from etl.report.console.texts import bytes_text, location_rows
 from etl.store.history import Change, difference, flattened, stored_bytes
 from etl.store.layout import run_path

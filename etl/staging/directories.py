@@ -1,8 +1,9 @@
-"""The directories of zip archives, and how one is had from a server without ranges.
+"""The directories of zip archives, read from wherever the archives lie.
 
-Such a server sends an archive from its beginning only, and the directory lies at the end. Where archives must
-not all lie in the staging area at once, each passes through a worker that keeps the end of it there, which is
-all that a plan needs. The archive is fetched again when its volumes are converted.
+From a server with ranges, or from a disk, the end of the archive is read. A server without ranges sends an
+archive from its beginning only, and the directory lies at the end. Where archives must not all lie in the
+staging area at once, each passes through a worker that keeps its end there, which is all that a plan needs;
+the archive is fetched again when its volumes are converted.
 """
 
 from __future__ import annotations
@@ -10,17 +11,18 @@ from __future__ import annotations
 import errno
 import hashlib
 import io
+import os
 import struct
 import zipfile
 from collections import deque
-from dataclasses import dataclass
-from typing import BinaryIO, cast
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO, cast
 
 from etl.core.rejects import Reason
 from etl.core.urls import public_url
-from etl.io.blob_file import EndFile
-from etl.io.blobs import BlobError, open_blob
-from etl.io.staging_areas import PartGoneError, StagingArea, open_staging
+from etl.io.opening import open_blob, open_staging
+from etl.io.places import Blob, BlobError, BlobRefused, PartGoneError, StagingArea
+from etl.io.retries import TransferSettings, archive_budget, default_settings
 from etl.staging.fetch import (
     BLOCK_BYTES,
     Fetched,
@@ -32,16 +34,75 @@ from etl.staging.fetch import (
     remove_other_states,
 )
 
-# The directory of the whole release, in one archive, would take about 100 MB.
-MOST_BYTES = 128 * 2**20
-# zipfile looks for the directory's end in this many bytes, and a comment may fill them.
-LEAST_BYTES = 1 << 17
-# The archive's size comes before the end that is kept: positions in it count from the archive's beginning.
+# The kept end begins with the archive's size: positions in it count from the archive's beginning.
 _SIZE = struct.Struct("<Q")
 
 
+class EndFile(io.RawIOBase):
+    """A file of which only the end is here; a read before it raises BlobRefused.
+
+    Args:
+        end: the last bytes of the file.
+        size: bytes of the whole file.
+    """
+
+    def __init__(self, end: bytes, size: int) -> None:
+        self._end, self.size, self._end_start = end, size, size - len(end)
+        self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self.size}[whence]
+        if base + offset < 0:
+            raise ValueError(f"seek to {base + offset}, before the beginning")
+        self._at = base + offset
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer).cast("B")
+        stop = min(self._at + len(view), self.size)
+        if stop <= self._at:
+            return 0
+        if self._at >= self._end_start:
+            data = self._end[self._at - self._end_start : stop - self._end_start]
+        else:
+            data = self._read_before_end(self._at, stop)
+        view[: len(data)] = data
+        self._at = stop
+        return len(data)
+
+    def _read_before_end(self, start: int, stop: int) -> bytes:
+        raise BlobRefused(f"byte {start:,} of {self.size:,} is not here, only those from {self._end_start:,}")
+
+
+class BlobFile(EndFile):
+    """A remote blob as a file: its end is read at once, the rest by range.
+
+    Args:
+        size: bytes of the blob.
+        tag: from the blob's info; a change raises BlobChanged.
+        tail_bytes: size of the end.
+    """
+
+    def __init__(self, blob: Blob, size: int, tag: str, tail_bytes: int | None = None) -> None:
+        tail_bytes = default_settings().tail_bytes if tail_bytes is None else tail_bytes
+        super().__init__(blob.read(max(0, size - tail_bytes), size, tag), size)
+        self._blob, self._tag = blob, tag
+
+    def _read_before_end(self, start: int, stop: int) -> bytes:
+        return self._blob.read(start, stop, self._tag)
+
+
 def read_directory(file: BinaryIO | io.RawIOBase) -> tuple[list[zipfile.ZipInfo], int]:
-    """The members and where the directory starts. Raises BadZipFile where there is no sound directory."""
+    """Return the members and where the directory starts. Raises BadZipFile where it is damaged or absent."""
     try:
         with zipfile.ZipFile(cast("BinaryIO", file)) as archive:
             return archive.infolist(), archive.start_dir
@@ -54,10 +115,10 @@ def read_directory(file: BinaryIO | io.RawIOBase) -> tuple[list[zipfile.ZipInfo]
 
 
 def open_kept_end(area: StagingArea, archive: RemoteArchive) -> EndFile | None:
-    """The end of an archive that passed through; None where none is kept.
+    """Return the kept end of an archive that passed through; None where there is none.
 
     Raises:
-        OSError, BlobError: the staging area can't be read.
+        OSError: the staging area can't be read.
     """
     size = area.size(archive.directory_name)
     if size is None:
@@ -68,18 +129,28 @@ def open_kept_end(area: StagingArea, archive: RemoteArchive) -> EndFile | None:
 
 @dataclass(frozen=True)
 class DirectoryFetcher:
-    """Lets an archive pass by and keeps its directory; a value that travels to workers.
+    """Fetcher of an archive's directory alone; a value that travels to workers.
 
     Attributes:
         staging: folder or bucket URL.
+        block_bytes: size of the blocks that arrive.
+        most_bytes: most of an archive's end that is held in memory. The directory of the whole release, in
+            one archive, would take about 100 MB.
+        least_bytes: least of the end that is kept: zipfile looks for the directory's end in 128 KiB, and a
+            comment may fill them.
+        settings: of the transfer.
     """
 
     staging: str
+    block_bytes: int = BLOCK_BYTES
+    most_bytes: int = 128 << 20
+    least_bytes: int = 128 << 10
+    settings: TransferSettings = field(default_factory=default_settings)
 
     def __call__(self, archive: RemoteArchive) -> Fetched:
-        """Read the archive from its beginning to its end.
+        """Read the archive from its beginning to its end and keep the end.
 
-        What the source does wrong is a reason in the result.
+        A fault of the source becomes a reason in the result.
 
         Raises:
             OSError: the staging area can't be read or written.
@@ -88,7 +159,7 @@ class DirectoryFetcher:
         if area.size(name) is not None:
             return Fetched(archive, archive.bytes or 0, 0, True, is_directory=True)
         try:
-            end, size = _end_of(archive)
+            end, size = self._end_of(archive)
         except RefusedError as refused:
             return Fetched(archive, 0, 0, False, refused.reason, refused.message, is_directory=True)
         try:
@@ -100,28 +171,31 @@ class DirectoryFetcher:
         remove_other_states(area, archive)
         return Fetched(archive, size, size, True, is_directory=True)
 
-
-def _end_of(archive: RemoteArchive) -> tuple[bytes, int]:
-    """(the archive from its directory on, its size). Raises RefusedError."""
-    window: deque[bytes] = deque()
-    digest, size, held = hashlib.sha256(), 0, 0
-    for block in archive_blocks(archive, 0, BLOCK_BYTES, archive.patience):
-        window.append(block)
-        digest.update(block)
-        size, held = size + len(block), held + len(block)
-        while held - len(window[0]) >= MOST_BYTES:
-            held -= len(window.popleft())
-    check_size(archive, size)
-    check_sha256(archive, digest.hexdigest())
-    end = b"".join(window)
-    where = public_url(archive.url)
-    try:
-        _, start = read_directory(EndFile(end, size))
-    except zipfile.BadZipFile as error:
-        message = f"{where}: {size:,} bytes without a readable directory at their end: {error}"
-        raise RefusedError(Reason.ARCHIVE_TRUNCATED, message) from error
-    except BlobError as error:
-        message = f"{where}: its directory takes more than {MOST_BYTES:,} bytes; remedy: keep_archives: true"
-        raise RefusedError(Reason.ARCHIVE_UNAVAILABLE, message) from error
-    start = max(0, min(start, size - LEAST_BYTES))
-    return end[start - (size - held) :], size
+    def _end_of(self, archive: RemoteArchive) -> tuple[bytes, int]:
+        """Return the archive from its directory on, and its size. Raises RefusedError."""
+        window: deque[bytes] = deque()
+        digest, size, held = hashlib.sha256(), 0, 0
+        budget = archive_budget(archive.url, self.settings)
+        for block in archive_blocks(archive, 0, self.block_bytes, budget):
+            window.append(block)
+            digest.update(block)
+            size, held = size + len(block), held + len(block)
+            while held - len(window[0]) >= self.most_bytes:
+                held -= len(window.popleft())
+        check_size(archive, size)
+        check_sha256(archive, digest.hexdigest())
+        end = b"".join(window)
+        where = public_url(archive.url)
+        try:
+            _, start = read_directory(EndFile(end, size))
+        except zipfile.BadZipFile as error:
+            message = f"{where}: {size:,} bytes without a readable directory at their end: {error}"
+            raise RefusedError(Reason.ARCHIVE_TRUNCATED, message) from error
+        except BlobError as error:
+            message = (
+                f"{where}: its directory takes more than {self.most_bytes:,} bytes; "
+                "remedy: keep_archives: true"
+            )
+            raise RefusedError(Reason.ARCHIVE_UNAVAILABLE, message) from error
+        start = max(0, min(start, size - self.least_bytes))
+        return end[start - (size - held) :], size

@@ -1,7 +1,7 @@
-"""Fetch archives into a place that all workers reach, in blocks. Only whole archives have their names.
+"""Fetch archives block by block into a staging area that all workers reach.
 
-What arrived is never fetched again: an interrupted archive goes on from where it stopped, on whichever worker
-continues it.
+An archive has its name there once it is whole. No byte is fetched twice: an interrupted archive continues
+from where it stopped, on whichever worker takes it up.
 """
 
 from __future__ import annotations
@@ -14,19 +14,17 @@ from time import monotonic
 from urllib.parse import urlsplit
 
 from etl.core.rejects import Kind, Reason, Reject
-from etl.core.urls import blob_name, host_of, public_url
-from etl.io.blobs import BlobError, open_blob, reject_reason
-from etl.io.retries import Patience, long_patience, waiting
-from etl.io.staging_areas import PartGoneError, StagingArea, open_staging
+from etl.core.urls import blob_name, public_url
+from etl.io.opening import open_blob, open_staging
+from etl.io.places import BlobError, PartGoneError, StagingArea, reject_reason
+from etl.io.retries import RetryBudget, TransferSettings, archive_budget, default_settings, silence_message
 
-# Large enough that a request's latency does not count, and the least that a bucket takes as a part is 5 MiB.
-BLOCK_BYTES = 8 * 2**20
-# A task fetches this many blocks and gives its thread back, so that conversions run in between.
-BLOCKS_A_TASK = 8
+# Large enough that a request's latency does not count; a bucket takes no parts below 5 MiB.
+BLOCK_BYTES = 8 << 20
 
-# An archive begins with its first member, or with its directory's end where it has none.
+# The signature of a first member, of the directory's end in an empty archive, and of a spanned archive.
 _ZIP_STARTS = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
-# Parameters of signed URLs (S3, Google, CloudFront, Azure), which are others each time.
+# Parameters of signed URLs (S3, Google, CloudFront, Azure), which differ with each signature.
 _SIGNATURE = re.compile(
     r"x-(amz|goog)-.*|awsaccesskeyid|googleaccessid|key-pair-id|signature|expires|policy|(access_?)?token"
     r"|s(ig|e|t|p|pr|v|r|rt|ip|koid|ktid|kt|ke|ks|kv)",
@@ -36,16 +34,16 @@ _SIGNATURE = re.compile(
 
 @dataclass(frozen=True)
 class RemoteArchive:
-    """An archive that lies on a server or in a bucket.
+    """An archive on a server or in a bucket.
 
     Attributes:
-        url: where.
+        url: its URL.
         name: file name, `Images_png_01.zip`.
         bytes: size as announced; None where it is not known.
-        sha256: to be verified when it arrives; empty where it is not known.
+        sha256: expected SHA-256 in hex; empty where it is not known.
         tag: ETag or time of change when it was looked at; empty where there is none.
-        has_ranges: parts of it can be asked for.
-        silent_seconds: for which nothing more of it came, when it was last tried.
+        has_ranges: the server sends parts of it.
+        silent_seconds: seconds without a new byte at the end of the last attempt.
     """
 
     url: str = field(repr=False)  # the log of a failed task shows its arguments; a URL may be signed
@@ -57,18 +55,13 @@ class RemoteArchive:
     silent_seconds: float = field(default=0.0, compare=False)
 
     @property
-    def patience(self) -> Patience:
-        """With its place."""
-        return long_patience(host_of(self.url))
-
-    @property
     def staged_name(self) -> str:
-        """Its name in the staging area: another one when the source's size or tag changes."""
+        """Name of the copy in the staging area; it changes with the source's size and tag."""
         return f"{self._state_name}.zip"
 
     @property
     def directory_name(self) -> str:
-        """The name beside it of its directory alone, where its server gives no ranges."""
+        """Name in the staging area of the directory alone, kept where the server sends no ranges."""
         return f"{self._state_name}.directory"
 
     @property
@@ -77,27 +70,27 @@ class RemoteArchive:
 
     @property
     def staged_prefix(self) -> str:
-        """What the staged names of all states of this archive begin with, and those of no other archive."""
+        """Beginning of the staged names of all states of this archive, and of no other archive."""
         return f"{self.name.removesuffix('.zip')}.{_short(_unsigned(self.url))}."
 
 
 def remote_archive(url: str, sha256: str = "") -> RemoteArchive:
-    """An archive at a URL, not yet looked at."""
+    """Return the archive at a URL, not yet looked at."""
     return RemoteArchive(url, blob_name(url), sha256=sha256)
 
 
 @dataclass(frozen=True)
 class Fetched:
-    """How far an archive is.
+    """Result of one task of a Fetcher or DirectoryFetcher.
 
     Attributes:
-        archive: which.
+        archive: the archive, with its silent seconds so far.
         bytes_there: bytes in the staging area.
-        bytes_now: of these, fetched by this task.
+        bytes_now: bytes that this task fetched.
         is_whole: it is there under its name, verified.
-        reason, message: why it can't be had; None and empty while it can.
-        is_directory: it passed by, and its directory alone was to be kept.
-        delay: why nothing came for a while, in a line; empty where something did. It is asked again.
+        reason, message: why the archive is rejected; None and empty otherwise.
+        is_directory: the task kept the archive's directory alone.
+        delay: log line about a silent host; empty where bytes came. The archive is tried again.
     """
 
     archive: RemoteArchive
@@ -111,7 +104,7 @@ class Fetched:
 
     @property
     def reject(self) -> Reject | None:
-        """What `rejects` says of an archive that can't be had."""
+        """Row of `rejects` for an archive that is rejected; None for any other."""
         if self.reason is None:
             return None
         return Reject(Kind.ARCHIVE, self.reason, self.archive.name, self.message)
@@ -119,21 +112,24 @@ class Fetched:
 
 @dataclass(frozen=True)
 class Fetcher:
-    """Fetches the next blocks of an archive; a value that travels to workers.
+    """Fetcher of an archive's next blocks; a value that travels to workers.
 
     Attributes:
         staging: folder or bucket URL.
-        block_bytes, blocks_a_task: how much is asked for at once, and by one call.
+        block_bytes: size of one request.
+        blocks_a_task: requests of one call, which then gives its thread back to conversions.
+        settings: of the transfer.
     """
 
     staging: str
     block_bytes: int = BLOCK_BYTES
-    blocks_a_task: int = BLOCKS_A_TASK
+    blocks_a_task: int = 8
+    settings: TransferSettings = field(default_factory=default_settings)
 
     def __call__(self, archive: RemoteArchive) -> Fetched:
-        """Fetch up to `blocks_a_task` blocks more, and finish the archive with the last.
+        """Fetch up to `blocks_a_task` more blocks, and finish the archive with the last.
 
-        What the source does wrong is a reason in the result.
+        A fault of the source becomes a reason in the result.
 
         Raises:
             OSError: the staging area can't be read or written.
@@ -146,10 +142,10 @@ class Fetcher:
             area.remove(name)
         there, now, silent_seconds = area.part_bytes(name), 0, archive.silent_seconds
         archive, since = replace(archive, silent_seconds=0.0), monotonic()
+        budget = archive_budget(archive.url, self.settings)
         try:
             stop = there + self.block_bytes * self.blocks_a_task
-            patience = archive.patience.for_a_while
-            for block in archive_blocks(archive, there, self.block_bytes, patience, stop):
+            for block in archive_blocks(archive, there, self.block_bytes, budget.until_next_log, stop):
                 area.append(name, there, block)
                 there += len(block)
                 now += len(block)
@@ -165,9 +161,9 @@ class Fetcher:
             return Fetched(archive, 0, now, False, spoilt.reason, spoilt.message)
         except SilentError as silent:
             silent_seconds += monotonic() - since
-            if archive.patience.is_spent(silent_seconds):
+            if budget.is_exhausted(silent_seconds):
                 return Fetched(archive, there, now, False, silent.reason, silent.message)
-            delay = waiting(silent.message, silent_seconds, archive.patience.seconds)
+            delay = silence_message(silent.message, silent_seconds, budget.seconds)
             archive = replace(archive, silent_seconds=silent_seconds)
             return Fetched(archive, there, now, False, delay=delay)
         except RefusedError as refused:
@@ -180,15 +176,15 @@ class Fetcher:
 
 
 def archive_blocks(
-    archive: RemoteArchive, there: int, block_bytes: int, patience: Patience, stop: int | None = None
+    archive: RemoteArchive, there: int, block_bytes: int, budget: RetryBudget, stop: int | None = None
 ) -> Iterator[bytes]:
-    """The next blocks, from byte `there` to `stop`, or to the end where the server has no ranges.
+    """Yield the next blocks, from byte `there` to `stop`, or to the end where the server has no ranges.
 
     Raises:
-        RefusedError: the source does not give them, or gives something else.
-        SilentError: the source gives nothing, and the patience is at its end.
+        RefusedError: the source sends something else, or refuses.
+        SilentError: the source sends nothing, and the budget is used up.
     """
-    blob, where = open_blob(archive.url, patience), public_url(archive.url)
+    blob, where = open_blob(archive.url, budget), public_url(archive.url)
     try:
         if archive.has_ranges and archive.bytes is not None:
             end = archive.bytes if stop is None else min(stop, archive.bytes)
@@ -211,7 +207,7 @@ def archive_blocks(
 
 
 class RefusedError(Exception):
-    """The archive can't be had now. What is there of it stays."""
+    """The source does not send the archive. Its staged bytes stay."""
 
     def __init__(self, reason: Reason, message: str) -> None:
         self.reason, self.message = reason, message
@@ -219,15 +215,15 @@ class RefusedError(Exception):
 
 
 class SilentError(RefusedError):
-    """Its place gives nothing. Another try may help."""
+    """The source sends nothing. Another try may help."""
 
 
 class _SpoiltError(RefusedError):
-    """What is there is wrong."""
+    """The staged bytes are wrong and must go."""
 
 
 def check_size(archive: RemoteArchive, there: int) -> None:
-    """Raises RefusedError where another number of bytes arrived than was announced, or none."""
+    """Raise RefusedError where another number of bytes arrived than was announced, or none."""
     where = public_url(archive.url)
     if not there:
         raise RefusedError(Reason.ARCHIVE_NOT_ZIP, f"{where} is empty")
@@ -239,14 +235,14 @@ def check_size(archive: RemoteArchive, there: int) -> None:
 
 
 def check_sha256(archive: RemoteArchive, found: str) -> None:
-    """Raises RefusedError where the archive has another SHA-256 than it must have."""
+    """Raise RefusedError where the archive does not have the expected SHA-256."""
     if archive.sha256 and found != archive.sha256.lower():
         message = f"{public_url(archive.url)}: sha256 is {found}, expected {archive.sha256}"
         raise _SpoiltError(Reason.ARCHIVE_CHECKSUM, message)
 
 
 def remove_other_states(area: StagingArea, archive: RemoteArchive) -> None:
-    """Remove what was staged, or begun, of the archive as it was before it changed."""
+    """Remove copies and parts of the archive as it was before it changed."""
     current = (archive.staged_name, archive.directory_name)
     for older in area.names(archive.staged_prefix):
         if older not in current:
@@ -257,7 +253,7 @@ def remove_other_states(area: StagingArea, archive: RemoteArchive) -> None:
 
 
 def _part_sha256(area: StagingArea, name: str, size: int) -> str:
-    """Raises PartGoneError where the part is not what was written."""
+    """Return the part's SHA-256. Raises PartGoneError where the part is not what was written."""
     digest, read = hashlib.sha256(), 0
     for piece in area.read_part(name):
         digest.update(piece)
@@ -268,7 +264,7 @@ def _part_sha256(area: StagingArea, name: str, size: int) -> str:
 
 
 def _joined(pieces: Iterator[bytes], block_bytes: int) -> Iterator[bytes]:
-    """Blocks of equal size, but for the last."""
+    """Yield blocks of equal size, the last one shorter."""
     block = bytearray()
     for piece in pieces:
         block += piece
@@ -280,7 +276,7 @@ def _joined(pieces: Iterator[bytes], block_bytes: int) -> Iterator[bytes]:
 
 
 def _unsigned(url: str) -> str:
-    """The URL without user and signature: it names the same file when it is signed anew."""
+    """Return the URL without user and signature, which stays the same when the link is signed again."""
     query = urlsplit(url).query
     named = "&".join(part for part in query.split("&") if not _SIGNATURE.fullmatch(part.partition("=")[0]))
     return f"{public_url(url)}?{named}" if named else public_url(url)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from etl.core.errors import GuardError
-from etl.io.objects import Objects, object_info
+from etl.io.places import Objects, object_info
 from etl.store.layout import RECEIPT, VOLUMES
 from etl.store.receipts import Receipt
 from etl.store.versions import Version, now_text, publish_version, read_version, table_entries

@@ -11,7 +11,7 @@ from xarray.backends import BackendArray
 from xarray.core import indexing
 
 from etl.core.errors import StoreError
-from etl.io.objects import Objects
+from etl.io.places import Objects
 from etl.store.versions import readable
 from etl.store.volumes import AXES, open_level
 

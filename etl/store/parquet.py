@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from etl.io.objects import Objects
+from etl.io.places import Objects
 from etl.store.layout import CONTRACT_VERSION
 from etl.tables.fields import SCHEMAS
 

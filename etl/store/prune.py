@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from etl.core.errors import GuardError, RunError
-from etl.io.objects import PARTIAL, Listed, Objects
+from etl.io.places import PARTIAL, Listed, Objects
 from etl.store.layout import (
     RECEIPT,
     REPORTS,

@@ -15,7 +15,8 @@ import zarr
 
 from etl.core.errors import StoreError
 from etl.imaging.window import Window, to_grey, to_share
-from etl.io.objects import Objects, open_objects
+from etl.io.opening import open_objects
+from etl.io.places import Objects
 from etl.store.crops import PLACE_COLUMNS, centers_vox, crop_around
 from etl.store.layout import VERSIONS
 from etl.store.lazy_volumes import open_volume

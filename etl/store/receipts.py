@@ -12,7 +12,7 @@ import numpy as np
 from etl.core.errors import StoreError
 from etl.imaging.body import MASK_DTYPE, SLICE_MASKS_DTYPE
 from etl.imaging.hounsfield import HuStatistics
-from etl.io.objects import ObjectInfo, Objects, object_info
+from etl.io.places import ObjectInfo, Objects, object_info
 from etl.store.layout import CONTRACT_VERSION, RECEIPT, SPLIT_RECORD, to_json, volume_path
 
 # Of a large object, read at once for its SHA-256.

@@ -26,7 +26,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
-from etl.io.objects import Objects
+from etl.io.places import Objects
 from etl.store.layout import RUNNING, to_json
 from etl.store.versions import now_text, writable
 

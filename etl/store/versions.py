@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from etl.core.errors import StoreError
-from etl.io.objects import Objects
+from etl.io.places import Objects
 from etl.store.layout import CONTRACT_VERSION, VERSIONS, to_json, version_path
 
 _NAME = re.compile(rf"{VERSIONS}/([0-9]{{6,}})\.json\Z")

@@ -23,7 +23,7 @@ from etl.core.errors import StoreError
 from etl.imaging.geometry import voxel_to_lps_mm
 from etl.imaging.hounsfield import HuStatistics
 from etl.imaging.pyramid import halve_planes, level_translation_mm
-from etl.io.objects import Objects, object_info
+from etl.io.places import Objects, object_info
 from etl.store.layout import CONTRACT_VERSION, RECEIPT, volume_path
 from etl.store.receipts import Receipt, Shape, Spacing
 from etl.store.shards import ShardEncoder

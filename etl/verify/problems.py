@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from etl.io.objects import ObjectInfo, Objects, object_info
+from etl.io.places import ObjectInfo, Objects, object_info
 
 
 class CountedReads:

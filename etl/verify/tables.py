@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from etl.core.rejects import Kind, Reason
 from etl.imaging.geometry import output_shape
-from etl.io.objects import ObjectInfo
+from etl.io.places import ObjectInfo
 from etl.store.parquet import SPLITS, schema_columns
 from etl.store.versions import Version
 from etl.tables.fields import SCHEMAS, TABLES

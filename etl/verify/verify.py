@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from etl.core.errors import StoreError
-from etl.io.objects import Objects
+from etl.io.places import Objects
 from etl.store.layout import CONTRACT_VERSION, ROOT, version_path
 from etl.store.versions import Version, read_version, version_numbers
 from etl.verify.locations import check_locations

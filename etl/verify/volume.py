@@ -19,7 +19,8 @@ from etl.imaging.body import mask_columns
 from etl.imaging.geometry import voxel_to_lps_mm
 from etl.imaging.hounsfield import HuStatistics, statistics
 from etl.imaging.pyramid import level_translation_mm
-from etl.io.objects import ObjectInfo, Objects, object_info, open_objects
+from etl.io.opening import open_objects
+from etl.io.places import ObjectInfo, Objects, object_info
 from etl.release.names import is_ignorable
 from etl.store.layout import CONTRACT_VERSION, RECEIPT, SPLIT_RECORD
 from etl.store.receipts import Receipt, Shape, Spacing

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from etl.io.objects import open_objects
+from etl.io.opening import open_objects
 from etl.store.versions import read_version, version_numbers
 from etl.verify.verify import verify
 from tests.chaos.foundry import Foundry, Orders, Outcome, foundry

@@ -33,8 +33,7 @@ def impatience() -> None:
     from etl.io import retries
 
     s3fs.S3FileSystem.read_timeout = 1
-    retries.FIRST_WAIT_SECONDS, retries.LONGEST_WAIT_SECONDS = 0.01, 0.1
-    retries.PATIENCE_SECONDS = 0.0
+    retries.DEFAULTS = retries.TransferSettings(first_wait_s=0.01, longest_wait_s=0.1, outage_s=0.0)
 
 
 CONDITIONS: dict[str, Callable[[], None]] = {

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from etl.io.objects import open_objects
+from etl.io.opening import open_objects
 from etl.store.versions import version_numbers
 from tests.chaos.arena import LONG, Arena
 from tests.chaos.conftest import TallyOf

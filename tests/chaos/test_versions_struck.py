@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from etl.io.objects import open_objects
+from etl.io.opening import open_objects
 from etl.store.layout import RUNNING
 from etl.store.running import DEAD_SECONDS
 from etl.store.versions import version_numbers

@@ -13,15 +13,10 @@ from hypothesis import strategies as st
 
 from etl.core.errors import ConfigError
 from etl.core.urls import blob_name, is_local, public_url
-from etl.io.blobs import (
-    Blob,
-    BlobChanged,
-    BlobInfo,
-    BlobRefused,
-    LocalBlob,
-    open_blob,
-)
 from etl.io.bucket_blobs import FsspecBlob, S3Blob
+from etl.io.local import LocalBlob
+from etl.io.opening import open_blob
+from etl.io.places import Blob, BlobChanged, BlobInfo, BlobRefused
 from tests.support.s3_server import Bucket
 from tests.support.servers import HttpServer
 

@@ -6,11 +6,14 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from etl.io import retries, s3
-from etl.io.objects import Objects, open_objects
+from etl.io.buckets import BucketObjects, WriteSettings
+from etl.io.drivers import REQUEST_ATTEMPTS
+from etl.io.opening import open_objects
+from etl.io.places import Objects
 from etl.store.versions import publish_version, version_numbers
 from tests.support.faulty_s3 import PASSING, FaultyS3, S3Fault, S3Request, serve_faulty_s3
 from tests.support.s3_server import Bucket, use_s3
+from tests.support.transfers import USUAL
 
 pytestmark = pytest.mark.usefixtures("impatient")
 
@@ -74,7 +77,7 @@ def test_a_lost_reply_to_the_end_of_an_upload_in_parts(
 ) -> None:
     # Or a slow machine makes the driver send a part twice.
     monkeypatch.setattr("s3fs.S3FileSystem.read_timeout", 15)
-    data = bytes(range(256)) * (2 * s3.PART_BYTES // 256 + 1)
+    data = bytes(range(256)) * (2 * WriteSettings().part_bytes // 256 + 1)
     posts = iter([None, S3Fault.LOST_REPLY])
     faulty.choose = lambda request: next(posts, None) if request.method == "POST" else None
     objects.write("table", data)
@@ -84,10 +87,8 @@ def test_a_lost_reply_to_the_end_of_an_upload_in_parts(
     assert len(parts) in (3, 6)  # with a server that forgets what it has completed, all over again
 
 
-def test_a_server_that_does_not_take_the_body_is_not_waited_for(
-    objects: Objects, faulty: FaultyS3, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(s3, "WRITE_SECONDS", 1.0)
+def test_a_server_that_does_not_take_the_body_is_not_waited_for(faulty: FaultyS3, s3_bucket: Bucket) -> None:
+    objects = BucketObjects(f"{s3_bucket.url}/store", WriteSettings(least_s=1.0))
     faulty.hang_seconds, faulty.deaf_to = 20.0, 1
     objects.write("new", b"new")
     assert faulty.deaf_to == 0
@@ -111,4 +112,4 @@ def test_what_does_not_pass_is_given_up(objects: Objects, faulty: FaultyS3) -> N
     faulty.choose = lambda request: S3Fault.SLOW_DOWN
     with pytest.raises(OSError, match="as the test wants it"):
         objects.read("there")
-    assert len(faulty.requests) == retries.ATTEMPTS * s3.REQUEST_ATTEMPTS
+    assert len(faulty.requests) == USUAL.attempts * REQUEST_ATTEMPTS

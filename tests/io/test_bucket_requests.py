@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from etl.core.config import Config
-from etl.io.objects import open_objects
+from etl.io.opening import open_objects
 from tests.support.faulty_s3 import FaultyS3, serve_faulty_s3
 from tests.support.processes import ROOT
 from tests.support.s3_server import Bucket, use_s3

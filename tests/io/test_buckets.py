@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from etl.core.errors import StoreError
-from etl.io.bucket_objects import BucketObjects
-from etl.io.objects import Objects, open_objects
+from etl.io.buckets import BucketObjects
+from etl.io.opening import open_objects
+from etl.io.places import Objects
 from etl.pipeline.build import build, load_plan
 from etl.run.clusters import chosen_cluster, connect
 from etl.run.executors import SerialExecutor

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etl.io.blobs import BlobInfo, BlobRefused, open_blob
 from etl.io.http import HttpBlob
+from etl.io.opening import open_blob
+from etl.io.places import BlobInfo, BlobRefused
 from tests.support.http_faults import Answer, Fault
 from tests.support.servers import HttpServer, serve
 

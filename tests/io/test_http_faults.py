@@ -1,14 +1,15 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
 
-from etl.io import http, retries
-from etl.io.blobs import BlobChanged, BlobInfo, BlobRefused
-from etl.io.http import HttpBlob
+from etl.io.http import BUSY, HttpBlob
+from etl.io.places import BlobChanged, BlobInfo, BlobRefused
+from etl.io.retries import RetryBudget
 from tests.support.http_faults import (
     PAGE,
     Answer,
@@ -23,6 +24,7 @@ from tests.support.http_faults import (
     seeded_faults,
 )
 from tests.support.servers import HttpServer
+from tests.support.transfers import IMPATIENT, USUAL
 
 pytestmark = pytest.mark.usefixtures("impatient")
 
@@ -51,7 +53,7 @@ def test_a_cut_body_goes_on_from_where_it_stopped(
 
 
 def test_a_transfer_that_moves_on_is_given_new_attempts(http_server: HttpServer) -> None:
-    many = 4 * retries.ATTEMPTS
+    many = 4 * USUAL.attempts
     blob = put(http_server, *[Cut(100_000)] * many)
     assert blob.read(0, SIZE) == CONTENT
     assert [r and r[0] for r in http_server.ranges("/a.zip")] == [100_000 * n for n in range(many + 1)]
@@ -62,15 +64,15 @@ def test_without_a_byte_more_it_is_given_up(http_server: HttpServer) -> None:
     with pytest.raises(ConnectionError, match=r"/a\.zip") as caught:
         blob.read(0, SIZE)
     assert SECRET not in str(caught.value)
-    assert len(http_server.requests) == retries.ATTEMPTS
-    assert http_server.ranges("/a.zip")[1:] == [(1000, SIZE)] * (retries.ATTEMPTS - 1)
+    assert len(http_server.requests) == USUAL.attempts
+    assert http_server.ranges("/a.zip")[1:] == [(1000, SIZE)] * (USUAL.attempts - 1)
 
 
-@pytest.mark.parametrize("status", http.BUSY)
+@pytest.mark.parametrize("status", BUSY)
 def test_a_burst_of_busy_answers_is_waited_out(http_server: HttpServer, status: int) -> None:
-    blob = put(http_server, *[busy(status)] * (retries.ATTEMPTS - 1))
+    blob = put(http_server, *[busy(status)] * (USUAL.attempts - 1))
     assert blob.read(0, 10) == CONTENT[:10]
-    assert len(http_server.requests) == retries.ATTEMPTS
+    assert len(http_server.requests) == USUAL.attempts
 
 
 @pytest.mark.parametrize("question", ["info", "read", "stream"])
@@ -81,7 +83,7 @@ def test_a_server_that_stays_busy_is_given_up(http_server: HttpServer, question:
     ) as caught:
         ask(blob, question)
     assert SECRET not in str(caught.value)
-    assert len(http_server.requests) == retries.ATTEMPTS
+    assert len(http_server.requests) == USUAL.attempts
 
 
 def ask(blob: HttpBlob, question: str) -> object:
@@ -96,7 +98,7 @@ def ask(blob: HttpBlob, question: str) -> object:
         ("7", 7, 7),
         ("0", 0, 0.01),
         ("soon", 0, 0.01),
-        ("100000", retries.LONGEST_RETRY_AFTER_SECONDS, retries.LONGEST_RETRY_AFTER_SECONDS),
+        ("100000", USUAL.longest_retry_after_s, USUAL.longest_retry_after_s),
         (format_datetime(datetime.now(UTC) + timedelta(days=2), usegmt=True), 300, 300),
         (format_datetime(datetime.now(UTC) - timedelta(days=2), usegmt=True), 0, 0.01),
     ],
@@ -119,14 +121,12 @@ def test_a_stalled_body_goes_on_from_where_it_stopped(http_server: HttpServer) -
     assert http_server.ranges("/a.zip") == [(0, SIZE), (500_000, SIZE), (500_000, SIZE)]
 
 
-def test_a_server_that_stalls_for_ever_is_given_up(
-    http_server: HttpServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(http, "STALL_SECONDS", 0.05)
-    blob = put(http_server, *[Stall()] * 50)
+def test_a_server_that_stalls_for_ever_is_given_up(http_server: HttpServer) -> None:
+    url = http_server.put("/a.zip", CONTENT, *[Stall()] * 50)
+    blob = HttpBlob(url, RetryBudget(settings=replace(IMPATIENT, stall_s=0.05)))
     with pytest.raises(ConnectionError, match=r"/a\.zip: ReadTimeoutError"):
         blob.info()
-    assert len(http_server.requests) == retries.ATTEMPTS
+    assert len(http_server.requests) == USUAL.attempts
 
 
 def test_a_slow_body_is_not_cut_off(http_server: HttpServer) -> None:
@@ -136,11 +136,10 @@ def test_a_slow_body_is_not_cut_off(http_server: HttpServer) -> None:
 
 
 def test_a_trickle_counts_as_stalled_and_goes_on_elsewhere(
-    http_server: HttpServer, monkeypatch: pytest.MonkeyPatch
+    http_server: HttpServer,
 ) -> None:
-    monkeypatch.setattr(http, "STALL_SECONDS", 0.1)
-    monkeypatch.setattr(http, "LEAST_BYTES_A_SECOND", 1000)
-    blob = put(http_server, Trickle(1, 0.03))
+    settings = replace(IMPATIENT, stall_s=0.1, least_bytes_per_s=1000)
+    blob = HttpBlob(http_server.put("/a.zip", CONTENT, Trickle(1, 0.03)), RetryBudget(settings=settings))
     assert blob.read(0, SIZE) == CONTENT
     first, second = http_server.ranges("/a.zip")
     assert first == (0, SIZE)

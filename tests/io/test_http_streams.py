@@ -6,9 +6,8 @@ import random
 
 import pytest
 
-from etl.io import retries
-from etl.io.blobs import BlobChanged, BlobInfo, BlobRefused
 from etl.io.http import HttpBlob
+from etl.io.places import BlobChanged, BlobInfo, BlobRefused
 from tests.support.http_faults import (
     Cut,
     Fault,
@@ -18,6 +17,7 @@ from tests.support.http_faults import (
     busy,
 )
 from tests.support.servers import HttpServer
+from tests.support.transfers import USUAL
 
 pytestmark = pytest.mark.usefixtures("impatient")
 
@@ -91,4 +91,4 @@ def test_a_stream_without_a_byte_more_is_given_up(http_server: HttpServer) -> No
     blob = put(http_server, *[Cut(1000)] * 50)
     with pytest.raises(ConnectionError, match=r"/a\.zip"):
         list(blob.stream())
-    assert len(http_server.requests) == retries.ATTEMPTS
+    assert len(http_server.requests) == USUAL.attempts

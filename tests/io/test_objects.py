@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from etl.core.errors import StoreError
-from etl.io.objects import LocalObjects, object_info, open_objects
+from etl.io.local import LocalObjects
+from etl.io.opening import open_objects
+from etl.io.places import object_info
 
 ROOT = Path(__file__).resolve().parents[2]
 TIMEOUT_S = 60
@@ -96,7 +98,7 @@ def test_info_is_size_and_sha256() -> None:
 
 def test_of_many_processes_that_create_one_object_one_wins(objects: LocalObjects) -> None:
     code = (
-        "import sys; from etl.io.objects import LocalObjects\n"
+        "import sys; from etl.io.local import LocalObjects\n"
         "data = sys.argv[2].encode() * 300_000; objects = LocalObjects(sys.argv[1])\n"
         "print('ready', flush=True); sys.stdin.readline()\n"
         "print(''.join('01'[objects.create(f'versions/{n}.json', data)] for n in range(20)))"
@@ -124,7 +126,7 @@ def test_of_many_processes_that_create_one_object_one_wins(objects: LocalObjects
 
 def test_a_reader_never_sees_part_of_an_object_that_is_replaced(objects: LocalObjects) -> None:
     code = (
-        "import sys; from etl.io.objects import LocalObjects\n"
+        "import sys; from etl.io.local import LocalObjects\n"
         "objects = LocalObjects(sys.argv[1]); seen = set(); reads = 0\n"
         "print('ready', flush=True)\n"
         "while len(seen) < 6 and reads < 100_000:\n"

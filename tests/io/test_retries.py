@@ -1,25 +1,35 @@
-"""Waits between attempts: they double, with jitter, and end."""
+"""Waits between attempts: they double, with jitter, and end with the budget. Time passes in waits only."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import pytest
 
 from etl.io import retries
-from etl.io.retries import Attempts, BusyError, long_patience, retried
+from etl.io.places import BlobRefused
+from etl.io.retries import Attempts, BusyError, RetryBudget, archive_budget, retried
+from tests.support.transfers import USUAL
+
+HOST = "https://host"
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Seconds of each wait so far; they are what the clock shows."""
     waits: list[float] = []
     monkeypatch.setattr("etl.io.retries.sleep", waits.append)
+    monkeypatch.setattr("etl.io.retries.monotonic", lambda: 1000.0 + sum(waits))
+    monkeypatch.setattr(retries, "_exhausted", {})
     return waits
 
 
-def test_waits_double_with_jitter_up_to_the_longest(
-    waits: list[float], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(retries, "ATTEMPTS", 12)
-    attempts = Attempts()
+def refused() -> None:
+    raise ConnectionError(f"{HOST}/a.zip: refused")
+
+
+def test_waits_double_with_jitter_up_to_the_longest(waits: list[float]) -> None:
+    attempts = Attempts(RetryBudget(settings=replace(USUAL, attempts=12)))
     for _ in range(11):
         attempts.wait_after(OSError())
     full = [0.5, 1, 2, 4, 8, 16, 30, 30, 30, 30, 30]
@@ -33,12 +43,30 @@ def test_the_last_error_is_raised(waits: list[float]) -> None:
     def attempt() -> None:
         raise next(errors)
 
-    with pytest.raises(OSError, match=f"^{retries.ATTEMPTS - 1}$"):
-        retried(attempt)
-    assert len(waits) == retries.ATTEMPTS - 1
+    with pytest.raises(OSError, match=f"^{USUAL.attempts - 1}$"):
+        retried(attempt, RetryBudget())
+    assert len(waits) == USUAL.attempts - 1
+    assert sum(waits) < USUAL.log_every_s
 
 
-def test_what_moves_on_starts_to_count_anew(waits: list[float]) -> None:
+@pytest.mark.parametrize("error", [ValueError("no"), BlobRefused("no")])
+def test_an_error_that_does_not_pass_is_raised_at_once(waits: list[float], error: Exception) -> None:
+    def attempt() -> None:
+        raise error
+
+    with pytest.raises(type(error), match="no"):
+        retried(attempt, RetryBudget())
+    assert waits == []
+
+
+def test_a_busy_host_is_given_the_time_that_it_names(waits: list[float]) -> None:
+    attempts = Attempts(RetryBudget())
+    attempts.wait_after(BusyError("busy", 20.0))
+    attempts.wait_after(BusyError("busy", 1e9))
+    assert waits == [20.0, USUAL.longest_retry_after_s]
+
+
+def test_progress_restores_the_attempts(waits: list[float]) -> None:
     reached = 0
 
     def attempt() -> str:
@@ -48,90 +76,50 @@ def test_what_moves_on_starts_to_count_anew(waits: list[float]) -> None:
             raise ConnectionError
         return "whole"
 
-    assert retried(attempt, lambda: reached) == "whole"
-    assert max(waits) <= retries.FIRST_WAIT_SECONDS
+    assert retried(attempt, RetryBudget(), lambda: reached) == "whole"
+    assert max(waits) <= USUAL.first_wait_s
 
 
-def test_a_busy_place_is_given_the_time_it_asks_for(waits: list[float]) -> None:
-    attempts = Attempts()
-    attempts.wait_after(BusyError("busy", 20.0))
-    attempts.wait_after(BusyError("busy", 1e9))
-    assert waits == [20.0, retries.LONGEST_RETRY_AFTER_SECONDS]
+def test_a_silent_host_exhausts_its_budget_and_the_log_says_so_each_minute(
+    waits: list[float], caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(ConnectionError, match="refused"):
+        retried(refused, archive_budget(f"{HOST}/a.zip"))
+    assert sum(waits[:-1]) < USUAL.outage_s <= sum(waits)
+    assert min(waits[10:]) >= USUAL.longest_wait_s / 2
+    lines = [record.getMessage() for record in caplog.records]
+    assert len(lines) in (7, 8, 9)  # one a minute, at the end of a wait
+    assert lines[0] == f"no bytes for 1 min, retrying until 10 min have passed: {HOST}/a.zip: refused"
 
 
-def test_other_errors_pass_at_once(waits: list[float]) -> None:
-    def attempt() -> None:
-        raise ValueError("no")
+@pytest.mark.parametrize(("outage_s", "step_s"), [(500, None), (5000, 400)])
+def test_a_shorter_outage_is_outlasted(waits: list[float], outage_s: float, step_s: int | None) -> None:
+    """Any outage below the budget, and a longer one in which bytes come now and then."""
 
-    with pytest.raises(ValueError, match="no"):
-        retried(attempt)
-    assert waits == []
-
-
-class TestPatience:
-    """Time passes in waits only."""
-
-    @pytest.fixture(autouse=True)
-    def clock(self, monkeypatch: pytest.MonkeyPatch) -> list[float]:
-        waits: list[float] = []
-        monkeypatch.setattr("etl.io.retries.sleep", waits.append)
-        monkeypatch.setattr("etl.io.retries.monotonic", lambda: 1000.0 + sum(waits))
-        monkeypatch.setattr(retries, "_silent", {})
-        return waits
-
-    def test_a_silent_place_is_given_up_after_ten_minutes_with_the_longest_waits(
-        self, clock: list[float], caplog: pytest.LogCaptureFixture
-    ) -> None:
-        def attempt() -> None:
-            raise ConnectionError("https://host/a.zip: refused")
-
-        with pytest.raises(ConnectionError, match="refused"):
-            retried(attempt, patience=long_patience("https://host"))
-        assert sum(clock[:-1]) < retries.PATIENCE_SECONDS <= sum(clock)
-        assert min(clock[10:]) >= retries.LONGEST_WAIT_SECONDS / 2
-        lines = [record.getMessage() for record in caplog.records]
-        assert len(lines) in (7, 8, 9)  # one a minute, at the end of a wait
-        assert lines[0].startswith("nothing new for 1 min: https://host/a.zip: refused; asked again until")
-        assert lines[0].endswith("it has been 10 min")
-
-    def test_an_outage_of_some_minutes_is_outlasted(self, clock: list[float]) -> None:
-        def attempt() -> str:
-            if sum(clock) < 500:
-                raise ConnectionError
-            return "whole"
-
-        assert retried(attempt, patience=long_patience("https://host")) == "whole"
-
-    def test_a_byte_more_is_patience_anew(self, clock: list[float]) -> None:
-        def attempt() -> str:
-            if sum(clock) < 5000:
-                raise ConnectionError
-            return "whole"
-
-        assert retried(attempt, lambda: int(sum(clock) // 400), long_patience("https://host")) == "whole"
-
-    def test_one_archive_waits_for_a_place_that_is_gone_not_each(self, clock: list[float]) -> None:
-        def attempt() -> None:
+    def attempt() -> str:
+        if sum(waits) < outage_s:
             raise ConnectionError
+        return "whole"
 
-        def waited(place: str) -> float:
-            before = sum(clock)
-            with pytest.raises(ConnectionError):
-                retried(attempt, patience=long_patience(place))
-            return sum(clock) - before
+    def reached() -> int:
+        return int(sum(waits) // step_s) if step_s else 0
 
-        assert waited("https://host") >= retries.PATIENCE_SECONDS
-        assert waited("https://host") < retries.TELL_SECONDS
-        assert waited("https://other") >= retries.PATIENCE_SECONDS
-        retried(lambda: None, patience=long_patience("https://host"))
-        assert waited("https://host") >= retries.PATIENCE_SECONDS
-        clock.append(2 * retries.REMEMBERED_SECONDS)
-        assert waited("https://host") >= retries.PATIENCE_SECONDS
+    assert retried(attempt, archive_budget(HOST), reached) == "whole"
 
-    def test_questions_are_not_patient(self, clock: list[float]) -> None:
-        def attempt() -> None:
-            raise ConnectionError
 
+def test_only_the_first_transfer_waits_for_a_dead_host(waits: list[float]) -> None:
+    def waited(host: str) -> float:
+        before = sum(waits)
         with pytest.raises(ConnectionError):
-            retried(attempt)
-        assert sum(clock) < retries.TELL_SECONDS
+            retried(refused, archive_budget(host))
+        return sum(waits) - before
+
+    assert waited(HOST) >= USUAL.outage_s
+    assert archive_budget(HOST).remaining == 0
+    assert waited(HOST) < USUAL.log_every_s
+    assert waited("https://other") >= USUAL.outage_s
+    retried(lambda: None, archive_budget(HOST))
+    assert archive_budget(HOST).remaining == USUAL.outage_s
+    assert waited(HOST) >= USUAL.outage_s
+    waits.append(2 * USUAL.remember_s)
+    assert waited(HOST) >= USUAL.outage_s

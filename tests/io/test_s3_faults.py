@@ -11,12 +11,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from etl.io import retries
-from etl.io.blobs import BlobChanged, BlobRefused
 from etl.io.bucket_blobs import S3Blob
+from etl.io.places import BlobChanged, BlobRefused
 from tests.support.faulty_s3 import FaultyS3, S3Request, at_object, serve_faulty_s3
 from tests.support.http_faults import PAGE, Answer, Cut, Fault, NoRange, Stall, WrongLength, busy
 from tests.support.s3_server import Bucket, use_s3
+from tests.support.transfers import IMPATIENT, USUAL
 
 CONTENT = b"PK\x03\x04" + random.Random(1).randbytes(600_000)
 OTHER = b"PK\x03\x04" + random.Random(2).randbytes(600_000)
@@ -82,7 +82,7 @@ def test_a_server_that_stays_busy_is_given_up(faulty: FaultyS3, blob: S3Blob) ->
     faulty.choose = lambda request: busy(503)
     with pytest.raises(ConnectionError, match=r"/a\.zip: .*Service Unavailable"):
         blob.info()
-    assert len(faulty.requests) == retries.ATTEMPTS
+    assert len(faulty.requests) == USUAL.attempts
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 405])
@@ -120,7 +120,7 @@ def test_a_bucket_that_stalls_for_ever_is_given_up(faulty: FaultyS3, blob: S3Blo
     faulty.choose = lambda request: Stall()
     with pytest.raises(ConnectionError, match=r"s3://.*/a\.zip: "):
         blob.info()
-    assert len(faulty.requests) == retries.ATTEMPTS
+    assert len(faulty.requests) == USUAL.attempts
 
 
 @pytest.mark.parametrize("by", [1000, -1000])
@@ -137,7 +137,7 @@ def test_what_comes_whole_where_a_part_was_asked_for_is_refused(
     faulty: FaultyS3, blob: S3Blob, fault: Answer | NoRange, question: str
 ) -> None:
     faulty.choose = lambda request: fault
-    with pytest.raises(BlobRefused, match=r"s3://.*/a\.zip: asked for a part, .* came whole"):
+    with pytest.raises(BlobRefused, match=r"s3://.*/a\.zip: requested a range, .* came whole"):
         blob.info() if question == "info" else blob.read(10, 20)
     assert len(faulty.requests) == 1
 
@@ -151,4 +151,4 @@ def test_retry_after_is_heeded(
     faulty.choose = at_object(path, busy(status, "7"), busy(status, "soon"), busy(status))
     assert blob.read(0, 10) == CONTENT[:10]
     assert waits[0] == 7
-    assert max(waits[1:]) <= retries.LONGEST_WAIT_SECONDS < 7
+    assert max(waits[1:]) <= IMPATIENT.longest_wait_s < 7

@@ -8,14 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from etl.core.errors import ConfigError
-from etl.io.blobs import open_blob
-from etl.io.staging_areas import (
-    BucketStaging,
-    FolderStaging,
-    PartGoneError,
-    StagingArea,
-    open_staging,
-)
+from etl.io.buckets import BucketStaging
+from etl.io.local import LocalStaging
+from etl.io.opening import open_blob, open_staging
+from etl.io.places import PartGoneError, StagingArea
 from tests.support.fetching import Staged
 from tests.support.s3_server import Bucket
 
@@ -27,8 +23,8 @@ def area(staged: Staged) -> StagingArea:
 
 def test_each_place_has_its_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert open_staging("here") == FolderStaging(str(tmp_path / "here"))
-    assert open_staging("file:///data/staging") == FolderStaging("/data/staging")
+    assert open_staging("here") == LocalStaging(str(tmp_path / "here"))
+    assert open_staging("file:///data/staging") == LocalStaging("/data/staging")
     assert open_staging("s3://bucket/prefix/") == BucketStaging("s3://bucket/prefix")
     with pytest.raises(ConfigError, match=r"source\.staging"):
         open_staging("https://host/staging")
@@ -88,7 +84,7 @@ def test_a_late_block_never_makes_a_gap_that_counts(area: StagingArea) -> None:
         try:
             area.append(name, 5, b"678")
         except PartGoneError:
-            assert isinstance(area, FolderStaging)
+            assert isinstance(area, LocalStaging)
         assert area.part_bytes(name) == len(begun)
         assert b"".join(area.read_part("b.zip") if begun else []) == begun
 
@@ -136,7 +132,7 @@ def test_a_bucket_joins_real_blocks_without_sending_them_again(s3_bucket: Bucket
 def test_a_folder_next_to_it_is_no_archive(area: StagingArea, tmp_path: Path) -> None:
     area.append("a.zip", 0, b"1")
     area.finish("a.zip", 1)
-    if isinstance(area, FolderStaging):
+    if isinstance(area, LocalStaging):
         Path(area.root, "a.folder").mkdir()
     else:
         area.append("../a.folder/a.zip", 0, b"1")
@@ -147,12 +143,12 @@ def test_a_folder_next_to_it_is_no_archive(area: StagingArea, tmp_path: Path) ->
 def test_a_folder_that_can_not_be_written_is_an_oserror(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(PermissionError):
-        FolderStaging(str(tmp_path / "staging")).append("a.zip", 0, b"1")
+        LocalStaging(str(tmp_path / "staging")).append("a.zip", 0, b"1")
 
 
 def test_a_place_that_is_no_folder_is_an_oserror(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    area = FolderStaging(str(tmp_path / "file"))
+    area = LocalStaging(str(tmp_path / "file"))
     for ask in (lambda: area.size("a.zip"), lambda: area.append("a.zip", 0, b"1")):
         with pytest.raises(OSError, match=r"Not a directory|File exists"):
             ask()

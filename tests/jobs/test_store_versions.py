@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from etl.core.config import Config
-from etl.io.objects import LocalObjects, open_objects
+from etl.io.local import LocalObjects
+from etl.io.opening import open_objects
 from etl.store.running import running
 from etl.store.versions import version_numbers
 from etl.verify.verify import verify

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from etl.io.objects import open_objects
+from etl.io.opening import open_objects
 from etl.run.cluster_config import load_cluster
 from etl.run.clusters import connect
 from etl.verify.verify import verify

@@ -16,7 +16,7 @@ from etl.core.config import Config
 from etl.core.config_file import SECRET_KEY, load_config
 from etl.core.errors import ConfigError, StoreError
 from etl.core.urls import credential_in, without_credentials
-from etl.io.objects import open_objects
+from etl.io.opening import open_objects
 from tests.core.test_config import sections
 from tests.support.processes import BUILD_STORE, DASK_SUBMIT, dask_scheduler, environment, run
 from tests.support.servers import HttpServer
@@ -210,9 +210,8 @@ def test_a_whole_run_with_signed_archives_shows_no_secret(tmp_path: Path, http_s
 def test_a_user_and_password_come_from_netrc(
     http_server: HttpServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from etl.io.blobs import BlobRefused
-    from etl.io.http import HttpBlob
-    from etl.io.logins import login
+    from etl.io.http import HttpBlob, login
+    from etl.io.places import BlobRefused
 
     file = tmp_path / "netrc"
     monkeypatch.setenv("NETRC", str(file))

@@ -13,7 +13,8 @@ import yaml
 
 from etl.core.config import Config
 from etl.core.errors import RunError
-from etl.io.objects import Objects, open_objects
+from etl.io.opening import open_objects
+from etl.io.places import Objects
 from etl.pipeline.build import Build, build, load_plan
 from etl.run.executors import SerialExecutor
 from etl.run.protocol import Work

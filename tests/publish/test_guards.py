@@ -8,7 +8,7 @@ import pytest
 
 from etl.core.config import Config
 from etl.core.errors import GuardError
-from etl.io.objects import open_objects
+from etl.io.opening import open_objects
 from etl.publish.assemble import Counts
 from etl.publish.guards import check_rejects
 from etl.publish.publish import publish

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from etl.core.config import Config
-from etl.io.objects import open_objects
+from etl.io.opening import open_objects
 from etl.store.running import mark_path, running
 from etl.store.versions import version_numbers
 from tests.support.processes import BUILD_STORE, run, wait_until

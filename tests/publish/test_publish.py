@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from etl.core.config import Config
-from etl.io.objects import object_info
+from etl.io.places import object_info
 from etl.store.layout import root_metadata, run_path, version_path
 from etl.store.reader import open_store
 from etl.store.versions import new_run_id

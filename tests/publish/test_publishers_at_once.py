@@ -10,7 +10,8 @@ import pytest
 
 from etl.core.config import Config
 from etl.core.errors import GuardError, StoreError
-from etl.io.objects import LocalObjects, open_objects
+from etl.io.local import LocalObjects
+from etl.io.opening import open_objects
 from etl.pipeline.build import build, load_plan
 from etl.publish.publish import Published, publish
 from etl.run.executors import SerialExecutor

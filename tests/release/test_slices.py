@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from etl.core.errors import SliceError, SourceError
 from etl.core.rejects import Kind, Reason
-from etl.io import blobs as blobs_module
+from etl.io import local as blobs_module
 from etl.release import slices as slices_module
 from etl.release.archives import index_archives
 from etl.release.index import SliceIndex

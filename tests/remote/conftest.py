@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,20 +47,22 @@ def served(http_server: HttpServer, release: Path) -> Served:
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Archives come in a few blocks each, and their ends are looked at in one of another size."""
+    from etl.io import retries
     from etl.staging.fetch import Fetcher
     from tests.support.remote_release import BLOCK_BYTES, TAIL_BYTES
 
     for user in ("etl.pipeline.build", "etl.pipeline.staged"):
         monkeypatch.setattr(f"{user}.Fetcher", partial(Fetcher, block_bytes=BLOCK_BYTES, blocks_a_task=2))
-    monkeypatch.setattr("etl.io.blob_file.TAIL_BYTES", TAIL_BYTES)
+    monkeypatch.setattr("etl.io.retries.DEFAULTS", replace(retries.DEFAULTS, tail_bytes=TAIL_BYTES))
 
 
 @pytest.fixture
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Waits between attempts made tiny in this process; what counts as stalled stays as it is."""
-    monkeypatch.setattr("etl.io.retries.FIRST_WAIT_SECONDS", 0.001)
-    monkeypatch.setattr("etl.io.retries.LONGEST_WAIT_SECONDS", 0.01)
-    monkeypatch.setattr("etl.io.retries.PATIENCE_SECONDS", 0.0)
+    from etl.io import retries
+
+    short = replace(retries.DEFAULTS, first_wait_s=0.001, longest_wait_s=0.01, outage_s=0.0)
+    monkeypatch.setattr("etl.io.retries.DEFAULTS", short)
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from etl.io.staging_areas import FolderStaging
+from etl.io.local import LocalStaging
 from etl.run.executors import SerialExecutor
 from jobs.build_store import main
 from tests.support.remote_release import (
@@ -67,11 +67,11 @@ def test_an_archive_that_can_not_be_removed_stays_and_the_run_goes_on(
     staging = tmp_path / "staging"
     data = store_data(tmp_path / "store", served.source(staging=str(staging), keep_archives=False))
 
-    def refuse(area: FolderStaging, name: str) -> None:
+    def refuse(area: LocalStaging, name: str) -> None:
         raise PermissionError(13, "Permission denied", area.url(name))
 
     with monkeypatch.context() as patch:
-        patch.setattr(FolderStaging, "remove", refuse)
+        patch.setattr(LocalStaging, "remove", refuse)
         assert build_as_job(data, SerialExecutor()).converted == len(VOLUMES)
     assert [line.split()[0] for line in sorted(removals(caplog))] == list(ARCHIVES)
     assert len(list(staging.glob("*.zip"))) == len(ARCHIVES)

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from etl.io.retries import ATTEMPTS
 from etl.pipeline.build import build, load_plan
 from etl.run.executors import SerialExecutor
 from etl.store.reader import open_store
@@ -45,6 +44,7 @@ from tests.support.remote_release import (
 from tests.support.s3_server import Bucket, serve_small_s3, use_s3
 from tests.support.spoiling import TOUCHED, UNTOUCHED, assert_only_touched_is_missing
 from tests.support.stored import config_of, version_names
+from tests.support.transfers import USUAL
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("small_blocks", "short_waits")]
 PASSING: list[Fault] = [
@@ -106,7 +106,7 @@ def test_a_fault_that_lasts_costs_its_archive_and_the_next_run_goes_on(
     faulty.requests.clear()
     faulty.choose = lambda request: LASTING[fault] if request.path == struck else None
     build(config, plan, SerialExecutor())
-    assert len(faulty.ranges(struck)) in (1, ATTEMPTS)
+    assert len(faulty.ranges(struck)) in (1, USUAL.attempts)
     assert_only_touched_is_missing(tmp_path / "store", "archive_unavailable", local_store)
     faulty.choose = lambda request: None
     again = build_as_job(data, SerialExecutor())

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from etl.core.errors import SourceError
-from etl.io.retries import ATTEMPTS
 from etl.run.executors import SerialExecutor
 from tests.support.http_faults import Cut, Request
 from tests.support.remote_release import (
@@ -35,6 +34,7 @@ from tests.support.spoiling import (
     reasons,
     shorten,
 )
+from tests.support.transfers import USUAL
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("small_blocks", "short_waits")]
 
@@ -163,7 +163,7 @@ def test_a_server_that_goes_away_after_planning_gives_up_what_is_missing(
 
     done = planned_then(spoil, served, data)()
     assert (done.converted, receipts(tmp_path / "store")) == (1, {"000001_01_01_103-115"})
-    assert count <= fine + len(ARCHIVES) * ATTEMPTS
+    assert count <= fine + len(ARCHIVES) * USUAL.attempts
     assert reasons(tmp_path / "store", "slice") == {"archive_unavailable": 37}
     assert_accounts(tmp_path / "store")
     served.mend()

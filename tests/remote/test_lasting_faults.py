@@ -3,6 +3,7 @@ run, with a server that is well again, converts what is missing and nothing else
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from etl.core.errors import GuardError
-from etl.io.retries import ATTEMPTS
+from etl.io import retries
 from etl.pipeline.build import build, load_plan
 from etl.run.executors import SerialExecutor
 from etl.run.protocol import Executor
@@ -41,6 +42,7 @@ from tests.support.spoiling import (
     shorten,
 )
 from tests.support.stored import config_of, version_names
+from tests.support.transfers import USUAL
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("small_blocks", "short_waits")]
 
@@ -90,12 +92,12 @@ def test_an_archive_whose_place_is_silent_is_given_up_once(
     local_store: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("etl.io.http.STALL_SECONDS", 0.2)
+    monkeypatch.setattr("etl.io.retries.DEFAULTS", replace(retries.DEFAULTS, stall_s=0.2))
     build = planned_then(SILENT[fault], served, data)
     served.server.requests.clear()
     build()
     # Two volumes need it; the second one does not ask again.
-    assert len(served.server.ranges(STRUCK)) == ATTEMPTS
+    assert len(served.server.ranges(STRUCK)) == USUAL.attempts
     assert_only_touched_is_missing(Path(data["store"]), "archive_unavailable", local_store)
     assert_next_run_mends(served, data, local_store)
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from etl.io.staging_areas import open_staging
+from etl.io.opening import open_staging
 from etl.pipeline.build import load_plan
 from etl.report.console.texts import bytes_text
 from jobs.build_store import main

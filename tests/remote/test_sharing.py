@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from etl.core.errors import ConfigError, StoreError
-from etl.io.objects import open_objects
+from etl.io.opening import open_objects
 from etl.pipeline.preflight import Seen, check_shared
 from jobs.build_store import main
 from tests.support.processes import dask_scheduler, running, wait_until

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 from markupsafe import escape
 
-from etl.io.objects import open_objects
+from etl.io.opening import open_objects
 from etl.report.report import make_report, report_after_build, write_report
 from etl.store.reader import Store, open_store
 from tests.support.s3_server import Bucket

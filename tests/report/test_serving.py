@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etl.io.objects import open_objects
+from etl.io.opening import open_objects
 from etl.report.serving import Site, catalogue, make_server
 from etl.store.reader import Store
 from tests.support.browser import serving

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from etl.io.objects import LocalObjects
+from etl.io.local import LocalObjects
 from etl.report.summary import changes, reject_counts, summarise, verdict
 from etl.store.reader import Store
 

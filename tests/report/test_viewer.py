@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from etl.imaging.window import to_grey
-from etl.io.objects import open_objects
+from etl.io.opening import open_objects
 from etl.report.serving import has_viewer
 from etl.store.reader import Store, open_store
 from tests.support.browser import addresses, chromium, complaints, serving, wait

@@ -11,12 +11,10 @@ import numpy as np
 import pytest
 
 from etl.core.rejects import Reason
-from etl.io import blob_file
-from etl.io.blobs import BlobRefused
+from etl.io.places import BlobRefused
 from etl.release.archives import index_archives
 from etl.release.sources import ArchiveEntry
-from etl.staging import directories
-from etl.staging.directories import LEAST_BYTES, DirectoryFetcher, open_kept_end
+from etl.staging.directories import DirectoryFetcher, EndFile, open_kept_end
 from etl.staging.fetch import RemoteArchive
 from tests.support.fetching import Staged, archive_bytes, looked_at
 from tests.support.http_faults import PAGE, Cut, Fault, Stall, WrongLength, busy
@@ -68,7 +66,7 @@ def test_a_plan_from_what_is_kept_is_that_from_the_whole(
     assert http_server.ranges("/a.zip") == [None]
     assert staged.area.names("") == [archive.directory_name]
     assert staged.area.part_names("") == []
-    assert LEAST_BYTES < (staged.area.size(archive.directory_name) or 0) < len(content) / 3
+    assert DirectoryFetcher.least_bytes < (staged.area.size(archive.directory_name) or 0) < len(content) / 3
     kept = indexed(archive, staged)
     http_server.has_ranges = True
     assert kept == indexed(archive, staged)
@@ -154,15 +152,10 @@ def test_a_wrong_checksum_is_a_reason(http_server: HttpServer, staged: Staged) -
 
 
 @pytest.mark.parametrize("most_bytes", [100_000, 10_000])
-def test_no_more_than_the_bound_is_held(
-    http_server: HttpServer, folder: Staged, monkeypatch: pytest.MonkeyPatch, most_bytes: int
-) -> None:
+def test_no_more_than_the_bound_is_held(http_server: HttpServer, folder: Staged, most_bytes: int) -> None:
     """The directory takes about 35 kB: within a bound above it is found, below it the archive is refused."""
-    monkeypatch.setattr(directories, "BLOCK_BYTES", 10_000)
-    monkeypatch.setattr(directories, "MOST_BYTES", most_bytes)
-    monkeypatch.setattr(directories, "LEAST_BYTES", 0)
     archive = serve(http_server)
-    result = DirectoryFetcher(folder.root)(archive)
+    result = DirectoryFetcher(folder.root, 10_000, most_bytes, least_bytes=0)(archive)
     if most_bytes == 100_000:
         assert result.is_whole
         assert (folder.area.size(archive.directory_name) or 0) < 40_000
@@ -175,12 +168,12 @@ def test_no_more_than_the_bound_is_held(
 
 def test_the_end_of_a_file_reads_as_the_file_does() -> None:
     data = bytes(range(256))
-    end = blob_file.EndFile(data[200:], len(data))
+    end = EndFile(data[200:], len(data))
     for start, size in [(200, 56), (200, 1), (230, 100), (255, 1), (256, 5)]:
         end.seek(start)
         assert end.read(size) == data[start : start + size]
     end.seek(199)
-    with pytest.raises(BlobRefused, match=r"byte 199 of 256 is not at hand, only those from 200"):
+    with pytest.raises(BlobRefused, match=r"byte 199 of 256 is not here, only those from 200"):
         end.read(1)
 
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from etl.io import s3
-from etl.io.staging_areas import BucketStaging, PartGoneError
+from etl.io.buckets import BucketStaging, WriteSettings
+from etl.io.places import PartGoneError
 from tests.support.faulty_s3 import PASSING, FaultyS3, S3Fault, S3Request, seeded, serve_faulty_s3
 from tests.support.fetching import CONTENT, SIZE, Staged, fetch, serve_archive
 from tests.support.s3_server import Bucket, use_s3
@@ -49,20 +49,16 @@ def is_join(request: S3Request) -> bool:
     return request.method in ("POST", "PUT") and "upload" in request.query.lower()
 
 
-def test_a_server_that_takes_no_body_is_not_waited_for(
-    area: BucketStaging, faulty: FaultyS3, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(s3, "WRITE_SECONDS", 1.0)
+def test_a_server_that_takes_no_body_is_not_waited_for(s3_bucket: Bucket, faulty: FaultyS3) -> None:
+    area = BucketStaging(f"{s3_bucket.url}/staging", WriteSettings(least_s=1.0))
     faulty.hang_seconds, faulty.deaf_to = 20.0, 1
     area.append("a.zip", 0, b"first")
     assert faulty.deaf_to == 0
     assert b"".join(area.read_part("a.zip")) == b"first"
 
 
-def test_a_server_that_never_takes_a_body_is_given_up(
-    area: BucketStaging, faulty: FaultyS3, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(s3, "WRITE_SECONDS", 0.2)
+def test_a_server_that_never_takes_a_body_is_given_up(s3_bucket: Bucket, faulty: FaultyS3) -> None:
+    area = BucketStaging(f"{s3_bucket.url}/staging", WriteSettings(least_s=0.2))
     faulty.hang_seconds, faulty.deaf_to = 5.0, 1000
     with pytest.raises(OSError, match=r"s3://test-bucket-\d+/staging: FSTimeoutError"):
         area.append("a.zip", 0, b"first")

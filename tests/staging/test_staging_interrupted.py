@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from etl.io.staging_areas import FolderStaging
+from etl.io.local import LocalStaging
 from etl.staging.fetch import Fetcher, RemoteArchive, archive_blocks
 from tests.support.fetching import (
     BLOCK_BYTES,
@@ -54,7 +54,7 @@ class TestTwoRuns:
         result = Fetcher(staged.root, BLOCK_BYTES, 100)(archive)
         assert began_late == [4 * BLOCK_BYTES]
         # A folder's part is missed at the next block, a bucket's when its blocks are to be read or joined.
-        is_folder = isinstance(staged.area, FolderStaging)
+        is_folder = isinstance(staged.area, LocalStaging)
         assert result.bytes_now == (0 if is_folder else SIZE - 4 * BLOCK_BYTES)
         assert (result.reason, result.is_whole, result.bytes_there) == (None, True, SIZE)
         assert fetch(staged.fetcher, archive)[-1].is_whole

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -11,6 +12,7 @@ from etl.io import retries
 from tests.support.fetching import BLOCK_BYTES, SIZE, Staged, fetch, serve_archive
 from tests.support.http_faults import busy
 from tests.support.servers import HttpServer
+from tests.support.transfers import USUAL
 
 pytestmark = pytest.mark.usefixtures("impatient")
 
@@ -19,9 +21,7 @@ pytestmark = pytest.mark.usefixtures("impatient")
 def clock(impatient: None, monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Waits take as long as they do where nobody is impatient, by the clock only."""
     waits: list[float] = []
-    monkeypatch.setattr(retries, "FIRST_WAIT_SECONDS", 0.5)
-    monkeypatch.setattr(retries, "LONGEST_WAIT_SECONDS", 30.0)
-    monkeypatch.setattr(retries, "PATIENCE_SECONDS", 600.0)
+    monkeypatch.setattr(retries, "DEFAULTS", replace(USUAL, stall_s=0.5))
     monkeypatch.setattr("etl.io.retries.sleep", waits.append)
     start = time.monotonic()
     for user in ("etl.io.retries", "etl.staging.fetch"):
@@ -41,7 +41,7 @@ def test_an_outage_of_minutes_costs_no_archive(
     assert len(waiting) >= 4  # it gives its thread back about each minute, and says why
     assert {result.bytes_there for result in waiting} == {before.bytes_there}
     for minutes, result in enumerate(waiting, 1):
-        assert result.delay.startswith("nothing new for ")
+        assert result.delay.startswith("no bytes for ")
         assert int(result.delay.split()[3]) >= minutes
         assert "/a.zip: the server answers 503" in result.delay
         assert "secret" not in result.delay

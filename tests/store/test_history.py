@@ -9,7 +9,8 @@ import pytest
 
 from etl.core.config import Config
 from etl.core.errors import GuardError, StoreError
-from etl.io.objects import LocalObjects, open_objects
+from etl.io.local import LocalObjects
+from etl.io.opening import open_objects
 from etl.store.history import Change, difference, missing_objects, rollback, stored_bytes, table_rows
 from etl.store.layout import version_path
 from etl.store.reader import open_store

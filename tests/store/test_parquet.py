@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etl.io.objects import LocalObjects, open_objects
+from etl.io.local import LocalObjects
+from etl.io.opening import open_objects
 from etl.store.parquet import SPLITS, encode_tables, read_table, schema_columns, to_table
 from etl.tables.fields import SCHEMAS, TABLES, schema_text
 

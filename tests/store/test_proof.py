@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from etl.io.objects import Objects
+from etl.io.places import Objects
 from etl.store import receipts
 from etl.store.receipts import find_receipt, read_receipt
 from tests.support.tiny_volume import FINGERPRINT, PATH, VOLUME_ID, write

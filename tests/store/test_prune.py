@@ -11,7 +11,8 @@ import pytest
 
 from etl.core.config import Config
 from etl.core.errors import GuardError, RunError, StoreError
-from etl.io.objects import LocalObjects, open_objects
+from etl.io.local import LocalObjects
+from etl.io.opening import open_objects
 from etl.store import prune as module
 from etl.store.history import rollback
 from etl.store.layout import version_path

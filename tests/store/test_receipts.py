@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from etl.imaging.hounsfield import HuStatistics, statistics
-from etl.io.objects import LocalObjects, open_objects
+from etl.io.local import LocalObjects
+from etl.io.opening import open_objects
 from etl.store.receipts import SplitRecord, read_receipt, read_split, write_split
 from tests.support.tiny_volume import FINGERPRINT, PATH, VOLUME_ID, pyramid, voxels, write
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from etl.core.errors import StoreError
-from etl.io.objects import LocalObjects, Objects
+from etl.io.local import LocalObjects
+from etl.io.places import Objects
 from etl.store import running as module
 from etl.store.running import DEAD_SECONDS, mark_path, running
 from tests.support.written_times import move_written

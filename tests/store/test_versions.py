@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from etl.core.errors import StoreError
-from etl.io.objects import LocalObjects, open_objects
+from etl.io.local import LocalObjects
+from etl.io.opening import open_objects
 from etl.store.versions import Version, publish_version, read_version, version_numbers
 
 

@@ -15,7 +15,8 @@ import zarr
 from ome_zarr_models.v05.image import Image
 
 from etl.core.errors import StoreError
-from etl.io.objects import LocalObjects, open_objects
+from etl.io.local import LocalObjects
+from etl.io.opening import open_objects
 from etl.store.volumes import open_level
 from tests.support.tiny_volume import BIG, DESCRIPTION, ENCODING, PATH, pyramid, voxels, write
 
@@ -171,7 +172,7 @@ def test_the_same_voxels_give_the_same_bytes(objects: LocalObjects) -> None:
 
     code = (
         "import json, sys, hashlib, numcodecs.blosc, numpy as np\n"
-        "from dataclasses import replace; from etl.io.objects import open_objects\n"
+        "from dataclasses import replace; from etl.io.opening import open_objects\n"
         "from tests.support.tiny_volume import BIG, ENCODING, pyramid, write\n"
         "levels = pyramid(2, np.random.default_rng(0).integers(-1024, 3071, BIG).astype(np.int16))\n"
         "objects = open_objects(sys.argv[1])\n"

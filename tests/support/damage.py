@@ -14,7 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from etl.io.objects import LocalObjects, object_info
+from etl.io.local import LocalObjects
+from etl.io.places import object_info
 from etl.store.layout import to_json
 from etl.store.receipts import Receipt
 from etl.verify.problems import Problem, Repair

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 
-from etl.io.blobs import open_blob
-from etl.io.staging_areas import StagingArea, open_staging
+from etl.io.opening import open_blob, open_staging
+from etl.io.places import StagingArea
 from etl.staging.fetch import Fetched, Fetcher, RemoteArchive, remote_archive
 from tests.support.http_faults import Fault
 from tests.support.servers import HttpServer

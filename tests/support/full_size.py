@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from etl.io.objects import LocalObjects, object_info
+from etl.io.local import LocalObjects
+from etl.io.places import object_info
 from etl.report.report import make_report
 from etl.report.statistics import PUBLISHED_TYPES
 from etl.store.layout import ROOT, root_metadata, tables_path, to_json, version_path

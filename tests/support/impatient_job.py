@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -9,16 +10,14 @@ import pytest
 from etl.staging.fetch import Fetcher
 from jobs.build_store import main
 from tests.support.remote_release import TAIL_BYTES
+from tests.support.transfers import SHORT_WAITS
 
 BLOCK_BYTES = 1 << 18
 
 if __name__ == "__main__":
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("etl.io.retries.FIRST_WAIT_SECONDS", 0.001)
-        patch.setattr("etl.io.retries.LONGEST_WAIT_SECONDS", 0.01)
-        patch.setattr("etl.io.retries.PATIENCE_SECONDS", 0.0)
-        patch.setattr("etl.io.http.STALL_SECONDS", 0.3)
-        patch.setattr("etl.io.blob_file.TAIL_BYTES", TAIL_BYTES)
+        settings = replace(SHORT_WAITS, stall_s=0.3, tail_bytes=TAIL_BYTES)
+        patch.setattr("etl.io.retries.DEFAULTS", settings)
         for user in ("etl.pipeline.build", "etl.pipeline.staged"):
             patch.setattr(f"{user}.Fetcher", partial(Fetcher, block_bytes=BLOCK_BYTES, blocks_a_task=2))
         main()

@@ -13,7 +13,7 @@ from etl.convert.convert import Conversion
 from etl.core.config import Config
 from etl.imaging.body import SLICE_MASKS_DTYPE
 from etl.imaging.hounsfield import HuStatistics
-from etl.io.objects import ObjectInfo
+from etl.io.places import ObjectInfo
 from etl.phantom import encode_png, format_rows
 from etl.pipeline.build import Build, build, load_plan
 from etl.plan.plan import Plan, PlannedVolume, make_plan

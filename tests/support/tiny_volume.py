@@ -6,7 +6,7 @@ import numpy as np
 
 from etl.imaging.hounsfield import statistics
 from etl.imaging.pyramid import halve
-from etl.io.objects import LocalObjects
+from etl.io.local import LocalObjects
 from etl.store.receipts import Receipt
 from etl.store.volumes import Description, Encoding, encode_levels, write_volume
 from tests.support.tiny_release import made_up_masks

@@ -6,7 +6,8 @@ import datetime
 import os
 from pathlib import Path
 
-from etl.io.objects import LocalObjects, Objects
+from etl.io.local import LocalObjects
+from etl.io.places import Objects
 
 
 def move_written(objects: Objects, name: str, seconds: float) -> None:

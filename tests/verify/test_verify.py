@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from etl.core.config import Config
 from etl.core.config_file import load_config
 from etl.core.errors import StoreError
-from etl.io.objects import LocalObjects
+from etl.io.local import LocalObjects
 from etl.pipeline.build import build, load_plan
 from etl.run.executors import SerialExecutor
 from etl.store.layout import to_json

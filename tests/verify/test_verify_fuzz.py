@@ -10,7 +10,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etl.io.objects import object_info
+from etl.io.places import object_info
 from etl.store.layout import to_json
 from tests.support.damage import VERSION, VOLUME, edit_json, edit_version, problems_of, volume_folder
 

@@ -12,7 +12,7 @@ import pytest
 
 from etl.core.config import Config
 from etl.core.errors import StoreError
-from etl.io.objects import LocalObjects
+from etl.io.local import LocalObjects
 from etl.pipeline.preflight import check_seen
 from etl.verify.problems import Repair
 from tests.support.damage import VERSION, VOLUME, version_of

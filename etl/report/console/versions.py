@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from etl.core.errors import RunError, StoreError
-from etl.io.objects import Objects
+from etl.io.places import Objects
 from etl.report.console.texts import bytes_text
 from etl.store.history import NAMES_SHOWN, Change, Difference, stored_bytes, table_rows
 from etl.store.prune import Pruning

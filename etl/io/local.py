@@ -1,0 +1,287 @@
+"""Files and folders on local and shared file systems.
+
+A reader never sees part of an object: each is written under `.partial/`, synced, and renamed (or, for an
+exclusive create, linked) to its name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
+
+from etl.core.errors import StoreError
+from etl.io.places import (
+    PARTIAL,
+    STREAM_BYTES,
+    BlobChanged,
+    BlobInfo,
+    BlobRefused,
+    Listed,
+    PartGoneError,
+    checked_name,
+)
+
+_PART_READ_BYTES = 8 << 20
+
+
+@dataclass(frozen=True)
+class LocalBlob:
+    """A file. See `etl.io.places.Blob`."""
+
+    url: str
+
+    def info(self) -> BlobInfo:
+        with self._open() as file:
+            status = os.fstat(file.fileno())
+            return BlobInfo(status.st_size, _tag(status), True, file.read(4))
+
+    def read(self, start: int, end: int, tag: str = "") -> bytes:
+        data = next(self._pieces(start, end - start, tag), b"") if start < end else b""
+        if len(data) < end - start:
+            raise BlobChanged(f"{self.url} ends at byte {start + len(data):,}, expected at least {end:,}")
+        return data
+
+    def stream(self, start: int = 0, tag: str = "") -> Iterator[bytes]:
+        return self._pieces(start, STREAM_BYTES, tag)
+
+    def _pieces(self, start: int, size: int, tag: str) -> Iterator[bytes]:
+        with self._open() as file:
+            status = os.fstat(file.fileno())
+            if (tag and _tag(status) != tag) or status.st_size < start:
+                raise BlobChanged(f"{self.url} changed since it was looked at")
+            file.seek(start)
+            while piece := file.read(size):
+                yield piece
+
+    def _open(self) -> BinaryIO:
+        try:
+            return open(self.url, "rb")
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError) as error:
+            raise BlobRefused(f"{self.url}: {error.strerror}") from error
+
+
+@dataclass(frozen=True)
+class LocalObjects:
+    """A folder of whole objects. See `etl.io.places.Objects`.
+
+    Attributes:
+        root: absolute path of the folder.
+    """
+
+    root: str
+
+    def url(self, name: str) -> str:
+        return str(self._path(name))
+
+    def read(self, name: str) -> bytes:
+        return self._path(name).read_bytes()
+
+    def read_range(self, name: str, start: int, stop: int) -> bytes:
+        with open(self._path(name), "rb") as file:
+            file.seek(start)
+            return file.read(stop - start)
+
+    def size(self, name: str) -> int | None:
+        try:
+            return _file_bytes(self._path(name))
+        except NotADirectoryError:
+            return None
+
+    def listed(self, prefix: str) -> dict[str, Listed]:
+        base, found = self._path(prefix), {}
+        for path in _files_below(base):
+            with contextlib.suppress(FileNotFoundError):  # it was deleted meanwhile
+                status = path.stat()
+                found[path.relative_to(base).as_posix()] = Listed(status.st_size, status.st_mtime)
+        return found
+
+    def sizes(self, prefix: str) -> dict[str, int]:
+        return {name: item.bytes for name, item in self.listed(prefix).items()}
+
+    def list(self, prefix: str) -> Iterator[str]:
+        yield from sorted(path.relative_to(self.root).as_posix() for path in _files_below(self._path(prefix)))
+
+    def write(self, name: str, *pieces: bytes) -> None:
+        target = self._path(name)
+        partial = self._write_partial(*pieces)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(partial, target)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+        _sync_folder(target.parent)
+
+    def create(self, name: str, data: bytes) -> bool:
+        target = self._path(name)
+        partial = self._write_partial(data)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                os.link(partial, target)
+            except FileExistsError:
+                return False
+        finally:
+            partial.unlink(missing_ok=True)
+        _sync_folder(target.parent)
+        return True
+
+    def remove(self, name: str) -> None:
+        self._path(name).unlink(missing_ok=True)
+
+    def remove_all(self, names: Sequence[str]) -> None:
+        for name in names:
+            self.remove(name)
+        folders = {folder for name in names for folder in PurePosixPath(name).parents}
+        for folder in sorted(folders, reverse=True):
+            # The store's own folders stay: another process may be about to write there.
+            if len(folder.parts) > 1:
+                with contextlib.suppress(OSError):  # it isn't empty
+                    self._path(str(folder)).rmdir()
+
+    def check_writable(self) -> None:
+        name = f"{PARTIAL}/probe-{uuid.uuid4().hex}"
+        try:
+            Path(self.root).mkdir(parents=True, exist_ok=True)
+            if not self.create(name, b"probe") or self.read(name) != b"probe":
+                raise StoreError("the store does not give back what was written", where=self.root)
+            if self.create(name, b"other"):
+                raise StoreError(
+                    "the store's file system lets an exclusive create overwrite",
+                    where=self.root,
+                    remedy="publishing is not safe there; use another file system",
+                )
+            self._path(name).unlink()
+        except OSError as error:
+            raise StoreError(
+                "the store can't be written",
+                where=self.root,
+                value=str(error),
+                allowed="a folder that this user may write, on a file system with hard links",
+                remedy="change its permissions, free some space, or set `store` to another folder",
+            ) from error
+
+    def free_bytes(self) -> int | None:
+        folder = Path(self.root)
+        while not folder.exists():
+            folder = folder.parent
+        return shutil.disk_usage(folder).free
+
+    def _path(self, name: str) -> Path:
+        return Path(self.root, *checked_name(name))
+
+    def _write_partial(self, *pieces: bytes) -> Path:
+        partial = Path(self.root, PARTIAL, uuid.uuid4().hex)
+        partial.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with open(partial, "wb") as file:
+                file.writelines(pieces)
+                file.flush()
+                os.fsync(file.fileno())
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+        return partial
+
+
+@dataclass(frozen=True)
+class LocalStaging(LocalObjects):
+    """A folder of archives on their way; a part is one file that grows. See `etl.io.places.StagingArea`."""
+
+    def size(self, name: str) -> int | None:
+        return _file_bytes(self._path(name))
+
+    def names(self, prefix: str) -> Sequence[str]:
+        return _names(Path(self.root), prefix)
+
+    def part_names(self, prefix: str) -> Sequence[str]:
+        return _names(Path(self.root, PARTIAL), prefix)
+
+    def part_bytes(self, name: str) -> int:
+        return _file_bytes(self._part(name)) or 0
+
+    def append(self, name: str, at: int, block: bytes) -> None:
+        part = self._part(name)
+        if not at:
+            part.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            # Never truncated: another run may be writing the same bytes.
+            descriptor = os.open(part, os.O_WRONLY | (0 if at else os.O_CREAT), 0o666)
+        except FileNotFoundError as error:
+            raise PartGoneError(name) from error
+        try:
+            if (
+                os.fstat(descriptor).st_size < at
+            ):  # restarted by another run; a gap in it would count as bytes
+                raise PartGoneError(name)
+            view, position = memoryview(block), at
+            while view:
+                written = os.pwrite(descriptor, view, position)
+                view, position = view[written:], position + written
+            os.fsync(descriptor)
+        except PartGoneError:
+            raise
+        except OSError as error:  # a descriptor's error names no place
+            raise OSError(error.errno, error.strerror, str(part)) from error
+        finally:
+            os.close(descriptor)
+
+    def read_part(self, name: str) -> Iterator[bytes]:
+        try:
+            with open(self._part(name), "rb") as file:
+                while piece := file.read(_PART_READ_BYTES):
+                    yield piece
+        except FileNotFoundError as error:
+            raise PartGoneError(name) from error
+
+    def finish(self, name: str, size: int) -> None:
+        if self.part_bytes(name) != size:
+            raise PartGoneError(name)
+        try:
+            os.replace(self._part(name), self._path(name))
+        except FileNotFoundError as error:
+            raise PartGoneError(name) from error
+
+    def discard(self, name: str) -> None:
+        self._part(name).unlink(missing_ok=True)
+
+    def _part(self, name: str) -> Path:
+        return Path(self.root, PARTIAL, name)
+
+
+def _tag(status: os.stat_result) -> str:
+    return f"{status.st_size}-{status.st_mtime_ns}"
+
+
+def _file_bytes(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return None
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    for below, _, files in os.walk(folder):
+        yield from (Path(below, file) for file in files)
+
+
+def _names(folder: Path, prefix: str) -> Sequence[str]:
+    try:
+        entries = list(os.scandir(folder))
+    except FileNotFoundError:
+        return []
+    return sorted(entry.name for entry in entries if entry.name.startswith(prefix) and entry.is_file())
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
