@@ -12,7 +12,8 @@ from typing import Any
 
 from benchmarks.release_size import FULL, make_csv, make_index, make_runs
 from benchmarks.timing import peak_mib, resident_mib, timed
-from etl.convert.convert import Conversion, Converter
+from etl.convert.convert import Converter
+from etl.convert.results import Conversion
 from etl.core.config import Config, Volume
 from etl.pipeline.queue import Conversions
 from etl.plan.plan import Plan, PlannedVolume, make_plan
@@ -81,6 +82,6 @@ def measure(folder: Path, counts: Sequence[int] = COUNTS, part: float = 0.1) -> 
 
 
 def _run(executor: Executor, volumes: Sequence[PlannedVolume], converter: Converter) -> None:
-    done = sum(1 for _ in executor.work(Conversions(volumes, converter, {})))
+    done = sum(1 for _ in executor.execute(Conversions(volumes, converter, {})))
     if done != len(volumes):
         raise ValueError(f"{done} conversions came back; {len(volumes)} volumes were given")

@@ -16,7 +16,7 @@ import numpy as np
 from etl.core.config import Config
 from etl.phantom import write_phantom
 from etl.pipeline.build import build, load_plan
-from etl.run.executors import SerialExecutor
+from etl.run.serial import SerialExecutor
 from etl.store.reader import Store, open_store
 
 CROP = 64

@@ -15,7 +15,8 @@ import imageio.v3 as imageio
 import numpy as np
 import zarr
 
-from etl.convert.convert import Conversion, Converter
+from etl.convert.convert import Converter
+from etl.convert.results import Conversion
 from etl.core.config import Volume
 from etl.imaging.png import read_png
 from etl.io.opening import open_objects

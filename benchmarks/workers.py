@@ -42,7 +42,7 @@ def _seconds(store: Path, sample: Sample, planned: list[PlannedVolume], workers:
             shutil.rmtree(store, ignore_errors=True)
             converter = Converter(str(store), Volume(), sample.containers)
             start = time.perf_counter()
-            for _ in executor.work(Conversions(part, converter, {})):
+            for _ in executor.execute(Conversions(part, converter, {})):
                 pass
             seconds = time.perf_counter() - start
     return seconds

@@ -79,7 +79,10 @@ def _build(settings: Config, console: Console) -> None:
 
     cluster = chosen_cluster(settings.cluster)
     plan = load_plan(settings)
-    with connect(cluster, settings.limits) as executor, BuildProgress(console) as progress:
+    with (
+        connect(cluster, settings.limits, "etl.convert.convert") as executor,
+        BuildProgress(console) as progress,
+    ):
         progress.expect(plan.index.unread, directories=not settings.source.keep_archives)
         plan = stage_unread(settings, plan, executor, progress.add_fetch)
         progress.start(plan)
@@ -98,12 +101,11 @@ def _plan(settings: Config) -> None:
     from etl.pipeline.capacity import split_fitting
     from etl.pipeline.staged import find_staged
     from etl.report.console.texts import plan_text, volume_lines
-    from etl.run.clusters import chosen_cluster
-    from etl.run.known_memory import known_memory
+    from etl.run.clusters import chosen_cluster, expected_memory
 
     cluster = chosen_cluster(settings.cluster)
     plan = load_plan(settings)
-    known, converter = known_memory(cluster), converter_of(settings, plan)
+    known, converter = expected_memory(cluster), converter_of(settings, plan)
     reusable = find_reusable(settings, plan)
     present = {recalled.conversion.planned_id for recalled in reusable}
     missing = [volume for volume in plan.volumes if volume.volume_id not in present]

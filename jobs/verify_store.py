@@ -78,7 +78,10 @@ def main(store: str, number: int | None, part: str | None, seed: int) -> None:
     if part is not None:
         value = float(part.rstrip("%"))
         sample = Sample(value / 100, None, seed) if part.endswith("%") else Sample(None, int(value), seed)
-    with connect(chosen_cluster("local")) as executor, VerifyProgress(console) as progress:
+    with (
+        connect(chosen_cluster("local"), module="etl.verify.verify") as executor,
+        VerifyProgress(console) as progress,
+    ):
         check_seen(executor.everywhere, objects, version_path(chosen))
         result = verify(objects, chosen, progress.add, executor.run, sample)
     click.echo(verification_text(title, result, time.monotonic() - start))

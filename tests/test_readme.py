@@ -14,7 +14,7 @@ import yaml
 from etl.core.config import Config
 from etl.core.config_file import load_config
 from etl.release import official
-from etl.run.executors import SerialExecutor
+from etl.run.serial import SerialExecutor
 from tests.support.processes import ROOT, run
 from tests.support.stored import build_store, config_data
 

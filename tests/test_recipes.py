@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from etl.run.executors import SerialExecutor
+from etl.run.serial import SerialExecutor
 from tests.support.processes import ROOT, environment, run, running, wait_until
 from tests.support.require import wanting
 from tests.support.s3_server import Bucket, use_s3

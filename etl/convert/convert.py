@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from etl.convert.results import Conversion, Lost, Recalled
 from etl.core.config import Volume
 from etl.core.errors import SliceError
 from etl.core.rejects import Kind, Reason, Reject
@@ -26,7 +27,6 @@ from etl.release.index import Container
 from etl.release.names import slice_name
 from etl.release.slices import ArchiveLostError, read_slices
 from etl.store.receipts import (
-    FoundReceipt,
     Receipt,
     SplitRecord,
     find_receipt,
@@ -36,53 +36,6 @@ from etl.store.receipts import (
     write_split,
 )
 from etl.store.volumes import Description, Encoding, encode_levels, write_volume
-
-
-@dataclass(frozen=True, eq=False)
-class Conversion:
-    """What became of one planned run.
-
-    Attributes:
-        planned_id: the run's volume_id in the plan.
-        built: what stands for the run on the store; more than one, or none, where slices are unreadable.
-        converted: how many of `built` were written now; the others were there already.
-        rejects: the unreadable slices.
-        slice_count, source_bytes: of the run, for progress.
-    """
-
-    planned_id: str
-    built: tuple[tuple[PlannedVolume, Receipt], ...]
-    converted: int
-    rejects: tuple[Reject, ...]
-    slice_count: int
-    source_bytes: int
-
-
-@dataclass(frozen=True, eq=False)
-class Recalled:
-    """What an earlier run made of a planned run; all that it wrote is there.
-
-    Attributes:
-        conversion: with nothing converted.
-        unproven: receipts of its volumes in which something was written after the receipt.
-    """
-
-    conversion: Conversion
-    unproven: tuple[FoundReceipt, ...]
-
-
-@dataclass(frozen=True)
-class Lost:
-    """What comes in place of a conversion where an archive can't be read any more.
-
-    Attributes:
-        container: the archive's position among the plan's containers.
-        reason, message: what the slices of its volumes are rejected with.
-    """
-
-    container: int
-    reason: Reason
-    message: str
 
 
 def encoding_of(volume: Volume) -> Encoding:

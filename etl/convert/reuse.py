@@ -8,7 +8,8 @@ from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from etl.convert.convert import Conversion, Converter, Recalled
+from etl.convert.convert import Converter
+from etl.convert.results import Conversion, Recalled
 from etl.core.config import Config
 from etl.io.opening import open_objects
 from etl.plan.plan import Plan, PlannedVolume

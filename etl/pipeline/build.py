@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from etl.convert.convert import Conversion, Lost
+from etl.convert.results import Conversion, Lost
 from etl.convert.reuse import converter_of, find_reusable, reusable
 from etl.core.config import Config
 from etl.core.errors import RunError, SourceError
@@ -96,7 +96,7 @@ def stage_unread(
     check_shared(executor.everywhere, open_objects(config.store), staging)
     fetch = Fetcher(staging) if config.source.keep_archives else DirectoryFetcher(staging)
     refused = {}
-    with contextlib.closing(executor.work(Fetches(unread, fetch, config.source.downloads))) as results:
+    with contextlib.closing(executor.execute(Fetches(unread, fetch, config.source.downloads))) as results:
         for fetched in results:
             tell_delay(fetched)
             on_fetch(fetched)
@@ -174,7 +174,7 @@ def build(
     with running(objects, run_id, "build") as own:
         own.wait_for("prune")
         heed_overlap(config, own)
-        with recorded(objects, config, run_id, len(plan.volumes), executor.tally) as record:
+        with recorded(objects, config, run_id, len(plan.volumes), executor.stats) as record:
 
             def add(conversion: Conversion) -> None:
                 record.add(conversion)
@@ -213,7 +213,7 @@ def _build(
     with (
         record.stage("work"),
         executor.profiled(record.keep_report) if missing else contextlib.nullcontext(),
-        contextlib.closing(executor.work(work)) as results,
+        contextlib.closing(executor.execute(work)) as results,
     ):
         for result in results:
             if isinstance(result, Fetched):
@@ -228,7 +228,7 @@ def _build(
             else:
                 conversions.append(result)
                 on_conversion(result)
-    refused = [*too_large, *work.refused]
+    refused = [*too_large, *work.rejected]
     conversions += refused
     for conversion in refused:
         on_conversion(conversion)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from etl.convert.convert import Conversion, Converter
+from etl.convert.convert import Converter
+from etl.convert.results import Conversion
 from etl.core.rejects import Reason
 from etl.plan.plan import PlannedVolume
 

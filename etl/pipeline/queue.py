@@ -1,7 +1,6 @@
-"""What is to be done next: archives to fetch, and volumes that wait for theirs. No I/O, no Dask.
+"""The order of work: archives to fetch, and volumes that wait for their archives. No I/O, no Dask.
 
-A volume is ready as soon as its archives are there; one that spans two archives waits for both. Nothing waits
-for the whole.
+A volume is ready once its archives are staged; one that spans two archives waits for both and for no others.
 """
 
 from __future__ import annotations
@@ -9,20 +8,26 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from etl.convert.convert import Conversion, Converter, Lost
+from etl.convert.convert import Converter
+from etl.convert.results import Conversion, Lost
 from etl.core.rejects import Reason
 from etl.plan.plan import PlannedVolume
-from etl.run.protocol import Task, Work
+from etl.run.protocol import FailureKind, Queue, Task, TaskFailure
 from etl.staging.fetch import Fetched, RemoteArchive
 
+REASONS = {
+    FailureKind.KILLED: Reason.VOLUME_KILLS_WORKER,
+    FailureKind.TIMED_OUT: Reason.VOLUME_TIMED_OUT,
+}
 
-class Fetches(Work):
+
+class Fetches(Queue):
     """Archives to fetch, a few at a time, each in as many tasks as it takes.
 
     Args:
-        archives: in the order in which they are wanted.
-        fetch: one step of an archive's way.
-        downloads: archives under way at the same time.
+        archives: in the order in which they are needed.
+        fetch: fetches the next part of an archive.
+        downloads: most archives in flight.
     """
 
     def __init__(
@@ -31,53 +36,57 @@ class Fetches(Work):
         self._fetch, self._downloads = fetch, downloads
         self._to_start = {archive.url: archive for archive in archives}
         self._to_continue: dict[str, RemoteArchive] = {}
-        self._under_way: set[str] = set()
+        self._in_flight: set[str] = set()
         self._dropped: set[str] = set()
 
     def take(self, has_core: bool = True, *, may_start: bool = True) -> Task | None:
-        """Args: may_start: False to go on with what was begun only."""
+        """Return the next fetch, or None.
+
+        Args:
+            may_start: False to continue archives that were started only.
+        """
         if self._to_continue:
             archive = self._to_continue.pop(next(iter(self._to_continue)))
-        elif may_start and self._to_start and len(self._under_way) < self._downloads:
+        elif may_start and self._to_start and len(self._in_flight) < self._downloads:
             archive = self._to_start.pop(next(iter(self._to_start)))
-            self._under_way.add(archive.url)
+            self._in_flight.add(archive.url)
         else:
             return None
         return Task(f"fetch-{archive.name}", self._fetch, archive, is_transfer=True)
 
-    def give(self, task: Task, result: Fetched) -> None:
+    def finish(self, task: Task, result: Fetched) -> None:
         url = result.archive.url
         if result.is_whole or result.reason is not None or url in self._dropped:
-            self._under_way.discard(url)
+            self._in_flight.discard(url)
         else:
             self._to_continue[url] = result.archive
 
     def is_waiting(self, archive: RemoteArchive) -> bool:
-        """It was not begun yet."""
+        """Return True if the fetch of the archive has not started."""
         return archive.url in self._to_start
 
     def drop(self, archive: RemoteArchive) -> None:
-        """Nobody needs it any more: it is not begun, or not continued."""
+        """Start or continue the archive no more: no volume needs it."""
         self._dropped.add(archive.url)
         self._to_start.pop(archive.url, None)
         if self._to_continue.pop(archive.url, None) is not None:
-            self._under_way.discard(archive.url)
+            self._in_flight.discard(archive.url)
 
 
-class Conversions(Work):
-    """Volumes to convert, and the archives that have to be fetched for them.
+class Conversions(Queue):
+    """Volumes to convert, and the archives to fetch for them.
 
-    An archive that can't be had costs the volumes that need it, at once, and no others.
+    An archive that is lost rejects the volumes that need it, at once, and no others.
 
     Args:
         volumes: in the order of the store.
-        archives: what has to be fetched, by container number; other containers are there already.
-        keep_archives: False to have each staged archive removed after its last volume. No more than twice
-            `downloads` archives lie in the staging area then, and what has come of those that can't be had.
-        remove: removes a staged archive, whole or in part; where that fails, it says so itself.
+        archives: archives to fetch, by container number; other containers are read where they lie.
+        keep_archives: False to remove each staged archive after its last volume. At most twice `downloads`
+            archives are staged then, not counting the partial files of lost ones.
+        remove: removes a staged archive, whole or partial; it logs its own errors.
 
     Attributes:
-        refused: conversions of volumes whose archive could not be had, or that no worker could convert.
+        rejected: conversions of volumes whose archive was lost or whose task failed.
     """
 
     def __init__(
@@ -89,7 +98,7 @@ class Conversions(Work):
         *,
         downloads: int = 1,
         keep_archives: bool = True,
-        remove: Callable[[RemoteArchive], object] = lambda archive: None,
+        remove: Callable[[RemoteArchive], object] | None = None,
     ) -> None:
         self._converter, self._keep, self._remove = converter, keep_archives, remove
         self._most_staged = 2 * downloads
@@ -98,10 +107,10 @@ class Conversions(Work):
         self._ready: deque[PlannedVolume] = deque()
         self._running: set[Task] = set()
         self._withdrawn: list[Task] = []
-        self.refused: list[Conversion] = []
-        # Volumes neither converted nor refused with the archives that each still lacks, the volumes of each
-        # container, how many volumes each archive has to serve, and the archives that could not be had.
+        self.rejected: list[Conversion] = []
+        # By volume neither converted nor rejected: the archives that it still lacks.
         self._lacks: dict[str, set[int]] = {}
+        # By container: its volumes; by archive: the number of volumes that still need it.
         self._users: dict[int, list[PlannedVolume]] = {}
         self._unserved: Counter[int] = Counter()
         self._lost: set[int] = set()
@@ -112,15 +121,15 @@ class Conversions(Work):
             self._unserved.update(needed)
             if not needed:
                 self._ready.append(volume)
-        wanted = dict.fromkeys(number for volume in volumes for number in self._needs(volume))
-        self._fetches = Fetches([archives[n] for n in wanted], fetch, downloads) if fetch else None
+        needed_archives = dict.fromkeys(number for volume in volumes for number in self._needs(volume))
+        self._fetches = Fetches([archives[n] for n in needed_archives], fetch, downloads) if fetch else None
 
     def take(self, has_core: bool = True) -> Task | None:
         while self._ready and self._ready[0].volume_id not in self._lacks:
-            self._ready.popleft()  # refused in the meantime
+            self._ready.popleft()  # rejected since
         task = None
-        # Downloads first, so that they never pause; but one task at a time, a volume that is ready does not
-        # wait for archives that others need.
+        # Fetches first, so that downloads never pause. If only one task runs at a time, a ready volume goes
+        # before archives that other volumes need.
         if self._fetches and (self._running or not self._ready):
             task = self._fetches.take(may_start=self._may_start())
         if task is None and has_core and self._ready:
@@ -131,39 +140,40 @@ class Conversions(Work):
             self._running.add(task)
         return task
 
-    def give(self, task: Task, result: Fetched | Conversion | Lost) -> None:
+    def finish(self, task: Task, result: Fetched | Conversion | Lost) -> None:
         self._running.remove(task)
         if isinstance(result, Lost):
-            self._refuse(result.container, result.reason, result.message)
+            self._reject_users(result.container, result.reason, result.message)
         elif isinstance(result, Fetched):
-            self._give_fetched(task, result)
+            self._finish_fetch(task, result)
         else:
             del self._lacks[task.argument.volume_id]
-            self._serve(task.argument)
+            self._release_archives(task.argument)
 
     def withdraw(self) -> Sequence[Task]:
         withdrawn, self._withdrawn = self._withdrawn, []
         return withdrawn
 
-    def refuse(self, task: Task, reason: Reason, message: str) -> bool:
+    def fail(self, task: Task, failure: TaskFailure) -> bool:
         if task.is_transfer:
             return False
         self._running.remove(task)
         del self._lacks[task.argument.volume_id]
-        self.refused.append(self._converter.reject(task.argument, reason, message))
-        self._serve(task.argument)
+        reason = REASONS[failure.kind]
+        self.rejected.append(self._converter.reject(task.argument, reason, failure.message))
+        self._release_archives(task.argument)
         return True
 
-    def _give_fetched(self, task: Task, result: Fetched) -> None:
-        assert self._fetches is not None  # it gave the task
-        self._fetches.give(task, result)
+    def _finish_fetch(self, task: Task, result: Fetched) -> None:
+        assert self._fetches is not None  # it made the task
+        self._fetches.finish(task, result)
         number = self._numbers[result.archive.url]
-        if number not in self._unserved:  # its volumes were refused meanwhile
+        if number not in self._unserved:  # its volumes were rejected meanwhile
             self._clear(number)
         elif result.reason is not None:
-            # What has come of it stays, for the next run to go on with.
+            # The partial file stays, so that the next run continues it.
             self._lost.add(number)
-            self._refuse(number, result.reason, result.message)
+            self._reject_users(number, result.reason, result.message)
         elif result.is_whole:
             for volume in self._users[number]:
                 lacks = self._lacks.get(volume.volume_id)
@@ -172,26 +182,26 @@ class Conversions(Work):
                     if not lacks:
                         self._ready.append(volume)
 
-    def _refuse(self, container: int, reason: Reason, message: str) -> None:
-        """Refuse all volumes that need the container and are not converted yet."""
+    def _reject_users(self, container: int, reason: Reason, message: str) -> None:
+        """Reject all volumes that need the container and are not converted yet."""
         for volume in self._users[container]:
             if self._lacks.pop(volume.volume_id, None) is None:
                 continue
             self._withdrawn += [task for task in self._running if task.argument is volume]
-            self.refused.append(self._converter.refuse(volume, reason, message))
-            self._serve(volume)
+            self.rejected.append(self._converter.refuse(volume, reason, message))
+            self._release_archives(volume)
         self._running.difference_update(self._withdrawn)
 
     def _may_start(self) -> bool:
         assert self._fetches is not None
-        # A volume may need more archives than the bound lets in: then it gives way, or nothing would move.
+        # If nothing else can run, the bound gives way: a volume may need more archives than it allows.
         if self._keep or not (self._running or self._ready):
             return True
-        begun = sum(not self._fetches.is_waiting(self._archives[number]) for number in self._unserved)
-        return begun < self._most_staged
+        started = sum(not self._fetches.is_waiting(self._archives[number]) for number in self._unserved)
+        return started < self._most_staged
 
-    def _serve(self, volume: PlannedVolume) -> None:
-        """The volume needs its archives no more."""
+    def _release_archives(self, volume: PlannedVolume) -> None:
+        """Count that the volume needs its archives no more."""
         for number in self._needs(volume):
             self._unserved[number] -= 1
             if not self._unserved[number]:
@@ -201,7 +211,7 @@ class Conversions(Work):
                 self._clear(number)
 
     def _clear(self, number: int) -> None:
-        if not self._keep and number not in self._lost:
+        if not self._keep and number not in self._lost and self._remove is not None:
             self._remove(self._archives[number])
 
     def _needs(self, volume: PlannedVolume) -> set[int]:

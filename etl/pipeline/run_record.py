@@ -11,11 +11,11 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict
 
-from etl.convert.convert import Conversion
+from etl.convert.results import Conversion
 from etl.core.config import Config
 from etl.io.places import Objects
 from etl.publish.publish import Published, code_versions
-from etl.run.execution_stats import Tally
+from etl.run.protocol import ExecutionStats
 from etl.store.layout import run_path, to_json
 from etl.store.versions import now_text
 
@@ -25,8 +25,10 @@ logger = logging.getLogger(__name__)
 class Record:
     """What is known of a run so far. `recorded` makes it, and writes it at the end."""
 
-    def __init__(self, objects: Objects, config: Config, run_id: str, planned: int, tally: Tally) -> None:
-        self._objects, self._config, self._run_id, self._tally = objects, config, run_id, tally
+    def __init__(
+        self, objects: Objects, config: Config, run_id: str, planned: int, stats: ExecutionStats
+    ) -> None:
+        self._objects, self._config, self._run_id, self._stats = objects, config, run_id, stats
         self._planned, self._started_at, self._start = planned, now_text(), time.monotonic()
         self._stages: dict[str, float] = {}
         self._converted = self._reused = self._slices = self._bytes = 0
@@ -67,7 +69,7 @@ class Record:
     def write(self, exit_code: int, error: str | None) -> None:
         """Write the record; where that fails the log says so, and the run goes on."""
         work_s = max(self._stages.get("work", 0.0), 1e-9)
-        tally = asdict(self._tally)
+        tally = asdict(self._stats)
         data = {
             "run_id": self._run_id,
             "started_at": self._started_at,
@@ -99,14 +101,16 @@ class Record:
 
 
 @contextlib.contextmanager
-def recorded(objects: Objects, config: Config, run_id: str, planned: int, tally: Tally) -> Iterator[Record]:
+def recorded(
+    objects: Objects, config: Config, run_id: str, planned: int, stats: ExecutionStats
+) -> Iterator[Record]:
     """Write the record of the block, however it ends.
 
     Args:
         planned: volumes.
-        tally: of the executor that the block works with.
+        stats: of the executor that the block works with.
     """
-    record = Record(objects, config, run_id, planned, tally)
+    record = Record(objects, config, run_id, planned, stats)
     try:
         yield record
     except BaseException as error:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from etl.convert.convert import Conversion
+from etl.convert.results import Conversion
 from etl.core.errors import EtlError
 from etl.core.rejects import Kind, Reason, Reject
 from etl.imaging.geometry import mm_to_voxel, pixel_to_mm

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from etl.convert.convert import Conversion
+from etl.convert.results import Conversion
 from etl.core.config import Config
 from etl.core.errors import GuardError
 from etl.core.rejects import Kind, Reject

@@ -1,1 +1,1 @@
-"""Where work happens: executors, the cluster, `dask submit`, progress."""
+"""Executors, clusters and `dask submit`: where tasks run. This room knows nothing of slices or volumes."""

@@ -1,4 +1,4 @@
-"""Read conf/cluster/*.yaml: a name or a file, checked against what its kind allows."""
+"""Reads conf/cluster/*.yaml by name or path and validates them by their kind."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ KINDS: dict[str, type[Cluster]] = {
     "kubernetes": Kubernetes,
     "class": OtherClass,
 }
-# Known without a file, so that a job runs wherever the package is installed.
+# Kinds that need no file, so that a job runs wherever the package is installed.
 BUILT_IN: dict[str, Cluster] = {"serial": Serial(kind="serial"), "local": Local(kind="local")}
 
 
 def load_cluster(name: str) -> Cluster:
-    """The cluster that a name or a file describes.
+    """Return the cluster config with this name or path.
 
     Args:
-        name: `NAME` of conf/cluster/NAME.yaml, below the working directory or beside this package; or a path,
-            which has a slash or ends in .yaml.
+        name: `NAME` of conf/cluster/NAME.yaml, in the working directory or next to this package; or a path,
+            which contains a slash or ends in .yaml.
 
     Raises:
         ConfigError: there is no such name or file, or the file is wrong.
@@ -37,7 +37,7 @@ def load_cluster(name: str) -> Cluster:
     kind = data.get("kind")
     if not isinstance(kind, str) or kind not in KINDS:
         raise ConfigError(
-            "`kind` says what kind of cluster this is", where=str(path), value=kind, allowed=", ".join(KINDS)
+            "`kind` is missing or unknown", where=str(path), value=kind, allowed=", ".join(KINDS)
         )
     return validated(KINDS[kind], data, str(path))
 
@@ -53,9 +53,9 @@ def _find(name: str) -> Path | None:
         return None
     there = {path.stem for folder in folders for path in folder.glob("*.yaml")}
     raise ConfigError(
-        "there is no such cluster",
+        "no cluster has this name",
         where="cluster",
         value=name,
         allowed=f"{', '.join(sorted(there | set(BUILT_IN)))}, or a YAML file",
-        remedy="name one of conf/cluster, or write a file like those",
+        remedy="use a name of conf/cluster, or write a file like those",
     )

@@ -1,7 +1,7 @@
-"""Where work happens, as conf/cluster/*.yaml say it: strict, typed, frozen.
+"""The cluster configs of conf/cluster/*.yaml: strict, typed, frozen.
 
-Every kind comes down to the same: a cluster class by its import path, its arguments, and a size that is fixed
-or adaptive. Only a scheduler that stands already has an address instead.
+Each kind names a cluster class by its import path, the class's arguments, and a fixed or adaptive size; only
+the kind `scheduler` has the address of an existing scheduler instead.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from distributed.worker_memory import parse_memory_limit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from etl.run.dask_cluster_resource import dask_cluster_resource
-from etl.run.worker_memory import MEMORY, task_bytes
+from etl.run.task_memory import MEMORY, task_bytes
 
 logger = logging.getLogger(__name__)
 
-# A worker leaves this long before its job's walltime, so that its tasks start elsewhere: at most half of it.
+# A worker leaves this long before its job's walltime, but not before half of it, so that its tasks move on.
 LEAVE_EARLY_SECONDS = 300
 
 
@@ -39,10 +39,10 @@ class _Section(BaseModel):
 
 
 class Size(_Section):
-    """How many workers: written as a number, or as bounds between which it follows the work."""
+    """Number of workers: a fixed number, or bounds between which the cluster adapts to the tasks."""
 
-    minimum: int = Field(0, ge=0, description="workers that stay when there is nothing to do")
-    maximum: int = Field(ge=1, description="workers at most")
+    minimum: int = Field(0, ge=0, description="workers that stay without tasks")
+    maximum: int = Field(ge=1, description="most workers")
 
     @property
     def is_fixed(self) -> bool:
@@ -61,7 +61,7 @@ class Size(_Section):
 
 
 class Tls(_Section):
-    """Certificates in PEM files. Workers and scheduler have to show ones of the same authority."""
+    """Certificates in PEM files; those of workers and scheduler must be signed by the same authority."""
 
     ca_file: str = Field(min_length=1, description="the authority's certificate")
     cert: str = Field(min_length=1, description="the client's certificate")
@@ -82,61 +82,63 @@ class Serial(_Section):
 
 
 class Standing(_Section):
-    """A scheduler that somebody started."""
+    """A scheduler that runs already."""
 
     kind: Literal["scheduler"]
-    address: str = Field(min_length=1, description="what `dask scheduler` printed, tcp:// or tls://")
+    address: str = Field(
+        min_length=1, description="the address that `dask scheduler` printed, tcp:// or tls://"
+    )
     tls: Tls | None = Field(None, description="certificates, for tls://")
-    wait_for_worker_s: float = Field(60, gt=0, description="how long its first worker may take to come")
+    wait_for_worker_s: float = Field(60, gt=0, description="time limit for its first worker")
     task_bytes: int | None = Field(
-        None, ge=0, description="memory that a worker has for one task, told while there is none to ask"
+        None, ge=0, description="memory of a worker for one task, used while there is no worker to ask"
     )
 
     @model_validator(mode="after")
     def _encrypted(self) -> Self:
         if self.tls and not self.address.startswith("tls://"):
-            raise ValueError("with `tls` the address starts with tls://")
+            raise ValueError("with `tls` the address must start with tls://")
         return self
 
 
 class _Started(_Section):
-    """A cluster that lives as long as the job."""
+    """A cluster that the job starts, and stops at its end."""
 
-    # The extra of this package that installs what the kind needs, and the commands that it calls.
+    # The extra of this package that installs the kind's dependencies, and the commands that it calls.
     extra: ClassVar[str | None] = None
     commands: ClassVar[tuple[str, ...]] = ()
 
     workers: Size = Field(description="a number, or {minimum, maximum}")
-    wait_for_worker_s: float = Field(60, gt=0, description="how long the first worker may take to come")
+    wait_for_worker_s: float = Field(60, gt=0, description="time limit for the first worker")
 
     @property
     def class_path(self) -> str:
-        """The cluster class, as `module.Class`."""
+        """Import path of the cluster class, `module.Class`."""
         raise NotImplementedError
 
     def arguments(self) -> dict[str, Any]:
-        """What the class is called with."""
+        """Return the keyword arguments of the cluster class."""
         raise NotImplementedError
 
     @property
     def task_bytes(self) -> int | None:
-        """The memory that a worker has for one task; None without a limit, or where that is not told here."""
+        """Memory of a worker for one task; None without a limit, or if this config does not set it."""
         return None
 
     @property
     def is_adapted(self) -> bool:
-        """Let Dask keep the size, rather than say it once."""
+        """True if Dask scales the cluster continuously, False if its size is set once."""
         return not self.workers.is_fixed
 
 
 class Local(_Started):
-    """Processes on this machine, one thread each: decoding holds the interpreter in part."""
+    """Processes on this machine, one thread each: decoding holds the GIL part of the time."""
 
     kind: Literal["local"]
     workers: Size = Field(
-        Size(minimum=CPU_COUNT, maximum=CPU_COUNT), description="processes; one a core where not given"
+        Size(minimum=CPU_COUNT, maximum=CPU_COUNT), description="processes; by default one a core"
     )
-    memory_per_worker: Bytes | None = Field(None, description="such as 4 GiB; an equal share where null")
+    memory_per_worker: Bytes | None = Field(None, description="such as 4 GiB; an equal share if null")
 
     @property
     def class_path(self) -> str:
@@ -160,33 +162,33 @@ class Local(_Started):
             "resources": {MEMORY: task_bytes(limit)} if limit else {},
             "processes": True,
             "host": "127.0.0.1",
-            # Some free port: a fixed one may be taken. Workers have no page: loading it takes longest.
+            # Port 0 is any free port. Workers get no dashboard: importing it is most of their start-up time.
             "dashboard_address": "127.0.0.1:0",
             "silence_logs": 40,
-            "preload": ["etl.run.worker_preload"],
+            "preload": ["etl.run.worker"],
         }
 
 
 class Slurm(_Started):
-    """Slurm jobs of `cores` single-threaded workers each, which dask-jobqueue submits."""
+    """Slurm jobs of `cores` single-threaded workers each, submitted by dask-jobqueue."""
 
     extra = "slurm"
     commands = ("sbatch", "scancel")
 
     kind: Literal["slurm"]
-    cores: int = Field(ge=1, description="cores, and workers, of one Slurm job")
-    memory: Bytes = Field(description="of one Slurm job, such as 16 GiB")
+    cores: int = Field(ge=1, description="cores and workers of one Slurm job")
+    memory: Bytes = Field(description="memory of one Slurm job, such as 16 GiB")
     walltime: str = Field("24:00:00", pattern=r"^\d+:[0-5]\d:[0-5]\d$", description="HH:MM:SS")
     queue: str | None = Field(None, description="partition")
-    account: str | None = Field(None, description="account to charge")
-    interface: str | None = Field(None, description="network that the nodes reach each other by, such as ib0")
+    account: str | None = Field(None, description="Slurm account to charge")
+    interface: str | None = Field(None, description="network interface between the nodes, such as ib0")
     directives: tuple[str, ...] = Field((), description="further #SBATCH options")
     prologue: tuple[str, ...] = Field((), description="shell lines before the worker, such as `module load`")
-    python: str | None = Field(None, description="interpreter on the nodes; the job's own where null")
-    log_folder: str | None = Field(None, description="where Slurm puts the workers' logs")
+    python: str | None = Field(None, description="interpreter on the nodes; the job's own if null")
+    log_folder: str | None = Field(None, description="folder for the workers' logs")
     scratch_folder: str | None = Field(None, description="fast local folder of the nodes")
     options: dict[str, Any] = Field({}, description="further arguments of dask_jobqueue.SLURMCluster")
-    wait_for_worker_s: float = Field(3600, gt=0, description="how long the queue may take")
+    wait_for_worker_s: float = Field(3600, gt=0, description="time limit for the first worker")
 
     @property
     def class_path(self) -> str:
@@ -194,7 +196,7 @@ class Slurm(_Started):
 
     @property
     def is_adapted(self) -> bool:
-        # A worker whose job Slurm ended is replaced by adapting only.
+        # Only adaptive scaling replaces a worker whose job Slurm ended.
         return True
 
     @property
@@ -229,18 +231,18 @@ class Slurm(_Started):
 
 
 class Kubernetes(_Started):
-    """Pods of the Dask operator, which has to run in the Kubernetes cluster; workers have one thread."""
+    """Pods of the Dask operator, which must run in the Kubernetes cluster; workers have one thread."""
 
     extra = "kubernetes"
 
     kind: Literal["kubernetes"]
-    image: str = Field(min_length=1, description="an image that has this package, of the job's own version")
-    namespace: str = Field("default", min_length=1, description="where the pods go")
-    cpu: str = Field("1", min_length=1, description="processor of one worker")
-    memory: Bytes = Field("4Gi", description="of one worker")
+    image: str = Field(min_length=1, description="container image with this package in the job's version")
+    namespace: str = Field("default", min_length=1, description="namespace of the pods")
+    cpu: str = Field("1", min_length=1, description="CPU of one worker")
+    memory: Bytes = Field("4Gi", description="memory of one worker")
     env: dict[str, str] = Field({}, description="environment of scheduler and workers")
     options: dict[str, Any] = Field({}, description="further arguments of dask_kubernetes' KubeCluster")
-    wait_for_worker_s: float = Field(600, gt=0, description="how long the first pod may take to come")
+    wait_for_worker_s: float = Field(600, gt=0, description="time limit for the first pod")
 
     @property
     def class_path(self) -> str:
@@ -248,7 +250,7 @@ class Kubernetes(_Started):
 
     @property
     def task_bytes(self) -> int | None:
-        # A specification of the user's own says its memory itself.
+        # A specification of the user's own sets its memory itself.
         return None if "custom_cluster_spec" in self.options else task_bytes(parse_bytes(self.memory))
 
     def arguments(self) -> dict[str, Any]:
@@ -270,11 +272,11 @@ class Kubernetes(_Started):
 
 
 class OtherClass(_Started):
-    """Any other cluster class of Dask's own interface."""
+    """Any other class with the interface of Dask's Cluster."""
 
     kind: Literal["class"]
     path: str = Field(pattern=r"^[A-Za-z_][\w.]*\.[A-Za-z_]\w*$", description="module.Class")
-    options: dict[str, Any] = Field({}, description="the class's arguments")
+    options: dict[str, Any] = Field({}, description="keyword arguments of the class")
 
     @property
     def class_path(self) -> str:

@@ -1,4 +1,4 @@
-"""The cluster that a job runs on: started as its config says, or the scheduler that is there already."""
+"""The cluster that a job runs on: started from its config, or a scheduler that exists already."""
 
 from __future__ import annotations
 
@@ -17,28 +17,35 @@ from distributed import Client, LocalCluster, Nanny
 from distributed.deploy.adaptive import Adaptive
 from distributed.deploy.cluster import Cluster
 from distributed.deploy.spec import SpecCluster
-from distributed.security import Security
 
 from etl.core.config import Limits
 from etl.core.errors import ConfigError
 from etl.run import cluster_kinds as kinds
 from etl.run.cluster_config import load_cluster
-from etl.run.connection import address_of, open_client
+from etl.run.connection import (
+    CONNECT_SECONDS,
+    OWN_MODULE,
+    address_of,
+    open_client,
+    security_of,
+    workers_at,
+)
+from etl.run.serial import SerialExecutor
 from etl.run.signals import AtOnce, deferred_interrupt, kept_handlers
+from etl.run.task_memory import TaskMemory, largest_task_bytes
 
 if TYPE_CHECKING:
     from etl.run.protocol import Executor
 
 logger = logging.getLogger(__name__)
 
-
-# Between `dask submit` and its script, beside DASK_SCHEDULER_ADDRESS.
+# Set by `dask submit` for its script, together with DASK_SCHEDULER_ADDRESS.
 WAIT_VARIABLE = "DASK_SUBMIT_WAIT_FOR_WORKER_S"
 TASK_BYTES_VARIABLE = "DASK_SUBMIT_TASK_BYTES"
 
 
 def chosen_cluster(name: str) -> kinds.Cluster:
-    """The cluster that a job's config names, unless the environment names a scheduler, as `dask submit` does.
+    """Return the scheduler that the environment names, as `dask submit` sets it, else the config's cluster.
 
     Raises:
         ConfigError: there is no such name or file, or the file is wrong.
@@ -56,18 +63,18 @@ def chosen_cluster(name: str) -> kinds.Cluster:
 
 
 @contextlib.contextmanager
-def connect(cluster: kinds.Cluster, limits: Limits | None = None) -> Iterator[Executor]:
-    """The executor of a cluster.
+def connect(
+    cluster: kinds.Cluster, limits: Limits | None = None, module: str = OWN_MODULE
+) -> Iterator[Executor]:
+    """Open the executor of a cluster.
 
     Args:
-        limits: when a task that takes workers down or does not end is given up; defaults where None.
+        limits: when the executor gives up on a task, or aborts; defaults if None.
+        module: module of this package that tasks need; every worker imports it first.
 
     Raises:
         ConfigError: the cluster can't be started or reached, or its workers can't work.
     """
-    # `dask` imports this module to list its commands; what converts volumes need not load for that.
-    from etl.run.executors import SerialExecutor
-
     if isinstance(cluster, kinds.Serial):
         yield SerialExecutor()
         return
@@ -77,14 +84,14 @@ def connect(cluster: kinds.Cluster, limits: Limits | None = None) -> Iterator[Ex
             security = security_of(cluster.tls)
         else:
             place, security = stack.enter_context(start_cluster(cluster)), None
-        client = stack.enter_context(open_client(place, security, cluster.wait_for_worker_s))
+        client = stack.enter_context(open_client(place, security, cluster.wait_for_worker_s, module=module))
         logger.info("%d workers at %s", len(client.nthreads()), address_of(client))
         yield executor_of(client, cluster, limits or Limits())
 
 
 def executor_of(client: Client, cluster: kinds.Standing | kinds.Started, limits: Limits) -> Executor:
-    """Tasks on a connected cluster. Its config says what workers hold where there is none, as if adaptive."""
-    from etl.run.executors import DaskExecutor
+    """Return the executor of a connected cluster. Memory that workers don't report comes from the config."""
+    from etl.run.dask import DaskExecutor
 
     executor = DaskExecutor(client, limits)
     if executor.largest_task_bytes is None:
@@ -92,17 +99,35 @@ def executor_of(client: Client, cluster: kinds.Standing | kinds.Started, limits:
     return executor
 
 
-def security_of(tls: kinds.Tls | None) -> Security | None:
-    """Certificates as Dask takes them; None leaves it to Dask's own config."""
-    if tls is None:
-        return None
-    return Security(
-        tls_ca_file=tls.ca_file, tls_client_cert=tls.cert, tls_client_key=tls.key, require_encryption=True
-    )
+def expected_memory(cluster: kinds.Cluster, connect_s: float = CONNECT_SECONDS) -> TaskMemory:
+    """Return the memory for one task without starting a cluster. Only an existing scheduler is asked.
+
+    Args:
+        connect_s: time limit for that scheduler's answer.
+    """
+    if isinstance(cluster, kinds.Serial):
+        return TaskMemory(None, "no limit: tasks run in the job's own process")
+    if not isinstance(cluster, kinds.Standing):
+        if cluster.task_bytes is None:
+            return TaskMemory(None, f"unknown: the config of `kind: {cluster.kind}` sets no worker's memory")
+        return TaskMemory(cluster.task_bytes, f"on a worker of `kind: {cluster.kind}`")
+    try:
+        workers = workers_at(cluster.address, security_of(cluster.tls), connect_s)
+    except ConfigError as error:
+        nobody = f"{error.what} at {cluster.address}"
+    else:
+        nobody = f"{cluster.address} has no worker now"
+        if workers:
+            most_bytes, found = largest_task_bytes(workers), f"of {len(workers):,} at {cluster.address}"
+            note = f"no limit on a worker {found}" if most_bytes is None else f"on the largest worker {found}"
+            return TaskMemory(most_bytes, note)
+    if cluster.task_bytes is None:
+        return TaskMemory(None, f"unknown: {nobody}")
+    return TaskMemory(cluster.task_bytes, f"from the cluster's config: {nobody}")
 
 
 def environment_of(address: str, cluster: kinds.Standing | kinds.Started) -> dict[str, str]:
-    """What a script has in its environment to find this scheduler, where `distributed.Client()` looks."""
+    """Return the environment in which `distributed.Client()` of a script finds this scheduler."""
     found = {
         "DASK_SCHEDULER_ADDRESS": address,
         WAIT_VARIABLE: str(cluster.wait_for_worker_s),
@@ -119,37 +144,37 @@ def environment_of(address: str, cluster: kinds.Standing | kinds.Started) -> dic
     return found
 
 
-class _Lasting(LocalCluster):
-    """A cluster of a fixed size. A nanny starts the next worker by itself, however long that takes.
+class _FixedCluster(LocalCluster):
+    """A cluster of a fixed size whose nannies replace lost workers, however long that takes.
 
-    Dask looks 15 s after a worker's end and closes its nanny for good if none is there at that moment: the
-    machine is slow, or the next has ended too. Its setting for that is the whole process's, and so of others.
+    Dask closes a nanny for good if its next worker has not come 15 s after the last one's end, which a slow
+    machine may exceed. The setting for this time would apply to all clusters of the process.
     """
 
     def _update_worker_status(self, op: str, msg: Any) -> None:
         Cluster._update_worker_status(self, op, msg)
 
 
-class _Replacing(Adaptive):
-    """Replaces workers that have gone without being asked to.
+class _ReplacingAdaptive(Adaptive):
+    """Adaptive scaling that also replaces workers which left by themselves.
 
-    Dask goes by how many it has planned, so with nothing but such workers a cluster would wait for ever.
+    Dask compares the target with its plan, which still contains such workers, and would wait forever.
     """
 
     async def recommendations(self, target: int) -> dict[str, Any]:
         plan = self.plan
         if target == len(plan) and plan - self.requested:
-            # To the size that it has: what is missing of that is started.
+            # Scaling up to the planned size starts the workers that are missing.
             return {"status": "up", "n": target}
         return await super().recommendations(target)
 
 
 @contextlib.contextmanager
 def start_cluster(config: kinds.Started) -> Iterator[Cluster]:
-    """A cluster of the class, arguments and size that its config says; stopped at the end.
+    """Start a cluster with the class, arguments and size of its config; stop it at the end.
 
     Raises:
-        ConfigError: what the kind needs is not installed, or the class refuses.
+        ConfigError: a package or command of this kind is missing, or the class raises an error.
     """
     cluster_class = _load_class(config)
     cluster: Cluster | None = None
@@ -157,27 +182,27 @@ def start_cluster(config: kinds.Started) -> Iterator[Cluster]:
         with contextlib.ExitStack() as stack:
             stack.enter_context(dask.config.set({"distributed.worker.daemon": True}))
             if cluster_class is LocalCluster and not config.is_adapted:
-                cluster_class = _Lasting
+                cluster_class = _FixedCluster
             with deferred_interrupt():
                 try:
                     started = cluster = stack.enter_context(cluster_class(**config.arguments()))
                     if isinstance(config, kinds.Slurm):
                         _check_batch_job(started.job_script())
                     if config.is_adapted:
-                        # Kubernetes adapts by its operator, which looks after the workers itself.
-                        how = {"Adaptive": _Replacing} if isinstance(cluster, SpecCluster) else {}
+                        # On Kubernetes the operator scales, and replaces workers itself.
+                        how = {"Adaptive": _ReplacingAdaptive} if isinstance(cluster, SpecCluster) else {}
                         cluster.adapt(minimum=config.workers.minimum, maximum=config.workers.maximum, **how)
                     else:
                         cluster.scale(config.workers.maximum)
                 except ConfigError:
                     raise
-                # Any class may be named here, and each refuses in its own way.
+                # The config may name any class, which may raise anything.
                 except Exception as error:
                     raise ConfigError(
                         "the cluster can't be started",
                         where=f"kind: {config.kind}, {config.class_path}",
                         value=f"{type(error).__name__}: {error}",
-                        remedy="mend its file in conf/cluster, or what it needs",
+                        remedy="fix its file in conf/cluster, or install what it needs",
                     ) from error
             logger.info("started %s", config.class_path.rpartition(".")[2])
             try:
@@ -186,37 +211,37 @@ def start_cluster(config: kinds.Started) -> Iterator[Cluster]:
                 _end_local_workers(cluster)
                 raise
     except KeyboardInterrupt:
-        # While it was closed in order, if it is not closed now.
+        # The interrupt may have come while the cluster was being closed.
         _end_local_workers(cluster)
         raise
 
 
 def _end_local_workers(cluster: Cluster | None) -> None:
-    """Kill the workers on this machine, whatever they do: that alone is what a cluster's end waits for."""
+    """Kill the workers on this machine, the only thing that closing a cluster waits for."""
     if isinstance(cluster, LocalCluster):
         for nanny in cluster.workers.values():
             if isinstance(nanny, Nanny):
-                nanny.close_gracefully()  # or it would start another
+                nanny.close_gracefully()  # or it would start another worker
         for process in multiprocessing.active_children():
             process.kill()
-        # Or this process would try again to close it when it ends, and wait.
+        # Otherwise this process would close it again at its end, and wait.
         cluster.shutdown_on_close = False
 
 
 def _check_batch_job(script: str) -> None:
-    """Have Slurm look at the jobs' script: Dask itself would go on trying, and wait for workers in vain."""
+    """Let Slurm validate the job script: Dask would resubmit a refused one forever."""
     done = subprocess.run(["sbatch", "--test-only"], input=script, capture_output=True, text=True)
     if done.returncode:
         raise ConfigError(
             "Slurm refuses the workers' jobs",
             where="kind: slurm",
             value=" ".join(done.stderr.split()),
-            remedy="mend queue, account, memory, walltime or directives in the cluster's file",
+            remedy="fix queue, account, memory, walltime or directives in the cluster's file",
         )
 
 
 def local_cluster(workers: int) -> contextlib.AbstractContextManager[Cluster]:
-    """A cluster of this many processes on the loopback interface."""
+    """Start a cluster of this many processes on the loopback interface."""
     size = kinds.Size(minimum=workers, maximum=workers)
     return start_cluster(kinds.Local(kind="local", workers=size))
 
@@ -224,7 +249,7 @@ def local_cluster(workers: int) -> contextlib.AbstractContextManager[Cluster]:
 def _load_class(config: kinds.Started) -> type[Cluster]:
     module, _, name = config.class_path.rpartition(".")
     try:
-        # To import dask_jobqueue sets a handler: Ctrl-C would then end a job as if it were done.
+        # Importing dask_jobqueue sets a handler by which Ctrl-C ends a job with exit code 0.
         with kept_handlers():
             found = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
@@ -240,6 +265,6 @@ def _load_class(config: kinds.Started) -> type[Cluster]:
         raise ConfigError(
             f"there is no command {' and no '.join(missing)}",
             where=f"kind: {config.kind}",
-            remedy="run the job where they are, such as the login node",
+            remedy="run the job on a machine that has them, such as the login node",
         )
     return found

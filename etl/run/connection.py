@@ -1,4 +1,4 @@
-"""A client of a scheduler: is it there, are all of the same versions, are there workers that can work."""
+"""A client of a scheduler; checks that it answers, that versions agree, and that workers can work."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from distributed import Client, Future
 from distributed.core import rpc
@@ -18,50 +18,68 @@ from distributed.versions import get_versions
 from etl.core.errors import ConfigError
 from etl.run.signals import deferred_interrupt
 
+if TYPE_CHECKING:
+    from etl.run import cluster_kinds as kinds
+
 logger = logging.getLogger(__name__)
 
 Answer = TypeVar("Answer")
 
-CONNECT_SECONDS = 6
-# What has to be the same: what Dask's own messages depend on, and what decides the bytes of a volume.
+CONNECT_SECONDS = 6.0
+# Packages that decide Dask's messages, and those that decide the bytes of a volume.
 SAME_IN_DASK = ("dask", "distributed")
 SAME_IN_WORKERS = ("deeplesion-store", "numpy", "numba", "numcodecs", "zarr")
 SAME_EVERYWHERE = (*SAME_IN_DASK, *SAME_IN_WORKERS)
 
 SCHEDULER = "on the scheduler"
 IMAGE = "an image of the Dockerfile in docs/operations.md"
+OWN_MODULE = "etl.run.worker"
 
 
-def check_scheduler(address: str, security: Security | None = None) -> None:
-    """See that a Dask scheduler answers at an address, and that it and its workers have our versions.
-
-    Raises:
-        ConfigError: none answers within 6 s, the address is not one, or versions differ.
-    """
-    _check_versions(_ask(address, security, _versions), address)
-
-
-def workers_at(address: str, security: Security | None = None) -> list[dict[str, Any]]:
-    """The workers of the scheduler at an address, as `Client.scheduler_info` tells of them.
-
-    Raises:
-        ConfigError: none answers within 6 s, or the address is not one.
-    """
-    return list(
-        _ask(address, security, lambda scheduler: scheduler.identity(n_workers=-1))["workers"].values()
+def security_of(tls: kinds.Tls | None) -> Security | None:
+    """Return certificates as Dask takes them; None leaves them to Dask's own config."""
+    if tls is None:
+        return None
+    return Security(
+        tls_ca_file=tls.ca_file, tls_client_cert=tls.cert, tls_client_key=tls.key, require_encryption=True
     )
 
 
-def _ask(address: str, security: Security | None, question: Callable[[Any], Awaitable[Answer]]) -> Answer:
-    # A Client's own timeout covers the connection only: it waits for ever for a server that says nothing.
+def check_scheduler(
+    address: str, security: Security | None = None, timeout_s: float = CONNECT_SECONDS
+) -> None:
+    """Check that a Dask scheduler answers at an address, and that it and its workers have our versions.
+
+    Raises:
+        ConfigError: none answers in time, the address is malformed, or versions differ.
+    """
+    _check_versions(_ask(address, security, timeout_s, _versions), address)
+
+
+def workers_at(
+    address: str, security: Security | None = None, timeout_s: float = CONNECT_SECONDS
+) -> list[dict[str, Any]]:
+    """Return the workers of the scheduler at an address, as `Client.scheduler_info` describes them.
+
+    Raises:
+        ConfigError: none answers in time, or the address is malformed.
+    """
+    info = _ask(address, security, timeout_s, lambda scheduler: scheduler.identity(n_workers=-1))
+    return list(info["workers"].values())
+
+
+def _ask(
+    address: str, security: Security | None, timeout_s: float, question: Callable[[Any], Awaitable[Answer]]
+) -> Answer:
+    # The time limit of a Client covers the connection only; it waits forever for a server that is silent.
     async def answer() -> Answer:
         certificates = (security or Security()).get_connection_args("client")
-        async with asyncio.timeout(CONNECT_SECONDS), rpc(address, connection_args=certificates) as scheduler:
+        async with asyncio.timeout(timeout_s), rpc(address, connection_args=certificates) as scheduler:
             return await question(scheduler)
 
     try:
         return asyncio.run(answer())
-    # What else listens there is read as if it were Dask, which may fail in any way; the certificates too.
+    # A server of another kind is read as if it were Dask, which can fail in any way; so can certificates.
     except Exception as error:
         raise ConfigError(
             "no scheduler answers",
@@ -83,44 +101,51 @@ async def _versions(scheduler: Any) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def open_client(
-    place: Cluster | str, security: Security | None = None, wait_for_worker_s: float = 60
+    place: Cluster | str,
+    security: Security | None = None,
+    wait_for_worker_s: float = 60,
+    *,
+    module: str = OWN_MODULE,
+    connect_s: float = CONNECT_SECONDS,
 ) -> Iterator[Client]:
-    """A client of a cluster, or of the scheduler at an address, that has a worker.
+    """Connect to a cluster, or to the scheduler at an address, and wait for its first worker.
 
     Args:
         security: certificates of a tls:// address.
-        wait_for_worker_s: how long the first worker may take to come.
+        wait_for_worker_s: time limit for the first worker.
+        module: module of this package that tasks need; every worker imports it here.
+        connect_s: time limit for the connection.
 
     Raises:
         ConfigError: no scheduler answers, versions differ, no worker comes in time, or workers can't import
-            this package.
+            the module.
     """
     if isinstance(place, str):
-        check_scheduler(place, security)
+        check_scheduler(place, security, connect_s)
     with contextlib.ExitStack() as stack:
         with deferred_interrupt():
             client = stack.enter_context(
-                Client(place, security=security, timeout=CONNECT_SECONDS, set_as_default=False)
+                Client(place, security=security, timeout=connect_s, set_as_default=False)
             )
             address = address_of(client)
-            # An adaptive cluster starts a worker where there is something to do only.
+            # An adaptive cluster starts a worker only for a task.
             first: Future[Any] = client.submit(int, pure=False)
         _wait_for(first, address, wait_for_worker_s)
         with deferred_interrupt():
             first.release()
             _check_versions(client.get_versions(packages=list(SAME_EVERYWHERE)), address)
-            _check_import(client, address)
+            _check_import(client, address, module)
         yield client
 
 
 def address_of(client: Client) -> str:
-    """Where the scheduler of a connected client listens."""
+    """Return the address at which the scheduler of a connected client listens."""
     return str(client.scheduler_info(n_workers=0)["address"])
 
 
 def _wait_for(first: Future[Any], address: str, seconds: float) -> None:
-    """Look, don't wait: a Ctrl-C in one of Dask's calls leaves a traceback."""
-    end, say = time.monotonic() + seconds, time.monotonic() + 5
+    """Poll for the first result: a Ctrl-C inside a call of Dask leaves a traceback."""
+    end, log_at = time.monotonic() + seconds, time.monotonic() + 5
     while first.status == "pending":
         if time.monotonic() > end:
             raise ConfigError(
@@ -128,19 +153,19 @@ def _wait_for(first: Future[Any], address: str, seconds: float) -> None:
                 where=address,
                 value=f"0 workers after {seconds:g} s",
                 allowed="1 or more",
-                remedy=f"start some (dask worker {address}), or look why the queue starts none",
+                remedy=f"start some (dask worker {address}), or find out why the batch queue starts none",
             )
-        if time.monotonic() > say:
-            logger.info("waiting for a first worker, %.0f s more at most", end - time.monotonic())
-            say = end
+        if time.monotonic() > log_at:
+            logger.info("waiting for a first worker, at most %.0f s more", end - time.monotonic())
+            log_at = end
         time.sleep(0.02)
 
 
 def _check_versions(found: Mapping[str, Any], address: str) -> None:
-    """Raises ConfigError where versions differ. `found` is as `Client.get_versions` gives it."""
+    """Raise ConfigError if versions differ. `found` has the form of `Client.get_versions`."""
     if differences := version_differences(found):
         raise ConfigError(
-            "versions differ between here, the scheduler and the workers",
+            "versions differ between this process, the scheduler and the workers",
             where=address,
             value="; ".join(differences),
             allowed="the same everywhere, and Python of the same minor version",
@@ -149,7 +174,7 @@ def _check_versions(found: Mapping[str, Any], address: str) -> None:
 
 
 def version_differences(found: Mapping[str, Any]) -> list[str]:
-    """What differs, one line a package: ours, the scheduler's, and that of the first worker that differs.
+    """Return one line for each package that differs: our version, the scheduler's, a worker's.
 
     Args:
         found: `client`, `scheduler`, and `workers` by address, as distributed.versions.get_versions gives.
@@ -176,11 +201,13 @@ def _packages(answer: Mapping[str, Any]) -> dict[str, str | None]:
     return {"python": python} | {name: packages.get(name) for name in SAME_EVERYWHERE}
 
 
-def _check_import(client: Client, address: str) -> None:
-    """Have every worker import what its tasks need: one that can't would close, and the run wait for ever."""
-    answers = client.run(exec, "import etl.convert.convert", on_error="return")
+def _check_import(client: Client, address: str, module: str) -> None:
+    """Let every worker import a module: a worker that fails to import it for a task closes, and so does the
+    next one, without end.
+    """
+    answers = client.run(exec, f"import {module}", on_error="return")
     for worker, error in answers.items():
-        # Anything else is a worker that leaves meanwhile.
+        # Other errors come from workers that leave meanwhile.
         if isinstance(error, ImportError | SyntaxError):
             raise ConfigError(
                 "the workers can't import this package",

@@ -1,6 +1,6 @@
-"""The DaskCluster that the operator is asked for.
+"""The DaskCluster resource for the Dask operator on Kubernetes.
 
-dask-kubernetes writes one too, which starts `dask-scheduler`: a command that recent versions of Dask lack.
+dask-kubernetes' own resource starts `dask-scheduler`, a command that recent versions of Dask lack.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ def dask_cluster_resource(
     env: Mapping[str, str],
     declared: Mapping[str, int],
 ) -> dict[str, Any]:
-    """A `kubernetes.dask.org/v1` DaskCluster of single-threaded workers, as plain data.
+    """Return a `kubernetes.dask.org/v1` DaskCluster of single-threaded workers, as plain data.
 
     Args:
         resources: requests and limits of each container.
         env: environment of scheduler and workers.
-        declared: Dask's resources of each worker.
+        declared: Dask resources of each worker.
     """
     ports = {"tcp-comm": SCHEDULER_PORT, "http-dashboard": DASHBOARD_PORT}
     container = {
@@ -38,7 +38,7 @@ def dask_cluster_resource(
         "ports": [{"name": k, "containerPort": port, "protocol": "TCP"} for k, port in ports.items()],
         "readinessProbe": {"httpGet": {"port": "http-dashboard", "path": "/health"}, "periodSeconds": 5},
     }
-    # $(DASK_WORKER_NAME) is filled in by Kubernetes from what the operator sets.
+    # Kubernetes expands $(DASK_WORKER_NAME), which the operator sets.
     worker = container | {
         "name": "worker",
         "args": [

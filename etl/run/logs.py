@@ -1,18 +1,22 @@
-"""Logs of a job."""
+"""Logging of a job."""
 
 from __future__ import annotations
 
 import logging
 import sys
+from typing import TYPE_CHECKING
 
-import dask.config
-from rich.console import Console
-from rich.logging import RichHandler
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 def start_logging() -> Console:
-    """Log to standard error: with times, plain in a file, beside the live bar on a terminal."""
-    # Not what FORCE_COLOR and the like claim: a log file stays free of control codes.
+    """Log to standard error: plain lines with times in a file, above the live progress bar on a terminal."""
+    import dask.config
+    from rich.console import Console
+    from rich.logging import RichHandler
+
+    # FORCE_COLOR and similar variables are ignored: a log file stays free of control codes.
     console = Console(stderr=True, force_terminal=sys.stderr.isatty())
     if console.is_interactive:
         handler: logging.Handler = RichHandler(
@@ -27,6 +31,6 @@ def start_logging() -> Console:
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     for noisy in ("distributed", "asyncio", "tornado", "botocore", "aiobotocore"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    # Where distributed is loaded only later, it sets its levels from here.
+    # distributed sets its levels from Dask's config when it is imported.
     dask.config.set({"logging": {"distributed": "warning", "tornado": "warning"}})
     return console

@@ -1,8 +1,9 @@
-"""Ctrl-C and SIGTERM, at places where they can be obeyed in order."""
+"""Ctrl-C, SIGTERM and SIGHUP: raised as exceptions, held back while a call of Dask must not be broken off."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import signal
 import threading
 import time
@@ -10,87 +11,103 @@ from collections.abc import Iterator
 from types import FrameType
 
 EXIT_INTERRUPTED = 128 + signal.SIGINT
-EXIT_TERMINATED = 128 + signal.SIGTERM
-# A batch system signals every process, and `dask-submit` passes the signal on: that is one SIGTERM, not two.
+# Signals by which a machine, a batch system or a closed terminal ends a process.
+ENDING = (signal.SIGTERM, signal.SIGHUP)
+# A batch system signals every process and `dask-submit` forwards the signal: two that come so close are one.
 SAME_SIGNAL_SECONDS = 1.0
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM came: the machine or the batch system wants this process to end soon."""
+    """The machine, the batch system or the terminal ends this process, by SIGTERM or SIGHUP."""
 
-    exit_code = EXIT_TERMINATED
+    def __init__(self, number: int = signal.SIGTERM) -> None:
+        super().__init__()
+        self.exit_code = 128 + number
 
 
 class AtOnce(KeyboardInterrupt):
-    """Ctrl-C came again: whoever waits for something in order waits no longer."""
+    """A second Ctrl-C: whatever waits for an orderly end stops waiting."""
 
 
 def exit_code(stop: KeyboardInterrupt) -> int:
-    """What a shell says of a process that the signal ended: 130 after Ctrl-C, 143 after SIGTERM."""
-    return EXIT_TERMINATED if isinstance(stop, Terminated) else EXIT_INTERRUPTED
+    """Return the exit code that a shell shows: 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP."""
+    return stop.exit_code if isinstance(stop, Terminated) else EXIT_INTERRUPTED
 
 
 @contextlib.contextmanager
-def terminable() -> Iterator[None]:
-    """For the main thread: SIGTERM raises `Terminated` in the block; another one later ends the process."""
-    before = signal.signal(signal.SIGTERM, _terminate)
+def terminable(same_signal_s: float = SAME_SIGNAL_SECONDS) -> Iterator[None]:
+    """Raise `Terminated` in the block at SIGTERM or SIGHUP; for the main thread.
+
+    A second signal ends the process at once. A signal that is ignored (nohup) stays ignored.
+
+    Args:
+        same_signal_s: a second signal within this time counts as the first.
+    """
+    handler = functools.partial(_terminate, same_signal_s)
+    before = {n: signal.signal(n, handler) for n in ENDING if signal.getsignal(n) is not signal.SIG_IGN}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, old in before.items():
+            signal.signal(number, old)
 
 
-def _terminate(number: int, frame: FrameType | None) -> None:
+def _terminate(same_signal_s: float, number: int, frame: FrameType | None) -> None:
     first = time.monotonic()
 
     def end(number: int, frame: FrameType | None) -> None:
-        if time.monotonic() - first >= SAME_SIGNAL_SECONDS:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            signal.raise_signal(signal.SIGTERM)
+        if time.monotonic() - first >= same_signal_s:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
 
-    signal.signal(signal.SIGTERM, end)
-    raise Terminated
+    for ending in ENDING:
+        if signal.getsignal(ending) is not signal.SIG_IGN:
+            signal.signal(ending, end)
+    raise Terminated(number)
 
 
 @contextlib.contextmanager
 def kept_handlers() -> Iterator[None]:
-    """Undo what the block does to the handlers of Ctrl-C and SIGTERM."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    """Restore the handlers of Ctrl-C, SIGTERM and SIGHUP after the block."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, *ENDING)}
     try:
         yield
     finally:
-        # Only the main thread can set them, so that no block elsewhere can have done it.
+        # Handlers can be set in the main thread only, so a block in another thread can't have changed them.
         if threading.current_thread() is threading.main_thread():
             for number, handler in before.items():
                 signal.signal(number, handler)
 
 
 @contextlib.contextmanager
-def deferred_interrupt() -> Iterator[None]:
-    """Let Ctrl-C and a SIGTERM that is obeyed wait until the block is done; a second one does not wait.
+def deferred_interrupt(same_signal_s: float = SAME_SIGNAL_SECONDS) -> Iterator[None]:
+    """Hold back Ctrl-C and the signals of `terminable` until the end of the block, unless they come twice.
 
-    Dask's calls from this thread into its event loop leave a loose end, and a traceback, where an interrupt
-    breaks into them.
+    An interrupt inside one of Dask's calls from this thread into its event loop leaves an unfinished
+    coroutine and a traceback.
+
+    Args:
+        same_signal_s: a second SIGTERM or SIGHUP within this time counts as the first.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    obey = {number: handler for number, handler in handlers.items() if callable(handler)}
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, *ENDING)}
+    obeyed = {number: handler for number, handler in handlers.items() if callable(handler)}
     came: list[tuple[int, float]] = []
 
     def note(number: int, frame: FrameType | None) -> None:
-        is_same = number == signal.SIGTERM and came and time.monotonic() - came[0][1] < SAME_SIGNAL_SECONDS
+        is_same = number in ENDING and came and time.monotonic() - came[0][1] < same_signal_s
         if came and not is_same:
-            obey[signal.Signals(number)](number, frame)
+            obeyed[signal.Signals(number)](number, frame)
         came.append((number, time.monotonic()))
 
-    for number in obey:
+    for number in obeyed:
         signal.signal(number, note)
     try:
         yield
     finally:
-        for number, handler in obey.items():
+        for number, handler in obeyed.items():
             signal.signal(number, handler)
     if came:
-        obey[signal.Signals(came[0][0])](came[0][0], None)
+        obeyed[signal.Signals(came[0][0])](came[0][0], None)

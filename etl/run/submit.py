@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import shlex
+import signal
+import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from etl.core.errors import EtlError
-from etl.run import cluster_kinds as kinds
-from etl.run.cluster_config import load_cluster
-from etl.run.clusters import environment_of, security_of, start_cluster
-from etl.run.connection import check_scheduler
-from etl.run.remote_jobs import EXIT_LOST, Jobs, jobs_table, open_jobs
-from etl.run.script import SUBMITTED_AS, run_script
-from etl.run.signals import exit_code, terminable
+from etl.run.signals import ENDING, AtOnce, exit_code, terminable
+
+if TYPE_CHECKING:
+    from etl.run import cluster_kinds as kinds
+
+# Environment variable of a script: the command line before its own, for the hint how to run it again.
+SUBMITTED_AS = "DASK_SUBMIT_COMMAND"
+UNTIL_PARENT_ENDS = Path(__file__).with_name("until_parent_ends.py")
 
 
 @click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
@@ -39,78 +42,51 @@ from etl.run.signals import exit_code, terminable
     type=click.IntRange(min=1),
     help="Start a local cluster of this many worker processes.",
 )
-@click.option("--detach", is_flag=True, help="Run SCRIPT beside the scheduler, print a job id, and leave.")
-@click.option("--attach", metavar="ID", help="Follow a detached job's log and end with its exit code.")
-@click.option("--cancel", metavar="ID", help="Stop a detached job; the second time, at once.")
-@click.option("--list", "list_jobs", is_flag=True, help="Show the detached jobs.")
-@click.argument("script", type=click.Path(path_type=Path), required=False)
+@click.argument("script", type=click.Path(path_type=Path))
 @click.argument("args", nargs=-1, type=click.UNPROCESSED)
 @terminable()
 def submit(
-    cluster: str | None,
-    scheduler: str | None,
-    workers: int | None,
-    detach: bool,
-    attach: str | None,
-    cancel: str | None,
-    list_jobs: bool,
-    script: Path | None,
-    args: tuple[str, ...],
+    cluster: str | None, scheduler: str | None, workers: int | None, script: Path, args: tuple[str, ...]
 ) -> None:
     """Run SCRIPT with ARGS on a Dask cluster and end with its exit code.
 
-    A cluster that is named here is there for the script's time; the script finds it at
-    DASK_SCHEDULER_ADDRESS, where `distributed.Client()` looks. With none named, the jobs of this project
-    start what `cluster:` in their config says: by default one worker a core, on this machine.
+    A cluster named here lasts as long as the script, which finds it at DASK_SCHEDULER_ADDRESS, where
+    `distributed.Client()` looks. Without an option, the jobs of this project start the cluster that
+    `cluster:` in their config names: by default one worker a core, on this machine.
 
     \b
       dask-submit jobs/build_store.py conf/demo.yaml
       dask-submit jobs/build_store.py conf/demo.yaml --plan
       dask-submit --cluster slurm jobs/build_store.py conf/nih.yaml
-      dask-submit --scheduler tcp://10.0.0.1:8786 --detach jobs/build_store.py conf/nih.yaml
-      dask-submit --scheduler tcp://10.0.0.1:8786 --attach 20260314-013000-1f6a
+      dask-submit --scheduler tcp://10.0.0.1:8786 jobs/build_store.py conf/nih.yaml
 
-    Detached, SCRIPT and the small files among ARGS are copied to the scheduler's machine and run there, in a
-    folder of the same path as the current one where it has such a folder.
+    Jobs that outlive a terminal: see docs/operations.md (sbatch, a Kubernetes Job, systemd-run).
 
-    Exit codes are the script's own; 2 where the script isn't there, no scheduler answers, or versions differ.
-    130 and 143 where Ctrl-C or SIGTERM came before the script ran. Afterwards SIGTERM is passed on to the
-    script, which is waited for.
+    Exit codes are the script's own; 2 if the script does not exist, no scheduler answers, or versions
+    differ; 130, 143 and 129 if Ctrl-C, SIGTERM or SIGHUP came before the script ran. Later signals are
+    forwarded to the script, and dask-submit waits for its end.
     """
-    asked = {"--detach": detach, "--attach": attach, "--cancel": cancel, "--list": list_jobs}
-    chosen = [option for option, value in asked.items() if value]
-    if len(chosen) > 1:
-        raise click.UsageError(f"{' and '.join(chosen)} exclude each other")
-    follows = bool(chosen) and not detach
-    if follows and script is not None:
-        raise click.UsageError(f"{chosen[0]} takes no SCRIPT")
-    if not follows:
-        if script is None:
-            raise click.UsageError("Missing argument 'SCRIPT'.")
-        if not script.is_file():
-            raise click.UsageError(f"no such script: {script}")
+    if not script.is_file():
+        raise click.UsageError(f"no such script: {script}")
     from_environment = scheduler is not None and scheduler == os.environ.get("DASK_SCHEDULER_ADDRESS")
+    options = {
+        "--cluster": cluster,
+        "--scheduler": None if cluster and from_environment else scheduler,
+        "--workers": workers,
+    }
+    given = {option: value for option, value in options.items() if value is not None}
+    if len(given) > 1:
+        raise click.UsageError(f"{' and '.join(given)} exclude each other")
+    words = ["dask-submit", *(word for option, value in given.items() for word in (option, str(value)))]
+    environment = dict(os.environ) | {SUBMITTED_AS: shlex.join(words)}
     try:
-        place = _place(cluster, None if cluster and from_environment else scheduler, workers)
-        if not chosen:
-            assert script is not None  # checked above
-            options = {"--cluster": cluster, "--scheduler": scheduler, "--workers": workers}
-            sys.exit(_run_attached(place, options, [str(script), *args]))
-        if not isinstance(place, kinds.Standing):
-            raise click.UsageError(
-                f"{chosen[0]} needs a scheduler that stands already: --scheduler ADDRESS, or a --cluster of "
-                "`kind: scheduler`; any other cluster ends with who started it (see docs/operations.md)"
-            )
-        # A lost connection is told in one line below. Dask gives its client a level of its own.
-        for name in ("distributed", "distributed.client"):
-            logging.getLogger(name).setLevel(logging.CRITICAL)
-        with open_jobs(place.address, security_of(place.tls)) as jobs:
-            sys.exit(_remote(jobs, script, args, attach, cancel))
+        with contextlib.ExitStack() as stack:
+            if given:
+                environment |= _reach(cluster, scheduler, workers, stack)
+            sys.exit(run_script([str(script), *args], environment))
     except EtlError as error:
         raise OneLine(error) from error
     except KeyboardInterrupt as stop:
-        if attach:
-            click.echo(f"the job goes on: --attach {attach} follows it, --cancel {attach} stops it", err=True)
         sys.exit(exit_code(stop))
 
 
@@ -125,66 +101,95 @@ class OneLine(click.ClickException):
         self.exit_code: int = error.exit_code  # type: ignore[misc]  # click declares it a class variable
 
 
-def _place(cluster: str | None, scheduler: str | None, workers: int | None) -> kinds.Cluster | None:
-    """The cluster that the options name; None leaves it to the script."""
-    given = {"--cluster": cluster, "--scheduler": scheduler, "--workers": workers}
-    chosen = [option for option, value in given.items() if value is not None]
-    if len(chosen) > 1:
-        raise click.UsageError(f"{' and '.join(chosen)} exclude each other")
-    if scheduler:
-        return kinds.Standing(kind="scheduler", address=scheduler)
-    if workers:
-        return kinds.Local(kind="local", workers=kinds.Size(minimum=workers, maximum=workers))
-    if cluster is None:
-        return None
-    place = load_cluster(cluster)
+def _reach(
+    cluster: str | None, scheduler: str | None, workers: int | None, stack: contextlib.ExitStack
+) -> Mapping[str, str]:
+    """Start or find the cluster of the one option given; return the environment of its scripts."""
+    from etl.run import cluster_kinds as kinds
+    from etl.run.cluster_config import load_cluster
+    from etl.run.clusters import environment_of, start_cluster
+    from etl.run.connection import check_scheduler, security_of
+
+    place: kinds.Cluster
+    if cluster:
+        place = load_cluster(cluster)
+    elif workers:
+        place = kinds.Local(kind="local", workers=kinds.Size(minimum=workers, maximum=workers))
+    else:
+        assert scheduler is not None  # the one option left
+        place = kinds.Standing(kind="scheduler", address=scheduler)
     if isinstance(place, kinds.Serial):
         raise click.UsageError("`serial` is no cluster: set `cluster: serial` in the job's config instead")
-    return place
-
-
-def _run_attached(
-    place: kinds.Cluster | None, options: Mapping[str, str | int | None], command: list[str]
-) -> int:
-    given = [word for option, value in options.items() if value for word in (option, str(value))]
-    environment = dict(os.environ) | {SUBMITTED_AS: shlex.join(["dask-submit", *given])}
-    with contextlib.ExitStack() as stack:
-        if place is not None:
-            environment |= _reach(place, stack)
-        return run_script(command, environment)
-
-
-def _reach(place: kinds.Cluster, stack: contextlib.ExitStack) -> Mapping[str, str]:
-    """Start or find a cluster; returns what the script finds it by."""
     if isinstance(place, kinds.Standing):
         check_scheduler(place.address, security_of(place.tls))
         return environment_of(place.address, place)
-    assert not isinstance(place, kinds.Serial)  # refused before
-    cluster = stack.enter_context(start_cluster(place))
-    return environment_of(cluster.scheduler_address, place)
+    return environment_of(stack.enter_context(start_cluster(place)).scheduler_address, place)
 
 
-def _remote(
-    jobs: Jobs, script: Path | None, args: tuple[str, ...], attach: str | None, cancel: str | None
-) -> int:
-    if attach:
-        code = jobs.follow(attach, sys.stdout.buffer)
-        if code is None:
-            click.echo(f"{attach} was killed and left no exit code; run the same again", err=True)
-        return EXIT_LOST if code is None else code
-    if cancel:
-        before = jobs.cancel(cancel)
-        done = "told to stop" if before.state == "running" else f"{before.state} already"
-        click.echo(f"{cancel} {done}", err=True)
-    elif script:
-        state = jobs.submit(script, args)
-        click.echo(f"runs in {state.folder} on the scheduler's machine", err=True)
-        click.echo(state.job_id)
-    else:
-        click.echo(jobs_table(jobs.list()))
-    return 0
+def run_script(command: Sequence[str], environment: Mapping[str, str], grace_s: float = 1.0) -> int:
+    """Run a Python script with its arguments to the end. If this process is killed, the script gets SIGTERM.
+
+    Args:
+        grace_s: time for the script to restore the terminal after a second Ctrl-C.
+
+    Returns:
+        The script's exit code; 128 plus the signal's number if a signal ended it, as a shell shows it.
+
+    Raises:
+        AtOnce: Ctrl-C came twice; the script has ended, or was killed.
+    """
+    process: subprocess.Popen[bytes] | None = None
+    early: list[int] = []
+    presses = 0
+
+    def forward(number: int, frame: object) -> None:
+        if process is None:
+            early.append(number)
+        else:
+            process.send_signal(number)
+
+    def interrupted(number: int, frame: object) -> None:
+        # A terminal sends Ctrl-C to the script too, so the script decides when to end.
+        nonlocal presses
+        presses += 1
+        if process is None:
+            early.append(number)
+        elif presses > 1:
+            raise AtOnce
+
+    # Set before the script starts: an earlier signal would end this process and leave the script running.
+    handlers = {signal.SIGINT: interrupted} | dict.fromkeys(ENDING, forward)
+    before = {
+        number: signal.signal(number, handler)
+        for number, handler in handlers.items()
+        if number == signal.SIGINT or signal.getsignal(number) is not signal.SIG_IGN
+    }
+    try:
+        # Isolated and without site packages, Python starts in a moment.
+        bound = [sys.executable, "-IS", str(UNTIL_PARENT_ENDS), str(os.getpid()), sys.executable, *command]
+        process = subprocess.Popen(bound, env=environment)
+        for number in early:
+            process.send_signal(number)
+        code = _wait(process, grace_s)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    return code if code >= 0 else 128 - code
+
+
+def _wait(process: subprocess.Popen[bytes], grace_s: float) -> int:
+    try:
+        return process.wait()
+    except AtOnce:
+        try:
+            # The terminal sent both to the script as well.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(grace_s)
+        finally:
+            process.kill()
+        raise
 
 
 def main() -> None:
-    """The console script `dask-submit`."""
+    """Run the console script `dask-submit`."""
     submit.main(prog_name="dask-submit")

@@ -1,9 +1,9 @@
-"""Become another program, one that gets SIGTERM when its parent ends, however that ends.
+"""Replace this process by another program that gets SIGTERM when its parent ends, for whatever reason.
 
     python until_parent_ends.py PARENT_PID PROGRAM [ARGUMENTS]
 
-Not done between fork and exec: in the child of a process with threads, Python may hang there. Only Linux
-tells of a parent's end; elsewhere the program goes on.
+This is a program of its own because code between fork and exec can hang in the child of a process with
+threads. Only Linux signals a parent's end; elsewhere the program runs on.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ PR_SET_PDEATHSIG = 1
 
 
 def main(parent: int, command: list[str]) -> None:
-    """Does not return."""
+    """Execute the command in place of this process; does not return."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGTERM))
         if os.getppid() != parent:  # it has ended meanwhile

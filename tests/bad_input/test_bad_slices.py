@@ -15,7 +15,7 @@ import pytest
 from etl.core.config import Limits
 from etl.core.errors import GuardError
 from etl.pipeline.build import build, load_plan
-from etl.run.executors import SerialExecutor
+from etl.run.serial import SerialExecutor
 from tests.support.workshop import FIRST_VOLUME, Outcome, Workshop, zipped
 
 SERIES = "000001_01_01"

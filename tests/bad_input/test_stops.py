@@ -9,7 +9,7 @@ import pytest
 from etl.core.errors import EtlError, SourceError, StoreError
 from etl.phantom import COLUMNS
 from etl.pipeline.build import build, load_plan
-from etl.run.executors import SerialExecutor
+from etl.run.serial import SerialExecutor
 from tests.support.workshop import Workshop, config_of, zipped
 
 

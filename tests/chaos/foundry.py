@@ -140,7 +140,7 @@ def _warm() -> None:
     import s3fs  # noqa: F401
 
     import etl.report.report
-    import etl.run.executors  # noqa: F401
+    import etl.run.dask  # noqa: F401
     import jobs.build_store
     import jobs.store_versions  # noqa: F401
     from etl.imaging.resample import resample

@@ -18,7 +18,7 @@ from distributed import Client, WorkerPlugin
 from etl.core.config_file import load_config
 from etl.pipeline.build import build, load_plan
 from etl.run.clusters import local_cluster
-from etl.run.executors import DaskExecutor
+from etl.run.dask import DaskExecutor
 from tests.chaos.arena import LONG, Arena
 from tests.chaos.conftest import TallyOf
 from tests.support.processes import BUILD_STORE, LIMIT_SECONDS, environment, running, wait_until

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from etl.phantom import PhantomTruth
-from etl.run.executors import SerialExecutor
+from etl.run.serial import SerialExecutor
 from etl.store.reader import Store, open_store
 from tests.support.stored import build_store, config_data
 

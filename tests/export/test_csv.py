@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from etl.export.csv import release_csv
 from etl.phantom import PhantomTruth
 from etl.release.annotations import parse_annotations
-from etl.run.executors import SerialExecutor
+from etl.run.serial import SerialExecutor
 from etl.store.reader import Store, open_store
 from tests.support.stored import build_store, config_data
 from tests.support.tiny_release import build_serial, csv_bytes, csv_row, tiny_config, write_release

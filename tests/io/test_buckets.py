@@ -14,7 +14,7 @@ from etl.io.opening import open_objects
 from etl.io.places import Objects
 from etl.pipeline.build import build, load_plan
 from etl.run.clusters import chosen_cluster, connect
-from etl.run.executors import SerialExecutor
+from etl.run.serial import SerialExecutor
 from etl.store.reader import open_store
 from etl.verify.verify import verify
 from tests.support.s3_server import Bucket, serve_careless_s3, use_s3

@@ -17,7 +17,7 @@ import yaml
 from click.testing import CliRunner
 
 from etl.phantom import PhantomTruth
-from etl.run.executors import SerialExecutor
+from etl.run.serial import SerialExecutor
 from etl.store.reader import open_store
 from jobs.build_store import main
 from tests.support.processes import (

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from etl.phantom import PhantomTruth
-from etl.run.executors import SerialExecutor
+from etl.run.serial import SerialExecutor
 from jobs.export import main
 from tests.support.processes import ROOT, run, running, wait_until
 from tests.support.stored import build_store, config_data, files_below

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from etl.phantom import PhantomTruth
-from etl.run.executors import SerialExecutor
+from etl.run.serial import SerialExecutor
 from tests.support.processes import ROOT, run
 from tests.support.stored import build_store, config_data
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from etl.phantom import PhantomTruth
-from etl.run.executors import SerialExecutor
+from etl.run.serial import SerialExecutor
 from tests.support.processes import LIMIT_SECONDS, ROOT, interrupt, run, running, wait_until
 from tests.support.stored import build_store, config_data
 

@@ -119,7 +119,7 @@ def test_a_build_goes_on_where_its_workers_retire_at_their_walltime(
     # The first attempt of the one that was at work was lost with its worker.
     assert len(notes) == 2
     assert verify(open_objects(config.store), 1).problems == ()
-    assert (executor.tally.worker_deaths, executor.tally.timeouts) == (0, 0)
+    assert (executor.stats.worker_deaths, executor.stats.timeouts) == (0, 0)
     assert len(list(tmp_path.glob("*.err"))) >= 2  # a log of each worker's job
     assert "worker-lifetime-reached" in "".join(path.read_text() for path in tmp_path.glob("*.err"))
     wait_until(lambda: slurm.jobs() == [], "the workers' jobs were cancelled", 30)

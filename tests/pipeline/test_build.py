@@ -15,7 +15,8 @@ from etl.core.errors import GuardError, RunError, SourceError, StoreError
 from etl.phantom import PhantomTruth
 from etl.pipeline.build import load_plan
 from etl.run.clusters import chosen_cluster, connect, local_cluster
-from etl.run.executors import DaskExecutor, SerialExecutor
+from etl.run.dask import DaskExecutor
+from etl.run.serial import SerialExecutor
 from etl.store.reader import open_store
 from tests.support.stored import (
     build_store,

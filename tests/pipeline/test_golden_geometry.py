@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from etl.phantom import PhantomLesion, PhantomTruth, phantom_truth
-from etl.run.executors import SerialExecutor
+from etl.run.serial import SerialExecutor
 from etl.store.reader import open_store
 from tests.support.stored import build_store, config_data
 

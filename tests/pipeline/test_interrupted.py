@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from etl.phantom import PhantomTruth
-from etl.run.executors import SerialExecutor
+from etl.run.serial import SerialExecutor
 from tests.support.processes import (
     BUILD_STORE,
     DASK_SUBMIT,

@@ -14,7 +14,7 @@ from etl.imaging.location import PUBLISHED_LINES
 from etl.phantom import PhantomTruth, write_phantom
 from etl.report.console.texts import build_text
 from etl.report.quality import disagreeing_locations, inexact_locations
-from etl.run.executors import SerialExecutor
+from etl.run.serial import SerialExecutor
 from etl.store.reader import open_store
 from tests.support.stored import build_store, config_data, config_of, read_versions
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from etl.core.rejects import Reason
 from etl.pipeline.queue import Fetches
-from etl.run.protocol import Items, Work
+from etl.run.protocol import Items, Queue
 from etl.staging.fetch import Fetched
 from tests.support.simulated_work import FETCHER, Case, Run, archive, planned
 
@@ -57,7 +57,7 @@ def test_every_volume_is_converted_or_refused_once(case: Case, window: int, rand
 
 @given(cases(), st.integers(1, 12), st.randoms(use_true_random=False))
 def test_refusals_tell_the_reason_of_every_slice(case: Case, window: int, random: Any) -> None:
-    for conversion in Run(case, random.randrange, window).work.refused:
+    for conversion in Run(case, random.randrange, window).work.rejected:
         needs = case.needs[int(conversion.planned_id[:6]) - 1]
         assert (conversion.built, conversion.converted) == ((), 0)
         (told,) = {(r.reason, r.message) for r in conversion.rejects}
@@ -150,26 +150,26 @@ class TestFetches:
         assert a is not None
         assert b is not None
         assert (a.argument, b.argument, fetches.take()) == (archive(0), archive(1), None)
-        fetches.give(a, Fetched(archive(0), 50, 50, False))
+        fetches.finish(a, Fetched(archive(0), 50, 50, False))
         again = fetches.take()
         assert again is not None
         assert (again.argument, fetches.take()) == (archive(0), None)
-        fetches.give(b, Fetched(archive(1), 0, 0, False, Reason.ARCHIVE_UNAVAILABLE, "gone"))
+        fetches.finish(b, Fetched(archive(1), 0, 0, False, Reason.ARCHIVE_UNAVAILABLE, "gone"))
         c = fetches.take()
         assert c is not None
         assert (c.argument, fetches.take()) == (archive(2), None)
-        fetches.give(again, Fetched(archive(0), 100, 50, True))
-        fetches.give(c, Fetched(archive(2), 100, 100, True))
+        fetches.finish(again, Fetched(archive(0), 100, 50, True))
+        fetches.finish(c, Fetched(archive(2), 100, 100, True))
         assert fetches.take() is None
 
 
 def test_items_are_taken_from_the_iterable_as_they_are_needed() -> None:
     taken: list[int] = []
     items = Items(str, (taken.append(n) or n for n in range(3)))  # type: ignore[func-returns-value]
-    work: Work = items
+    work: Queue = items
     task = work.take()
     assert task is not None
     assert (task.name, task.function(task.argument), taken) == ("item-0", "0", [0])
-    work.give(task, "0")
+    work.finish(task, "0")
     assert [task.argument for task in iter(work.take, None) if task is not None] == [1, 2]
     assert work.take() is None

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from etl.pipeline.build import Build
-from etl.run.executors import SerialExecutor
+from etl.run.serial import SerialExecutor
 from etl.store import LesionCrops, Store, open_store
 from tests.support.stored import build_store, files_below, read_versions, table_bytes
 

@@ -10,8 +10,8 @@ import pytest
 
 from etl.core.errors import GuardError, RunError
 from etl.pipeline.build import build, load_plan
-from etl.run.execution_stats import Stage
-from etl.run.executors import SerialExecutor
+from etl.run.protocol import TaskTimes
+from etl.run.serial import SerialExecutor
 from tests.support.tiny_release import build_serial, csv_row, tiny_config, write_release
 
 SERIES = "000001_01_01"
@@ -78,4 +78,4 @@ def test_of_a_run_whose_disk_fails(tmp_path: Path) -> None:
         build(config, plan, executor)
     record = record_of(tmp_path / "store")
     assert (record["exit_code"], record["retries"]) == (4, 2)
-    assert executor.tally.stages.get("convert", Stage()).count == record["volumes"]["converted"] == 0
+    assert executor.stats.stages.get("convert", TaskTimes()).count == record["volumes"]["converted"] == 0

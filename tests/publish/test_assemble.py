@@ -5,7 +5,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from etl.convert.convert import Conversion
+from etl.convert.results import Conversion
 from etl.core.rejects import Kind, Reason, Reject
 from etl.plan.plan import Plan, PlannedVolume
 from etl.publish.assemble import make_tables

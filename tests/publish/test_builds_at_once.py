@@ -16,8 +16,8 @@ from etl.core.errors import RunError
 from etl.io.opening import open_objects
 from etl.io.places import Objects
 from etl.pipeline.build import Build, build, load_plan
-from etl.run.executors import SerialExecutor
-from etl.run.protocol import Work
+from etl.run.protocol import Queue
+from etl.run.serial import SerialExecutor
 from etl.store.history import missing_objects
 from etl.store.prune import prune
 from etl.store.reader import open_store
@@ -136,8 +136,8 @@ def held_up(config: Config, meanwhile: Callable[[], None]) -> Build:
     """A build that stops for more than 15 minutes, by the store's clock, before it publishes."""
 
     class HeldUp(SerialExecutor):
-        def work(self, work: Work) -> Generator[Any, None, None]:
-            yield from super().work(work)
+        def execute(self, work: Queue) -> Generator[Any, None, None]:
+            yield from super().execute(work)
             (name,) = open_objects(config.store).list(".running")
             make_older(config.store, Path(name).stem, DEAD_SECONDS + 1)
             meanwhile()

@@ -14,7 +14,7 @@ from etl.io.local import LocalObjects
 from etl.io.opening import open_objects
 from etl.pipeline.build import build, load_plan
 from etl.publish.publish import Published, publish
-from etl.run.executors import SerialExecutor
+from etl.run.serial import SerialExecutor
 from etl.store.layout import version_path
 from etl.store.reader import open_store
 from etl.store.versions import new_run_id, version_numbers

@@ -27,7 +27,7 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def local_store(release: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The store built from the archives as they lie on this disk: what all others are compared with."""
-    from etl.run.executors import SerialExecutor
+    from etl.run.serial import SerialExecutor
     from tests.support.remote_release import local_source, store_data
     from tests.support.stored import build_store
 
@@ -71,7 +71,7 @@ def two_workers() -> Iterator[Executor]:
     from distributed import Client
 
     from etl.run.clusters import local_cluster
-    from etl.run.executors import DaskExecutor
+    from etl.run.dask import DaskExecutor
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NO_PROXY", "127.0.0.1")

@@ -18,7 +18,7 @@ import pytest
 from click.testing import CliRunner
 
 from etl.release.index import MAX_SLICE_BYTES
-from etl.run.executors import SerialExecutor
+from etl.run.serial import SerialExecutor
 from etl.store.reader import open_store
 from jobs.build_store import main
 from tests.support.processes import BUILD_STORE, environment

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from etl.io.local import LocalStaging
-from etl.run.executors import SerialExecutor
+from etl.run.serial import SerialExecutor
 from jobs.build_store import main
 from tests.support.remote_release import (
     ARCHIVES,

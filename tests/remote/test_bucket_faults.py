@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from etl.pipeline.build import build, load_plan
-from etl.run.executors import SerialExecutor
+from etl.run.serial import SerialExecutor
 from etl.store.reader import open_store
 from jobs.build_store import main
 from tests.support.faulty_s3 import FaultyS3, S3Request, serve_faulty_s3

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from etl.core.errors import SourceError
-from etl.run.executors import SerialExecutor
+from etl.run.serial import SerialExecutor
 from tests.support.http_faults import Cut, Request
 from tests.support.remote_release import (
     ARCHIVES,

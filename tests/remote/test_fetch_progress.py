@@ -13,7 +13,7 @@ from rich.console import Console
 from etl.pipeline.build import build, load_plan, stage_unread
 from etl.report.console.progress import BuildProgress
 from etl.report.console.texts import bytes_text
-from etl.run.executors import SerialExecutor
+from etl.run.serial import SerialExecutor
 from tests.support.http_faults import Answer
 from tests.support.remote_release import ARCHIVES, Served, store_data
 from tests.support.stored import config_of

@@ -13,8 +13,8 @@ from click.testing import CliRunner
 from etl.core.errors import GuardError
 from etl.io import retries
 from etl.pipeline.build import build, load_plan
-from etl.run.executors import SerialExecutor
 from etl.run.protocol import Executor
+from etl.run.serial import SerialExecutor
 from jobs.build_store import main
 from tests.support.http_faults import PAGE, Answer, Cut, NoRange, Stall, busy
 from tests.support.remote_release import (

@@ -9,7 +9,7 @@ import pytest
 
 from etl.io import retries
 from etl.pipeline.build import build, load_plan
-from etl.run.executors import SerialExecutor
+from etl.run.serial import SerialExecutor
 from tests.support.http_faults import busy
 from tests.support.remote_release import VOLUMES, Served, assert_same_store, store_data
 from tests.support.stored import config_of

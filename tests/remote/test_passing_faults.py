@@ -11,7 +11,7 @@ import pytest
 
 from etl.io import retries
 from etl.pipeline.build import build, load_plan
-from etl.run.executors import SerialExecutor
+from etl.run.serial import SerialExecutor
 from tests.support.http_faults import (
     Cut,
     Fault,

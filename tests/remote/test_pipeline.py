@@ -10,8 +10,9 @@ import pytest
 
 from etl.pipeline.build import build, load_plan
 from etl.run.clusters import open_client
-from etl.run.executors import DaskExecutor, SerialExecutor
+from etl.run.dask import DaskExecutor
 from etl.run.protocol import Executor
+from etl.run.serial import SerialExecutor
 from tests.support.http_faults import Request
 from tests.support.processes import dask_scheduler
 from tests.support.remote_release import (

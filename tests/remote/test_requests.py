@@ -10,8 +10,8 @@ import pytest
 
 from etl.pipeline.build import build, load_plan
 from etl.plan.plan import Plan
-from etl.run.executors import SerialExecutor
 from etl.run.protocol import Executor
+from etl.run.serial import SerialExecutor
 from tests.support.remote_release import (
     ARCHIVES,
     BLOCK_BYTES,

@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from etl.core.errors import GuardError
-from etl.run.executors import SerialExecutor
+from etl.run.serial import SerialExecutor
 from etl.staging.fetch import RemoteArchive
 from etl.store.reader import open_store
 from jobs.build_store import main

@@ -10,8 +10,8 @@ from click.testing import CliRunner
 
 from etl.core.errors import SourceError
 from etl.pipeline.build import build, load_plan, stage_unread
-from etl.run.executors import SerialExecutor
 from etl.run.protocol import Executor
+from etl.run.serial import SerialExecutor
 from jobs.build_store import main
 from tests.remote.test_pipeline import Watch
 from tests.support.http_faults import Cut, Request, busy

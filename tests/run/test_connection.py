@@ -13,8 +13,13 @@ from distributed.versions import get_versions
 
 from etl.core.errors import ConfigError
 from etl.run import cluster_kinds as kinds
-from etl.run.clusters import security_of
-from etl.run.connection import SAME_EVERYWHERE, check_scheduler, open_client, version_differences
+from etl.run.connection import (
+    SAME_EVERYWHERE,
+    check_scheduler,
+    open_client,
+    security_of,
+    version_differences,
+)
 from tests.support.certificates import write_certificates
 from tests.support.processes import DASK_SUBMIT, dask_scheduler, run
 
@@ -70,7 +75,9 @@ def test_workers_of_another_version_are_refused_in_one_line(tmp_path: Path) -> N
         done = run([*DASK_SUBMIT, "--scheduler", address, str(script)])
     assert (done.returncode, done.stdout) == (2, "")
     (line,) = done.stderr.splitlines()
-    assert line.startswith(f"Error: versions differ between here, the scheduler and the workers ({address})")
+    assert line.startswith(
+        f"Error: versions differ between this process, the scheduler and the workers ({address})"
+    )
     assert "1.2.3 on worker" in line
     assert "requirements.lock" in line
 
@@ -104,10 +111,3 @@ def test_tls_from_the_clusters_file_to_the_script(tmp_path: Path) -> None:
         names = dict(zip(("ca_file", "cert", "key"), map(str, other), strict=True))
         with pytest.raises(ConfigError, match="no scheduler answers"):
             check_scheduler(address, security_of(kinds.Tls(**names)))
-
-        # A detached job's driver shows the scheduler's own certificate.
-        submit = [*DASK_SUBMIT, "--cluster", str(file)]
-        job = run([*submit, "--detach", str(tmp_path / "script.py")])
-        assert job.returncode == 0, job.stderr
-        followed = run([*submit, "--attach", job.stdout.strip()])
-        assert (followed.returncode, followed.stdout) == (0, "tls 6\n")

@@ -16,10 +16,10 @@ from etl.pipeline.build import load_plan
 from etl.run import cluster_kinds as kinds
 from etl.run.clusters import start_cluster
 from etl.run.connection import open_client
-from etl.run.executors import DaskExecutor
+from etl.run.dask import DaskExecutor
 from etl.run.protocol import Items, Task
 from etl.run.signals import kept_handlers
-from etl.run.worker_memory import MEMORY, task_bytes
+from etl.run.task_memory import MEMORY, task_bytes
 from etl.store.reader import open_store
 from tests.support.processes import dask_scheduler, environment, running, wait_until
 from tests.support.spoilt_builds import SERIES, VOLUMES, Lingering, build_spoilt, config_of
@@ -86,7 +86,7 @@ def test_a_cluster_that_is_without_a_worker_when_work_begins_is_asked_for_memory
         wait_until(lambda: not client.nthreads(), "there was nothing to do")
         executor = DaskExecutor(client)
         assert executor.largest_task_bytes == task_bytes(2**30)
-        left = list(executor.work(Asking(left_bytes, range(3))))
+        left = list(executor.execute(Asking(left_bytes, range(3))))
     assert left == [task_bytes(2**30) - Asking.memory_bytes] * 3
 
 

@@ -18,14 +18,14 @@ from distributed import Client, LocalCluster, Scheduler, SchedulerPlugin
 from etl.core.errors import RunError
 from etl.run.clusters import local_cluster
 from etl.run.connection import open_client
-from etl.run.dask_run import WINDOW_PER_THREAD
-from etl.run.executors import DaskExecutor, SerialExecutor
-from etl.run.protocol import Executor, Task, Work
-from etl.run.submission import RETRIES
+from etl.run.dask import DaskExecutor
+from etl.run.dask_run import Tuning
+from etl.run.protocol import RETRIES, Executor, Queue, Task
+from etl.run.serial import SerialExecutor
 from tests.support.processes import dask_scheduler, wait_until
 
 WORKERS = 2
-WINDOW = WINDOW_PER_THREAD * WORKERS
+WINDOW = Tuning().window_per_thread * WORKERS
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +136,7 @@ def test_bug_surfaces_with_its_traceback(executor: Executor) -> None:
     assert "return item // 0" in "".join(traceback.format_exception(caught.value))
 
 
-class OneIsEnough(Work):
+class OneIsEnough(Queue):
     """Wants no other result once it has one."""
 
     def __init__(self, function: Callable[[int], int], count: int) -> None:
@@ -149,7 +149,7 @@ class OneIsEnough(Work):
         self.taken.append(self.to_take.pop())
         return self.taken[-1]
 
-    def give(self, task: Task, result: int) -> None:
+    def finish(self, task: Task, result: int) -> None:
         self.taken.remove(task)
         self.to_take.clear()
 
@@ -167,7 +167,7 @@ def linger(folder: Path, item: int) -> int:
 def test_what_is_withdrawn_is_not_begun_and_not_given(
     cluster: LocalCluster, client: Client, tmp_path: Path
 ) -> None:
-    results = list(DaskExecutor(client).work(OneIsEnough(partial(linger, tmp_path), 100)))
+    results = list(DaskExecutor(client).execute(OneIsEnough(partial(linger, tmp_path), 100)))
     assert len(results) == 1
     wait_until(lambda: not held_by(cluster), "the scheduler held no task", 10)
     assert len(list(tmp_path.iterdir())) < WINDOW
@@ -279,7 +279,9 @@ def test_task_that_kills_every_worker_is_a_run_error(
     cluster: LocalCluster, client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scheduler_of(cluster), "allowed_failures", 1)
-    with pytest.raises(RunError, match=r"(?s)item-0 failed.*its worker died 3 times, the last"):
+    with pytest.raises(
+        RunError, match=r"(?s)item-0 failed.*its worker died 3 times, the last time with no other"
+    ):
         list(DaskExecutor(client).run(partial(die, tmp_path, 0, 99), range(3)))
     # The scheduler may give it to one more worker before it is told of the end.
     assert attempts(tmp_path, 0) in (3, 4)

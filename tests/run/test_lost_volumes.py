@@ -12,7 +12,8 @@ from distributed import Client, LocalCluster
 from etl.core.config import Config
 from etl.pipeline.build import Build, build, load_plan
 from etl.run.clusters import local_cluster
-from etl.run.executors import DaskExecutor, SerialExecutor
+from etl.run.dask import DaskExecutor
+from etl.run.serial import SerialExecutor
 from etl.store.reader import open_store
 from tests.support.spoilt_builds import (
     BAD,
@@ -63,10 +64,12 @@ def test_a_volume_that_kills_its_workers_is_rejected(
     executor = DaskExecutor(client, config.limits)
     done, tried = build_spoilt(Deadly, config, executor, tmp_path, monkeypatch)
     message = assert_all_but_one(done, config, "volume_kills_worker")
-    assert message.startswith(f"its worker died {deaths} times, the last time with nothing beside it")
+    assert message.startswith(
+        f"its worker died {deaths} times, the last time with no other task on the cluster"
+    )
     # Until it hears that a task is cancelled, the scheduler starts it anew, as often as it allows by itself.
     assert deaths <= len(tried) <= max(deaths, dask.config.get("distributed.scheduler.allowed-failures") + 2)
-    assert executor.tally.worker_deaths >= deaths
+    assert executor.stats.worker_deaths >= deaths
 
     again = build(config, load_plan(config), SerialExecutor())
     assert (again.converted, again.reused, again.published.counts.volumes) == (1, VOLUMES - 1, VOLUMES)
@@ -80,7 +83,7 @@ def test_a_volume_that_hangs_is_tried_twice(
     done, tried = build_spoilt(Hanging, config, executor, tmp_path, monkeypatch)
     message = assert_all_but_one(done, config, "volume_timed_out")
     assert message == "it did not end within limits.volume_timeout_s = 12, twice"
-    assert (len(tried), executor.tally.timeouts) == (2, 2)
+    assert (len(tried), executor.stats.timeouts) == (2, 2)
 
 
 def test_a_volume_that_hangs_once_is_built(

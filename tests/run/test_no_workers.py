@@ -15,22 +15,20 @@ from distributed import Client
 
 from etl.core.config import Limits
 from etl.core.errors import RunError
-from etl.run import absence
 from etl.run.connection import open_client
-from etl.run.executors import DaskExecutor
+from etl.run.dask import DaskExecutor
+from etl.run.dask_run import Tuning
 from tests.support.processes import dask_scheduler, running, wait_until
 
 pytestmark = pytest.mark.slow
 
-SAID = "no workers: waiting, "
+WARNING = "no workers: waiting "
+AT_ONCE = Tuning(first_warning_s=0.0)
 
 
 @pytest.fixture
-def client(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Client]:
+def client(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Iterator[Client]:
     """Of a scheduler with one worker."""
-    monkeypatch.setattr(absence, "FIRST_LINE_SECONDS", 0.0)
     caplog.set_level(logging.INFO, "etl")
     with dask_scheduler(tmp_path) as (address, _), open_client(address) as client:
         yield client
@@ -48,7 +46,7 @@ def doze(item: int) -> int:
 
 
 def test_the_end_of_a_run_that_is_left_alone(client: Client, caplog: pytest.LogCaptureFixture) -> None:
-    executor = DaskExecutor(client, Limits(wait_for_workers_s=2))
+    executor = DaskExecutor(client, Limits(wait_for_workers_s=2), AT_ONCE)
     results = executor.run(doze, range(1000))
     next(results)
     kill_all(client)
@@ -56,8 +54,8 @@ def test_the_end_of_a_run_that_is_left_alone(client: Client, caplog: pytest.LogC
         list(results)
     assert (caught.value.exit_code, caught.value.allowed) == (4, "limits.wait_for_workers_s = 2")
     assert "finished volumes are kept; start workers" in caught.value.remedy
-    assert SAID in caplog.text
-    assert executor.tally.worker_deaths == 1
+    assert WARNING in caplog.text
+    assert executor.stats.worker_deaths == 1
 
     with pytest.raises(RunError, match="no workers any more"):
         executor.everywhere(os.getpid)
@@ -66,7 +64,7 @@ def test_the_end_of_a_run_that_is_left_alone(client: Client, caplog: pytest.LogC
 def test_a_run_goes_on_with_a_worker_that_comes(
     client: Client, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
-    results = DaskExecutor(client).run(doze, range(40))
+    results = DaskExecutor(client, tuning=AT_ONCE).run(doze, range(40))
     came = [next(results)]
     kill_all(client)
     address = client.scheduler_info(n_workers=0)["address"]
@@ -74,5 +72,5 @@ def test_a_run_goes_on_with_a_worker_that_comes(
     with running([*command, "--nthreads", "1", "--no-nanny"], tmp_path / "later.log", cwd=tmp_path):
         came += results
     assert sorted(came) == list(range(40))
-    assert SAID in caplog.text
+    assert WARNING in caplog.text
     assert "there are workers again" in caplog.text

@@ -14,7 +14,7 @@ from distributed import Client, LocalCluster
 
 from etl.pipeline.build import build, load_plan
 from etl.report.report import report_after_build
-from etl.run.executors import DaskExecutor
+from etl.run.dask import DaskExecutor
 from tests.support.spoilt_builds import config_of
 
 
@@ -65,7 +65,7 @@ def test_without_bokeh_the_log_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setitem(sys.modules, "bokeh", None)
-    with caplog.at_level(logging.INFO, logger="etl.run.executors"):
+    with caplog.at_level(logging.INFO, logger="etl.run.dask"):
         record = build_on_cluster(tmp_path)
     assert record["performance_report"] is None
     assert "no performance report: it needs pip install 'deeplesion-store[performance]'" in caplog.messages

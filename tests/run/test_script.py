@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from etl.run.script import UNTIL_PARENT_ENDS, run_script
+from etl.run.submit import UNTIL_PARENT_ENDS, run_script
 
 
 class Unlucky(subprocess.Popen[bytes]):

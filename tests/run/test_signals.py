@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from etl.run import signals as interrupts
 from etl.run.signals import Terminated, deferred_interrupt, exit_code, terminable
 from tests.support.processes import run
 
@@ -66,53 +65,71 @@ def test_without_one_nothing_happens() -> None:
         assert pool.submit(lambda: deferred_interrupt().__enter__()).result() is None
 
 
-def terminate() -> None:
-    os.kill(os.getpid(), signal.SIGTERM)
-
-
-def terminated(times: int, done: list[str]) -> None:
-    with terminable():
-        with deferred_interrupt():
+def terminated(times: int, same_signal_s: float, number: int, done: list[str]) -> None:
+    with terminable(same_signal_s):
+        with deferred_interrupt(same_signal_s):
             for _ in range(times):
-                terminate()
+                os.kill(os.getpid(), number)
             done.append("the block")
         done.append("what follows")
 
 
 @pytest.mark.parametrize(
-    ("times", "same_seconds", "done"),
+    ("times", "same_signal_s", "done"),
     [(1, 3600.0, ["the block"]), (2, 3600.0, ["the block"]), (2, 0.0, [])],
-    ids=["once", "once, told twice", "twice"],
+    ids=["once", "once, sent by two", "twice"],
 )
-def test_sigterm_waits_likewise_and_has_its_own_exit_code(
-    times: int, same_seconds: float, done: list[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_an_ending_signal_is_held_back_too_and_has_its_own_exit_code(
+    number: int, code: int, times: int, same_signal_s: float, done: list[str]
 ) -> None:
-    monkeypatch.setattr(interrupts, "SAME_SIGNAL_SECONDS", same_seconds)
     came: list[str] = []
     with pytest.raises(Terminated) as caught:
-        terminated(times, came)
+        terminated(times, same_signal_s, number, came)
     assert came == done
-    assert exit_code(caught.value) == 143
+    assert exit_code(caught.value) == code
     assert exit_code(KeyboardInterrupt()) == 130
 
 
 SECOND = """
 import os, signal, sys
-from etl.run import signals as interrupts
-interrupts.SAME_SIGNAL_SECONDS = float(sys.argv[1])
-with interrupts.terminable():
+from etl.run.signals import Terminated, deferred_interrupt, terminable
+first, second, same_signal_s = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
+with terminable(same_signal_s):
     try:
-        os.kill(os.getpid(), signal.SIGTERM)
-    except interrupts.Terminated:
-        with interrupts.deferred_interrupt():
-            os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), first)
+    except Terminated:
+        with deferred_interrupt(same_signal_s):
+            os.kill(os.getpid(), second)
         sys.exit(7)
 """
 
 
-@pytest.mark.parametrize(("same_seconds", "code"), [("3600", 7), ("0", -signal.SIGTERM)])
-def test_another_sigterm_ends_the_process_unless_it_is_the_same(same_seconds: str, code: int) -> None:
-    assert run([sys.executable, "-c", SECOND, same_seconds]).returncode == code
+@pytest.mark.parametrize(
+    ("first", "second", "same_signal_s", "code"),
+    [
+        (signal.SIGTERM, signal.SIGTERM, 3600, 7),
+        (signal.SIGTERM, signal.SIGTERM, 0, -signal.SIGTERM),
+        (signal.SIGHUP, signal.SIGTERM, 3600, 7),
+        (signal.SIGHUP, signal.SIGTERM, 0, -signal.SIGTERM),
+    ],
+)
+def test_a_second_ending_signal_ends_the_process_unless_it_is_the_same(
+    first: int, second: int, same_signal_s: float, code: int
+) -> None:
+    words = [str(int(first)), str(int(second)), str(same_signal_s)]
+    assert run([sys.executable, "-c", SECOND, *words]).returncode == code
+
+
+def test_an_ignored_signal_stays_ignored() -> None:
+    """As under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with terminable():
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_sigterm_is_left_alone_where_it_is_not_obeyed() -> None:

@@ -19,9 +19,9 @@ import pytest
 from click.testing import CliRunner
 
 from etl.core.errors import ConfigError
-from etl.run import connection, worker_preload
+from etl.run import worker
 from etl.run.clusters import local_cluster
-from etl.run.connection import open_client
+from etl.run.connection import check_scheduler, open_client
 from etl.run.submit import submit
 from tests.support.processes import (
     DASK_SUBMIT,
@@ -117,7 +117,7 @@ def test_workers_do_not_report_the_end_of_their_cluster_as_an_error(caplog: pyte
     logger = logging.getLogger("distributed.worker")
     filters = list(logger.filters)
     try:
-        worker_preload.dask_setup(object())
+        worker.dask_setup(object())
         logger.error("Failed to communicate with scheduler during heartbeat.")
         logger.error("something else")
     finally:
@@ -174,12 +174,11 @@ def test_closed_port_is_refused(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_server_that_says_nothing_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "CONNECT_SECONDS", 1)
+def test_server_that_says_nothing_is_refused() -> None:
     with (
         listening_to_nobody() as address,
         pytest.raises(ConfigError, match="no scheduler answers"),
-        open_client(address),
+        open_client(address, connect_s=1),
     ):
         pass
 
@@ -187,9 +186,7 @@ def test_server_that_says_nothing_is_refused(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize(
     "greeting", [b"SSH-2.0-OpenSSH_9.6\r\n", b"+OK\r\n", bytes(16), b"HTTP/1.0 400 Bad Request\r\n\r\n"]
 )
-def test_server_of_another_kind_is_refused(greeting: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "CONNECT_SECONDS", 1)
-
+def test_server_of_another_kind_is_refused(greeting: bytes) -> None:
     def greet() -> None:
         with contextlib.suppress(OSError):
             while True:
@@ -201,7 +198,7 @@ def test_server_of_another_kind_is_refused(greeting: bytes, monkeypatch: pytest.
         thread.start()
         try:
             with pytest.raises(ConfigError, match="no scheduler answers"):
-                connection.check_scheduler(f"tcp://127.0.0.1:{server.getsockname()[1]}")
+                check_scheduler(f"tcp://127.0.0.1:{server.getsockname()[1]}", timeout_s=1)
         finally:
             server.shutdown(socket.SHUT_RDWR)
             thread.join()
@@ -229,7 +226,7 @@ def test_workers_that_cannot_import_the_package_are_refused(tmp_path: Path) -> N
     with (
         dask_scheduler(tmp_path) as (address, _),
         pytest.raises(ConfigError, match=r"(?s)numba_of_another_version.*Dockerfile in docs/operations\.md"),
-        open_client(address),
+        open_client(address, module="etl.convert.convert"),
     ):
         pass
 

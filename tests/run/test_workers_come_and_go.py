@@ -19,8 +19,8 @@ from etl.core.errors import ConfigError
 from etl.run import cluster_kinds as kinds
 from etl.run.clusters import start_cluster
 from etl.run.connection import open_client
-from etl.run.dask_run import WINDOW_PER_THREAD
-from etl.run.executors import DaskExecutor
+from etl.run.dask import DaskExecutor
+from etl.run.dask_run import Tuning
 from tests.support.processes import dask_scheduler, running, wait_until
 from tests.support.spoilt_builds import VOLUMES, Noting, Retiring, build_spoilt, config_of
 
@@ -40,7 +40,7 @@ def test_the_window_follows_the_workers() -> None:
         nonlocal taken
         next(results)
         taken += 1
-        return pulled - taken == WINDOW_PER_THREAD * workers
+        return pulled - taken == Tuning().window_per_thread * workers
 
     # Threads do for workers here: what counts is that they come and go.
     options = {"processes": False, "threads_per_worker": 1, "dashboard_address": "127.0.0.1:0"}
@@ -68,7 +68,7 @@ def test_an_adaptive_cluster_comes_from_nothing_and_replaces_who_retires(
             assert (counts.volumes, counts.rejects_by_reason) == (VOLUMES, {})
             # The first attempt of the one that was at work was lost with its worker.
             assert len(tried) == attempts
-            assert (executor.tally.worker_deaths, executor.tally.timeouts) == (0, 0)
+            assert (executor.stats.worker_deaths, executor.stats.timeouts) == (0, 0)
         wait_until(lambda: not client.nthreads(), "there was nothing to do any more")
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from etl.pipeline.build import Build, build, load_plan, stage_unread
 from etl.release.names import parse_series_id
-from etl.run.executors import SerialExecutor
 from etl.run.protocol import Executor
+from etl.run.serial import SerialExecutor
 from etl.store.reader import open_store
 from tests.support.s3_server import Bucket
 from tests.support.servers import HttpServer

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from etl.convert.convert import Conversion, Converter, Lost
+from etl.convert.convert import Converter
+from etl.convert.results import Conversion, Lost
 from etl.core.config import Volume
 from etl.core.rejects import Reason
 from etl.pipeline.queue import Conversions
@@ -100,7 +101,7 @@ class Run:
 
     @property
     def refused(self) -> list[int]:
-        return [int(conversion.planned_id[:6]) - 1 for conversion in self.work.refused]
+        return [int(conversion.planned_id[:6]) - 1 for conversion in self.work.rejected]
 
     def whole(self) -> set[int]:
         return {n for n in self.staged if self.steps_done[n] == self.case.steps[n]} - self.case.failing
@@ -117,7 +118,7 @@ class Run:
                 self._nothing_waits_that_could_start()
                 return
             task = self.held.pop(choose(len(self.held)))
-            self.work.give(task, self._result(task))
+            self.work.finish(task, self._result(task))
             withdrawn = self.work.withdraw()
             assert all(task in self.held and not task.is_transfer for task in withdrawn)
             self.held = [task for task in self.held if task not in withdrawn]

@@ -11,7 +11,7 @@ from typing import Any
 
 from etl.pipeline.build import Build, build, load_plan
 from etl.plan.plan import Plan
-from etl.run.executors import SerialExecutor
+from etl.run.serial import SerialExecutor
 from etl.store.reader import open_store
 from tests.support.remote_release import (
     ARCHIVES,

@@ -14,7 +14,8 @@ import pytest
 from distributed import Status, get_worker
 
 import etl.pipeline.build
-from etl.convert.convert import Conversion, Converter, Lost
+from etl.convert.convert import Converter
+from etl.convert.results import Conversion, Lost
 from etl.core.config import Config
 from etl.pipeline.build import Build, build, load_plan
 from etl.plan.plan import Plan, PlannedVolume

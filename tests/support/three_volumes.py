@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from etl.convert.convert import Conversion
+from etl.convert.results import Conversion
 from etl.convert.reuse import converter_of
 from etl.core.config import Config
 from etl.pipeline.build import load_plan
 from etl.plan.plan import Plan
-from etl.run.executors import SerialExecutor
+from etl.run.serial import SerialExecutor
 from tests.support.tiny_release import csv_row
 
 FIRST, SECOND = "000001_01_01", "000002_01_01"

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from etl.convert.convert import Conversion
+from etl.convert.results import Conversion
 from etl.core.config import Config
 from etl.imaging.body import SLICE_MASKS_DTYPE
 from etl.imaging.hounsfield import HuStatistics
@@ -20,7 +20,7 @@ from etl.plan.plan import Plan, PlannedVolume, make_plan
 from etl.release.annotations import COLUMNS, Annotations, parse_annotations
 from etl.release.index import SLICE_DTYPE, Container, SliceIndex
 from etl.release.names import file_name, parse_series_id
-from etl.run.executors import SerialExecutor
+from etl.run.serial import SerialExecutor
 from etl.store.receipts import Receipt
 
 SIZE_PX = 16

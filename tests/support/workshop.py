@@ -18,7 +18,7 @@ from etl.core.config_file import load_config
 from etl.phantom import COLUMNS
 from etl.pipeline.build import Build, build, load_plan
 from etl.plan.plan import Plan
-from etl.run.executors import SerialExecutor
+from etl.run.serial import SerialExecutor
 from etl.store.reader import Store, open_store
 
 Row = dict[str, str]

@@ -12,7 +12,7 @@ from etl.core.config import Config
 from etl.core.config_file import load_config
 from etl.phantom import write_phantom
 from etl.pipeline.build import build, load_plan
-from etl.run.executors import SerialExecutor
+from etl.run.serial import SerialExecutor
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from etl.core.config_file import load_config
 from etl.core.errors import StoreError
 from etl.io.local import LocalObjects
 from etl.pipeline.build import build, load_plan
-from etl.run.executors import SerialExecutor
+from etl.run.serial import SerialExecutor
 from etl.store.layout import to_json
 from etl.store.versions import choose_version
 from etl.verify.problems import Repair

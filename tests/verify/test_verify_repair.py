@@ -9,7 +9,7 @@ import pytest
 
 from etl.core.config import Config
 from etl.pipeline.build import build, load_plan
-from etl.run.executors import SerialExecutor
+from etl.run.serial import SerialExecutor
 from tests.support.damage import VERSION, problems_of, volume_folder
 from tests.support.version_cases import VERSION_CASES
 from tests.support.volume_cases import VOLUME_CASES

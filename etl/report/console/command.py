@@ -15,8 +15,8 @@ from typing import TypeVar
 import click
 
 from etl.core.errors import EtlError
-from etl.run.script import SUBMITTED_AS
 from etl.run.signals import exit_code, terminable
+from etl.run.submit import SUBMITTED_AS
 
 Result = TypeVar("Result")
 
@@ -28,7 +28,7 @@ version_option = click.option(
 def job(when_stopped: str) -> Callable[[Callable[..., Result]], Callable[..., Result]]:
     """Return a decorator that ends a job with one message and the exit code of its error.
 
-    An EtlError ends it with the error's own code, Ctrl-C with 130 and SIGTERM with 143.
+    An EtlError ends it with the error's own code, Ctrl-C with 130, SIGTERM with 143 and SIGHUP with 129.
 
     Args:
         when_stopped: what an interrupted job leaves, for the message that repeats the command line.

@@ -12,7 +12,7 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from etl.convert.convert import Conversion
+from etl.convert.results import Conversion
 from etl.plan.plan import Plan
 from etl.staging.fetch import Fetched, RemoteArchive
 from etl.verify.volume import VolumeCheck

@@ -7,12 +7,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from etl.run.worker_memory import WORKER_BYTES, TaskMemory
+from etl.run.task_memory import WORKER_BYTES, TaskMemory
 from etl.store.history import flattened
 from etl.store.layout import version_path
 
 if TYPE_CHECKING:
-    from etl.convert.convert import Conversion, Converter, Recalled
+    from etl.convert.convert import Converter
+    from etl.convert.results import Conversion, Recalled
     from etl.core.config import Config
     from etl.pipeline.build import Build
     from etl.plan.plan import Plan, PlannedVolume

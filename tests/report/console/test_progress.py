@@ -14,7 +14,7 @@ from etl.core.config import Config
 from etl.phantom import PhantomTruth
 from etl.pipeline.build import build, load_plan
 from etl.report.console.progress import BuildProgress
-from etl.run.executors import SerialExecutor
+from etl.run.serial import SerialExecutor
 from tests.support.stored import config_data, config_of
 
 

@@ -1,4 +1,4 @@
-"""The memory that tasks may take on a worker, and the resource by which Dask keeps count of it."""
+"""Memory that a worker has for tasks, and the Dask resource by which the scheduler accounts for it."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-# What a worker process holds before its first task: the interpreter and the libraries.
+# Memory of a worker process before its first task: the interpreter and the libraries.
 WORKER_BYTES = 250 * 2**20
-# The resource's name: workers declare the bytes that they have for tasks, tasks ask for those that they need.
+# Name of the resource: workers declare the bytes that they have for tasks, tasks request what they need.
 MEMORY = "memory"
-# A nanny ends a worker that holds 95% of its limit.
+# A nanny kills a worker that reaches 95 % of its limit.
 SHARE = 0.9
 
 
 @dataclass(frozen=True)
 class TaskMemory:
-    """What the largest worker has for one task, as far as it is known before any work.
+    """Memory that the largest worker has for one task, as far as it is known before the cluster works.
 
     Attributes:
-        most_bytes: None without a limit, or where it is not known.
-        note: whose word that is; where there is no number, why.
+        most_bytes: None without a limit, or if it is unknown.
+        note: where the number comes from; without a number, why there is none.
     """
 
     most_bytes: int | None
@@ -28,18 +28,18 @@ class TaskMemory:
 
 
 def task_bytes(memory_limit_bytes: float) -> int:
-    """What a worker has for tasks: its limit, less a margin and what the empty worker holds."""
+    """Return a worker's memory for tasks: its limit less a margin and less what an idle worker holds."""
     return max(int(SHARE * memory_limit_bytes) - WORKER_BYTES, 0)
 
 
 def are_declared(workers: Iterable[Mapping[str, Any]]) -> bool:
-    """Do all workers declare the resource? `workers` are as `Client.scheduler_info` tells of them."""
+    """Return True if all workers declare the resource. `workers` are those of `Client.scheduler_info`."""
     found = list(workers)
     return bool(found) and all(MEMORY in worker["resources"] for worker in found)
 
 
 def largest_task_bytes(workers: Iterable[Mapping[str, Any]]) -> int | None:
-    """What the largest worker has for tasks; None where one has no limit, or there is none."""
+    """Return the largest worker's memory for tasks; None if a worker has no limit, or there are none."""
     found = list(workers)
     if any(MEMORY not in worker["resources"] and not worker["memory_limit"] for worker in found):
         return None

@@ -13,11 +13,9 @@ from distributed import Client, LocalCluster
 from etl.core.config import Config
 from etl.pipeline.build import build, load_plan
 from etl.run import cluster_kinds as kinds
-from etl.run import connection
 from etl.run.cluster_config import KINDS
-from etl.run.clusters import chosen_cluster, environment_of, executor_of, start_cluster
-from etl.run.known_memory import known_memory
-from etl.run.worker_memory import WORKER_BYTES, TaskMemory
+from etl.run.clusters import chosen_cluster, environment_of, executor_of, expected_memory, start_cluster
+from etl.run.task_memory import WORKER_BYTES, TaskMemory
 from etl.store.reader import open_store
 from jobs.build_store import main
 from tests.support.processes import dask_scheduler
@@ -37,12 +35,12 @@ def cluster_of(data: dict[str, Any]) -> kinds.Cluster:
 @pytest.mark.parametrize(
     ("data", "most_bytes", "note"),
     [
-        ({"kind": "serial"}, None, "no limit: it is the job's own process that works"),
+        ({"kind": "serial"}, None, "no limit: tasks run in the job's own process"),
         (LOCAL | {"memory_per_worker": "1 GB"}, ONE_GB, "on a worker of `kind: local`"),
         (
             LOCAL | {"memory_per_worker": "0"},
             None,
-            "not known: what `kind: local` is given sets no worker's memory",
+            "unknown: the config of `kind: local` sets no worker's memory",
         ),
         (SLURM, TWO_GB, "on a worker of `kind: slurm`"),
         (SLURM | {"options": {"processes": 4}}, ONE_GB, "on a worker of `kind: slurm`"),
@@ -51,24 +49,23 @@ def cluster_of(data: dict[str, Any]) -> kinds.Cluster:
         (
             KUBERNETES | {"options": {"custom_cluster_spec": "cluster.yaml"}},
             None,
-            "not known: what `kind: kubernetes` is given sets no worker's memory",
+            "unknown: the config of `kind: kubernetes` sets no worker's memory",
         ),
-        (CLASS, None, "not known: what `kind: class` is given sets no worker's memory"),
+        (CLASS, None, "unknown: the config of `kind: class` sets no worker's memory"),
     ],
 )
 def test_the_config_of_each_kind_tells_it(data: dict[str, Any], most_bytes: int | None, note: str) -> None:
-    assert known_memory(cluster_of(data)) == TaskMemory(most_bytes, note)
+    assert expected_memory(cluster_of(data)) == TaskMemory(most_bytes, note)
 
 
-def test_a_scheduler_that_does_not_answer_fails_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "CONNECT_SECONDS", 1)
+def test_a_scheduler_that_does_not_answer_fails_nothing() -> None:
     address = "tcp://127.0.0.1:1"
     nobody = {"kind": "scheduler", "address": address}
-    assert known_memory(cluster_of(nobody)) == TaskMemory(
-        None, f"not known: no scheduler answers at {address}"
+    assert expected_memory(cluster_of(nobody), connect_s=1) == TaskMemory(
+        None, f"unknown: no scheduler answers at {address}"
     )
-    told = f"as the cluster's config says: no scheduler answers at {address}"
-    assert known_memory(cluster_of(nobody | {"task_bytes": 7})) == TaskMemory(7, told)
+    told = f"from the cluster's config: no scheduler answers at {address}"
+    assert expected_memory(cluster_of(nobody | {"task_bytes": 7}), connect_s=1) == TaskMemory(7, told)
 
 
 def test_a_script_that_is_submitted_knows_what_the_cluster_says(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,14 +85,14 @@ def test_a_scheduler_that_stands_is_asked(tmp_path: Path) -> None:
     with dask_scheduler(tmp_path, worker_options=["--memory-limit", "1 GB"]) as (address, _):
         with Client(address, set_as_default=False) as client:
             client.wait_for_workers(1, timeout=60)
-        known = known_memory(kinds.Standing(kind="scheduler", address=address, task_bytes=7))
+        known = expected_memory(kinds.Standing(kind="scheduler", address=address, task_bytes=7))
     assert known == TaskMemory(ONE_GB, f"on the largest worker of 1 at {address}")
     threads: dict[str, Any] = {"processes": False, "dashboard_address": "127.0.0.1:0"}
     with LocalCluster(n_workers=0, **threads) as cluster:
-        known = known_memory(kinds.Standing(kind="scheduler", address=cluster.scheduler_address))
-        assert known == TaskMemory(None, f"not known: {cluster.scheduler_address} has no worker now")
+        known = expected_memory(kinds.Standing(kind="scheduler", address=cluster.scheduler_address))
+        assert known == TaskMemory(None, f"unknown: {cluster.scheduler_address} has no worker now")
     with LocalCluster(n_workers=1, memory_limit=0, **threads) as cluster:
-        known = known_memory(kinds.Standing(kind="scheduler", address=cluster.scheduler_address))
+        known = expected_memory(kinds.Standing(kind="scheduler", address=cluster.scheduler_address))
         assert known == TaskMemory(None, f"no limit on a worker of 1 at {cluster.scheduler_address}")
 
 
@@ -134,15 +131,14 @@ def test_a_plan_names_the_volumes_that_no_worker_can_hold(large: Config, tmp_pat
     ]
 
 
-def test_a_plan_names_some_of_many(large: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "CONNECT_SECONDS", 1)
+def test_a_plan_names_some_of_many(large: Config, tmp_path: Path) -> None:
     needed = needed_bytes(large)
     nobody = {"kind": "scheduler", "address": "tcp://127.0.0.1:1", "task_bytes": 1}
     told = CliRunner().invoke(main, [write(tmp_path, large, nobody), "--plan"]).stdout.splitlines()
     assert "volumes            8: 0 to convert, 0 to reuse, 8 to reject" in told
     assert [line for line in told if line.startswith("peak memory")] == []
     assert told[-10:] == [
-        "memory for a task  1 B as the cluster's config says: no scheduler answers at tcp://127.0.0.1:1",
+        "memory for a task  1 B from the cluster's config: no scheduler answers at tcp://127.0.0.1:1",
         "rejects known so far:",
         "      636  volume_too_large",
         "too large for any worker:",
