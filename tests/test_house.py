@@ -22,6 +22,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "release": {"core", "io", "staging"},
     "phantom": {"core", "imaging", "release"},
     "tables": {"core", "imaging", "release"},
+    "derive": {"core", "tables"},
     "plan": {"core", "io", "imaging", "release"},
     "store": {"core", "io", "imaging", "tables"},
     "convert": {"core", "io", "imaging", "release", "plan", "store"},

@@ -1,0 +1,1 @@
+"""Derived tables: pure functions from the store's tables or volumes to rows."""

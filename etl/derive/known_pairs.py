@@ -1,0 +1,112 @@
+"""Pairs of one lesion in two CTs as published by others (DLT) -> rows of the release.
+
+DLT (JimmyCai91/DLT) prints boxes 0-based (printed - 1) with one decimal, x, y, width, height, and names the
+slice's file. Widths and heights are clipped at the image's edge in one pair, so x and y alone are compared.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from etl.core.errors import SourceError
+from etl.derive.lesion_arrays import Ints
+
+TOLERANCE_PX = 0.06
+"""One decimal is printed; boxes of one slice are further apart."""
+
+
+@dataclass(frozen=True)
+class KnownPairs:
+    """Known pairs as lesion_ids, the smaller first, sorted, each once.
+
+    Attributes:
+        pairs: (lesion_id, lesion_id).
+        listed: how many the file lists, both directions.
+        not_joined: how many of them name a box that no row, or more than one, has.
+    """
+
+    pairs: tuple[tuple[int, int], ...]
+    listed: int
+    not_joined: int
+
+
+def read_known_pairs(data: bytes, source: str, lesions: pd.DataFrame) -> KnownPairs:
+    """Join DLT's pairs to rows of the release.
+
+    Args:
+        data: the JSON file: an object or a list of pairs.
+        source: its name, for messages.
+        lesions: `Annotations.lesions`.
+
+    Raises:
+        SourceError: the file is no such JSON, or none of its pairs is among the rows.
+    """
+    try:
+        content = json.loads(data)
+        listed = list(content.values() if isinstance(content, dict) else content)
+        ends = [tuple(_end(pair, side) for side in ("source", "target")) for pair in listed]
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        raise SourceError(
+            "the file does not hold pairs of lesions",
+            where=source,
+            value=f"{type(error).__name__}: {error}",
+            allowed="JSON as DLT publishes it: 'source recist slice', 'source recist box', and of the target",
+            remedy="use valid.json or test.json of DLT",
+        ) from None
+    rows = _rows_by_slice(lesions)
+    found = [tuple(_join(rows, name, x, y) for name, x, y in pair) for pair in ends]
+    joined = {(min(a, b), max(a, b)) for a, b in found if a is not None and b is not None and a != b}
+    if not joined:
+        raise SourceError(
+            "no pair of the file is among the rows of the CSV",
+            where=source,
+            value=f"{len(listed)} pairs, {len(lesions)} rows",
+            allowed="pairs whose slices and boxes are in the CSV",
+            remedy="give the CSV that holds the split of these pairs",
+        )
+    lost = sum(a is None or b is None for a, b in found)
+    return KnownPairs(tuple(sorted(joined)), len(listed), lost)
+
+
+def _end(pair: Any, side: str) -> tuple[str, float, float]:
+    name, box = pair[f"{side} recist slice"], pair[f"{side} recist box"]
+    return str(name), float(box[0]), float(box[1])
+
+
+def _rows_by_slice(lesions: pd.DataFrame) -> dict[str, list[tuple[int, float, float]]]:
+    rows: dict[str, list[tuple[int, float, float]]] = {}
+    columns = (lesions[name].tolist() for name in ("file_name", "lesion_id", "bbox_x1_px", "bbox_y1_px"))
+    for file_name, lesion_id, x, y in zip(*columns, strict=True):
+        series, _, last = file_name.rpartition("_")
+        rows.setdefault(f"{series}/{last}", []).append((lesion_id, x - 1, y - 1))
+    return rows
+
+
+def _join(rows: dict[str, list[tuple[int, float, float]]], name: str, x: float, y: float) -> int | None:
+    near = [
+        lesion_id
+        for lesion_id, left, top in rows.get(name, [])
+        if abs(left - x) < TOLERANCE_PX and abs(top - y) < TOLERANCE_PX
+    ]
+    return near[0] if len(near) == 1 else None
+
+
+def known_sequences(lesion_id: Ints, pairs: Iterable[tuple[int, int]]) -> Ints:
+    """Return for each lesion the smallest lesion_id that pairs connect it with; -1 without a pair."""
+    parent: dict[int, int] = {}
+
+    def root(node: int) -> int:
+        while parent.setdefault(node, node) != node:
+            node = parent[node]
+        return node
+
+    for a, b in pairs:
+        first, second = sorted((root(a), root(b)))
+        parent[second] = first
+    return np.array([root(int(i)) if int(i) in parent else -1 for i in lesion_id], np.int64)

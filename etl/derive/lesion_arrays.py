@@ -1,0 +1,104 @@
+"""What matching and retrieval know of lesions, as numpy arrays: no pixels, no windows, no file names."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+SMALLEST_DIAMETER_MM = 0.1
+"""Diameters below this count as this long, so that their logarithm exists."""
+
+
+@dataclass(frozen=True, eq=False)
+class LesionArrays:
+    """Lesions as arrays of n rows, sorted by patient and lesion_id.
+
+    Attributes:
+        lesion_id: 0-based row of the release's CSV.
+        patient, study, series: numbers as published. Study numbers are ordinals without dates.
+        place: (n, 3) x, y, z of Normalized_lesion_location.
+        log_diameters: (n, 2) natural logarithm of the long and the short diameter in mm.
+        centre_mm: (n, 3) centre of the box from the middle of the image along x and y, and the key slice's
+            number times the slice interval. The third is comparable inside one series only.
+        long_angle_rad: (n,) direction of the long diameter in the image; the sign has no meaning.
+        embedding: (n, d) vectors of length one, or None.
+    """
+
+    lesion_id: Ints
+    patient: Ints
+    study: Ints
+    series: Ints
+    place: Floats
+    log_diameters: Floats
+    centre_mm: Floats
+    long_angle_rad: Floats
+    embedding: Floats | None = None
+
+    def __len__(self) -> int:
+        return len(self.lesion_id)
+
+    def take(self, rows: Ints | slice) -> LesionArrays:
+        """Return the lesions of some rows, in the given order."""
+        taken = {name: value[rows] for name, value in vars(self).items() if value is not None}
+        return LesionArrays(**taken)
+
+    def by_patient(self) -> Iterator[LesionArrays]:
+        """Yield each patient's lesions, patients in order."""
+        edges = [0, *(np.flatnonzero(np.diff(self.patient)) + 1).tolist(), len(self)]
+        for start, stop in itertools.pairwise(edges):
+            if stop > start:
+                yield self.take(slice(start, stop))
+
+
+def lesion_arrays(lesions: pd.DataFrame, embedding: Floats | None = None) -> LesionArrays:
+    """Return the arrays of a lesions table, or of `Annotations.lesions`, sorted by patient and lesion_id.
+
+    Args:
+        lesions: the columns of `etl.release.annotations.LESION_DTYPES`; any others are ignored.
+        embedding: one vector a row of `lesions`, in its order; scaled to length one here.
+    """
+    order = np.lexsort((lesions["lesion_id"].to_numpy(), lesions["patient_index"].to_numpy()))
+
+    def column(name: str) -> Floats:
+        return lesions[name].to_numpy(np.float64)[order]
+
+    def number(name: str) -> Ints:
+        return lesions[name].to_numpy(np.int64)[order]
+
+    spacing = [column(f"spacing_{axis}_mm") for axis in "xyz"]
+    ends = {
+        name: [(column(f"recist_{name}_{axis}2_px") - column(f"recist_{name}_{axis}1_px")) for axis in "xy"]
+        for name in ("long", "short")
+    }
+    lengths = [np.hypot(dx * spacing[0], dy * spacing[1]) for dx, dy in ends.values()]
+    middle = [(column(f"bbox_{axis}1_px") + column(f"bbox_{axis}2_px")) / 2 for axis in "xy"]
+    half = [column("image_width_px") / 2, column("image_height_px") / 2]
+    if embedding is not None:
+        norm = np.linalg.norm(embedding, axis=1, keepdims=True)
+        embedding = (embedding / np.where(norm > 0, norm, 1))[order]
+    return LesionArrays(
+        lesion_id=number("lesion_id"),
+        patient=number("patient_index"),
+        study=number("study_index"),
+        series=number("series_index"),
+        place=np.stack([column(f"norm_{axis}") for axis in "xyz"], axis=1),
+        log_diameters=np.log(np.maximum(np.stack(lengths, axis=1), SMALLEST_DIAMETER_MM)),
+        centre_mm=np.stack(
+            [
+                (middle[0] - half[0]) * spacing[0],
+                (middle[1] - half[1]) * spacing[1],
+                column("key_slice_index") * spacing[2],
+            ],
+            axis=1,
+        ),
+        long_angle_rad=np.arctan2(ends["long"][1] * spacing[1], ends["long"][0] * spacing[0]),
+        embedding=embedding,
+    )

@@ -1,0 +1,127 @@
+"""Weights and thresholds of matching: a dated file, made from known pairs by `jobs/calibrate_matching.py`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from etl.core.errors import ConfigError
+from etl.derive.lesion_arrays import Floats, LesionArrays
+
+COMMITTED = Path(__file__).with_name("match_calibration.json")
+FEATURES = (
+    *("x", "y", "z", "log_long_diameter", "log_short_diameter"),
+    *("image_x", "image_y", "z_of_series", "elongation_cos", "elongation_sin"),
+)
+MM_A_UNIT = 900.0
+"""Millimetres a unit of z: the median slope of published z on slice position in series that span 40 mm."""
+IMAGE_MM = 400.0
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """Weights and thresholds of `etl.derive.matching`.
+
+    Attributes:
+        residual: (10, 10) covariance of one lesion's difference between two studies, in `FEATURES`, the
+            studies' common shift taken away.
+        shift: (10, 10) covariance of that common shift.
+        degrees_of_freedom: of the Student t; small ones forgive single large differences.
+        threshold: groups whose mean distance is below it are joined.
+        no_match_distance: where a lesion is as likely to have no match in the other study.
+        angle_weight: of 1 - cos(2 x turn of the long diameter).
+        embedding_weight: of 1 - cosine of the embeddings, where there are any.
+        same_study_mm: one unit of distance between lesions of one study.
+        same_study_largest: cap of that distance.
+        largest_distance: cap of every distance, so that one pair can't outvote a group.
+        shift_rounds: how often shift and likely pairs are computed in turn.
+        paper_threshold: of Algorithm 1.
+        made: date, inputs and how values were chosen.
+    """
+
+    residual: Floats
+    shift: Floats
+    degrees_of_freedom: float = 4.0
+    threshold: float = 12.0
+    no_match_distance: float = 12.0
+    angle_weight: float = 1.0
+    embedding_weight: float = 10.0
+    same_study_mm: float = 4.0
+    same_study_largest: float = 25.0
+    largest_distance: float = 60.0
+    shift_rounds: int = 4
+    paper_threshold: float = 0.07
+    made: Mapping[str, Any] | None = None
+
+
+def vectors(lesions: LesionArrays) -> Floats:
+    """Return the (n, 10) values of `FEATURES`.
+
+    `z_of_series` is the mean published z of a series plus each slice's own position: exact inside a series,
+    where the published z has the noise of its regressor. Elongation is 1 - short / long diameter, as a vector
+    in twice the angle of the long diameter.
+    """
+    long, short = lesions.log_diameters.T
+    elongation = 1 - np.exp(np.minimum(short - long, 0))
+    twice = 2 * lesions.long_angle_rad
+    columns = [
+        lesions.place,
+        lesions.log_diameters,
+        lesions.centre_mm[:, :2] / IMAGE_MM,
+        _z_of_series(lesions)[:, None],
+        (elongation * np.cos(twice))[:, None],
+        (elongation * np.sin(twice))[:, None],
+    ]
+    return np.concatenate(columns, axis=1)
+
+
+def _z_of_series(lesions: LesionArrays) -> Floats:
+    key = np.stack([lesions.patient, lesions.study, lesions.series], axis=1)
+    _, series = np.unique(key, axis=0, return_inverse=True)
+    series = series.reshape(-1)
+    count = np.bincount(series)
+    z, slice_mm = lesions.place[:, 2], lesions.centre_mm[:, 2]
+    mean_z, mean_mm = (np.bincount(series, values) / count for values in (z, slice_mm))
+    return mean_z[series] + (slice_mm - mean_mm[series]) / MM_A_UNIT
+
+
+def encode(calibration: Calibration) -> str:
+    """Return the calibration as JSON text, ten significant digits a number."""
+    values = asdict(calibration)
+    for name in ("residual", "shift"):
+        values[name] = [[float(f"{value:.10g}") for value in row] for row in values[name]]
+    return json.dumps({"features": FEATURES, **values}, indent=1) + "\n"
+
+
+def read_calibration(path: Path = COMMITTED) -> Calibration:
+    """Read a calibration file.
+
+    Raises:
+        ConfigError: the file is absent, no JSON, or lacks a key.
+    """
+    try:
+        values = json.loads(path.read_text())
+        if not isinstance(values, dict):
+            raise ValueError("no JSON object")
+        if tuple(values.pop("features")) != FEATURES:
+            raise ValueError(f"features are not {', '.join(FEATURES)}")
+        wanted = {field.name for field in fields(Calibration)}
+        if set(values) != wanted:
+            raise ValueError(f"keys that differ: {', '.join(sorted(set(values) ^ wanted))}")
+        residual, shift = (np.array(values.pop(name), np.float64) for name in ("residual", "shift"))
+        if any(matrix.shape != (len(FEATURES), len(FEATURES)) for matrix in (residual, shift)):
+            raise ValueError(f"a covariance is not {len(FEATURES)} x {len(FEATURES)}")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(
+            "the calibration of matching can't be read",
+            where=str(path),
+            value=str(error),
+            allowed=f"JSON with features and the keys of {Calibration.__name__}",
+            remedy="make it with jobs/calibrate_matching.py DL_INFO.csv PAIRS.json --out FILE",
+        ) from None
+    return Calibration(residual, shift, **values)
