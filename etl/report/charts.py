@@ -1,7 +1,4 @@
-"""Charts as inline SVG: bars and scatters with axes, units and counts. Numbers in, text out.
-
-Colours come from the page's style by class, so that a chart reads in light and dark and in print.
-"""
+"""Bar and scatter charts as inline SVG, from numbers. Colours are classes of the page's style sheet."""
 
 from __future__ import annotations
 
@@ -12,22 +9,22 @@ from html import escape
 from typing import Literal
 
 WIDTH = 440
-BARS_HEIGHT, SCATTER_HEIGHT = 270, 470
-_LEFT, _RIGHT, _TOP = 62, 10, 10
-_SLANTED_MARGIN = 76
-_CHARACTER = 7.0
-"""Width of a tick's character, about."""
-_MANY = 1000
-"""Points; fewer are drawn larger."""
+BARS_HEIGHT, SCATTER_HEIGHT = 270, 400
+_LEFT, _RIGHT, _TOP = 66, 10, 10
+_SLANTED_MARGIN = 84
+_CHARACTER = 8.0
+"""Approximate width of a character of a tick."""
+_MANY_POINTS = 1000
+"""From this number on, points are drawn smaller."""
 
 
 @dataclass(frozen=True)
 class Group:
-    """Bars of one colour: a value for every place on the axis; None draws nothing there.
+    """Bars of one colour: a value for each label, None for no bar.
 
     Attributes:
-        name: in the legend.
-        colour: class of the page's style, such as `colour-blue`.
+        name: text in the legend.
+        colour: class of the page's style sheet, such as `colour-blue`.
     """
 
     name: str
@@ -48,7 +45,7 @@ class Points:
 @dataclass(frozen=True)
 class _Frame:
     height: int
-    margin: int = 48
+    margin: int = 52
 
     @property
     def bottom(self) -> int:
@@ -75,7 +72,7 @@ class _Frame:
         return parts
 
     def x_tick(self, x: float, text: str, *, slanted: bool = False) -> str:
-        y = self.bottom + 16
+        y = self.bottom + 18
         if slanted:
             turned = f'transform="translate({x + 4:.1f} {y - 4}) rotate(-28)"'
             return f'<text class="tick end" {turned}>{escape(text)}</text>'
@@ -90,13 +87,13 @@ def bars(
     *,
     labels_at: Literal["middle", "start"] = "middle",
 ) -> str:
-    """Bars side by side at each label.
+    """Return a chart with one bar of each group at each label.
 
     Args:
-        labels: of the places, in order; where they are many, some are left out.
-        groups: each has one value a label.
-        x_title, y_title: with units.
-        labels_at: `start` where a label is the lower end of a bin.
+        labels: in order; some are left out if there is no room for all.
+        groups: each has one value per label.
+        x_title, y_title: titles of the axes, with units.
+        labels_at: `start` if a label is the lower end of a bin.
     """
     ticks = _count_ticks(max((value or 0 for group in groups for value in group.values), default=0))
     top = ticks[-1]
@@ -112,10 +109,10 @@ def bars(
             if value is None:
                 continue
             x, y = _LEFT + place * step + gap + number * width, frame.y(value / top)
-            told = escape(": ".join(filter(None, [labels[place], group.name])) + f": {value:,.6g}")
+            tooltip = escape(": ".join(filter(None, [labels[place], group.name])) + f": {value:,.6g}")
             parts.append(
                 f'<rect class="{group.colour}" x="{x:.1f}" y="{y:.1f}" width="{max(width, 0.5):.1f}" '
-                f'height="{frame.y(0) - y:.1f}"><title>{told}</title></rect>'
+                f'height="{frame.y(0) - y:.1f}"><title>{tooltip}</title></rect>'
             )
     every = 1 if slanted else max(1, math.ceil((longest + _CHARACTER) / step))
     for place, label in enumerate(labels):
@@ -126,12 +123,20 @@ def bars(
     return _svg(frame, parts, f"{y_title} by {x_title}") + _legend([(g.name, g.colour) for g in groups])
 
 
-def scatter(points: Sequence[Points], x_title: str, y_title: str, *, y_downwards: bool = False) -> str:
-    """Points, on axes from 0 to 1 or as far as they reach.
+def scatter(
+    points: Sequence[Points],
+    x_title: str,
+    y_title: str,
+    *,
+    y_downwards: bool = False,
+    edges: Sequence[float] = (),
+) -> str:
+    """Return a chart of points, on axes that include 0 to 1 and all points.
 
     Args:
-        points: drawn in their order, the last one on top.
-        y_downwards: 0 is at the top.
+        points: drawn in this order, the last one on top.
+        y_downwards: True puts 0 at the top.
+        edges: values of x at which a dashed vertical line is drawn.
     """
     frame = _Frame(SCATTER_HEIGHT)
     x_low, x_high = _reach([x for group in points for x in group.x])
@@ -148,7 +153,8 @@ def scatter(points: Sequence[Points], x_title: str, y_title: str, *, y_downwards
     for number in range(6):
         value = x_low + (x_high - x_low) * number / 5
         parts.append(frame.x_tick(across(value), f"{value:.3g}"))
-    size = 4.5 if sum(len(group.x) for group in points) < _MANY else 2.6
+    parts += [f'<path class="edge" d="M{across(x):.1f} {_TOP}V{frame.bottom}"/>' for x in edges]
+    size = 6 if sum(len(group.x) for group in points) < _MANY_POINTS else 3
     for group in points:
         path = "".join(f"M{across(x):.1f} {along(y):.1f}h0" for x, y in zip(group.x, group.y, strict=True))
         parts.append(f'<path class="dots {group.colour}" stroke-width="{size}" d="{path}"/>')
@@ -172,13 +178,13 @@ def _legend(entries: Sequence[tuple[str, str]]) -> str:
 
 
 def _count_ticks(largest: float) -> list[int]:
-    """About four steps of 1, 2 or 5 times a power of ten, from 0 to at least the largest value."""
+    """Return about four steps of 1, 2 or 5 times a power of ten, from 0 to at least the largest value."""
     power = 10 ** max(math.floor(math.log10(max(largest, 1) / 4)), 0)
     step = next(power * n for n in (1, 2, 5, 10) if power * n * 4 >= largest or n == 10)
     return [step * number for number in range(max(math.ceil(largest / step), 1) + 1)]
 
 
 def _reach(values: Sequence[float]) -> tuple[float, float]:
-    """0 to 1, wider in tenths where values lie outside."""
+    """Return the range 0 to 1, widened in tenths to include every value."""
     low, high = min(values, default=0.0), max(values, default=1.0)
     return min(0.0, math.floor(low * 10) / 10), max(1.0, math.ceil(high * 10) / 10)

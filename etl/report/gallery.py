@@ -1,4 +1,4 @@
-"""The gallery: key slices as a radiologist's figure, with what was measured on them drawn over them."""
+"""The gallery: key slices in their display windows, with the release's measurements drawn on them."""
 
 from __future__ import annotations
 
@@ -15,92 +15,95 @@ from etl.export.protocol import Selected
 from etl.export.selection import lesion_types
 from etl.imaging.location import norm_location_px
 from etl.imaging.window import to_grey
-from etl.report.planes import THREADS, data_url, jpeg, read_plane
+from etl.report.voxels import THREADS, encode_jpeg, read_planes
 from etl.store.reader import Store
 
-MOST_PICTURES = 240
-MOST_BYTES = 7_500_000
-"""Of all JPEGs; in the page they are a third more."""
+MAX_PICTURES = 240
+MAX_BYTES = 7_500_000
+"""Total of the JPEGs; embedded in the page they take a third more."""
 LARGEST_PX = 512
-QUALITY = 80
-_AT_ONCE = 16
+_PER_BATCH = 16
 
 
 @dataclass(frozen=True, eq=False)
 class Figure:
-    """One key slice through its window.
+    """One key slice in its window.
 
     Attributes:
-        picture: JPEG, grey, of the whole plane; smaller than it where that has more than 512 pixels.
-        marks: of each lesion in it, in voxels of the plane.
-        lines: relative (x, y) of each lesion as published, in voxels of the plane; None where not known.
+        jpeg: grey, the whole plane, at most 512 pixels along a side.
+        marks: marks of each lesion, in voxels of the plane.
+        lines: published relative (x, y) of each lesion, in voxels of the plane; None if unknown.
     """
 
     image: KeyImage
-    picture: bytes
+    jpeg: bytes
     marks: tuple[Marks, ...]
     lines: tuple[tuple[float, float] | None, ...]
-
-    @property
-    def data_url(self) -> str:
-        """The picture, to be put into a page."""
-        return data_url(self.picture)
 
 
 @dataclass(frozen=True, eq=False)
 class Gallery:
-    """The pictures shown.
+    """The pictures of a page.
 
     Attributes:
-        key_slices: how many there are in the version; a picture is one of them in one window.
-        failed: how many could not be read, and why the first one could not.
+        key_slices: number of key slices in the version; a figure is one of them in one window.
+        failed: for each figure that could not be read, the reason.
     """
 
     figures: tuple[Figure, ...]
     key_slices: int
     failed: tuple[str, ...]
 
+    def listing(self) -> pd.DataFrame:
+        """Return a row for each lesion in the gallery: lesion_id, volume, file, plane and window."""
+        names = ["lesion_id", "volume_id", "file_name", "plane", "window_low_hu", "window_high_hu"]
+        rows = [
+            (lesion.lesion_id, image.volume_id, lesion.file_name, image.plane, *image.window_hu)
+            for image in (figure.image for figure in self.figures)
+            for lesion in image.lesions
+        ]
+        return pd.DataFrame(rows, columns=names)
+
 
 def make_gallery(store: Store, tables: tuple[pd.DataFrame, ...], first: Sequence[int]) -> Gallery:
-    """A random sample of key slices, always the same one, after those of the lesions named.
+    """Return the key slices of the given lesions, then a random sample of others, always the same.
 
     Args:
         tables: lesions, volumes and slices of the version.
-        first: lesion_ids that are shown whatever the sample, where there is room.
+        first: lesion_ids to show first, as far as there is room.
     """
     lesions, volumes, slices = tables
     key = ["volume_id", "key_slice_index"]
-    chosen = sample(lesions, first, MOST_PICTURES)
+    chosen = sample(lesions, first, MAX_PICTURES)
     wanted = lesions.merge(chosen[key].drop_duplicates(), on=key)
     order = {lesion_id: place for place, lesion_id in enumerate(chosen["lesion_id"])}
     images = key_images(Selected(wanted, volumes[volumes["volume_id"].isin(wanted["volume_id"])]))
     images.sort(key=lambda image: min(order.get(lesion.lesion_id, len(order)) for lesion in image.lesions))
-    places = _Places(wanted, volumes, slices)
+    positions = _Positions(wanted, volumes, slices)
 
     figures: list[Figure] = []
     failed: list[str] = []
+    size = 0
     with ThreadPoolExecutor(THREADS) as pool:
-        for start in range(0, len(images), _AT_ONCE):
-            for found in pool.map(
-                lambda image: _figure(store, image, places), images[start : start + _AT_ONCE]
-            ):
+        for start in range(0, len(images), _PER_BATCH):
+            batch = images[start : start + _PER_BATCH]
+            for found in pool.map(lambda image: _figure(store, image, positions), batch):
                 if isinstance(found, str):
                     failed.append(found)
-                else:
+                elif size + len(found.jpeg) <= MAX_BYTES:
+                    size += len(found.jpeg)
                     figures.append(found)
-            if sum(len(figure.picture) for figure in figures) > MOST_BYTES:
-                break
-    while sum(len(figure.picture) for figure in figures) > MOST_BYTES:
-        figures.pop()
+                else:
+                    return Gallery(tuple(figures), len(lesions.drop_duplicates(key)), tuple(failed))
     return Gallery(tuple(figures), len(lesions.drop_duplicates(key)), tuple(failed))
 
 
 def sample(lesions: pd.DataFrame, first: Sequence[int], count: int, seed: int = 0) -> pd.DataFrame:
-    """Rows of lesions: those named, then others at random, evenly from each type and split.
+    """Return rows of the given lesions, then random others, evenly from each type and split.
 
     Args:
         first: lesion_ids.
-        count: of rows, at most.
+        count: largest number of rows.
     """
     named = lesions[lesions["lesion_id"].isin(first)]
     named = named.iloc[np.argsort([list(first).index(lesion_id) for lesion_id in named["lesion_id"]])]
@@ -110,19 +113,20 @@ def sample(lesions: pd.DataFrame, first: Sequence[int], count: int, seed: int = 
     return pd.concat([named, others]).head(count)
 
 
-class _Places:
-    """Where relative positions lie in the planes of some key slices."""
+class _Positions:
+    """Converts published relative positions into voxels of the planes of some key slices."""
 
     def __init__(self, lesions: pd.DataFrame, volumes: pd.DataFrame, slices: pd.DataFrame) -> None:
         self.volumes = {row.volume_id: row for row in volumes.itertuples(index=False)}
         near = slices[slices["volume_id"].isin(lesions["volume_id"])]
         near = near[near["slice_index"].isin(lesions["key_slice_index"])]
         self.slices = {(row.volume_id, row.slice_index): row for row in near.itertuples(index=False)}
-        self.masked = "location_mask_row_first" in slices
+        # Versions from before the masks lack these columns.
+        self.has_masks = "location_mask_row_first" in slices
 
-    def lines(self, lesion: Any) -> tuple[float, float] | None:
-        """(x, y) in voxels of the stored plane: the centre of its box, where the row is of this slice."""
-        if not self.masked:
+    def line(self, lesion: Any) -> tuple[float, float] | None:
+        """Return (x, y) in voxels of the stored plane: the box's centre, if the row is of this slice."""
+        if not self.has_masks:
             return None
         row, volume = self.slices[lesion.volume_id, lesion.key_slice_index], self.volumes[lesion.volume_id]
         x, y = (
@@ -139,11 +143,11 @@ class _Places:
         return x, y
 
 
-def _figure(store: Store, image: KeyImage, places: _Places) -> Figure | str:
-    """The figure, or why there is none."""
-    plane = read_plane(store, image.volume_id, places.volumes[image.volume_id].path, image.plane)
-    if isinstance(plane, str):
-        return plane
-    lines = tuple(places.lines(lesion) for lesion in image.lesions)
-    marks = tuple(map(marks_of, image.lesions))
-    return Figure(image, jpeg(to_grey(plane, image.window_hu), LARGEST_PX, QUALITY), marks, lines)
+def _figure(store: Store, image: KeyImage, positions: _Positions) -> Figure | str:
+    """Return the figure, or the reason that its plane can't be read."""
+    planes = read_planes(store, image.volume_id, positions.volumes[image.volume_id].path, [image.plane])
+    if isinstance(planes, str):
+        return planes
+    jpeg = encode_jpeg(to_grey(planes[0], image.window_hu), LARGEST_PX)
+    lines = tuple(positions.line(lesion) for lesion in image.lesions)
+    return Figure(image, jpeg, tuple(map(marks_of, image.lesions)), lines)

@@ -1,7 +1,8 @@
-"""The page itself: one self-contained HTML file. Every text from the data is escaped by the template."""
+"""The page: one self-contained HTML file. The template escapes every text from the data."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
@@ -15,9 +16,10 @@ from etl.export.protocol import TYPES, UNLABELLED
 from etl.report.console.texts import bytes_text
 from etl.report.gallery import Figure, Gallery
 from etl.report.pictures import Picture
-from etl.report.planes import WINDOW_HU, PlanePicture, Sight
+from etl.report.planes import WINDOW_HU, PlanePicture, PlaneRef
 from etl.report.quality import Check
 from etl.report.summary import Summary
+from etl.report.voxels import data_url
 from etl.store.layout import ACKNOWLEDGEMENT, CITATION, SOURCE_URL
 from etl.store.parquet import SPLITS
 from etl.store.reader import Store
@@ -33,12 +35,12 @@ _PAGES = jinja2.Environment(
 
 @dataclass(frozen=True, eq=False)
 class Content:
-    """What the page shows; each attribute is a part of it.
+    """The parts of the page.
 
     Attributes:
-        sights: of the rows of each check that are listed, by its name.
-        planes: pictures of those that are of no lesion.
-        failed: why others of them could not be read.
+        refs: by name of the check, the picture of each listed row.
+        planes: those of these pictures that show no lesion.
+        failed: for each such picture that could not be read, the reason.
     """
 
     summary: Summary
@@ -46,15 +48,15 @@ class Content:
     hu: Sequence[Picture]
     checks: Sequence[Check]
     gallery: Gallery
-    sights: Mapping[str, Sequence[Sight]]
+    refs: Mapping[str, Sequence[PlaneRef]]
     planes: Sequence[PlanePicture]
     failed: Sequence[str]
 
 
 def render(store: Store, content: Content) -> bytes:
-    """The page as HTML."""
+    """Return the page as HTML."""
     lesions = {int(lesion.lesion_id) for figure in content.gallery.figures for lesion in figure.image.lesions}
-    planes = {picture.sight.anchor: picture for picture in content.planes}
+    planes = {picture.ref.anchor: picture for picture in content.planes}
     anchors = planes.keys() | {f"lesion-{lesion_id}" for lesion_id in lesions}
     summary = content.summary
     text = _PAGES.get_template("page.html").render(
@@ -67,7 +69,7 @@ def render(store: Store, content: Content) -> bytes:
         archives=[(row.name, bytes_text(row.bytes), f"{row.slices:,}") for row in _rows(summary.archives)],
         release=[_drawn(picture) for picture in content.release],
         hu=[_drawn(picture) for picture in content.hu],
-        checks=[_check(check, content.sights[check.name], anchors, planes) for check in content.checks],
+        checks=[_check(check, content.refs[check.name], anchors, planes) for check in content.checks],
         planes_failed=content.failed,
         figures=[_figure(figure) for figure in content.gallery.figures],
         key_slices=content.gallery.key_slices,
@@ -89,42 +91,46 @@ def _source(name: str) -> str:
 
 
 def _drawn(picture: Picture) -> dict[str, Any]:
-    columns = list(picture.table.columns)
     rows = _cells(picture.table) if picture.listed else []
-    return vars(picture) | {"drawing": Markup(picture.drawing), "columns": columns, "rows": rows}
+    return vars(picture) | {
+        "drawing": Markup(picture.drawing),
+        "columns": _headings(picture.table),
+        "rows": rows,
+    }
 
 
 def _check(
-    check: Check, sights: Sequence[Sight], anchors: Set[str], planes: dict[str, PlanePicture]
+    check: Check, refs: Sequence[PlaneRef], anchors: Set[str], planes: dict[str, PlanePicture]
 ) -> dict[str, Any]:
-    """A check with its first rows; its pictures are taken out of `planes`, so that each is drawn once."""
-    cells = _cells(check.found.head(len(sights)))
+    """Return a check with its first rows; remove its pictures from `planes`, so that each is drawn once."""
+    cells = _cells(check.found.head(len(refs)))
     rows = [
-        {"anchor": s.anchor if s.anchor in anchors else None, "view": s.view, "cells": row}
-        for s, row in zip(sights, cells, strict=True)
+        {"anchor": ref.anchor if ref.anchor in anchors else None, "view": ref.view, "cells": row}
+        for ref, row in zip(refs, cells, strict=True)
     ]
-    own = [planes.pop(anchor) for anchor in dict.fromkeys(s.anchor for s in sights) if anchor in planes]
+    own = [planes.pop(anchor) for anchor in dict.fromkeys(ref.anchor for ref in refs) if anchor in planes]
     shown = {"planes": [_plane(picture) for picture in own], "rows": rows}
-    return vars(check) | {"total": len(check.found), "columns": list(check.found.columns)} | shown
+    return vars(check) | {"total": len(check.found), "columns": _headings(check.found)} | shown
 
 
 def _plane(picture: PlanePicture) -> dict[str, Any]:
-    sight, (height_mm, width_mm) = picture.sight, picture.size_mm
-    of_slice = "" if sight.slice_index is None else f"slice {sight.slice_index}, "
+    ref, (height_mm, width_mm) = picture.ref, picture.size_mm
+    of_slice = "" if ref.slice_index is None else f"slice {ref.slice_index}, "
     return {
-        "anchor": sight.anchor,
-        "view": sight.view,
-        "name": f"{sight.volume_id}: {of_slice}plane {sight.plane}",
+        "anchor": ref.anchor,
+        "view": ref.view,
+        "name": f"{ref.volume_id}: {of_slice}plane {ref.plane}",
         "window": f"{WINDOW_HU[0]:g} to {WINDOW_HU[1]:g}",
         "width": round(width_mm, 2),
         "height": round(height_mm, 2),
-        "data_url": picture.data_url,
+        "data_url": data_url(picture.jpeg),
     }
 
 
 def _figure(figure: Figure) -> dict[str, Any]:
     image = figure.image
     (height, width), (height_mm, width_mm) = image.shape, image.spacing_mm
+    first = figure.marks[0]
     return {
         "split": image.split,
         "volume_id": image.volume_id,
@@ -132,7 +138,9 @@ def _figure(figure: Figure) -> dict[str, Any]:
         "window": f"{image.window_hu[0]:g} to {image.window_hu[1]:g}",
         "width": round(width * width_mm, 2),
         "height": round(height * height_mm, 2),
-        "data_url": figure.data_url,
+        "data_url": data_url(figure.jpeg),
+        "x": round(((first.box[0] + first.box[2]) / 2 + 0.5) / width * 100, 1),
+        "y": round(((first.box[1] + first.box[3]) / 2 + 0.5) / height * 100, 1),
         "drawing": Markup(_overlay(figure)),
         "lesions": [
             {
@@ -147,7 +155,7 @@ def _figure(figure: Figure) -> dict[str, Any]:
 
 
 def _overlay(figure: Figure) -> str:
-    """The marks as SVG over the plane, in its voxels: a voxel's centre is a whole number."""
+    """Return the marks as SVG over the plane, in its voxels; the centre of a voxel is a whole number."""
     height, width = figure.image.shape
     parts = []
     for marks, line in zip(figure.marks, figure.lines, strict=True):
@@ -180,12 +188,24 @@ def _rows(table: pd.DataFrame) -> list[Any]:
     return list(table.itertuples(index=False))
 
 
+def _headings(table: pd.DataFrame) -> list[str]:
+    """Return column names as words: `long_diameter_mm` as `long diameter (mm)`."""
+    words = [re.sub(r"_(mm|px|years)$", r" (\1)", str(name)) for name in table.columns]
+    return [word.replace("_", " ").replace("hu ", "HU ") for word in words]
+
+
 def _cells(table: pd.DataFrame) -> list[list[str]]:
-    """Every value as text; empty where there is none."""
-    return [[_cell(value) for value in row] for row in table.itertuples(index=False)]
+    """Return every value as text; empty for a missing one."""
+    columns = [
+        [_cell(value, is_identifier=str(name).endswith(("_id", "_index"))) for value in table[name]]
+        for name in table.columns
+    ]
+    return [list(row) for row in zip(*columns, strict=True)]
 
 
-def _cell(value: Any) -> str:
+def _cell(value: Any, *, is_identifier: bool) -> str:
     if pd.isna(value):
         return ""
+    if isinstance(value, int) and not is_identifier:
+        return f"{value:,}"
     return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,4 +1,4 @@
-"""The pictures of the page: a chart, what it says, and the numbers behind it."""
+"""The charts of the page, each with its caption and the numbers behind it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import pandas as pd
 from etl.export.protocol import UNLABELLED
 from etl.export.selection import lesion_types
 from etl.report.charts import Group, Points, bars, scatter
-from etl.report.planes import PlaneSample
 from etl.report.statistics import (
     PUBLISHED_TYPES,
     ages,
@@ -23,9 +22,9 @@ from etl.report.statistics import (
     type_counts,
     voxel_hu,
 )
+from etl.report.voxels import PlaneSample
 from etl.store.parquet import SPLITS
 
-# Classes of the page's style, in Okabe and Ito's colours.
 TYPE_COLOURS = {
     "lung": "colour-blue",
     "abdomen": "colour-orange",
@@ -37,6 +36,8 @@ TYPE_COLOURS = {
     "bone": "colour-ink",
     UNLABELLED: "colour-grey",
 }
+"""Classes of the page's style sheet, in the colours of Okabe and Ito."""
+_AIR_HU = -900
 _SPLIT_COLOURS = dict(zip(SPLITS, ("colour-blue", "colour-orange", "colour-green"), strict=True))
 
 
@@ -45,12 +46,12 @@ class Picture:
     """A chart of the page.
 
     Attributes:
-        name: of its CSV.
-        caption: what is counted, with totals.
-        table: what the chart draws, a row each.
+        name: name of its CSV.
+        caption: text that says what is counted, with totals.
+        table: one row per bar, bin or point.
         drawing: SVG and legend, ready for the page.
-        wide: takes more of the page's width.
-        listed: the page has the numbers too.
+        wide: True gives it two columns of the page.
+        listed: True lists the numbers in the page, too.
     """
 
     name: str
@@ -63,10 +64,10 @@ class Picture:
 
 
 def release_pictures(lesions: pd.DataFrame, volumes: pd.DataFrame, share: float) -> list[Picture]:
-    """The release as its authors show it.
+    """Return the distributions that the release's authors published.
 
     Args:
-        share: of the lesions that the map shows, 0 to 1.
+        share: share of the lesions that the map shows, 0 to 1.
     """
     total, patients = f"{len(lesions):,} lesions", f"{lesions['patient_index'].nunique():,} patients"
     return [
@@ -81,24 +82,27 @@ def release_pictures(lesions: pd.DataFrame, volumes: pd.DataFrame, share: float)
 
 
 def hu_pictures(slices: pd.DataFrame, drawn: PlaneSample) -> list[Picture]:
-    """Distributions of HU."""
+    """Return the distributions of HU."""
     means, voxels = slice_means(slices), voxel_hu(drawn.counts)
     failed = f" {drawn.failed:,} more could not be read." if drawn.failed else ""
+    air = voxels["from_hu"] < _AIR_HU
+    denser = voxels[~air]
     return [
         Picture(
             "voxel_hu",
             "HU of voxels",
-            f"{int(voxels['voxels'].sum()):,} stored voxels: {len(drawn.counts):,} planes drawn at random "
-            f"from all {drawn.planes:,} of the version, each as likely as another, with or without lesions."
-            f"{failed} In bins of 50 HU; the first and the last hold the rest.",
+            f"{int(voxels['voxels'].sum()):,} stored voxels in bins of 50 HU, from {len(drawn.counts):,} "
+            f"planes drawn at random from the {drawn.planes:,} of the version.{failed} "
+            f"Air below {_AIR_HU} HU, {voxels['percent'][air].sum():.0f} % of the voxels, is not drawn; the "
+            "last bin includes all denser voxels.",
             voxels,
-            _histogram(voxels, [Group("", voxels["percent"], "colour-blue")], "HU", "voxels (%)"),
+            _histogram(denser, [Group("", denser["percent"], "colour-blue")], "HU", "voxels (%)"),
         ),
         Picture(
             "slice_means",
             "Mean HU of slices",
             f"{len(slices):,} slices by their mean as read, padding included, in bins of 50 HU. The first "
-            "and the last bin hold the rest.",
+            "and the last bin include all values beyond them.",
             means,
             _histogram(means, [Group("", means["slices"], "colour-blue")], "mean (HU)", "slices"),
         ),
@@ -108,7 +112,7 @@ def hu_pictures(slices: pd.DataFrame, drawn: PlaneSample) -> list[Picture]:
 def _map(lesions: pd.DataFrame, share: float) -> Picture:
     table = places(lesions, share)
     groups = dict(iter(table.groupby("coarse_type")))
-    # Those without a type lie beneath the others.
+    # Reversed, so that lesions without a type lie beneath the others.
     points = [
         Points(name, groups[name]["norm_x"].tolist(), groups[name]["norm_z"].tolist(), colour)
         for name, colour in reversed(TYPE_COLOURS.items())
@@ -118,14 +122,16 @@ def _map(lesions: pd.DataFrame, share: float) -> Picture:
     return Picture(
         "places",
         "Where the lesions lie",
-        f"{which} {len(lesions):,} lesions by relative position in the body, as published: a frontal view, "
-        "the head at the top and the patient's right on the left. Types are labelled in val and test only.",
+        f"{which} {len(lesions):,} lesions by relative position in the body, as published, seen from the "
+        "front: the head is at the top, the patient's right on the left. Dashed lines are the sides of the "
+        "body. The release labels types in val and test only.",
         table,
         scatter(
             points,
             "relative x (0 patient's right, 1 left)",
             "relative z (0 head, 1 feet)",
             y_downwards=True,
+            edges=(0, 1),
         ),
         wide=True,
     )
@@ -138,17 +144,18 @@ def _types(lesions: pd.DataFrame) -> Picture:
     return Picture(
         "types",
         "Types",
-        f"{labelled:,} lesions with a type, beside the {sum(PUBLISHED_TYPES.values()):,} published for val "
-        f"and test of the whole release; {unlabelled:,} without a type are not drawn.",
+        f"Shares of the {labelled:,} lesions with a type in this store, and of the "
+        f"{sum(PUBLISHED_TYPES.values()):,} that were published for val and test of the whole release. "
+        f"{unlabelled:,} lesions without a type are not drawn.",
         table,
         bars(
             shown["coarse_type"].tolist(),
             [
-                Group("in this store", shown["lesions"].tolist(), "colour-blue"),
-                Group("published", shown["published"].tolist(), "colour-orange"),
+                Group("in this store", shown["percent"].tolist(), "colour-blue"),
+                Group("published", shown["published_percent"].tolist(), "colour-orange"),
             ],
             "type",
-            "lesions",
+            "lesions (%)",
         ),
         listed=True,
     )
@@ -159,7 +166,7 @@ def _diameters(lesions: pd.DataFrame) -> Picture:
     return Picture(
         "diameters",
         "RECIST diameters",
-        f"{len(lesions):,} lesions in bins of 5 mm; the last bin holds the rest, the longest is "
+        f"{len(lesions):,} lesions in bins of 5 mm; the last bin includes longer ones. The longest is "
         f"{lesions['long_diameter_mm'].max():.1f} mm.",
         table,
         _histogram(
@@ -210,6 +217,6 @@ def _by_split(name: str, title: str, table: pd.DataFrame, x_title: str, caption:
 
 
 def _histogram(table: pd.DataFrame, groups: Sequence[Group], x_title: str, y_title: str) -> str:
-    """Bars of bins; the table's first column has where each begins."""
+    """Return bars of bins; the first column of the table is the lower end of each bin."""
     starts = [f"{edge:g}" for edge in table.iloc[:, 0]]
     return bars(starts, groups, x_title, y_title, labels_at="start")

@@ -1,4 +1,4 @@
-"""Checks of what was built: what is out of the ordinary in the tables, the worst first."""
+"""Checks of the tables: rows that are out of the ordinary, the worst first."""
 
 from __future__ import annotations
 
@@ -10,43 +10,49 @@ import pandas as pd
 from etl.imaging.location import AGREES_WITHIN, EXACT_WITHIN
 
 UNUSUAL = 8.0
-"""Median absolute deviations from the median: what is further out is unusual whatever the distribution."""
+"""Limit in median absolute deviations from the median; robust for any distribution."""
 LARGEST_AGE_YEARS = 110
 BLANK_HU = -500
 ROWS_SHOWN = 10
-"""Of each check, in the page; each has its picture."""
+"""Rows of each check that the page lists, each with its picture."""
 
 _SERIES = ["patient_index", "study_index", "series_index"]
 
 
 @dataclass(frozen=True, eq=False)
 class Check:
-    """One question asked of every row of a table.
+    """The result of one check of every row of a table.
 
     Attributes:
-        name: of its CSV.
-        title: what was found, in a few words.
-        meaning: what it tells, with the limits.
-        asked: how many rows were asked.
-        found: those that stand out, the worst first; columns `lesion_id` and `volume_id` where they apply.
+        name: name of its CSV.
+        title: a few words for the rows that were found.
+        meaning: the criterion, with its limits, and what may be the cause.
+        checked: number of rows that were checked.
+        found: rows that meet the criterion, the worst first; with `lesion_id` and `volume_id` if they apply.
     """
 
     name: str
     title: str
     meaning: str
-    asked: int
+    checked: int
     found: pd.DataFrame
 
 
-def checks(lesions: pd.DataFrame, volumes: pd.DataFrame, slices: pd.DataFrame) -> list[Check]:
-    """Every check, in the order of the page."""
+def checks(
+    lesions: pd.DataFrame, volumes: pd.DataFrame, slices: pd.DataFrame, unusual: float = UNUSUAL
+) -> list[Check]:
+    """Return every check, in the order of the page.
+
+    Args:
+        unusual: limit in median absolute deviations from the median.
+    """
     compared = int(lesions["location_agrees"].notna().sum()) if "location_agrees" in lesions else 0
     return [
         Check(
             "disagreeing_locations",
             "Lesions whose recomputed location disagrees",
-            "The relative x or y, computed again from the box and the key slice as it is stored, is not the "
-            f"published one within {AGREES_WITHIN:g}: the row may be of another slice. The largest "
+            "The relative x or y, recomputed from the box and the stored key slice, differs from the "
+            f"published one by more than {AGREES_WITHIN:g}: the row may belong to another slice. The largest "
             "difference is first.",
             compared,
             disagreeing_locations(lesions),
@@ -54,41 +60,41 @@ def checks(lesions: pd.DataFrame, volumes: pd.DataFrame, slices: pd.DataFrame) -
         Check(
             "inexact_locations",
             "Lesions whose location agrees, but not exactly",
-            f"Within {AGREES_WITHIN:g} of the published location, but not within {EXACT_WITHIN:g}. The same "
-            "pixels leave about 1e-6, so the row may be of a neighbouring slice. The largest difference is "
-            "first.",
+            f"The difference from the published location is between {EXACT_WITHIN:g} and {AGREES_WITHIN:g}. "
+            "Equal pixels give about 1e-6, so the row may belong to a neighbouring slice. The largest "
+            "difference is first.",
             compared,
             inexact_locations(lesions),
         ),
         Check(
             "unusual_volumes",
             "Volumes with unusual HU statistics",
-            f"The mean or standard deviation is more than {UNUSUAL:g} median absolute deviations from the "
+            f"The mean or standard deviation is more than {unusual:g} median absolute deviations from the "
             "median of all volumes.",
             len(volumes),
-            unusual_volumes(volumes),
+            unusual_volumes(volumes, unusual),
         ),
         Check(
             "outlying_slices",
             "Slices with outlying HU",
-            f"Nothing is denser than {BLANK_HU} HU, every pixel is the same, or the mean is more than "
-            f"{UNUSUAL:g} median absolute deviations from the median of all slices.",
+            f"No pixel is denser than {BLANK_HU} HU, all pixels are equal, or the mean is more than "
+            f"{unusual:g} median absolute deviations from the median of all slices.",
             len(slices),
-            outlying_slices(slices),
+            outlying_slices(slices, unusual),
         ),
         Check(
             "gaps",
             "Series with gaps",
-            "Slices between the first and the last are absent, so the series is several volumes. Some gaps "
-            "are the release's own: it holds the slices around each lesion.",
+            "Slices between the first and the last are absent, so the series is stored as several volumes. "
+            "Most gaps are the release's own: it has only the slices around each lesion.",
             volumes.groupby(_SERIES).ngroups,
             gaps(volumes),
         ),
         Check(
             "flagged_lesions",
             "Lesions to look at",
-            "Flagged by the authors as possibly noisy, a box past the image's edge, or an age of 0 or above "
-            f"{LARGEST_AGE_YEARS}.",
+            "The authors flagged the row as possibly noisy, the box extends past the image's edge, or the "
+            f"age is 0 or above {LARGEST_AGE_YEARS}.",
             len(lesions),
             flagged_lesions(lesions),
         ),
@@ -96,7 +102,7 @@ def checks(lesions: pd.DataFrame, volumes: pd.DataFrame, slices: pd.DataFrame) -
 
 
 def disagreeing_locations(lesions: pd.DataFrame) -> pd.DataFrame:
-    """Lesions whose place, recomputed from their key slice, is not the published one; the farthest first.
+    """Return lesions whose location, recomputed from their key slice, disagrees; the farthest first.
 
     Columns: lesion_id, volume_id, file_name, norm_x_difference, norm_y_difference.
     """
@@ -104,9 +110,9 @@ def disagreeing_locations(lesions: pd.DataFrame) -> pd.DataFrame:
 
 
 def inexact_locations(lesions: pd.DataFrame) -> pd.DataFrame:
-    """Lesions whose recomputed place agrees, and is still not that of the same pixels; the farthest first.
+    """Return lesions whose recomputed location agrees, but not exactly; the farthest first.
 
-    Columns: as of `disagreeing_locations`.
+    Columns: those of `disagreeing_locations`.
     """
     return _apart(lesions, agree=True, more_than=EXACT_WITHIN)
 
@@ -121,25 +127,25 @@ def _apart(lesions: pd.DataFrame, *, agree: bool, more_than: float) -> pd.DataFr
     return lesions.loc[found, columns].iloc[order].reset_index(drop=True)
 
 
-def unusual_volumes(volumes: pd.DataFrame) -> pd.DataFrame:
-    """Volumes whose HU statistics lie far from those of the others, the farthest first; each by its farthest.
+def unusual_volumes(volumes: pd.DataFrame, limit: float = UNUSUAL) -> pd.DataFrame:
+    """Return volumes whose HU mean or standard deviation is far from the median, the farthest first.
 
     Columns: volume_id, statistic, value, median (of all volumes), deviations.
     """
     found = [
-        _outlying(volumes, name)[["volume_id", "statistic", "value", "median", "deviations"]]
+        _outlying(volumes, name, limit)[["volume_id", "statistic", "value", "median", "deviations"]]
         for name in ("hu_mean", "hu_standard_deviation")
     ]
     table = pd.concat(found).sort_values("deviations", ascending=False, kind="stable")
     return table.drop_duplicates("volume_id").reset_index(drop=True)
 
 
-def outlying_slices(slices: pd.DataFrame) -> pd.DataFrame:
-    """Slices without tissue, of one value, or with an unusual mean; blank ones first, then the farthest.
+def outlying_slices(slices: pd.DataFrame, limit: float = UNUSUAL) -> pd.DataFrame:
+    """Return slices without tissue, of one value, or with an unusual mean; blank ones first.
 
     Columns: volume_id, slice_index, what, hu_minimum, hu_maximum, hu_mean, deviations.
     """
-    far = _outlying(slices, "hu_mean")
+    far = _outlying(slices, "hu_mean", limit)
     blank = slices[(slices["hu_maximum"] < BLANK_HU) | (slices["hu_minimum"] == slices["hu_maximum"])]
     blank = blank.assign(what="blank", deviations=np.nan)
     far = far[~far.index.isin(blank.index)].assign(what="mean")
@@ -149,17 +155,17 @@ def outlying_slices(slices: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
 
 
-def _outlying(rows: pd.DataFrame, name: str) -> pd.DataFrame:
+def _outlying(rows: pd.DataFrame, name: str, limit: float) -> pd.DataFrame:
     values = rows[name].astype(float)
     away = (values - values.median()).abs()
-    # Where most rows have nearly one value, a difference of less than 1 HU is not unusual.
+    # At least 1 HU: a smaller difference is never unusual, even if most rows are equal.
     deviations = away / max(float(away.median()), 1.0) if len(rows) else away
     table = rows.assign(statistic=name, value=values, median=values.median(), deviations=deviations.round(1))
-    return table[deviations > UNUSUAL]
+    return table[deviations > limit]
 
 
 def gaps(volumes: pd.DataFrame) -> pd.DataFrame:
-    """Series of several runs of slices, the one with the most absent slices between its runs first.
+    """Return series that consist of several runs of slices, the one with the most absent slices first.
 
     Columns: series_id, volume_id (of the first run), runs, slices, slices_between, slice_ranges.
     """
@@ -190,7 +196,7 @@ def gaps(volumes: pd.DataFrame) -> pd.DataFrame:
 
 
 def flagged_lesions(lesions: pd.DataFrame) -> pd.DataFrame:
-    """Lesions with a flag or an age that can't be, in the order of the CSV.
+    """Return lesions with a flag or an implausible age, in the order of the CSV.
 
     Columns: lesion_id, volume_id, file_name, what, age_years.
     """

@@ -1,7 +1,7 @@
-"""A small read-only web server of one store, on the loopback interface: objects by range, and the viewer.
+"""A small read-only web server of one store on the loopback interface: objects by byte range, and the viewer.
 
-A viewer reads a chunk of a Zarr shard by asking for a range of it. A server that sends the whole shard
-instead gives voxels that look right and are wrong, so ranges are answered exactly as RFC 9110 says.
+A viewer requests a chunk of a Zarr shard as a byte range. If a server sent the whole shard instead, the
+voxels would look right and be wrong, so ranges are answered exactly as RFC 9110 defines.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from importlib.resources.abc import Traversable
 from pathlib import PurePosixPath
 from urllib.parse import unquote, urlsplit
 
-from etl.core.errors import StoreError
+from etl.core.errors import ConfigError, StoreError
 from etl.io.places import checked_name
 from etl.store.layout import report_path
 from etl.store.reader import Store
 
 HOST = "127.0.0.1"
-# By the name in the address; niivue lies where npm puts it.
+# By name in the address; npm installs niivue under node_modules.
 _PAGES = {
     "index.html": "index.html",
     "viewer.css": "viewer.css",
@@ -42,7 +42,7 @@ _TYPES = {
     ".png": "image/png",
     ".svg": "image/svg+xml",
 }
-# Pages may load what this server has, and nothing else. niivue compiles its decoder of blosc in the page.
+# Pages may load from this server only. niivue compiles its Blosc decoder in the page.
 _POLICY = (
     "default-src 'self'; style-src 'self' 'unsafe-inline'; "
     "script-src 'self' 'unsafe-inline' 'unsafe-eval'; "
@@ -52,10 +52,10 @@ _POLICY = (
 
 @dataclass(frozen=True)
 class Answer:
-    """Status, headers and body.
+    """Status, headers and body of a response.
 
     Attributes:
-        length: of the body, where that was asked for without it.
+        length: length of the body, if only that was requested.
     """
 
     status: HTTPStatus
@@ -66,9 +66,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Site:
-    """What is served of a store.
-
-    Paths: `/` leads to the viewer, `/viewer/` is the viewer, `/store/...` are the store's objects.
+    """The addresses of a served store: `/viewer/`, `/store/...` with its objects, and `/`, which redirects.
 
     Attributes:
         store: the version that the viewer lists.
@@ -77,12 +75,12 @@ class Site:
     store: Store
 
     def answer(self, path: str, byte_range: str | None = None, *, head: bool = False) -> Answer:
-        """The answer to a GET, or to a HEAD, for which no object is read.
+        """Return the answer to a GET, or to a HEAD, for which no object is read.
 
         Args:
-            path: of the request, as sent.
-            byte_range: the header `Range`; one that is no single range of bytes is ignored, and so is every
-                one of a HEAD, as RFC 9110 asks.
+            path: path of the request, as sent.
+            byte_range: the header `Range`. It is ignored for a HEAD, and unless it is a single byte range,
+                as RFC 9110 requires.
         """
         parts = [part for part in unquote(urlsplit(path).path).split("/") if part]
         if not parts:
@@ -95,7 +93,7 @@ class Site:
                 return Answer(HTTPStatus.OK, {"Content-Type": _TYPES[".json"]}, self._catalogue)
             if (page := _page(name)) is not None:
                 return Answer(HTTPStatus.OK, _headers(name), page.read_bytes())
-        return _plain(HTTPStatus.NOT_FOUND, "there is no such page")
+        return _plain(HTTPStatus.NOT_FOUND, "no such page")
 
     @cached_property
     def _catalogue(self) -> bytes:
@@ -107,7 +105,7 @@ class Site:
             checked_name(name)
             return self._bytes(name, byte_range, objects.size(name), head)
         except (StoreError, FileNotFoundError, IsADirectoryError, NotADirectoryError, ValueError) as error:
-            return _plain(HTTPStatus.NOT_FOUND, f"there is no such object: {error}")
+            return _plain(HTTPStatus.NOT_FOUND, f"no such object: {error}")
 
     def _bytes(self, name: str, byte_range: str | None, size: int | None, head: bool) -> Answer:
         objects = self.store.objects
@@ -128,7 +126,7 @@ class Site:
 
 
 def catalogue(store: Store) -> dict[str, object]:
-    """What the viewer lists: the report's page, volumes and lesions, column by column; null where none is.
+    """Return the viewer's lists: volumes and lesions by column, and the report's page or None.
 
     Shapes, spacings and positions are (z, y, x), in voxels of the stored volume and mm.
     """
@@ -163,19 +161,29 @@ def serve(store: Store, port: int, on_ready: Callable[[str], None]) -> None:
     """Serve until interrupted.
 
     Args:
-        port: on the loopback interface; 0 for some free one.
-        on_ready: called with the address once it listens.
+        port: port on the loopback interface; 0 chooses a free one.
+        on_ready: called with the address once the server listens.
 
     Raises:
-        OSError: the port is taken.
+        ConfigError: the port is in use.
     """
-    with make_server(store, port) as server:
+    try:
+        server = make_server(store, port)
+    except OSError as error:
+        raise ConfigError(
+            "the port can't be used",
+            where=f"{HOST}:{port}",
+            value=str(error),
+            allowed="a free port, or 0 to choose one",
+            remedy="give another --port, or 0",
+        ) from error
+    with server:
         on_ready(f"http://{HOST}:{server.server_port}/")
         server.serve_forever()
 
 
 def make_server(store: Store, port: int) -> ThreadingHTTPServer:
-    """A server that listens on the loopback interface; see `serve`."""
+    """Return a server that listens on the loopback interface; see `serve`."""
     handler = type("Handler", (_Handler,), {"site": Site(store)})
     server = ThreadingHTTPServer((HOST, port), handler)
     server.daemon_threads = True
@@ -183,12 +191,12 @@ def make_server(store: Store, port: int) -> ThreadingHTTPServer:
 
 
 def has_viewer() -> bool:
-    """Whether niivue, which the viewer draws with, was installed."""
+    """Return True if niivue, which the viewer draws with, is installed."""
     return _page("niivue.js") is not None
 
 
 def _page(name: str) -> Traversable | None:
-    """A file of the viewer, where it is there."""
+    """Return a file of the viewer, or None."""
     if name not in _PAGES:
         return None
     file = files("etl.report").joinpath("viewer", _PAGES[name])
@@ -206,9 +214,9 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(with_body=False)
 
     def _send(self, *, with_body: bool) -> None:
-        # A page elsewhere can have its name lead here, and would then read what this server has.
+        # DNS rebinding: a page of another site could resolve its own name to this address.
         if urlsplit(f"//{self.headers.get('Host', '')}").hostname not in (HOST, "localhost"):
-            answer = _plain(HTTPStatus.FORBIDDEN, "this server answers to 127.0.0.1 and localhost")
+            answer = _plain(HTTPStatus.FORBIDDEN, "this server only answers to 127.0.0.1 and localhost")
         else:
             try:
                 answer = self.site.answer(self.path, self.headers.get("Range"), head=not with_body)
@@ -228,7 +236,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _wanted(byte_range: str | None, size: int) -> tuple[int, int] | None:
-    """(start, stop) of the bytes asked for, empty where there are none; None for all."""
+    """Return (start, stop) of the requested bytes, empty if out of range; None for all bytes."""
     match = _RANGE.match(byte_range or "")
     if match is None or match.groups() == ("", ""):
         return None

@@ -1,7 +1,7 @@
-"""What the report shows of the tables: counts and distributions, each as a table of its own.
+"""Counts and distributions of the store's tables, each as a small table.
 
-Every function takes the store's tables as `etl.store.reader` gives them, and returns a table whose rows are
-what a picture draws: the page shows it, the CSV beside the page holds it.
+Every function takes tables as `etl.store.reader` returns them. One row of its result is one bar or point of
+a chart, and one line of the chart's CSV.
 """
 
 from __future__ import annotations
@@ -26,35 +26,44 @@ PUBLISHED_TYPES = {
     "kidney": 490,
     "bone": 232,
 }
-"""Lesions of val and test of the whole release by type: Yan et al., J. Med. Imaging 5(3) 036501 (2018)."""
+"""Lesions of val and test by type in the whole release: Yan et al., J. Med. Imaging 5(3) 036501 (2018)."""
 
 DIAMETER_BIN_MM, DIAMETER_LAST_MM = 5, 100
 SPACING_BIN_MM, SPACING_LAST_MM = 0.05, 1.5
 HU_BIN, HU_FIRST, HU_LAST = 50, -1000, 1500
 AGE_BIN_YEARS = 10
-LEAST_PLACES = 1000
+MIN_PLACES = 1000
 
 
 def type_counts(lesions: pd.DataFrame) -> pd.DataFrame:
-    """Columns coarse_type, lesions, published; types in the order of what is published, unlabelled last."""
+    """Count lesions by type, in the order of `PUBLISHED_TYPES`, unlabelled last.
+
+    Columns: coarse_type, lesions, published, and the percentages of labelled lesions, percent and
+    published_percent.
+    """
     counts = lesion_types(lesions).value_counts()
     names = [*PUBLISHED_TYPES, UNLABELLED]
-    return pd.DataFrame(
+    table = pd.DataFrame(
         {
             "coarse_type": names,
             "lesions": [int(counts.get(name, 0)) for name in names],
             "published": pd.array([PUBLISHED_TYPES.get(name) for name in names], dtype="Int64"),
         }
     )
+    labelled = table["coarse_type"] != UNLABELLED
+    for name, column in (("lesions", "percent"), ("published", "published_percent")):
+        total = max(int(table.loc[labelled, name].sum()), 1)
+        table[column] = (table[name].where(labelled) / total * 100).astype("Float64").round(2)
+    return table
 
 
 def places(lesions: pd.DataFrame, share: float, seed: int = 0) -> pd.DataFrame:
-    """Where lesions lie: lesion_id, coarse_type, norm_x, norm_y, norm_z.
+    """Return the relative position of some lesions: lesion_id, coarse_type, norm_x, norm_y, norm_z.
 
     Args:
-        share: of the lesions, chosen at random; at least 1,000 where there are as many.
+        share: share of the lesions, chosen at random, but at least 1,000 lesions.
     """
-    count = min(max(round(share * len(lesions)), LEAST_PLACES), len(lesions))
+    count = min(max(round(share * len(lesions)), MIN_PLACES), len(lesions))
     chosen = lesions.sample(count, random_state=seed).sort_values("lesion_id")
     table = chosen[["lesion_id", "norm_x", "norm_y", "norm_z"]].reset_index(drop=True)
     table.insert(1, "coarse_type", lesion_types(chosen).to_numpy())
@@ -62,7 +71,7 @@ def places(lesions: pd.DataFrame, share: float, seed: int = 0) -> pd.DataFrame:
 
 
 def diameters(lesions: pd.DataFrame) -> pd.DataFrame:
-    """Lesions by long and short diameter, in bins of 5 mm; the last one holds all that is longer."""
+    """Count lesions by long and short diameter, in bins of 5 mm; the last bin includes longer ones."""
     edges = np.array([*range(0, DIAMETER_LAST_MM + 1, DIAMETER_BIN_MM), np.inf])
     columns = {
         f"{axis}_diameter": np.histogram(lesions[f"{axis}_diameter_mm"], edges)[0]
@@ -72,7 +81,7 @@ def diameters(lesions: pd.DataFrame) -> pd.DataFrame:
 
 
 def spacings(volumes: pd.DataFrame) -> pd.DataFrame:
-    """Volumes by pixel spacing of the source, in bins of 0.05 mm; the last one holds all that is wider."""
+    """Count volumes by pixel spacing of the source, in bins of 0.05 mm; the last bin includes wider ones."""
     bins = round(SPACING_LAST_MM / SPACING_BIN_MM)
     edges = np.array([*(round(n * SPACING_BIN_MM, 2) for n in range(bins + 1)), np.inf])
     table = _binned(edges, "mm", {"volumes": np.histogram(volumes["source_spacing_x_mm"], edges)[0]})
@@ -81,13 +90,13 @@ def spacings(volumes: pd.DataFrame) -> pd.DataFrame:
 
 
 def slice_intervals(volumes: pd.DataFrame) -> pd.DataFrame:
-    """Volumes by slice interval of the source: each value that occurs, with its count."""
+    """Count volumes by each slice interval of the source that occurs."""
     counts = volumes["source_spacing_z_mm"].round(3).value_counts().sort_index()
     return pd.DataFrame({"slice_interval_mm": counts.index, "volumes": counts.to_numpy()})
 
 
 def ages(lesions: pd.DataFrame) -> pd.DataFrame:
-    """Lesions by age in decades and split; the last row counts those without an age."""
+    """Count lesions by age in decades and split; the last row counts those without an age."""
     decades = (lesions["age_years"].astype("float64") // AGE_BIN_YEARS * AGE_BIN_YEARS).fillna(-1).astype(int)
     lows = [*range(0, max(decades.max(), 0) + 1, AGE_BIN_YEARS), -1] if len(decades) else [-1]
     counts = pd.crosstab(decades, lesions["split"]).reindex(index=lows, columns=list(SPLITS), fill_value=0)
@@ -97,24 +106,24 @@ def ages(lesions: pd.DataFrame) -> pd.DataFrame:
 
 
 def sexes(lesions: pd.DataFrame) -> pd.DataFrame:
-    """Lesions by sex and split."""
+    """Count lesions by sex and split."""
     counts = pd.crosstab(lesions["sex"], lesions["split"])
     counts = counts.reindex(index=["F", "M"], columns=list(SPLITS), fill_value=0)
     return counts.rename_axis(index="sex", columns=None).reset_index()
 
 
 def slice_means(slices: pd.DataFrame) -> pd.DataFrame:
-    """Slices by their mean HU as read, in bins of 50 HU; the first and the last hold what lies beyond."""
+    """Count slices by mean HU as read, in bins of 50 HU; the end bins include all values beyond them."""
     edges = _hu_edges()
     found = np.histogram(slices["hu_mean"].clip(edges[0], edges[-1]), edges)[0]
     return _binned(edges, "hu", {"slices": found})
 
 
 def voxel_hu(planes: Sequence[NDArray[np.int64]]) -> pd.DataFrame:
-    """Voxels by HU, in bins of 50 HU; the first and the last hold what lies beyond.
+    """Sum voxels by HU, in bins of 50 HU; the end bins include all values beyond them.
 
     Args:
-        planes: counts of `hu_counts`, one a plane.
+        planes: the `hu_counts` of each plane.
     """
     counts = np.sum(planes, axis=0) if len(planes) else np.zeros(len(_hu_edges()) - 1, np.int64)
     share = counts / max(int(counts.sum()), 1) * 100
@@ -122,7 +131,7 @@ def voxel_hu(planes: Sequence[NDArray[np.int64]]) -> pd.DataFrame:
 
 
 def hu_counts(plane: NDArray[np.int16]) -> NDArray[np.int64]:
-    """Voxels of a plane in each bin of `voxel_hu`."""
+    """Count voxels of a plane in each bin of `voxel_hu`."""
     edges = _hu_edges()
     return np.histogram(np.clip(plane, edges[0], edges[-1]), edges)[0]
 

@@ -1,4 +1,4 @@
-"""The top of the page: what a version is, whether it is whole, and what changed since the one before."""
+"""The top of the page: the facts of a version, what it lacks, and what changed since its parent."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from etl.store.versions import Version, read_version
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether a version is whole, in a sentence, and what it lacks, an item each."""
+    """The completeness of a version: a sentence, and an item for each kind of thing that is missing."""
 
-    whole: bool
+    is_complete: bool
     sentence: str
-    lacks: tuple[str, ...]
+    missing: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
 class Throughput:
-    """What was recorded of the run that published a version.
+    """The record of the run that published a version.
 
     Attributes:
-        records: dotted key and value, of its JSON; empty where nothing was recorded.
+        records: dotted key and value of its JSON, without the config; empty if there is no record.
         pages: names of its HTML pages (Dask's performance report), relative to the store.
     """
 
@@ -48,11 +48,11 @@ class Summary:
     Attributes:
         facts: name and value.
         rejects: columns kind, reason, count, first (where the first one was found).
-        changes: what, before, now; None where there was no version before, or it is gone.
-        before: number of that version.
+        changes: what, before, now; None if there is no parent version, or it was removed.
+        before: number of the parent version.
         archives: columns name, bytes, slices.
-        config: as YAML.
-        code: versions by package.
+        config: YAML.
+        code: package versions by name.
     """
 
     verdict: Verdict
@@ -67,7 +67,7 @@ class Summary:
 
 
 def summarise(store: Store) -> Summary:
-    """The summary of a version, from its file and its `rejects` table.
+    """Return the summary of a version, from its file and its `rejects` table.
 
     Raises:
         OSError: the store can't be read.
@@ -88,44 +88,52 @@ def summarise(store: Store) -> Summary:
 
 
 def verdict(counts: Mapping[str, Any], lost_archives: int = 0) -> Verdict:
-    """Complete, or what is missing.
+    """Return whether everything that was selected is in the version, and what is missing.
 
     Args:
-        counts: of the version.
-        lost_archives: how many could not be read at all, so that nobody knows what they hold.
+        counts: `counts` of the version file.
+        lost_archives: number of archives that could not be read, whose content is unknown.
     """
-    lacks = [f"archives that could not be read: {lost_archives:,}"] if lost_archives else []
-    lacks += [
-        f"{what}: {counts[key]:,}"
-        for key, what in (
-            ("rows_rejected", "rejected rows of the CSV"),
-            ("slices_rejected", "rejected slices"),
-            ("slices_missing", "slices that the CSV promises and the archives lack"),
+    missing = [_counted(lost_archives, "archive that could not be read")] if lost_archives else []
+    missing += [
+        _counted(counts[key], noun)
+        for key, noun in (
+            ("rows_rejected", "row of the CSV, rejected"),
+            ("slices_rejected", "slice, rejected"),
+            ("slices_missing", "slice that the CSV promises and no archive holds"),
         )
         if counts[key]
     ]
     left = [
-        f"{noun} {counts[key]:,}"
-        for key, noun in (("rows_not_selected", "rows"), ("slices_not_selected", "slices"))
+        _counted(counts[key], noun)
+        for key, noun in (("rows_not_selected", "row"), ("slices_not_selected", "slice"))
         if counts[key]
     ]
-    have = f"lesions {counts['lesions']:,}, volumes {counts['volumes']:,}"
+    have = f"{_counted(counts['lesions'], 'lesion')} in {_counted(counts['volumes'], 'volume')}"
     if left:
-        have += f"; not selected, or in no archive that was given: {', '.join(left)}"
-    if lacks:
-        return Verdict(False, f"Not complete ({have}).", tuple(lacks))
-    return Verdict(True, f"Complete: everything that was selected is here ({have}).", ())
+        have += f". Not selected, or in no archive of the config: {' and '.join(left)}"
+    if missing:
+        return Verdict(False, f"Complete except for what is listed here: {have}.", tuple(missing))
+    return Verdict(True, f"Complete, everything that was selected is here: {have}.", ())
+
+
+def _counted(count: int, noun: str) -> str:
+    """Return `1 slice` or `2 slices`; the first word of the noun gets the plural."""
+    first, space, rest = noun.partition(" ")
+    if first.endswith(","):
+        first, space = first[:-1], f",{space}"
+    return f"{count:,} {first}{'' if count == 1 else 's'}{space}{rest}"
 
 
 def reject_counts(rejects: pd.DataFrame) -> pd.DataFrame:
-    """Rejects by kind and reason, the most frequent first: kind, reason, count, first."""
+    """Count rejects by kind and reason, the most frequent first: kind, reason, count, first."""
     groups = rejects.groupby(["kind", "reason"], sort=True)["found_in"]
     table = groups.agg(count="size", first="first").reset_index()
     return table.sort_values("count", ascending=False, ignore_index=True, kind="stable")
 
 
 def changes(before: Version, now: Version) -> tuple[tuple[str, str, str], ...]:
-    """What differs from one version to a later one: (what, before, now)."""
+    """Return the differences between a version and a later one: (what, before, now)."""
     found = difference(before, now)
     rows = [
         (what, "", f"{len(volume_ids):,}")
@@ -149,7 +157,7 @@ def _parent(store: Store) -> Version | None:
     try:
         return read_version(store.objects, number)
     except StoreError:
-        # Old versions may be removed from a store.
+        # A prune removes old versions.
         return None
 
 
@@ -168,14 +176,14 @@ def _facts(root: str, version: Version) -> tuple[tuple[str, str], ...]:
         ("voxels", f"{_text(volume['spacing_mm'])} mm, {volume['interpolation']}"),
         ("code", version["code"]["deeplesion-store"]),
     ]
-    # Versions that were published before locations were checked have none.
+    # Versions from before locations were checked have none.
     return (*facts, *location_rows(version["locations"])) if "locations" in version else tuple(facts)
 
 
 def _throughput(objects: Objects, run_id: str) -> Throughput:
     record, page = run_path(run_id, "json"), run_path(run_id, "html")
     try:
-        records = flattened(json.loads(objects.read(record)))
+        records = flattened({k: v for k, v in json.loads(objects.read(record)).items() if k != "config"})
     except FileNotFoundError:
         records = {}
     return Throughput(

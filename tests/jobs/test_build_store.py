@@ -50,13 +50,6 @@ def listing(folder: Path) -> list[tuple[str, int]]:
     return sorted((path.as_posix(), path.stat().st_mtime_ns) for path in folder.rglob("*"))
 
 
-def test_help_names_options_and_exit_codes() -> None:
-    done = run([*BUILD_STORE, "--help"])
-    assert done.returncode == 0
-    for words in ("--plan", "--set KEY.PATH=VALUE", "Exit codes", "130", "dask-submit jobs/build_store.py"):
-        assert words in done.stdout, words
-
-
 def test_build_prints_what_is_there_and_how_to_open_it(data: dict[str, Any], tmp_path: Path) -> None:
     config = write_config(tmp_path, data)
     done = run([*BUILD_STORE, config], env=environment(FORCE_COLOR="1"))

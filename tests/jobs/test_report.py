@@ -22,13 +22,6 @@ def store(phantom: tuple[Path, PhantomTruth], tmp_path_factory: pytest.TempPathF
     return root
 
 
-def test_help_names_its_options_and_exit_codes() -> None:
-    done = run([*REPORT, "--help"])
-    assert done.returncode == 0
-    for word in ("--version", "--sample", "reports/<version>/index.html", "Exit codes"):
-        assert word in done.stdout
-
-
 def test_the_current_version_or_another(store: Path) -> None:
     for options, number in (([], 2), (["--version", "1", "--sample", "all"], 1)):
         done = run([*REPORT, str(store), *options])

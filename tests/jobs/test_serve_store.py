@@ -23,13 +23,6 @@ def store(phantom: tuple[Path, PhantomTruth], tmp_path_factory: pytest.TempPathF
     return root
 
 
-def test_help_names_its_options_and_exit_codes() -> None:
-    done = run([*SERVE, "--help"])
-    assert done.returncode == 0
-    for word in ("--port", "--version", "make viewer", "Ctrl-C", "Exit codes"):
-        assert word in done.stdout
-
-
 def test_it_serves_ranges_until_ctrl_c(store: Path, tmp_path: Path) -> None:
     log = tmp_path / "log"
     with running([*SERVE, str(store), "--port", "0"], log) as process:

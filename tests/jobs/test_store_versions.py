@@ -114,12 +114,6 @@ def test_what_is_wrong_ends_with_2(store: str, tmp_path: Path, arguments: tuple[
     assert not (tmp_path / "nowhere").exists()
 
 
-@pytest.mark.parametrize("command", [[], ["list"], ["show"], ["diff"], ["rollback"], ["prune"]])
-def test_every_command_has_help(command: list[str]) -> None:
-    said = job("store", *command, "--help").stdout if command else job("--help").stdout
-    assert len(said.splitlines()) > 5
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["folder", "bucket"])
 def test_back_and_pruned(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:

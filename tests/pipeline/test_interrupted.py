@@ -164,7 +164,7 @@ def test_a_signal_stops_in_order(
         assert_gone(others)
     assert version_names(store) == []
     told = log.read_text().splitlines()[-1]
-    assert told.startswith("stopped; finished volumes are kept. Continue with the same command: dask-submit ")
+    assert told.startswith("stopped; finished volumes are kept. Continue with the same command: ")
     assert told.endswith(f"build_store.py {config}")
     assert "Traceback" not in log.read_text()
 

@@ -33,7 +33,7 @@ def test_every_key_slice_of_a_small_store_is_shown(gallery: Gallery, store: Stor
 def test_a_picture_is_the_stored_plane_through_the_window(gallery: Gallery, store: Store) -> None:
     figure = gallery.figures[0]
     plane = store.array(figure.image.volume_id)[figure.image.plane]
-    shown = np.asarray(Image.open(io.BytesIO(figure.picture)))
+    shown = np.asarray(Image.open(io.BytesIO(figure.jpeg)))
     assert shown.shape == plane.shape
     assert np.abs(shown.astype(int) - to_grey(np.asarray(plane), figure.image.window_hu)).mean() < 4
 

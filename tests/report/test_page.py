@@ -32,9 +32,7 @@ def reported(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Store:
     """A copy of the store with its report in it; slices a little off the median count as outlying."""
     folder = tmp_path_factory.mktemp("reported") / "store"
     shutil.copytree(store.objects.root, folder)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("etl.report.quality.UNUSUAL", 0.5)
-        write_report(open_store(str(folder)))
+    write_report(open_store(str(folder)), unusual=0.5)
     return open_store(str(folder))
 
 

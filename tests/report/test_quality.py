@@ -14,7 +14,7 @@ def test_the_largest_difference_of_location_comes_first() -> None:
     )
     assert quality.disagreeing_locations(rows)["lesion_id"].tolist() == [2, 1]
     first = quality.checks(rows, volumes({}), slices({}))[0]
-    assert (first.asked, len(first.found)) == (3, 2)
+    assert (first.checked, len(first.found)) == (3, 2)
 
 
 def test_a_location_that_agrees_but_not_exactly_is_found() -> None:
@@ -28,12 +28,12 @@ def test_a_location_that_agrees_but_not_exactly_is_found() -> None:
     ).astype({"location_agrees": "boolean"})
     check = quality.checks(rows, volumes({}), slices({}))[1]
     assert check.name == "inexact_locations"
-    assert (check.asked, check.found["lesion_id"].tolist()) == (4, [2, 1])
+    assert (check.checked, check.found["lesion_id"].tolist()) == (4, [2, 1])
 
 
 def test_a_version_without_recomputed_locations_has_none_that_disagree() -> None:
     for check in quality.checks(lesions({}), volumes({}), slices({}))[:2]:
-        assert (check.asked, len(check.found)) == (0, 0)
+        assert (check.checked, len(check.found)) == (0, 0)
 
 
 def test_a_volume_far_from_the_others_is_unusual() -> None:

@@ -28,7 +28,7 @@ element('marks').addEventListener('change', (event) => document.body.classList.t
 element('filter').addEventListener('submit', (event) => event.preventDefault())
 filter()
 
-// A link from a check leads to its picture, whatever the filter hides.
+// A link from a check shows its picture even if the filter hides it.
 addEventListener('hashchange', () => {
   const figure = document.querySelector(`${CSS.escape(location.hash).replace('\\#', '#')}`)?.closest('figure.slice')
   if (figure?.hidden) {
@@ -43,13 +43,16 @@ const large = element('large')
 document.querySelector('main').addEventListener('click', (event) => {
   const plane = event.target.closest('.plane')
   if (!plane) return
-  large.lastElementChild.replaceChildren(plane.cloneNode(true))
+  element('stage').replaceChildren(plane.cloneNode(true))
+  large.classList.remove('zoomed')
   large.showModal()
 })
 element('close').addEventListener('click', () => large.close())
+element('zoom').addEventListener('click', () => large.classList.toggle('zoomed'))
+element('stage').addEventListener('click', () => large.classList.toggle('zoomed'))
 large.addEventListener('click', (event) => { if (event.target === large) large.close() })
 
-// Served by jobs/serve_store.py, the page leads to the viewer beside it.
+// jobs/serve_store.py serves the viewer next to this page.
 if (location.pathname.startsWith('/store/reports/')) {
   for (const link of document.querySelectorAll('.view')) {
     link.href = `/viewer/#${encodeURI(link.dataset.view)}`
