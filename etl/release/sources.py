@@ -50,7 +50,7 @@ def _expand(where: str) -> list[str]:
     elif where.startswith(("http://", "https://")) or not glob.has_magic(where):
         return [where]
     else:
-        from etl.io.places import matching_urls
+        from etl.io.bucket_blobs import matching_urls
 
         try:
             matches = matching_urls(where)
