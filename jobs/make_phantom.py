@@ -25,11 +25,13 @@ from etl.report.console.command import job
 @click.option("--extracted", is_flag=True, help="Also write OUT/Images_png/<series>/<slice>.png.")
 @job("the release is incomplete")
 def main(out: Path, patients: int, archives: int, seed: int, extracted: bool) -> None:
+    from etl.core.urls import parse_folder
     from etl.phantom import is_written, phantom_truth, write_phantom
 
     truth = phantom_truth(patients=patients, archives=archives, seed=seed, extracted=extracted)
-    present = is_written(out, truth)
-    write_phantom(out, patients=patients, archives=archives, seed=seed, extracted=extracted)
+    folder = parse_folder(out, "OUT")
+    present = is_written(folder, truth)
+    write_phantom(folder, patients=patients, archives=archives, seed=seed, extracted=extracted)
     click.echo(
         f"{out}: {truth.patients} patients, {truth.series} series, {truth.volumes} volumes, "
         f"{truth.slices} slices, {len(truth.lesions)} lesions, {truth.archives} archives"

@@ -1,4 +1,4 @@
-"""The config of a build: strict, typed, frozen. `etl.core.config_file` reads it."""
+"""The config of a build: strict, typed, frozen. `etl.core.config_file` reads it from a file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from pydantic import (
     model_validator,
 )
 
-from etl.core.urls import credential_in, is_local, public_url
+from etl.core.errors import ConfigError
+from etl.core.urls import credential_in, is_local, parse_place, public_url
 
 CREDENTIALS_BELONG = (
     "S3 takes credentials from AWS_PROFILE, AWS_ACCESS_KEY_ID with AWS_SECRET_ACCESS_KEY, or the machine's "
@@ -27,25 +28,36 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
+def _normal_place(place: str) -> str:
+    try:
+        return parse_place(place)
+    except ConfigError as error:
+        raise ValueError("; ".join(filter(None, (error.what, error.remedy)))) from None
+
+
 def _without_credentials(place: str) -> str:
     if kind := credential_in(place):
         raise ValueError(f"it has {kind}; {CREDENTIALS_BELONG}")
     return place
 
 
-# Versions and logs keep these as they are written.
-Place = Annotated[str, Field(min_length=1), AfterValidator(_without_credentials)]
+# Versions and logs repeat these, so they carry no credentials.
+Place = Annotated[
+    str, Field(min_length=1), AfterValidator(_without_credentials), AfterValidator(_normal_place)
+]
 
 
 class File(_Section):
-    """A file of the release: written as its path or URL alone, or with the SHA-256 that it must have."""
+    """A file of the release: its path or URL alone, or with its expected SHA-256."""
 
-    # Not in what is printed of a config: a URL from the environment may be signed.
-    url: str = Field(min_length=1, description="path or URL", repr=False)
+    # Never printed: a URL from the environment may be signed.
+    url: Annotated[str, AfterValidator(_normal_place)] = Field(
+        min_length=1, description="path or URL", repr=False
+    )
     sha256: str | None = Field(
         None,
         pattern=r"^[0-9a-f]{64}$",
-        description="checked when the file arrives; of an archive, where it is copied to `staging` first",
+        description="expected SHA-256; of an archive, checked where it is copied to `staging` first",
     )
 
     @model_validator(mode="before")
@@ -55,13 +67,13 @@ class File(_Section):
 
     @model_serializer
     def _to_text(self) -> str | dict[str, str]:
-        # Logs and versions keep what this gives: no user, password or signature.
+        # Logs and versions repeat this: no user, password or signature.
         url = public_url(self.url)
         return url if self.sha256 is None else {"url": url, "sha256": self.sha256}
 
 
 class Source(_Section):
-    """Where the release lies. Give `images` or `archives`, not both."""
+    """Place of the release. Give `images` or `archives`, not both."""
 
     annotations: File = Field(description="DL_info.csv: path or URL, or {url, sha256}")
     images: Place | None = Field(None, description="folder of extracted slices, SERIES/NNN.png")
@@ -72,15 +84,15 @@ class Source(_Section):
     )
     staging: Place | None = Field(
         None,
-        description="folder or s3:// URL that all workers reach, where remote archives are copied first",
+        description="folder or s3:// URL that all workers reach; remote archives are copied there first",
     )
-    downloads: int = Field(4, ge=1, le=64, description="archives fetched at once, over the whole cluster")
+    downloads: int = Field(4, ge=1, le=64, description="archives that the whole cluster fetches at once")
     keep_archives: bool = Field(
         True,
         description="false: remove a staged archive after its last volume; "
-        "a server without ranges sends each twice then",
+        "a server without ranges then sends each archive twice",
     )
-    complete: bool = Field(False, description="the whole release is expected: an absent series is a reject")
+    complete: bool = Field(False, description="the source is the whole release: an absent series is a reject")
 
     @model_validator(mode="after")
     def _one_of(self) -> Self:
@@ -93,16 +105,15 @@ class Source(_Section):
 
 
 def _unchecked(file: File) -> str:
-    """Why an archive that does not pass through the staging area takes no checksum."""
+    """Return the error about a checksum of an archive that does not pass through the staging area."""
     remedy = (
         "leave sha256 out, and compare a local file by `sha256sum`"
         if is_local(file.url)
         else "set `staging`, or leave sha256 out"
     )
     return (
-        f"the sha256 of {public_url(file.url)} would not be checked: the archive is read where it lies, and "
-        "what is checked then is the CRC-32 of each slice; allowed: on archives that are copied "
-        f"to `staging`; {remedy}"
+        f"the sha256 of {public_url(file.url)} would not be checked: the archive is read in place, and the "
+        f"CRC-32 of each slice is checked instead; allowed: on archives copied to `staging`; {remedy}"
     )
 
 
@@ -112,7 +123,7 @@ class Codec(_Section):
     name: Literal["zstd", "lz4", "lz4hc", "zlib"] = Field("zstd", description="compressor")
     level: int = Field(1, ge=1, le=9, description="1 is fastest, 9 is smallest")
     shuffle: Literal["noshuffle", "shuffle", "bitshuffle"] = Field(
-        "bitshuffle", description="how bytes or bits of neighbouring voxels are regrouped first"
+        "bitshuffle", description="regrouping of the bytes or bits of neighbouring voxels before compression"
     )
 
 
@@ -124,16 +135,18 @@ def _spacing(value: Any) -> Any:
 
 
 class Volume(_Section):
-    """How a run of slices becomes a volume. Every value here is part of the volume's fingerprint."""
+    """Conversion of a run of slices to a volume. Every value here is part of the volume's fingerprint."""
 
     spacing_mm: Annotated[float | Literal["native"], BeforeValidator(_spacing)] = Field(
         1.0, description="isotropic spacing, or `native`"
     )
     interpolation: Literal["nearest", "linear", "cubic"] = Field(
-        "linear", description="between the source's voxels"
+        "linear", description="kernel between the source's voxels"
     )
     antialias: bool = Field(True, description="low-pass the axes that are reduced")
-    clip_hu: tuple[int, int] = Field((-1024, 3071), description="applied before interpolation")
+    clip_hu: tuple[int, int] = Field(
+        (-1024, 3071), description="[low, high] HU; values are clipped to it before interpolation"
+    )
     chunk: tuple[int, int, int] = Field((64, 64, 64), description="inner chunk in voxels (z, y, x)")
     codec: Codec = Field(Codec(), description="compression of the inner chunks")
     pyramid_levels: int = Field(1, ge=1, le=8, description="1 stores full resolution only")
@@ -151,7 +164,7 @@ class Volume(_Section):
 
 
 class Select(_Section):
-    """Which part of the release to build; null takes everything."""
+    """Part of the release to build; null takes everything."""
 
     patients: tuple[int, ...] | None = Field(None, description="patient numbers")
     series: tuple[Annotated[str, Field(pattern=r"^[0-9]{6}_[0-9]{2}_[0-9]{2}$")], ...] | None = Field(
@@ -162,24 +175,26 @@ class Select(_Section):
 
 
 class Limits(_Section):
-    """What refuses a volume, and what refuses to publish. Guards are overridden by name, never silently."""
+    """Bounds that reject a volume, end a run, or refuse to publish. A guard is overridden by name only."""
 
     rejects: float = Field(0.01, ge=0, le=1, description="largest share of rows, or of slices, rejected")
-    lost_archives: int = Field(0, ge=0, description="most archives that could not be read")
+    lost_archives: int = Field(0, ge=0, description="largest number of archives that could not be read")
     location_disagreement: float = Field(
         0.05,
         ge=0,
         le=1,
-        description="largest share of lesions whose published location is not that of their key slice",
+        description="largest share of lesions whose published location disagrees with their key slice",
     )
     worker_deaths: int = Field(
-        3, ge=2, description="a volume that takes its worker down so often, the last time alone, is rejected"
+        3,
+        ge=2,
+        description="reject a volume after it has killed this many workers (the last attempt runs alone)",
     )
     volume_timeout_s: float = Field(
-        1800, gt=0, description="a volume that twice does not end within this time is rejected"
+        1800, gt=0, description="reject a volume that twice takes longer than this"
     )
     wait_for_workers_s: float = Field(
-        3600, gt=0, description="a run that has been without any worker for so long ends"
+        3600, gt=0, description="end a run that has had no worker for this long"
     )
     allow_fewer_volumes: bool = Field(False, description="publish fewer volumes than the current version")
     allow_fewer_lesions: bool = Field(False, description="publish fewer lesions than the current version")
@@ -187,23 +202,23 @@ class Limits(_Section):
 
 
 class Config(_Section):
-    """One build: where the release lies, what to make of it, where the store is."""
+    """One build: the release, its conversion, and the store."""
 
-    store: Place = Field(description="the store's folder")
-    source: Source = Field(description="where the release lies")
-    volume: Volume = Field(Volume(), description="how a run of slices becomes a volume")
-    select: Select = Field(Select(), description="which part of the release to build")
-    limits: Limits = Field(Limits(), description="what refuses to publish")
-    report: bool = Field(True, description="write the version's report at the end")
+    store: Place = Field(description="folder or s3:// URL of the store")
+    source: Source = Field(description="place of the release")
+    volume: Volume = Field(Volume(), description="conversion of a run of slices to a volume")
+    select: Select = Field(Select(), description="part of the release to build")
+    limits: Limits = Field(Limits(), description="bounds that refuse to publish")
+    report: bool = Field(True, description="write a report of the version at the end")
     cluster: str = Field(
-        "local", min_length=1, description="where work happens: a name in conf/cluster, or a file"
+        "local", min_length=1, description="cluster to run on: a name in conf/cluster, or a file"
     )
 
     overlap: Literal["beside", "wait", "leave"] = Field(
         "beside",
-        description="where another build is at work on the store: go on, wait, or exit with 5",
+        description="while another build runs on the store: go on, wait, or exit with 5",
     )
 
     def resolved(self) -> dict[str, Any]:
-        """Every value, defaults included, as plain JSON types."""
+        """Return every value, defaults included, as plain JSON types."""
         return self.model_dump(mode="json")

@@ -5,7 +5,7 @@
     --set volume.spacing_mm=0.8                   on the command line
 
 A wrong key, type or value stops the job before any work. So does a credential in the file or in `--set`,
-which others can read; no message repeats one.
+which others can read; no message repeats it.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from etl.core.urls import credential_in, without_credentials
 Model = TypeVar("Model", bound=BaseModel)
 
 ENVIRONMENT_PREFIX = "DEEPLESION__"
-# Names of keys that no config of this package has.
+# Keys with these words hold secrets; no config of this package has one.
 SECRET_KEY = re.compile(
     r"(?:\A|_)(?:key|secret|token|password|passwd|credentials?|auth)(?:\Z|_)", re.IGNORECASE
 )
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """YAML 1.2's core schema, and a key written twice is refused, where the last would silently win.
+    """YAML 1.2's core schema. A key written twice is refused; else the last one would silently win.
 
     PyYAML's own schema is 1.1: it reads 000001_01_01 as an octal number and 1e-3 as text.
     """
@@ -67,10 +67,10 @@ for _tag, _pattern, _first in (
 def load_config(
     path: str | Path, *, overrides: Sequence[str] = (), environment: Mapping[str, str] | None = None
 ) -> Config:
-    """Read one YAML file and apply the environment, then `key.path=value` overrides.
+    """Read one YAML file, then apply the environment, then `key.path=value` overrides.
 
     Raises:
-        ConfigError: naming the key, the value and what is allowed.
+        ConfigError: naming the key, its value and the values allowed.
     """
     data = read_mapping(path)
     _refuse_credentials(json.loads(_as_json(data, str(path))), str(path))
@@ -94,7 +94,7 @@ def load_config(
 
 
 def read_mapping(path: str | Path) -> dict[Any, Any]:
-    """The keys and values of a YAML file, not looked at yet.
+    """Return the keys and values of a YAML file, unchecked.
 
     Raises:
         ConfigError: it can't be read, or is no mapping.
@@ -118,7 +118,7 @@ def _parse_yaml(text: str, where: str) -> Any:
     try:
         return yaml.load(text, Loader=_StrictLoader)
     except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
-        # An explicit tag on a text that isn't one, as in `!!float x`, gives all kinds.
+        # An explicit tag on the wrong text, as in `!!float x`, raises errors of many kinds.
         mark = getattr(error, "problem_mark", None)
         raise ConfigError(
             f"this is not valid YAML: {without_credentials(str(getattr(error, 'problem', None) or error))}",
@@ -139,14 +139,14 @@ def _assign(data: dict[Any, Any], keys: list[str], value: Any, where: str) -> No
 
 
 def _refuse_credentials(data: Any, where: str, keys: Sequence[str] = ()) -> None:
-    """Raises ConfigError, without the value, where a key or a value of the config is or carries a credential.
+    """Raise ConfigError, without the value, where a key or value of the config carries a credential.
 
     Args:
-        keys: that the data lies below.
+        keys: path of the data in the config.
     """
     kind = ""
     if any(SECRET_KEY.search(re.sub(r"(?<=[a-z])(?=[A-Z])", "_", key)) for key in keys[-1:]):
-        kind = "a key for something secret"
+        kind = "a key for a secret"
     elif isinstance(data, str):
         kind = credential_in(data)
     if kind:
@@ -166,7 +166,7 @@ def _refuse_credentials(data: Any, where: str, keys: Sequence[str] = ()) -> None
 
 
 def _shown(value: Any) -> str:
-    """A value for messages."""
+    """Return a value as text for messages."""
     return without_credentials(json.dumps(value, ensure_ascii=False, default=str))
 
 
@@ -183,14 +183,14 @@ def _as_json(data: Any, where: str) -> bytes:
 
 
 def validated(model: type[Model], data: dict[Any, Any], where: str) -> Model:
-    """The config that these keys and values are.
+    """Return keys and values as a config.
 
     Args:
-        model: what they have to be.
+        model: class of the config.
         where: the file that they come from.
 
     Raises:
-        ConfigError: naming every key that is wrong, its value and what is allowed.
+        ConfigError: naming every wrong key, its value and the values allowed.
     """
     text = _as_json(data, where)
     try:

@@ -6,7 +6,7 @@
     +-- StoreError    2  the store can't be written or read
     +-- GuardError    3  built, but publishing was refused; nothing was published
     +-- RunError      4  the machine failed after retries; what was finished is kept
-    +-- OverlapError  5  another build is at work on the store, and the config says to leave then
+    +-- OverlapError  5  another build is running on the store, and `overlap` is `leave`
     +-- SliceError       one slice can't be used; becomes a row in `rejects`, never ends a run
 
 A message says what happened, where, the value, what was allowed, and the remedy.
@@ -14,11 +14,12 @@ A message says what happened, where, the value, what was allowed, and the remedy
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from etl.core.rejects import Reason
 
-EXIT_OK = 0
 EXIT_UNEXPECTED = 1
 
 
@@ -26,11 +27,11 @@ class EtlError(Exception):
     """An error that a user can act on.
 
     Args:
-        what: what is wrong, in one line.
-        where: the file, archive, member, row or key that it is in.
+        what: the fault, in one line.
+        where: the file, archive, member, row or key at fault.
         value: the offending value, shown with `repr`; left out where None.
-        allowed: what would have been accepted.
-        remedy: what to do about it.
+        allowed: the values that are accepted.
+        remedy: the user's next step.
     """
 
     exit_code = EXIT_UNEXPECTED
@@ -50,6 +51,17 @@ class EtlError(Exception):
         if remedy:
             lines.append(f"  remedy:  {remedy}")
         super().__init__("\n".join(lines))
+
+
+@contextmanager
+def explained(
+    kind: type[EtlError], what: str, *, where: str = "", allowed: str = "", remedy: str = ""
+) -> Iterator[None]:
+    """Turn an OSError into an error of this package, with the system's answer as its value."""
+    try:
+        yield
+    except OSError as error:
+        raise kind(what, where=where, value=str(error), allowed=allowed, remedy=remedy) from error
 
 
 class ConfigError(EtlError):
@@ -83,13 +95,13 @@ class RunError(EtlError):
 
 
 class OverlapError(EtlError):
-    """Another build is at work on the store, and the config says to leave then."""
+    """Another build is running on the store, and `overlap` is `leave`."""
 
     exit_code = 5
 
 
 class SliceError(Exception):
-    """One slice can't be used. `reason` and `message` go into its row in `rejects`."""
+    """One slice can't be used. `reason` and `message` go into its row of the `rejects` table."""
 
     def __init__(self, reason: Reason, message: str) -> None:
         self.reason, self.message = reason, message

@@ -1,4 +1,4 @@
-"""What is left out of the store and why: the rows of the `rejects` table."""
+"""Rows of the `rejects` table: everything that is left out of the store, each with its reason."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class Kind(StrEnum):
-    """What was rejected."""
+    """Kind of thing that was rejected."""
 
     ROW = "row"
     SLICE = "slice"
@@ -16,7 +16,7 @@ class Kind(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why it was rejected. Values are part of the store's contract: add, never rename."""
+    """Code of the fault. Values are part of the store's contract: add, never rename."""
 
     # a row of DL_info.csv
     FIELD_MISSING = "field_missing"
@@ -71,11 +71,11 @@ class Reject:
     """One row of the `rejects` table.
 
     Attributes:
-        kind: what was rejected.
+        kind: row, slice, archive or volume.
         reason: the reason code.
-        found_in: where it is in the release: `DL_info.csv row 17`, `Images_png_01.zip: <member>`.
-        message: what was found, what was allowed.
-        series_id: `PPPPPP_SS_RR`, or empty where it can't be told.
+        found_in: place in the release: `DL_info.csv row 17`, `Images_png_01.zip: <member>`.
+        message: the value found and the values allowed.
+        series_id: `PPPPPP_SS_RR`, or empty where it is unknown.
         slice_index: slice number in the series, or -1.
         lesion_id: 0-based row number of the CSV, or -1.
     """

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from etl.core.errors import ConfigError, StoreError
+from etl.core.urls import parse_folder
 from etl.export.protocol import ExportFile, Format, Selection
 from etl.export.selection import select
 from etl.io.local import LocalObjects
@@ -66,10 +67,10 @@ def export(
         on_file: called after each file with its bytes and the number of files to write.
 
     Raises:
-        ConfigError: the selection is wrong, or `out` holds something else.
+        ConfigError: the selection is wrong, or `out` is a URL or holds something else.
         StoreError: the store can't be read, or `out` can't be written.
     """
-    chosen, criteria = load_format(format_name), selection.criteria()
+    out, chosen, criteria = parse_folder(out, "OUT"), load_format(format_name), selection.criteria()
     if criteria and not chosen.selects:
         raise ConfigError(
             f"a {format_name} export always describes the whole version",

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from etl.core.errors import StoreError
+from etl.core.errors import StoreError, explained
 from etl.io.drivers import as_oserrors, may_pass, s3_driver, status_of
 from etl.io.places import PARTIAL, Listed, PartGoneError, checked_name
 from etl.io.retries import RetryBudget, retried
@@ -107,21 +107,19 @@ class BucketObjects:
 
     def check_writable(self) -> None:
         name = f"{PARTIAL}/probe-{uuid.uuid4().hex}"
-        try:
+        with explained(
+            StoreError,
+            "the store can't be written",
+            where=self.root,
+            allowed="a bucket that these credentials may read, list, write and delete in",
+            remedy="check the bucket's name, AWS_PROFILE or AWS_ACCESS_KEY_ID, and AWS_ENDPOINT_URL",
+        ):
             # A lost reply makes another try at this fail although the first one wrote it.
             self.create(name, b"probe")
             if self.read(name) != b"probe":
                 raise StoreError("the store does not give back what was written", where=self.root)
             overwrites = self.create(name, b"other")
             self.remove(name)
-        except OSError as error:
-            raise StoreError(
-                "the store can't be written",
-                where=self.root,
-                value=str(error),
-                allowed="a bucket that these credentials may read, list, write and delete in",
-                remedy="check the bucket's name, AWS_PROFILE or AWS_ACCESS_KEY_ID, and AWS_ENDPOINT_URL",
-            ) from error
         if overwrites:
             raise StoreError(
                 "the endpoint ignores `If-None-Match: *`: an exclusive create overwrote an object",

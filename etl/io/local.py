@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from etl.core.errors import StoreError
+from etl.core.errors import StoreError, explained
 from etl.io.places import (
     PARTIAL,
     STREAM_BYTES,
@@ -147,7 +147,13 @@ class LocalObjects:
 
     def check_writable(self) -> None:
         name = f"{PARTIAL}/probe-{uuid.uuid4().hex}"
-        try:
+        with explained(
+            StoreError,
+            "the store can't be written",
+            where=self.root,
+            allowed="a folder that this user may write, on a file system with hard links",
+            remedy="change its permissions, free some space, or set `store` to another folder",
+        ):
             Path(self.root).mkdir(parents=True, exist_ok=True)
             if not self.create(name, b"probe") or self.read(name) != b"probe":
                 raise StoreError("the store does not give back what was written", where=self.root)
@@ -158,14 +164,6 @@ class LocalObjects:
                     remedy="publishing is not safe there; use another file system",
                 )
             self._path(name).unlink()
-        except OSError as error:
-            raise StoreError(
-                "the store can't be written",
-                where=self.root,
-                value=str(error),
-                allowed="a folder that this user may write, on a file system with hard links",
-                remedy="change its permissions, free some space, or set `store` to another folder",
-            ) from error
 
     def free_bytes(self) -> int | None:
         folder = Path(self.root)

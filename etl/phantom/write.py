@@ -11,7 +11,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from etl.core.errors import ConfigError, StoreError
+from etl.core.errors import ConfigError, StoreError, explained
 from etl.phantom.archives import ArchiveWriter, all_slices, archive_name, archive_parts, mac_file
 from etl.phantom.plan import plan_release
 from etl.phantom.rows import csv_row, format_rows
@@ -132,7 +132,12 @@ def write_phantom(
         StoreError: `out` can't be written.
     """
     truth = phantom_truth(patients=patients, archives=archives, seed=seed, extracted=extracted)
-    try:
+    with explained(
+        StoreError,
+        "the synthetic release can't be written",
+        where=str(out),
+        remedy="name a folder that you can write to, on a disk with room",
+    ):
         if not is_written(out, truth):
             _take_over(out)
             files, rows = _write_slices(out, truth)
@@ -140,11 +145,4 @@ def write_phantom(
             (out / CSV_NAME).write_bytes(table)
             files[CSV_NAME] = len(table)
             _write_stamp(out, {"phantom_version": PHANTOM_VERSION, "truth": asdict(truth), "files": files})
-    except OSError as error:
-        raise StoreError(
-            "the synthetic release can't be written",
-            where=str(out),
-            value=str(error),
-            remedy="name a folder that you can write to, on a disk with room",
-        ) from error
     return truth

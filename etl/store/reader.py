@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -227,7 +228,7 @@ class Store:
         )
 
 
-def open_store(store: str, version: int | None = None) -> Store:
+def open_store(store: str | os.PathLike[str], version: int | None = None) -> Store:
     """Open a store at one version, the current one by default.
 
     Args:
