@@ -19,7 +19,8 @@ import pyarrow.parquet as pq
 
 from etl.core.rejects import Kind, Reason
 from etl.store.layout import CONTRACT_VERSION, to_json, version_path
-from etl.tables.fields import SCHEMAS, TABLES, schema_text
+from etl.tables.registry import BUILD_TABLES, TABLES
+from etl.tables.table import schema_markdown, schema_text
 from tests.support.tiny_release import build_serial, csv_row, tiny_config, write_release
 
 FOLDER = Path(__file__).parent / "contract"
@@ -55,7 +56,7 @@ def contract_texts(folder: Path) -> dict[str, str]:
         )
         for name, path in documents.items()
     }
-    for table in TABLES:
+    for table in BUILD_TABLES:
         path = version["tables"][table][0]["path"]
         texts[f"{table}.schema.txt"] = schema_text(pq.read_schema(store / path))
     texts["reject_reasons.txt"] = "".join(f"{value}\n" for value in (*Kind, *Reason))
@@ -86,15 +87,7 @@ def _short_lists(text: str) -> str:
 
 def with_columns(document: str) -> str:
     """docs/store.md with the columns of all tables, as the schemas describe them, between its two marks."""
-    lines = []
-    for name in TABLES:
-        lines += ["", f"### {name}", "", "| column | type | unit | meaning |", "|---|---|---|---|"]
-        for field in SCHEMAS[name]:
-            about = {key.decode(): value.decode() for key, value in field.metadata.items()}
-            kind = f"{field.type}, may be null" if field.nullable else f"{field.type}"
-            text = about["description"].replace("|", "\\|")
-            lines.append(f"| `{field.name}` | {kind} | {about.get('unit', '')} | {text} |")
-    columns = "\n".join([*lines, "", ""])
+    columns = "".join(f"\n{schema_markdown(table)}\n" for table in TABLES.values()) + "\n"
     return re.sub(
         r"(<!-- columns: .*? -->\n).*(?=<!-- end of columns -->)",
         lambda m: m[1] + columns,

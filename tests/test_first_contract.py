@@ -18,7 +18,7 @@ from etl.io.opening import open_objects
 from etl.report.serving import Site
 from etl.store import LesionCrops, Store, open_store
 from etl.store.receipts import Receipt, read_receipt
-from etl.tables.fields import SCHEMAS, TABLES
+from etl.tables.registry import BUILD_TABLES
 from etl.verify.verify import verify
 
 FOLDER = Path(__file__).parent / "contract" / "store_v1"
@@ -32,7 +32,7 @@ def store() -> Store:
 
 
 def test_its_tables(store: Store) -> None:
-    tables = {name: getattr(store, name)() for name in TABLES}
+    tables = {name: getattr(store, name)() for name in BUILD_TABLES}
     assert {name: len(table) for name, table in tables.items()} == ROWS
     lesions = tables["lesions"]
     assert lesions["volume_id"].tolist() == VOLUMES
@@ -54,8 +54,8 @@ def test_its_tables(store: Store) -> None:
 
 
 def test_every_column_of_then_is_there_as_it_was(store: Store) -> None:
-    for name in TABLES:
-        now = {field.name: str(field.type) for field in SCHEMAS[name]}
+    for name, table in BUILD_TABLES.items():
+        now = {field.name: str(field.type) for field in table.schema}
         then = {column: kind.removesuffix(" nullable") for column, kind in store.version["schemas"][name]}
         assert then.items() <= now.items()
 

@@ -32,7 +32,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "pipeline": {"core", "io", "staging", "plan", "store", "convert", "publish", "run"},
     "export": {"core", "io", "imaging", "release", "tables", "store"},
     "report": {
-        *("core", "io", "imaging", "staging", "plan", "store", "convert", "verify"),
+        *("core", "io", "imaging", "staging", "tables", "plan", "store", "convert", "verify"),
         *("run", "pipeline", "export"),
     },
 }

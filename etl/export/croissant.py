@@ -17,10 +17,11 @@ from etl.export.protocol import ExportFile, Format, Selected
 from etl.io.places import object_info
 from etl.store.layout import ACKNOWLEDGEMENT, CITATION, SOURCE_URL, to_json, version_path
 from etl.store.reader import Store
-from etl.tables.fields import TABLES
+from etl.store.versions import table_entries
+from etl.tables.registry import declared
+from etl.tables.table import Partition, Table
 
 NAME = "croissant.json"
-_KEYS = {"lesions": "lesion_id", "volumes": "volume_id"}
 
 CONTEXT: dict[str, Any] = {
     "@language": "en",
@@ -76,7 +77,7 @@ def croissant_document(
         version_bytes: the version file.
         schemas: Arrow schema of the files of each table.
     """
-    tables = {name: version["tables"][name] for name in TABLES if version["tables"][name]}
+    tables = {name: entries for name, entries in version["tables"].items() if entries}
     info = object_info(version_path(version["version"]), version_bytes)
     files = [_file(info.path, info.bytes, info.sha256, "application/json")]
     files += [
@@ -106,7 +107,7 @@ def croissant_document(
         "version": f"{version['version']}.0.0",
         "isLiveDataset": False,
         "distribution": [*files, *sets, volumes | {"encodingFormat": "application/vnd+zarr"}],
-        "recordSet": [_record_set(name, schemas[name]) for name in tables],
+        "recordSet": [_record_set(declared(version, name), schemas[name]) for name in tables],
     }
 
 
@@ -133,18 +134,19 @@ def _file_set(name: str, description: str, paths: list[str]) -> dict[str, Any]:
     }
 
 
-def _record_set(table: str, schema: pa.Schema) -> dict[str, Any]:
-    fields = [_field(table, field) for field in schema]
-    if table == "lesions":
-        fields.append(_split_field(table))
+def _record_set(table: Table, schema: pa.Schema) -> dict[str, Any]:
+    fields = [_field(table.name, field) for field in schema]
+    if table.partition is not None:
+        fields.append(_partition_field(table.name, table.partition))
     made = {
         "@type": "cr:RecordSet",
-        "@id": table,
-        "name": table,
+        "@id": table.name,
+        "name": table.name,
         "description": (schema.metadata or {})[b"description"].decode(),
         "field": fields,
     }
-    return made | ({"key": {"@id": f"{table}/{_KEYS[table]}"}} if table in _KEYS else {})
+    keys = [{"@id": f"{table.name}/{name}"} for name in table.key]
+    return made | ({"key": keys[0] if len(keys) == 1 else keys} if keys else {})
 
 
 def _field(table: str, field: pa.Field) -> dict[str, Any]:
@@ -161,18 +163,18 @@ def _field(table: str, field: pa.Field) -> dict[str, Any]:
     return made | ({"repeated": True} if pa.types.is_list(field.type) else {})
 
 
-def _split_field(table: str) -> dict[str, Any]:
-    """Return the field of the split, which only the names of the files' folders contain."""
+def _partition_field(table: str, partition: Partition) -> dict[str, Any]:
+    """Return the field of a column that the folders of the files name instead of the files."""
     return {
         "@type": "cr:Field",
-        "@id": f"{table}/split",
-        "name": "split",
-        "description": "train, val or test",
+        "@id": f"{table}/{partition.name}",
+        "name": partition.name,
+        "description": partition.description,
         "dataType": "sc:Text",
         "source": {
             "fileSet": {"@id": f"{table}-files"},
             "extract": {"fileProperty": "fullpath"},
-            "transform": {"regex": ".*split=([a-z]+)/.*"},
+            "transform": {"regex": f".*{partition.name}=([^/]+)/.*"},
         },
     }
 
@@ -204,7 +206,7 @@ def _encode(store: Store) -> bytes:
 
 def _files(store: Store, selected: Selected) -> list[ExportFile]:
     copied = [version_path(store.version["version"])]
-    copied += [entry["path"] for name in TABLES for entry in store.version["tables"][name]]
+    copied += [entry["path"] for entry in table_entries(store.version)]
     copies = [ExportFile(path, partial(store.objects.read, path)) for path in copied]
     return [*copies, ExportFile(NAME, partial(_encode, store))]
 

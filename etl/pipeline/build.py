@@ -17,7 +17,7 @@ from etl.core.urls import public_url
 from etl.io.opening import open_objects
 from etl.io.places import Objects
 from etl.pipeline.capacity import split_fitting
-from etl.pipeline.overlap import check_not_pruned, heed_overlap
+from etl.pipeline.overlap import heed_overlap
 from etl.pipeline.preflight import check_shared
 from etl.pipeline.queue import Fetches
 from etl.pipeline.run_record import Record, recorded
@@ -28,6 +28,7 @@ from etl.publish.publish import Published, publish
 from etl.run.protocol import Executor
 from etl.staging.directories import DirectoryFetcher
 from etl.staging.fetch import Fetched, Fetcher
+from etl.store.history import check_not_pruned
 from etl.store.running import Running, running
 from etl.store.versions import new_run_id
 

@@ -5,11 +5,8 @@ from __future__ import annotations
 import logging
 
 from etl.core.config import Config
-from etl.core.errors import OverlapError, RunError
-from etl.io.places import Objects
-from etl.store.history import missing_objects
+from etl.core.errors import OverlapError
 from etl.store.running import Running
-from etl.store.versions import Version
 
 logger = logging.getLogger(__name__)
 
@@ -34,14 +31,3 @@ def heed_overlap(config: Config, own: Running) -> None:
         )
     for other in others:
         logger.info("beside this run there is %s", other)
-
-
-def check_not_pruned(objects: Objects, own: Running, version: Version) -> None:
-    """Raises RunError where this run was held up so long that a prune took what the version would name."""
-    if own.lapsed() and (missing := missing_objects(objects, version)):
-        raise RunError(
-            "this run was held up, and what it relied on was pruned meanwhile; nothing was published",
-            where=objects.root,
-            value=f"{len(missing):,} objects, such as {missing[0]}",
-            remedy="run the same again: it converts what is missing and reuses the rest",
-        )

@@ -1,4 +1,4 @@
-"""What refuses to publish, by name: lost archives, rejects, locations, less than the parent version has."""
+"""The guards that refuse to publish, by name: lost archives, rejects, locations, less than the parent has."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from etl.core.config import Limits
 from etl.core.errors import GuardError
 from etl.core.rejects import Reject
 from etl.publish.assemble import Counts
-from etl.publish.locations import Agreement
 from etl.store.versions import Version
+from etl.tables.locations import Agreement
 
 # (name, type) of each column of a table.
 Columns = Sequence[tuple[str, str]]
@@ -21,9 +21,9 @@ NAMES_SHOWN = 10
 
 
 def check_archives(lost: Sequence[Reject], given: int, limits: Limits) -> None:
-    """Raises GuardError where more archives could not be read than `limits.lost_archives`.
+    """Raise GuardError where more archives could not be read than `limits.lost_archives`.
 
-    What such an archive holds may be unknown, and then counts as nothing in the shares of rows and slices.
+    The contents of such an archive may be unknown; they then count for nothing in the shares of rejects.
 
     Args:
         lost: archives that could not be read.
@@ -43,7 +43,7 @@ def check_archives(lost: Sequence[Reject], given: int, limits: Limits) -> None:
 
 
 def check_rejects(counts: Counts, limits: Limits) -> None:
-    """Raises GuardError where a larger share of rows or slices is rejected than `limits.rejects`."""
+    """Raise GuardError where a larger share of rows or slices is rejected than `limits.rejects`."""
     promised = counts.slices + counts.slices_rejected + counts.slices_missing
     for noun, rejected, total in (
         ("rows", counts.rows_rejected, counts.lesions + counts.rows_rejected),
@@ -61,7 +61,7 @@ def check_rejects(counts: Counts, limits: Limits) -> None:
 
 
 def check_locations(found: Agreement, lesions: pd.DataFrame, limits: Limits) -> None:
-    """Raises GuardError where a larger share of lesions than the limit is not on the slice that it tells of.
+    """Raise GuardError where a larger share of lesions than the limit disagrees with its slice.
 
     Args:
         lesions: of the `lesions` table, with pandas' types.
@@ -83,7 +83,7 @@ def check_locations(found: Agreement, lesions: pd.DataFrame, limits: Limits) -> 
 
 
 def check_parent(parent: Version | None, body: Version, limits: Limits) -> None:
-    """Raises GuardError where the new version would take away what the parent has."""
+    """Raise GuardError where the new version would take away what the parent has."""
     if parent is None:
         return
     for noun, allowed in (("volumes", limits.allow_fewer_volumes), ("lesions", limits.allow_fewer_lesions)):
@@ -95,7 +95,7 @@ def check_parent(parent: Version | None, body: Version, limits: Limits) -> None:
                 allowed=f"at least {before}",
                 remedy=f"mend the source, or allow it by name: --set limits.allow_fewer_{noun}=true",
             )
-    before, now = parent["schemas"], body["schemas"]
+    before, now = _made_by_builds(parent), _made_by_builds(body)
     changed = [name for name in before | now if before.get(name) != now.get(name)]
     if changed and not limits.allow_schema_change:
         raise GuardError(
@@ -106,8 +106,14 @@ def check_parent(parent: Version | None, body: Version, limits: Limits) -> None:
         )
 
 
+def _made_by_builds(version: Version) -> dict[str, Columns]:
+    """Return the columns of each table but those that jobs added."""
+    added = version.get("added_tables", {})
+    return {name: columns for name, columns in version["schemas"].items() if name not in added}
+
+
 def _schema_change(table: str, before: Columns | None, now: Columns | None) -> str:
-    """What became of a table's columns; None where there is no such table."""
+    """Describe how a table's columns changed; None stands for a table that is not there."""
     if before is None or now is None:
         return f"{table}: the table is {'new' if before is None else 'dropped'}"
     old, new = dict(before), dict(now)
@@ -116,5 +122,5 @@ def _schema_change(table: str, before: Columns | None, now: Columns | None) -> s
         "dropped": [f"{name} {kind}" for name, kind in old.items() if name not in new],
         "retyped": [f"{n} {old[n]} -> {new[n]}" for n in new if n in old and old[n] != new[n]],
     }
-    told = [f"{what} {', '.join(columns)}" for what, columns in parts.items() if columns]
-    return f"{table}: {'; '.join(told) or 'the same columns in another order'}"
+    changes = [f"{what} {', '.join(columns)}" for what, columns in parts.items() if columns]
+    return f"{table}: {'; '.join(changes) or 'the same columns in another order'}"

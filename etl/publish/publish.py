@@ -1,11 +1,11 @@
-"""What was built -> tables and one new version, or a refusal by name. Nothing is published in part."""
+"""Built volumes -> tables and one new version, or a refusal by name. Nothing is published in part."""
 
 from __future__ import annotations
 
 import importlib.metadata
 import logging
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,14 +16,19 @@ from etl.core.rejects import Kind, Reject
 from etl.io.places import Objects, object_info
 from etl.plan.plan import Plan
 from etl.publish.assemble import Counts, make_tables
+from etl.publish.carry import Units, carry, written
 from etl.publish.guards import check_archives, check_locations, check_parent, check_rejects
-from etl.publish.locations import agreement
 from etl.store.layout import ROOT, path_in_tables, root_metadata, tables_path
-from etl.store.parquet import EncodedTable, encode_tables, schema_columns
-from etl.store.versions import Version, now_text, publish_version, read_version, table_entries
-from etl.tables.fields import TABLES
+from etl.store.parquet import EncodedTable, Entry, encode_table
+from etl.store.versions import Version, now_text, publish_version, read_version
+from etl.tables.locations import agreement
+from etl.tables.registry import BUILD_TABLES
+from etl.tables.table import schema_columns
 
 logger = logging.getLogger(__name__)
+
+Files = Mapping[str, Sequence[EncodedTable]]
+"""The files of each table that a build makes, by the table's name."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,31 +65,29 @@ def publish(
         GuardError: a guard refused; no version was added and what was converted stays for the next run.
         OSError: the store can't be written.
     """
-    joined = make_tables(plan, conversions)
-    files = encode_tables(joined.tables, joined.splits)
-    volumes = _volume_entries(conversions)
-    counts = joined.counts
-    schemas = {name: schema_columns(name) for name in TABLES}
+    made = make_tables(plan, conversions)
+    counts, tables = made.counts, made.tables
     unread = [reject for reject in plan.rejects if reject.kind is Kind.ARCHIVE]
     check_archives([*unread, *lost], len(plan.index.containers), config.limits)
     check_rejects(counts, config.limits)
-    lesions = joined.tables["lesions"].to_pandas()
+    lesions = tables["lesions"].to_pandas()
     locations = agreement(lesions, config.source.complete and not plan.rows_not_selected)
     check_locations(locations, lesions, config.limits)
     if not counts.volumes:
         raise GuardError(
             "not one volume could be built; nothing was published",
             value=", ".join(f"{reason} {count}" for reason, count in counts.rejects_by_reason.items()),
-            remedy="the log tells why each slice was rejected; mend the source",
+            remedy="the log says why each slice was rejected; mend the source",
         )
 
+    files = {name: encode_table(table, tables[name]) for name, table in BUILD_TABLES.items()}
+    volumes = _volume_entries(conversions)
     objects.create(ROOT, root_metadata())
     parent = read_version(objects)
     if parent is not None and _content(parent) == (_digests(files), volumes):
         _mend_tables(objects, parent, files)
         return Published(parent, False, counts)
 
-    base = tables_path(run_id)
     body: dict[str, Any] = {
         "run_id": run_id,
         "created_at": now_text(),
@@ -103,31 +106,30 @@ def publish(
         ],
         "config": config.resolved(),
         "code": code_versions(),
-        "schemas": schemas,
-        "tables": {
-            name: [
-                asdict(object_info(f"{base}/{file.path}", file.data)) | {"rows": file.rows}
-                for file in files
-                if file.path.startswith(f"{name}/")
-            ]
-            for name in TABLES
-        },
+        "schemas": {name: schema_columns(table.schema) for name, table in BUILD_TABLES.items()},
+        "tables": {name: [written(file, run_id)[0] for file in own] for name, own in files.items()},
         "volumes": volumes,
     }
     check_parent(parent, body, config.limits)
-    for file in files:
-        objects.write(f"{base}/{file.path}", file.data)
+    for own in files.values():
+        for file in own:
+            objects.write(f"{tables_path(run_id)}/{file.path}", file.data)
+    units = Units(objects, body, tables["lesions"])
 
-    def check(current: Version | None) -> None:
+    def body_on(current: Version | None) -> Version:
         check_parent(current, body, config.limits)
-        before_create(body)
+        added = carry(objects, current, units, run_id, BUILD_TABLES.keys())
+        for path, data in added.files:
+            objects.write(path, data)
+        whole = added.merged_into(body)
+        before_create(whole)
+        return whole
 
-    version = publish_version(objects, body, check)
-    return Published(version, True, counts)
+    return Published(publish_version(objects, run_id, body_on), True, counts)
 
 
 def code_versions() -> dict[str, str]:
-    """Versions of what decides bytes: this package, Python, and the libraries that decode and encode."""
+    """Return the versions of everything that decides bytes: this package, Python, and its libraries."""
     names = (
         "deeplesion-store",
         "numpy",
@@ -142,13 +144,13 @@ def code_versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in names}
 
 
-def _mend_tables(objects: Objects, version: Version, files: Sequence[EncodedTable]) -> None:
-    """Write those files of a published version anew that are lost or damaged: they have the same bytes."""
-    data = {file.path: file.data for file in files}
-    for entry in table_entries(version):
+def _mend_tables(objects: Objects, version: Version, files: Files) -> None:
+    """Write again the files of a published version that are lost or damaged: they have the same bytes."""
+    data = {file.path: file.data for own in files.values() for file in own}
+    for entry in _build_entries(version):
         path, expected = entry["path"], data[path_in_tables(entry["path"])]
         if objects.size(path) != len(expected) or objects.read(path) != expected:
-            logger.warning("%s was lost or damaged and is written anew", path)
+            logger.warning("%s was lost or damaged and is written again", path)
             objects.write(path, expected)
 
 
@@ -159,10 +161,15 @@ def _volume_entries(conversions: Sequence[Conversion]) -> list[dict[str, Any]]:
     return [{"volume_id": receipt.volume_id} | asdict(receipt.info()) for _, _, receipt in built]
 
 
-def _digests(files: Sequence[EncodedTable]) -> dict[str, str]:
-    return {file.path: object_info(file.path, file.data).sha256 for file in files}
+def _digests(files: Files) -> dict[str, str]:
+    return {file.path: object_info(file.path, file.data).sha256 for own in files.values() for file in own}
 
 
 def _content(version: Version) -> tuple[dict[str, str], list[dict[str, Any]]]:
-    digests = {path_in_tables(entry["path"]): entry["sha256"] for entry in table_entries(version)}
+    digests = {path_in_tables(entry["path"]): entry["sha256"] for entry in _build_entries(version)}
     return digests, list(version["volumes"])
+
+
+def _build_entries(version: Version) -> list[Entry]:
+    """Return the table files of a version that a build made."""
+    return [entry for name in BUILD_TABLES for entry in version["tables"].get(name, ())]

@@ -21,8 +21,8 @@ from etl.report.quality import Check
 from etl.report.summary import Summary
 from etl.report.voxels import data_url
 from etl.store.layout import ACKNOWLEDGEMENT, CITATION, SOURCE_URL
-from etl.store.parquet import SPLITS
 from etl.store.reader import Store
+from etl.tables.lesions import SPLITS
 
 _PAGES = jinja2.Environment(
     loader=jinja2.PackageLoader("etl.report", "template"),

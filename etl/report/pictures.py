@@ -23,7 +23,7 @@ from etl.report.statistics import (
     voxel_hu,
 )
 from etl.report.voxels import PlaneSample
-from etl.store.parquet import SPLITS
+from etl.tables.lesions import SPLITS
 
 TYPE_COLOURS = {
     "lung": "colour-blue",

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from etl.export.protocol import UNLABELLED
 from etl.export.selection import lesion_types
-from etl.store.parquet import SPLITS
+from etl.tables.lesions import SPLITS
 
 PUBLISHED_TYPES = {
     "lung": 2426,

@@ -7,10 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from etl.core.errors import GuardError
+from etl.core.errors import GuardError, RunError
 from etl.io.places import Objects, object_info
 from etl.store.layout import RECEIPT, VOLUMES
 from etl.store.receipts import Receipt
+from etl.store.running import Running
 from etl.store.versions import Version, now_text, publish_version, read_version, table_entries
 
 # How many of a long list of names a message holds.
@@ -170,4 +171,15 @@ def rollback(objects: Objects, number: int, run_id: str) -> tuple[Version, bool]
     own = {"contract_version", "version", "parent", "run_id", "created_at", "rollback_of"}
     head = {"run_id": run_id, "created_at": now_text(), "rollback_of": number}
     body = head | {name: value for name, value in old.items() if name not in own}
-    return publish_version(objects, body, lambda parent: None), True
+    return publish_version(objects, run_id, lambda parent: body), True
+
+
+def check_not_pruned(objects: Objects, own: Running, version: Version) -> None:
+    """Raise RunError where this run was held up so long that a prune took what the version would name."""
+    if own.lapsed() and (missing := missing_objects(objects, version)):
+        raise RunError(
+            "this run was held up, and what it relied on was pruned meanwhile; nothing was published",
+            where=objects.root,
+            value=f"{len(missing):,} objects, such as {missing[0]}",
+            remedy="run the same again: it converts what is missing and reuses the rest",
+        )

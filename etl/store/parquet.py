@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from etl.io.places import Objects
+from etl.core.errors import StoreError
+from etl.io.places import Objects, object_info
 from etl.store.layout import CONTRACT_VERSION
-from etl.tables.fields import SCHEMAS
+from etl.tables.table import Table
 
-SPLITS = ("train", "val", "test")
-_SPLIT = pa.field("split", pa.string(), nullable=False)
+COVERED = b"covered"
+"""Key in the metadata of a file: JSON list of the volumes or lesions that its maker looked at."""
+
+Entry = Mapping[str, Any]
+"""One table file as a version names it: path, bytes, sha256, rows."""
 
 
 @dataclass(frozen=True)
@@ -27,102 +33,124 @@ class EncodedTable:
     rows: int
 
 
-def to_table(name: str, columns: Mapping[str, object]) -> pa.Table:
-    """Columns -> an Arrow table of the contract's schema, metadata included.
-
-    Raises:
-        KeyError: a column is missing.
-        pyarrow.ArrowInvalid: a value does not fit its column, or is null in a column without nulls.
-    """
-    schema = SCHEMAS[name]
-    arrays = [pa.array(columns[field.name], type=field.type, from_pandas=field.nullable) for field in schema]
-    for field, array in zip(schema, arrays, strict=True):
-        if array.null_count and not field.nullable:
-            raise pa.ArrowInvalid(
-                f"column {field.name} of {name} has {array.null_count} nulls; allowed: none"
-            )
-    return pa.Table.from_arrays(arrays, schema=schema).replace_schema_metadata(_metadata(name))
-
-
-def encode_tables(tables: Mapping[str, pa.Table], splits: list[str]) -> list[EncodedTable]:
-    """Parquet files of all tables; `lesions` is partitioned by split.
+def encode_table(
+    table: Table, rows: pa.Table, covered: Collection[Any] | None = None, part: int = 0
+) -> list[EncodedTable]:
+    """Return the files of a table: one for each value of its partition that has rows, else one.
 
     Args:
-        tables: of `to_table`, by name.
-        splits: the split of each row of `lesions`.
+        rows: whole rows, of `Table.rows`.
+        covered: volumes or lesions that the maker looked at, with rows or without; kept in the first file,
+            which then is there even without rows. None for a table of a build.
+        part: number in the names of the files.
     """
-    files = []
-    for name, table in tables.items():
-        if name != "lesions":
-            files.append(_encode(f"{name}/part-0.parquet", table))
-            continue
-        split_column = pa.array(splits, type=pa.string())
-        for split in SPLITS:
-            part = table.filter(pc.equal(split_column, split))
-            if part.num_rows:
-                files.append(_encode(f"{name}/split={split}/part-0.parquet", part))
-    return files
+    pieces = [(f"{table.name}/part-{part}.parquet", rows)]
+    if table.partition is not None:
+        name, files = table.partition.name, rows.drop_columns([table.partition.name])
+        chosen = [(value, files.filter(pc.equal(rows[name], value))) for value in table.partition.values]
+        pieces = [(f"{table.name}/{name}={value}/part-{part}.parquet", piece) for value, piece in chosen]
+        kept = [(path, piece) for path, piece in pieces if piece.num_rows]
+        pieces = kept or (pieces[:1] if covered is not None else [])
+    encoded = []
+    for number, (path, piece) in enumerate(pieces):
+        listed = None if covered is None else (sorted(covered) if number == 0 else [])
+        encoded.append(_encode(path, table, piece, listed))
+    return encoded
 
 
-def _encode(path: str, table: pa.Table) -> EncodedTable:
+def _encode(path: str, table: Table, rows: pa.Table, covered: list[Any] | None) -> EncodedTable:
+    metadata: dict[Any, Any] = {"description": table.description, "contract_version": str(CONTRACT_VERSION)}
+    if covered is not None:
+        metadata[COVERED] = json.dumps(covered)
     buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd", row_group_size=128 * 1024)
-    return EncodedTable(path, buffer.getvalue(), table.num_rows)
+    pq.write_table(
+        rows.replace_schema_metadata(metadata), buffer, compression="zstd", row_group_size=128 * 1024
+    )
+    return EncodedTable(path, buffer.getvalue(), rows.num_rows)
+
+
+def read_file(objects: Objects, entry: Entry) -> bytes:
+    """Return the bytes of a table file.
+
+    Raises:
+        StoreError: it is missing, or not the file that the version names.
+        OSError: the store can't be read.
+    """
+    where = f"{objects.root}/{entry['path']}"
+    remedy = "python jobs/verify_store.py lists all damage and what repairs it"
+    try:
+        data = objects.read(entry["path"])
+    except FileNotFoundError as error:
+        raise StoreError(
+            "a table's file is missing", where=where, value="no such object", remedy=remedy
+        ) from error
+    found = object_info(entry["path"], data)
+    if (found.bytes, found.sha256) != (entry["bytes"], entry["sha256"]):
+        raise StoreError(
+            "a table's file is damaged",
+            where=where,
+            value=f"{found.bytes} bytes, SHA-256 {found.sha256}",
+            allowed=f"{entry['bytes']} bytes, SHA-256 {entry['sha256']}",
+            remedy=remedy,
+        )
+    return data
+
+
+def decode_file(
+    data: bytes,
+    path: str,
+    table: Table,
+    columns: Sequence[str] | None = None,
+    where: pc.Expression | None = None,
+) -> pa.Table:
+    """Return the rows of one file with the columns that its schema and its path have.
+
+    Args:
+        columns: those to read, in this order; all by default.
+        where: the rows to read; row groups without any are skipped.
+    """
+    own = table.partition
+    stored = columns if columns is None or own is None else [c for c in columns if c != own.name]
+    rows = pq.read_table(io.BytesIO(data), columns=stored, filters=where)
+    if own is not None and (columns is None or own.name in columns):
+        rows = rows.append_column(own.field, pa.array([partition_value(path)] * len(rows), pa.string()))
+    return rows if columns is None else rows.select(list(columns))
 
 
 def read_table(
     objects: Objects,
-    paths: Sequence[str],
-    name: str,
+    entries: Sequence[Entry],
+    table: Table,
     columns: Sequence[str] | None = None,
     where: pc.Expression | None = None,
 ) -> pa.Table:
-    """Read and join the files of one table; `lesions` gets its `split` column back from the paths.
+    """Read and join the files of one table. One that lies in several files is sorted by its key.
 
     Args:
         columns: those to read, in this order; all by default.
-        where: which rows to read; row groups that can't have any are skipped.
+        where: the rows to read; row groups without any are skipped.
 
     Raises:
-        FileNotFoundError: a file isn't there.
-        pyarrow.ArrowInvalid: a file is not Parquet.
+        StoreError: a file is missing or damaged.
+        OSError: the store can't be read.
     """
-    # Rows of `lesions` are sorted by their number, asked for or not.
-    stored = None if columns is None else list(columns)
-    if stored is not None and name == "lesions":
-        stored = [column for column in dict.fromkeys([*stored, "lesion_id"]) if column != "split"]
-    parts = []
-    for path in paths:
-        part = pq.read_table(io.BytesIO(objects.read(path)), columns=stored, filters=where)
-        if name == "lesions":
-            part = part.append_column(_SPLIT, pa.array([split_of(path)] * part.num_rows, pa.string()))
-        parts.append(part)
-    if not parts:
-        schema = SCHEMAS[name].append(_SPLIT) if name == "lesions" else SCHEMAS[name]
-        parts.append(schema.empty_table())
-    table = pa.concat_tables(parts)
-    if name == "lesions":
-        table = table.sort_by("lesion_id")
-    return table if columns is None else table.select(list(columns))
+    is_sorted = bool(table.key) and (table.partition is not None or len(entries) > 1)
+    wanted = columns
+    if columns is not None and is_sorted:
+        wanted = list(dict.fromkeys([*columns, *table.key]))
+    parts = [decode_file(read_file(objects, entry), entry["path"], table, wanted, where) for entry in entries]
+    rows = pa.concat_tables(parts) if parts else table.rows_schema.empty_table()
+    if is_sorted:
+        rows = rows.sort_by([(name, "ascending") for name in table.key])
+    return rows if columns is None else rows.select(list(columns))
 
 
-def split_of(path: str) -> str:
-    """The split whose lesions a file of `lesions` has."""
-    return path.split("split=")[-1].split("/")[0]
+def partition_value(path: str) -> str:
+    """Return the value of the partition's column that the path of a file names; empty where it names none."""
+    folder = path.rpartition("/")[0].rpartition("/")[2]
+    return folder.partition("=")[2]
 
 
-def schema_columns(name: str) -> list[list[str]]:
-    """[name, type] of each column, as a version file keeps them for comparison."""
-    return [[field.name, f"{field.type}{' nullable' if field.nullable else ''}"] for field in SCHEMAS[name]]
-
-
-_DESCRIPTIONS = {
-    "lesions": "annotations joined to the volumes; one row an accepted row of DL_info.csv",
-    "volumes": "catalogue of the volumes; one row a volume",
-    "slices": "source slices; one row a slice that is part of a volume",
-    "rejects": "what is in the release and not in the store, and why",
-}
-
-
-def _metadata(name: str) -> dict[str, str]:
-    return {"description": _DESCRIPTIONS[name], "contract_version": str(CONTRACT_VERSION)}
+def covered_units(schema: pa.Schema) -> set[Any]:
+    """Return the volumes or lesions that the maker of a file looked at, by the file's schema."""
+    return set(json.loads((schema.metadata or {}).get(COVERED, b"[]")))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import xarray
 import zarr
 
@@ -21,9 +23,11 @@ from etl.io.places import Objects
 from etl.store.crops import PLACE_COLUMNS, centers_vox, crop_around
 from etl.store.layout import VERSIONS
 from etl.store.lazy_volumes import open_volume
-from etl.store.parquet import SPLITS, read_table, split_of
+from etl.store.parquet import Entry, covered_units, partition_value, read_file, read_table
 from etl.store.versions import Version, read_version, readable
 from etl.store.volumes import open_level
+from etl.tables.lesions import SPLITS
+from etl.tables.registry import declared
 
 
 @dataclass(frozen=True)
@@ -59,9 +63,10 @@ class Store:
         """
         if split is not None and split not in SPLITS:
             raise self._absent("split", split, ", ".join(SPLITS))
-        paths = [path for path in self._files("lesions") if split in (None, split_of(path))]
+        files = self.version["tables"]["lesions"]
+        entries = [entry for entry in files if split in (None, partition_value(entry["path"]))]
         rows = None if type is None else pc.field("coarse_type") == type
-        found = self._table("lesions", columns, rows, paths)
+        found = self._table("lesions", columns, rows, entries)
         if type is not None and found.empty:
             known = self._table("lesions", ["coarse_type"])["coarse_type"].dropna().unique()
             if type not in known:
@@ -100,8 +105,34 @@ class Store:
         return self._table("slices", columns, pc.field("volume_id") == volume_id)
 
     def rejects(self) -> pd.DataFrame:
-        """What the release has and the store has not, and why."""
+        """Return the parts of the release that the store lacks, and why."""
         return self._table("rejects")
+
+    def table(self, name: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """Return any table of this version, also one that a job added to it.
+
+        Args:
+            columns: those to read, in this order.
+
+        Raises:
+            StoreError: the version has no such table or column, or a file of it is missing or damaged.
+        """
+        if name not in self.version["tables"]:
+            raise self._absent("table", name, ", ".join(self.version["tables"]))
+        return self._table(name, columns)
+
+    def covered(self, name: str) -> set[Any]:
+        """Return the volume_ids or lesion_ids for which an added table was made, also those without rows.
+
+        Raises:
+            StoreError: the version has no such added table, or a file of it is missing or damaged.
+        """
+        added = self.version.get("added_tables", {})
+        if name not in added:
+            raise self._absent("added table", name, ", ".join(added) or "none: all tables are the build's")
+        with readable(self.objects):
+            files = [read_file(self.objects, entry) for entry in self.version["tables"][name]]
+        return {unit for data in files for unit in covered_units(pq.read_schema(io.BytesIO(data)))}
 
     def array(self, volume_id: str, level: int = 0) -> zarr.Array[Any]:
         """A volume's voxels: int16 HU, axes (z, y, x), read lazily.
@@ -193,23 +224,20 @@ class Store:
             raise self._absent("volume", volume_id, allowed, "volumes() lists them")
         return self._paths[volume_id]
 
-    def _files(self, table: str) -> list[str]:
-        return [entry["path"] for entry in self.version["tables"][table]]
-
     def _table(
         self,
         name: str,
         columns: Sequence[str] | None = None,
         where: pc.Expression | None = None,
-        paths: Sequence[str] | None = None,
+        entries: Sequence[Entry] | None = None,
     ) -> pd.DataFrame:
-        known = [column for column, _ in self.version["schemas"][name]] + ["split"] * (name == "lesions")
+        table = declared(self.version, name)
         for column in columns or ():
-            if column not in known:
-                raise self._absent(f"column of `{name}`", column, ", ".join(known))
+            if column not in table.rows_schema.names:
+                raise self._absent(f"column of `{name}`", column, ", ".join(table.rows_schema.names))
+        files = self.version["tables"][name] if entries is None else entries
         with readable(self.objects):
-            files = self._files(name) if paths is None else paths
-            return read_table(self.objects, files, name, columns, where).to_pandas()
+            return read_table(self.objects, files, table, columns, where).to_pandas()
 
     def _no_lesion(self, lesion_id: int) -> StoreError:
         rejects = self.rejects()

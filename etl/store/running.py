@@ -36,7 +36,7 @@ RENEW_SECONDS = 60.0
 DEAD_SECONDS = 15 * 60.0
 POLL_SECONDS = 5.0
 
-Kind = Literal["build", "rollback", "prune"]
+Kind = Literal["build", "rollback", "tables", "prune"]
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Mark:
 
     Attributes:
         run_id: which run.
-        kind: what it does: build, rollback or prune.
+        kind: its work: build, rollback, tables (a job that adds some) or prune.
         host, process, user: where, and who started it.
         since: ISO 8601, by the clock of its own machine; for people only.
         began_s: by the store's clock, in seconds since 1970; None in a mark that was not renewed yet.

@@ -9,11 +9,12 @@ import contextlib
 import datetime
 import json
 import re
+import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from etl.core.errors import StoreError
+from etl.core.errors import RunError, StoreError
 from etl.io.places import Objects
 from etl.store.layout import CONTRACT_VERSION, VERSIONS, to_json, version_path
 
@@ -133,20 +134,36 @@ def choose_version(objects: Objects, number: int | None = None) -> int:
 
 
 def publish_version(
-    objects: Objects, body: Mapping[str, Any], check: Callable[[Version | None], None]
+    objects: Objects,
+    run_id: str,
+    body_on: Callable[[Version | None], Version | None],
+    attempts: int = 20,
+    wait_s: float = 0.1,
 ) -> Version:
     """Create the next version file, on top of whatever is current at that moment.
 
     Args:
-        body: the version without `version` and `parent`; it has a `run_id`.
-        check: called with the parent before each attempt; raises to refuse.
+        run_id: of the run that publishes.
+        body_on: called with the parent before each attempt; returns the version without `version`, `parent`
+            and `contract_version`, with this `run_id`; None where the parent will do; or raises to refuse.
+        attempts: how many times another run may take the next number first.
+        wait_s: before the second attempt; twice as long before each further one, up to 5 s.
 
     Returns:
-        The version as published.
+        The version as published, or the parent.
+
+    Raises:
+        RunError: the next number was taken at every attempt.
     """
-    while True:
+    number = 0
+    for attempt in range(attempts):
+        if attempt:
+            time.sleep(min(5.0, wait_s * 2 ** (attempt - 1)))
         parent = read_version(objects)
-        check(parent)
+        body = body_on(parent)
+        if body is None:
+            assert parent is not None
+            return parent
         number = (parent["version"] if parent else 0) + 1
         head = {"contract_version": CONTRACT_VERSION, "version": number}
         version = head | {"parent": parent["version"] if parent else None} | dict(body)
@@ -154,5 +171,13 @@ def publish_version(
             return version
         # The name is taken: by another run, or by this one where the reply to a create was lost.
         taken = read_version(objects, number)
-        if taken and taken["run_id"] == body["run_id"]:
+        if taken and taken["run_id"] == run_id:
             return taken
+    raise RunError(
+        "the next version's number is taken at every attempt; nothing was published",
+        where=f"{objects.root}/{version_path(number)}",
+        value=f"version {number - 1} is current, and {number} exists after {attempts} attempts",
+        allowed="each version file has its own number inside and in its name",
+        remedy="move a version file that was copied or renamed out of the folder, or run again when fewer "
+        "runs publish; what was converted is kept",
+    )

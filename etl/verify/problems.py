@@ -33,8 +33,12 @@ class Repair(Enum):
         "same build again; it converts what is missing, to the same bytes"
     )
     TABLE = (
-        "a damaged table of the highest version: run the same build again; it writes the same bytes anew (of "
-        "an earlier version: bring the file back from a copy; the version file tells its size and SHA-256)"
+        "a damaged table of the highest version: run the same build again; it writes the same bytes again "
+        "(of an earlier version: bring the file back from a copy; the version file has its size and SHA-256)"
+    )
+    ADDED = (
+        "a damaged table that a job added: bring the file back from a copy, or run the job that made it "
+        "again (the version file names it as `made_by`), which publishes the table in a new version"
     )
     VERSION = (
         "a damaged version file: move versions/NNNNNN.json aside and run the same build again; it reuses the "

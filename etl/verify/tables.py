@@ -1,197 +1,189 @@
-"""Are a version's tables whole, of the contract's schema, and in agreement with each other and its counts?"""
+"""The tables of a version, each opened and checked by its declaration, and the version's counts."""
 
 from __future__ import annotations
 
 import io
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from etl.core.rejects import Kind, Reason
-from etl.imaging.geometry import output_shape
 from etl.io.places import ObjectInfo
-from etl.store.parquet import SPLITS, schema_columns
+from etl.store.parquet import covered_units, decode_file, partition_value
 from etl.store.versions import Version
-from etl.tables.fields import SCHEMAS, TABLES
-from etl.verify.problems import CountedReads, Problem, Repair, describe, differences, read_whole
-from etl.verify.volume import VolumeFacts, digest
-
-# Positions in voxels are quotients of floats.
-TOLERANCE_VOX = 1e-6
+from etl.tables.checks import StoredTables, VolumeFacts, Wrong
+from etl.tables.registry import BUILD_TABLES, declared
+from etl.tables.table import Table, schema_columns
+from etl.verify.problems import CountedReads, Problem, Repair, collect, describe, differences, read_whole
 
 
-@dataclass(frozen=True, eq=False)
-class TableRows:
-    """The rows of a table's whole files; `complete` if that is all of its files."""
+class TableChecks:
+    """The tables of one version: read first, checked once the volumes were looked at.
 
-    rows: pd.DataFrame
-    complete: bool
+    Attributes:
+        problems: what is wrong with the files, by themselves.
+        rows: whole rows by table.
+    """
 
+    def __init__(self, reads: CountedReads, version: Version, where: str) -> None:
+        """Read every file that the version names; nothing is raised for what is wrong."""
+        self._version, self._where = version, where
+        self._tables: dict[str, Table] = {}
+        self._covered: dict[str, set[Any]] = {}
+        self._complete: set[str] = set()
+        self.rows: dict[str, pd.DataFrame] = {}
+        self.problems: list[Problem] = []
+        try:
+            names = [*BUILD_TABLES, *(name for name in version["tables"] if name not in BUILD_TABLES)]
+            for name in names:
+                if name not in BUILD_TABLES and name not in version.get("added_tables", {}):
+                    self.problems.append(
+                        Problem("table is declared nowhere in the version", where, Repair.VERSION, name)
+                    )
+                    continue
+                self._tables[name] = declared(version, name)
+                self._read(reads, self._tables[name], version["tables"][name])
+            missing = version.get("added_tables", {}).keys() - version["tables"].keys()
+            self.problems += [
+                Problem("declared table has no entry", where, Repair.VERSION, name)
+                for name in sorted(missing)
+            ]
+        except Exception as error:
+            self.rows = {}
+            self.problems = [Problem("can't be checked", where, Repair.VERSION, describe(error))]
 
-def read_tables(reads: CountedReads, version: Version) -> tuple[dict[str, TableRows], list[Problem]]:
-    """All four tables as a version names them, and what is wrong with their files."""
-    tables, problems = {}, []
-    for name in TABLES:
-        declared = _declared(version, name)
-        parts, complete = [declared.empty_table().to_pandas()], True
-        for entry in version["tables"][name]:
-            rows, wrong = _read_file(reads, name, entry, declared)
-            problems += wrong
+    def _read(self, reads: CountedReads, table: Table, entries: Any) -> None:
+        parts, complete, covered = [table.rows_schema.empty_table().to_pandas()], True, list[Any]()
+        for entry in entries:
+            rows, units, wrong = _read_file(reads, table, entry)
+            self.problems += wrong
             complete = complete and not wrong
+            covered += units
             if rows is not None and len(rows):
                 parts.append(rows)
-        tables[name] = TableRows(pd.concat(parts[1:] or parts, ignore_index=True), complete)
-    return tables, problems
+        self.rows[table.name] = pd.concat(parts[1:] or parts, ignore_index=True)
+        self._covered[table.name] = set(covered)
+        if complete:
+            self._complete.add(table.name)
+
+    def check(self, facts: Mapping[str, VolumeFacts]) -> Iterator[Problem]:
+        """Yield what contradicts the declarations, the other tables, the receipts or the version's counts.
+
+        Args:
+            facts: by volume_id, of the volumes that were looked at and whose receipt is right.
+        """
+        if not self.rows:
+            return
+        version, where = self._version, self._where
+        stored = StoredTables(version, where, self.rows, frozenset(self._complete), facts)
+        yield from collect(_check_schemas(version, where), where, Repair.VERSION)
+        for name, table in self._tables.items():
+            checks = [_check_key(table, stored), _check_units(table, stored)]
+            if name not in BUILD_TABLES:
+                checks.append(_check_coverage(table, stored, self._covered[name]))
+            for check in (*checks, *(own(stored) for own in table.checks)):
+                found = (Problem(w.what, w.where, Repair.CONTENT, w.found, w.expected) for w in check)
+                yield from collect(found, where, Repair.VERSION)
+        yield from collect(_check_counts(stored), where, Repair.VERSION)
 
 
 def _read_file(
-    reads: CountedReads, name: str, entry: Mapping[str, Any], declared: pa.Schema
-) -> tuple[pd.DataFrame | None, list[Problem]]:
+    reads: CountedReads, table: Table, entry: Mapping[str, Any]
+) -> tuple[pd.DataFrame | None, set[Any], list[Problem]]:
+    """Return (rows, covered units, problems) of one file; no rows where they can't be told."""
     path = str(entry.get("path"))
+    repair = Repair.TABLE if table.name in BUILD_TABLES else Repair.ADDED
     try:
         info = ObjectInfo(path, entry["bytes"], entry["sha256"])
-        data, wrong = read_whole(reads, info, Repair.TABLE)
+        data, wrong = read_whole(reads, info, repair)
         if data is None:
-            return None, list(wrong)
-        table = pq.read_table(io.BytesIO(data))
-        if not table.schema.equals(declared):
-            found, expected = _columns_apart(table.schema, declared)
-            return None, [Problem("schema is not the version's", path, Repair.CONTENT, found, expected)]
-        problems = list(differences(path, Repair.CONTENT, [("number of rows", len(table), entry["rows"])]))
-        rows = table.to_pandas()
-        if name == "lesions":
-            rows["split"] = split = path.split("split=")[-1].split("/")[0]
-            if split not in SPLITS:
-                problems.append(Problem("split is unknown", path, Repair.CONTENT, split, ", ".join(SPLITS)))
+            return None, set(), list(wrong)
+        schema = pq.read_schema(io.BytesIO(data))
+        if not schema.equals(table.schema):
+            found, expected = _columns_apart(schema, table.schema)
+            problem = Problem("schema is not the version's", path, Repair.CONTENT, found, expected)
+            return None, set(), [problem]
+        rows = decode_file(data, path, table).to_pandas()
+        problems = list(differences(path, Repair.CONTENT, [("number of rows", len(rows), entry["rows"])]))
+        if table.partition is not None and partition_value(path) not in table.partition.values:
+            allowed = ", ".join(table.partition.values)
+            what = f"{table.partition.name} is unknown"
+            problems.append(Problem(what, path, Repair.CONTENT, partition_value(path), allowed))
+        return rows, covered_units(schema), problems
     except Exception as error:
-        return None, [Problem("can't be read", path, Repair.CONTENT, describe(error))]
-    return rows, problems
+        return None, set(), [Problem("can't be read", path, Repair.CONTENT, describe(error))]
 
 
 def _columns_apart(found: pa.Schema, expected: pa.Schema) -> tuple[str, str]:
-    """Columns that only the one schema has and only the other; all where just their order differs."""
-    one, other = (
-        [f"{field.name} {field.type}{' nullable' if field.nullable else ''}" for field in schema]
-        for schema in (found, expected)
-    )
+    """Return columns that only the one schema has and only the other; all where just their order differs."""
+    one, other = ([f"{name} {kind}" for name, kind in schema_columns(schema)] for schema in (found, expected))
     only = [name for name in one if name not in other], [name for name in other if name not in one]
     left, right = only if any(only) else (one, other)
     return "; ".join(left) or "none", "; ".join(right) or "none"
 
 
-def _declared(version: Version, name: str) -> pa.Schema:
-    """The contract's schema of a table, of the columns that the version declares: later ones it may lack."""
-    names = [column for column, _ in version["schemas"][name] if column in SCHEMAS[name].names]
-    return pa.schema([SCHEMAS[name].field(column) for column in names])
-
-
-def check_schemas(version: Version, where: str) -> Iterator[Problem]:
-    """Every column that the version file declares is one of the contract's."""
-    for name in TABLES:
-        known = schema_columns(name)
+def _check_schemas(version: Version, where: str) -> Iterator[Problem]:
+    """Every column that the version declares for a build's table is one of the contract's."""
+    for name, table in BUILD_TABLES.items():
+        known = schema_columns(table.schema)
         strange = [column for column in version["schemas"][name] if column not in known]
         yield from differences(where, Repair.CONTENT, [(f"schema of {name}", strange, [])])
 
 
-def check_catalogue(
-    tables: Mapping[str, TableRows], version: Version, facts: Mapping[str, VolumeFacts]
-) -> Iterator[Problem]:
-    """`volumes` names what the version file names, and says of each volume what its receipt says.
-
-    Args:
-        facts: by volume_id, of the volumes that were looked at and whose receipt is right.
-    """
-    entries = {entry["volume_id"]: entry for entry in version["volumes"]}
-    rows = {row["volume_id"]: row for row in tables["volumes"].rows.to_dict("records")}
-    if tables["volumes"].complete:
-        yield from _repeated(tables["volumes"].rows["volume_id"], "volumes: volume_id")
-        for volume_id in sorted(entries.keys() ^ rows.keys()):
-            missing = "the table `volumes`" if volume_id in entries else "the version file"
-            yield Problem(f"volume is not in {missing}", volume_id, Repair.CONTENT)
-    for volume_id in sorted(entries.keys() & rows.keys()):
-        row, entry, where = rows[volume_id], entries[volume_id], f"volumes: {volume_id}"
-        values = [(name, row[name], entry[name]) for name in ("path", "bytes", "sha256")]
-        shape, spacing, source_shape, source_spacing = (
-            tuple(row[pattern.format(axis)] for axis in "zyx")
-            for pattern in ("shape_{}", "spacing_{}_mm", "source_shape_{}", "source_spacing_{}_mm")
-        )
-        values.append(("shape (z, y, x)", shape, output_shape(source_shape, source_spacing, spacing)))
-        if volume_id in facts:
-            own = facts[volume_id]
-            values.append(("fingerprint", row["fingerprint"], own.fingerprint))
-            values.append(("shape (z, y, x), by its receipt,", shape, own.shape))
-            values.append(("spacing (z, y, x) in mm", spacing, own.spacing_mm))
-            values += [(f"hu_{name}", row[f"hu_{name}"], value) for name, value in asdict(own.hu).items()]
-        yield from differences(where, Repair.CONTENT, values)
+def _check_key(table: Table, stored: StoredTables) -> Iterator[Wrong]:
+    """The values of the key occur once."""
+    if table.key:
+        keys = stored.rows[table.name][list(table.key)]
+        for values in keys[keys.duplicated()].drop_duplicates().itertuples(index=False):
+            yield Wrong("occurs more than once", f"{table.name}: {_named(table.key, values)}")
 
 
-def check_lesions(tables: Mapping[str, TableRows], version: Version) -> Iterator[Problem]:
-    """Each lesion has a number of its own and lies inside a volume of this version."""
-    lesions, volumes = tables["lesions"].rows, tables["volumes"].rows
-    yield from _repeated(lesions["lesion_id"], "lesions: lesion_id")
-    for lesion_id in sorted(set(lesions["lesion_id"]) & set(tables["rejects"].rows["lesion_id"].dropna())):
-        yield Problem("row is rejected as well", f"lesions: lesion_id {lesion_id}", Repair.CONTENT)
-    known = {entry["volume_id"] for entry in version["volumes"]}
-    for lesion_id, volume_id in lesions[~lesions["volume_id"].isin(known)][["lesion_id", "volume_id"]].values:
-        where = f"lesions: lesion_id {lesion_id}"
-        yield Problem("its volume is not in this version", where, Repair.CONTENT, volume_id)
-
-    placed = lesions.merge(
-        volumes.drop_duplicates("volume_id"), on="volume_id", suffixes=("", "_of_volume"), validate="m:1"
-    )
-    first, last = placed["slice_first_of_volume"], placed["slice_last_of_volume"]
-    yield from _outside(placed, "key_slice_index", placed["key_slice_index"], first, last)
-    per_pixel = {a: placed[f"source_spacing_{a}_mm"] / placed[f"spacing_{a}_mm_of_volume"] for a in "zyx"}
-    # The last slice's centre: it may lie past the last stored voxel's, by less than a voxel.
-    yield from _outside(placed, "z_vox", placed["z_vox"], 0, (placed["source_shape_z"] - 1) * per_pixel["z"])
-    for axis in "yx":
-        voxels_per_pixel = per_pixel[axis]
-        # Pixels reach half of one to either side of their centre.
-        low, high = -voxels_per_pixel / 2, (placed[f"source_shape_{axis}"] - 0.5) * voxels_per_pixel
-        near, far = placed[f"bbox_{axis}1_vox"], placed[f"bbox_{axis}2_vox"]
-        within = ~placed["bbox_past_edge"]
-        for name, values in ((f"bbox_{axis}1_vox", near), (f"bbox_{axis}2_vox", far)):
-            yield from _outside(placed[within], name, values[within], low[within], high[within])
-        # A box past the edge may have its middle outside, but shares voxels with the plane.
-        yield from _outside(placed[~within], f"bbox_{axis}1_vox", near[~within], -np.inf, high[~within])
-        yield from _outside(placed[~within], f"bbox_{axis}2_vox", far[~within], low[~within], np.inf)
-
-
-def check_slices(tables: Mapping[str, TableRows], facts: Mapping[str, VolumeFacts]) -> Iterator[Problem]:
-    """Each volume has a row in `slices` for every one of its slices, with what its receipt measured."""
-    if not (tables["slices"].complete and tables["volumes"].complete):
+def _check_units(table: Table, stored: StoredTables) -> Iterator[Wrong]:
+    """The volumes and lesions that rows belong to are in this version."""
+    if table.unit is None or (table.unit == "lesion" and "lesions" not in stored.complete):
         return
-    slices = dict(list(tables["slices"].rows.groupby("volume_id", sort=True)))
-    columns = ["volume_id", "slice_first", "slice_last", "source_shape_z"]
-    for volume_id, first, last, count in tables["volumes"].rows[columns].itertuples(index=False):
-        rows, where = slices.pop(volume_id, None), f"slices: {volume_id}"
-        indices = [] if rows is None else rows["slice_index"].tolist()
-        values: list[tuple[str, Any, Any]] = [
-            ("list of slices", indices, list(range(first, last + 1))),
-            ("source_shape_z of the volume", count, last - first + 1),
-        ]
-        own = facts.get(volume_id)
-        if own is not None and rows is not None and "body_mask_area_px" in rows:
-            values.append(("number of slices with masks in its receipt", own.mask_count, own.slice_count))
-        yield from differences(where, Repair.CONTENT, values)
-        if own is not None and rows is not None and len(rows) == own.slice_count:
-            for name, expected in own.slice_digests.items():
-                if name in rows and digest(rows[name].to_numpy(float)) != expected:
-                    measured = "what its receipt measured"
-                    yield Problem(f"{name} is wrong", where, Repair.CONTENT, expected=measured)
-    for volume_id in slices:
-        yield Problem("its volume is not in the table `volumes`", f"slices: {volume_id}", Repair.CONTENT)
+    known, rows = _known(table, stored), stored.rows[table.name]
+    for column in table.unit_columns:
+        strange = rows[rows[column].notna() & ~rows[column].isin(known)]
+        # The key says which row it is, unless a volume's rows are many.
+        names = table.key if len(table.key) == 1 else (column,)
+        for values in strange[list(dict.fromkeys([*names, column]))].drop_duplicates().to_dict("records"):
+            where = f"{table.name}: {_named(names, [values[name] for name in names])}"
+            yield Wrong(f"its {table.unit} is not in this version", where, str(values[column]))
 
 
-def check_counts(tables: Mapping[str, TableRows], version: Version, where: str) -> Iterator[Problem]:
+def _check_coverage(table: Table, stored: StoredTables, covered: set[Any]) -> Iterator[Wrong]:
+    """The version's coverage is that of the files, and every row belongs to what they cover."""
+    if table.unit is None or table.name not in stored.complete:
+        return
+    if table.unit == "lesion" and "lesions" not in stored.complete:
+        return
+    known = _known(table, stored)
+    found = stored.version["added_tables"][table.name]["coverage"]
+    expected = {"covered": len(covered), "of": len(known)}
+    if found != expected:
+        yield Wrong(f"coverage of {table.name} is wrong", stored.where, repr(found), repr(expected))
+    for unit in sorted(covered - known):
+        yield Wrong(f"covered {table.unit} is not in this version", table.name, str(unit))
+
+
+def _known(table: Table, stored: StoredTables) -> set[Any]:
+    if table.unit == "volume":
+        return {entry["volume_id"] for entry in stored.version["volumes"]}
+    return set(stored.rows["lesions"]["lesion_id"].tolist())
+
+
+def _named(names: Any, values: Any) -> str:
+    return ", ".join(f"{name} {value}" for name, value in zip(names, values, strict=True))
+
+
+def _check_counts(stored: StoredTables) -> Iterator[Problem]:
     """The version's counts are those of its tables, and every row and slice found went somewhere."""
-    counts = version["counts"]
+    version, counts = stored.version, stored.version["counts"]
     values: list[tuple[str, Any, Any]] = [
         ("counts.volumes", counts["volumes"], len(version["volumes"])),
         (
@@ -206,12 +198,13 @@ def check_counts(tables: Mapping[str, TableRows], version: Version, where: str) 
         ),
         ("annotations.rows", version["annotations"]["rows"], counts["rows_found"]),
     ]
-    rows = {name: table.rows for name, table in tables.items() if table.complete}
+    rows = {name: table for name, table in stored.rows.items() if name in stored.complete}
     values += [(f"counts.{n}", counts[n], len(rows[n])) for n in ("lesions", "slices") if n in rows]
     if "volumes" in rows:
         values.append(("counts.patients", counts["patients"], rows["volumes"]["patient_index"].nunique()))
     if "rejects" in rows:
         kind, missing = rows["rejects"]["kind"], rows["rejects"]["reason"] == Reason.SLICE_MISSING
+        reasons = dict(sorted(Counter(rows["rejects"]["reason"]).items()))
         values += [
             ("counts.rows_rejected", counts["rows_rejected"], int((kind == Kind.ROW).sum())),
             (
@@ -220,31 +213,6 @@ def check_counts(tables: Mapping[str, TableRows], version: Version, where: str) 
                 int(((kind == Kind.SLICE) & ~missing).sum()),
             ),
             ("counts.slices_missing", counts["slices_missing"], int(missing.sum())),
-            (
-                "counts.rejects_by_reason",
-                counts["rejects_by_reason"],
-                dict(sorted(Counter(rows["rejects"]["reason"]).items())),
-            ),
+            ("counts.rejects_by_reason", counts["rejects_by_reason"], reasons),
         ]
-    yield from differences(where, Repair.CONTENT, values)
-    if "lesions" in rows and "volumes" in rows:
-        lesion_counts = Counter(rows["lesions"]["volume_id"])
-        for volume_id, count in rows["volumes"][["volume_id", "lesion_count"]].itertuples(index=False):
-            value = ("lesion_count", count, lesion_counts[volume_id])
-            yield from differences(f"volumes: {volume_id}", Repair.CONTENT, [value])
-
-
-def _repeated(values: pd.Series[Any], where: str) -> Iterator[Problem]:
-    for value in values[values.duplicated()].unique():
-        yield Problem("occurs more than once", f"{where} {value}", Repair.CONTENT)
-
-
-def _outside(lesions: pd.DataFrame, name: str, values: Any, low: Any, high: Any) -> Iterator[Problem]:
-    """A problem for each lesion whose value is not from `low` to `high`; NaN is not either."""
-    ends = [np.broadcast_to(np.asarray(end, dtype=float), len(lesions)) for end in (low, high)]
-    inside = (values >= ends[0] - TOLERANCE_VOX) & (values <= ends[1] + TOLERANCE_VOX)
-    columns = (lesions["lesion_id"], values, *ends, ~inside)
-    for lesion_id, value, least, most, bad in zip(*(np.asarray(c) for c in columns), strict=True):
-        if bad:
-            where, allowed = f"lesions: lesion_id {lesion_id}", f"{least:g} to {most:g}"
-            yield Problem(f"{name} is outside its volume", where, Repair.CONTENT, f"{value:g}", allowed)
+    yield from differences(stored.where, Repair.CONTENT, values)

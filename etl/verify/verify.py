@@ -10,22 +10,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pandas as pd
+
 from etl.core.errors import StoreError
 from etl.io.places import Objects
 from etl.store.layout import CONTRACT_VERSION, ROOT, version_path
 from etl.store.versions import Version, read_version, version_numbers
-from etl.verify.locations import check_locations
+from etl.tables.checks import VolumeFacts
 from etl.verify.problems import CountedReads, Problem, Repair, collect, describe, differences
-from etl.verify.tables import (
-    TableRows,
-    check_catalogue,
-    check_counts,
-    check_lesions,
-    check_schemas,
-    check_slices,
-    read_tables,
-)
-from etl.verify.volume import SpacingYX, VolumeCheck, VolumeFacts, VolumeTask, VolumeVerifier
+from etl.verify.tables import TableChecks
+from etl.verify.volume import SpacingYX, VolumeCheck, VolumeTask, VolumeVerifier
 
 Entry = Mapping[str, Any]
 # What the entry of a volume in a version file has.
@@ -114,8 +108,8 @@ def verify(
             problems.append(Problem("is no entry of a volume", where, Repair.VERSION, repr(entry)))
     version = {**version, "volumes": entries}
     problems += collect(_check_head(objects, version, number), where, Repair.VERSION)
-    tables, of_tables = _read_tables(reads, version, where)
-    spacings = _source_spacings(tables)
+    tables = TableChecks(reads, version, where)
+    spacings = _source_spacings(tables.rows)
     chosen = entries if sample is None else sample.choose(entries)
     tasks = (VolumeTask(entry, spacings.get(entry["volume_id"])) for entry in chosen)
     facts: dict[str, VolumeFacts] = {}
@@ -131,9 +125,7 @@ def verify(
     # They come in any order; a report has the version's.
     for entry in chosen:
         problems += of_volumes.pop(str(entry["path"]), ())
-    problems += of_tables
-    if tables:
-        problems += collect(_check_tables(tables, version, facts, where), where, Repair.VERSION)
+    problems += [*tables.problems, *tables.check(facts)]
     return Verification(tuple(problems), len(entries), len(chosen), reads.count, reads.bytes)
 
 
@@ -177,35 +169,9 @@ def _check_head(objects: Objects, version: Version, number: int) -> Iterator[Pro
         yield Problem("volume is named more than once", where, Repair.VERSION, name)
 
 
-def _read_tables(
-    reads: CountedReads, version: Version, where: str
-) -> tuple[dict[str, TableRows], list[Problem]]:
-    """All tables, none where the version doesn't say what they are; and what is wrong with their files."""
-    try:
-        return read_tables(reads, version)
-    except Exception as error:
-        return {}, [Problem("can't be checked", where, Repair.VERSION, describe(error))]
-
-
-def _source_spacings(tables: Mapping[str, TableRows]) -> dict[str, SpacingYX]:
-    """Of the source's rows and columns in mm, by volume_id."""
-    if not tables:
+def _source_spacings(tables: Mapping[str, pd.DataFrame]) -> dict[str, SpacingYX]:
+    """Return the source's spacing of rows and columns in mm, by volume_id."""
+    if "volumes" not in tables:
         return {}
-    columns = ["volume_id", "source_spacing_y_mm", "source_spacing_x_mm"]
-    rows = tables["volumes"].rows[columns].itertuples(index=False)
-    return {volume_id: (float(y), float(x)) for volume_id, y, x in rows}
-
-
-def _check_tables(
-    tables: Mapping[str, TableRows], version: Version, facts: Mapping[str, VolumeFacts], where: str
-) -> Iterator[Problem]:
-    checks: list[Iterator[Problem]] = [
-        check_schemas(version, where),
-        check_catalogue(tables, version, facts),
-        check_lesions(tables, version),
-        check_slices(tables, facts),
-        check_locations(tables, version, where),
-        check_counts(tables, version, where),
-    ]
-    for check in checks:
-        yield from collect(check, where, Repair.VERSION)
+    columns: Any = tables["volumes"][["volume_id", "source_spacing_y_mm", "source_spacing_x_mm"]]
+    return {volume_id: (float(y), float(x)) for volume_id, y, x in columns.itertuples(index=False)}

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import zarr
 from ome_zarr_models.v05.image import Image
 from zarr.buffer.cpu import Buffer
@@ -23,8 +21,9 @@ from etl.io.opening import open_objects
 from etl.io.places import ObjectInfo, Objects, object_info
 from etl.release.names import is_ignorable
 from etl.store.layout import CONTRACT_VERSION, RECEIPT, SPLIT_RECORD
-from etl.store.receipts import Receipt, Shape, Spacing
+from etl.store.receipts import Receipt, Shape
 from etl.store.volumes import AXES
+from etl.tables.checks import VolumeFacts, digest
 from etl.verify.problems import CountedReads, Problem, Repair, collect, describe, differences, read_whole
 
 METADATA = "zarr.json"
@@ -33,46 +32,6 @@ SHARD = "c/0/0/0"
 SpacingYX = tuple[float, float]
 # So that a folder full of something else is not a report of thousands of lines.
 MOST_PROBLEMS = 20
-
-
-@dataclass(frozen=True)
-class VolumeFacts:
-    """What a receipt says that the tables say too; a kilobyte, however many slices the volume has.
-
-    Attributes:
-        slice_count, mask_count: of the source, and how many of them have masks.
-        slice_digests: by name, of the columns of `slices` that it measured. See `digest`.
-    """
-
-    fingerprint: str
-    shape: Shape
-    spacing_mm: Spacing
-    hu: HuStatistics
-    slice_count: int
-    mask_count: int
-    slice_digests: Mapping[str, str]
-
-    @staticmethod
-    def of(receipt: Receipt, source_spacing_mm: SpacingYX | None) -> VolumeFacts:
-        columns: dict[str, Any] = {
-            f"hu_{name}": [getattr(hu, name) for hu in receipt.slice_hu]
-            for name in HuStatistics.__dataclass_fields__
-        }
-        count, masks = len(receipt.slice_hu), len(receipt.slice_masks)
-        # A receipt of the contract's first version has no masks.
-        if source_spacing_mm is not None and masks == count:
-            columns |= mask_columns(receipt.slice_masks, np.tile(source_spacing_mm, (count, 1)))
-        digests = {name: digest(values) for name, values in columns.items()}
-        return VolumeFacts(
-            receipt.fingerprint, receipt.shape, receipt.spacing_mm, receipt.hu, count, masks, digests
-        )
-
-
-def digest(values: npt.ArrayLike) -> str:
-    """Of numbers in their order; two lists have the same if they are equal, NaN to NaN too."""
-    numbers = np.asarray(values, dtype="<f8") + 0.0  # -0.0 becomes 0.0, which it equals
-    numbers[np.isnan(numbers)] = np.nan
-    return hashlib.sha256(numbers.tobytes()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,6 +80,22 @@ class VolumeVerifier:
         return verify_volume(open_objects(self.store), task)
 
 
+def facts_of(receipt: Receipt, source_spacing_mm: SpacingYX | None) -> VolumeFacts:
+    """Return what a receipt says that the tables say too."""
+    columns: dict[str, Any] = {
+        f"hu_{name}": [getattr(hu, name) for hu in receipt.slice_hu]
+        for name in HuStatistics.__dataclass_fields__
+    }
+    count, masks = len(receipt.slice_hu), len(receipt.slice_masks)
+    # A receipt of the contract's first version has no masks.
+    if source_spacing_mm is not None and masks == count:
+        columns |= mask_columns(receipt.slice_masks, np.tile(source_spacing_mm, (count, 1)))
+    digests = {name: digest(values) for name, values in columns.items()}
+    return VolumeFacts(
+        receipt.fingerprint, receipt.shape, receipt.spacing_mm, receipt.hu, count, masks, digests
+    )
+
+
 def verify_volume(objects: Objects, task: VolumeTask) -> VolumeCheck:
     """Read and decode one volume whole: one unit of work, independent of every other.
 
@@ -157,7 +132,7 @@ def _read_receipt(
             ("path by its fingerprint", receipt.path, path),
             ("size of the volume", size, entry["bytes"]),
         ]
-        facts = VolumeFacts.of(receipt, task.source_spacing_mm)
+        facts = facts_of(receipt, task.source_spacing_mm)
     except FileNotFoundError:
         return None, None, [Problem("is missing", where, Repair.VOLUME)]
     except Exception as error:

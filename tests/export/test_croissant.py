@@ -16,7 +16,7 @@ from etl.export.export import export
 from etl.export.protocol import Selection
 from etl.store.layout import CITATION, SOURCE_URL
 from etl.store.reader import Store
-from etl.tables.fields import SCHEMAS
+from etl.tables.registry import BUILD_TABLES
 from tests.support.stored import files_below
 
 
@@ -40,7 +40,7 @@ def test_mlcroissant_finds_nothing_wrong(folder: Path) -> None:
     assert "license" in next(iter(issues.warnings))
 
 
-@pytest.mark.parametrize("table", list(SCHEMAS))
+@pytest.mark.parametrize("table", list(BUILD_TABLES))
 def test_mlcroissant_reads_the_tables(folder: Path, demo_store: Store, table: str) -> None:
     records = list(mlcroissant.Dataset(folder / "croissant.json").records(table))
     expected = getattr(demo_store, table)()
@@ -80,7 +80,7 @@ def test_fields_are_described_with_units(document: dict[str, Any]) -> None:
             assert field["description"]
     (lesions,) = (r for r in document["recordSet"] if r["name"] == "lesions")
     fields = {field["name"]: field for field in lesions["field"]}
-    assert list(fields) == [*SCHEMAS["lesions"].names, "split"]
+    assert list(fields) == [*BUILD_TABLES["lesions"].schema.names, "split"]
     assert fields["z_mm"]["description"].endswith("(mm)")
     assert fields["possibly_noisy"]["dataType"] == "sc:Boolean"
     assert (document["citeAs"], document["url"], document["version"]) == (CITATION, SOURCE_URL, "1.0.0")
@@ -102,7 +102,8 @@ def test_tables_without_rows_are_left_out(demo_store: Store) -> None:
 
 
 SCHEMAS_WITH_TEXT = {
-    name: schema.with_metadata({"description": f"the table {name}"}) for name, schema in SCHEMAS.items()
+    name: table.schema.with_metadata({"description": f"the table {name}"})
+    for name, table in BUILD_TABLES.items()
 }
 
 

@@ -66,7 +66,7 @@ def test_what_passes_is_tried_again(
 @pytest.mark.parametrize("fault", [S3Fault.LOST_REPLY, S3Fault.CONFLICT, S3Fault.SLOW_DOWN])
 def test_a_version_is_published_once(fault: S3Fault, objects: Objects, faulty: FaultyS3) -> None:
     faulty.choose = once(fault, "PUT")
-    version = publish_version(objects, {"run_id": "mine"}, lambda parent: None)
+    version = publish_version(objects, "mine", lambda parent: {"run_id": "mine"})
     assert faulty.faults == [fault]
     assert (version["version"], version["run_id"]) == (1, "mine")
     assert version_numbers(objects) == [1]

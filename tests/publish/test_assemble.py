@@ -9,7 +9,8 @@ from etl.convert.results import Conversion
 from etl.core.rejects import Kind, Reason, Reject
 from etl.plan.plan import Plan, PlannedVolume
 from etl.publish.assemble import make_tables
-from etl.tables.fields import POINT_AXES, SCHEMAS
+from etl.tables.lesions import POINTS
+from etl.tables.registry import BUILD_TABLES
 from tests.support.tiny_release import (
     Present,
     csv_row,
@@ -63,7 +64,7 @@ def test_a_lesion_in_pixels_mm_and_voxels_worked_by_hand() -> None:
         "recist_short_x2": (8.0, 3.5, 1.75),
         "recist_short_y2": (10.0, 7.2, 3.6),
     }
-    assert expected.keys() == POINT_AXES.keys()
+    assert expected.keys() == POINTS.keys()
     for name, values in expected.items():
         found = tuple(lesion[f"{name}_{unit}"] for unit in ("px", "mm", "vox"))
         assert found == pytest.approx(values), name
@@ -122,7 +123,7 @@ def test_every_value_of_a_row_reaches_its_column() -> None:
     )
     assert (usual["coarse_type_code"], usual["coarse_type"], usual["age_years"]) == (5, "lung", 62)
     assert (usual["bbox_past_edge"], usual["possibly_noisy"]) == (False, False)
-    assert joined.splits == ["train", "val"]
+    assert [odd["split"], usual["split"]] == ["train", "val"]
 
 
 def test_the_catalogue_and_the_slices_worked_by_hand() -> None:
@@ -228,4 +229,4 @@ def test_where_nothing_could_be_read_every_table_is_there_and_empty() -> None:
         "slices": 0,
         "rejects": 3,
     }
-    assert all(table.schema.equals(SCHEMAS[name]) for name, table in joined.tables.items())
+    assert all(table.schema.equals(BUILD_TABLES[name].rows_schema) for name, table in joined.tables.items())

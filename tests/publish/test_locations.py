@@ -10,7 +10,7 @@ import pytest
 
 from etl.imaging.location import PUBLISHED_LINES
 from etl.publish.assemble import make_tables
-from etl.publish.locations import agreement
+from etl.tables.locations import agreement
 from tests.support.tiny_release import csv_row, made_up_conversion, tiny_plan
 
 SERIES = "000001_01_01"

@@ -14,7 +14,7 @@ import etl.store
 from etl.core.config import Config
 from etl.core.errors import StoreError
 from etl.store import Store, open_store
-from etl.tables.fields import SCHEMAS
+from etl.tables.registry import BUILD_TABLES
 from tests.support.processes import run
 from tests.support.tiny_release import build_serial, csv_row, slice_hu, tiny_config, write_release
 
@@ -44,7 +44,7 @@ def store(config: Config) -> Store:
 
 def test_lesions(store: Store) -> None:
     lesions = store.lesions()
-    assert list(lesions.columns) == [*SCHEMAS["lesions"].names, "split"]
+    assert list(lesions.columns) == [*BUILD_TABLES["lesions"].schema.names, "split"]
     assert lesions["lesion_id"].tolist() == [0, 1]
     assert lesions["volume_id"].tolist() == [SECOND_VOLUME, FIRST_VOLUME]
     assert lesions["split"].tolist() == ["val", "train"]
@@ -58,7 +58,7 @@ def test_volumes_slices_and_rejects(store: Store) -> None:
     assert slices["slice_index"].tolist() == [3, 4, 5, 1, 2]
     assert rejects[["kind", "reason", "lesion_id"]].values.tolist() == [["row", "unknown_sex", 2]]
     for name, frame in (("volumes", volumes), ("slices", slices), ("rejects", rejects)):
-        assert list(frame.columns) == SCHEMAS[name].names
+        assert list(frame.columns) == BUILD_TABLES[name].schema.names
 
 
 def test_array(store: Store) -> None:

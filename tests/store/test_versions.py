@@ -17,7 +17,7 @@ def objects(tmp_path: Path) -> LocalObjects:
 
 
 def publish(objects: LocalObjects, run_id: str) -> Version:
-    return publish_version(objects, {"run_id": run_id, "tables": {}}, lambda parent: None)
+    return publish_version(objects, run_id, lambda parent: {"run_id": run_id, "tables": {}})
 
 
 def test_an_empty_store_has_no_version(objects: LocalObjects) -> None:
@@ -75,7 +75,7 @@ def test_the_check_sees_the_parent_and_may_refuse(objects: LocalObjects) -> None
         raise ValueError("refused")
 
     with pytest.raises(ValueError, match="refused"):
-        publish_version(objects, {"run_id": "b"}, refuse)
+        publish_version(objects, "b", refuse)
     assert [(parent or {})["run_id"] for parent in seen] == ["a"]
     assert version_numbers(objects) == [1]
 

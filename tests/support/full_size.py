@@ -17,14 +17,15 @@ import numpy as np
 import pyarrow as pa
 
 from etl.io.local import LocalObjects
-from etl.io.places import object_info
+from etl.publish.carry import written
 from etl.report.report import make_report
 from etl.report.statistics import PUBLISHED_TYPES
-from etl.store.layout import ROOT, root_metadata, tables_path, to_json, version_path
-from etl.store.parquet import encode_tables, schema_columns, to_table
+from etl.store.layout import ROOT, root_metadata, to_json, version_path
+from etl.store.parquet import Entry, encode_table
 from etl.store.reader import Store, open_store
 from etl.store.volumes import Encoding
-from etl.tables.fields import SCHEMAS
+from etl.tables.registry import BUILD_TABLES
+from etl.tables.table import schema_columns
 from tests.support.tiny_volume import PATH, write
 
 LESIONS, VOLUMES, SLICES, SERIES, PATIENTS = 32_735, 20_094, 928_020, 14_601, 4_427
@@ -53,20 +54,14 @@ def write_full_size(folder: Path, seed: int = 0) -> Store:
     volumes = _volumes(rng)
     lesions, splits = _lesions(rng, volumes)
     columns = {"volumes": volumes, "lesions": lesions, "slices": _slices(rng, volumes), "rejects": _rejects()}
-    tables = {name: to_table(name, _completed(name, part)) for name, part in columns.items()}
-    files = encode_tables(tables, splits)
-    base = tables_path("full-size")
-    for file in files:
-        objects.write(f"{base}/{file.path}", file.data)
     objects.write(ROOT, root_metadata())
-    entries = {
-        name: [
-            vars(object_info(f"{base}/{file.path}", file.data)) | {"rows": file.rows}
-            for file in files
-            if file.path.startswith(f"{name}/")
-        ]
-        for name in SCHEMAS
-    }
+    entries: dict[str, list[Entry]] = {}
+    for name, table in BUILD_TABLES.items():
+        entries[name] = []
+        for file in encode_table(table, table.rows(_completed(name, columns[name] | {"split": splits}))):
+            entry, data = written(file, "full-size")
+            objects.write(entry["path"], data)
+            entries[name].append(entry)
     objects.write(version_path(1), to_json(_version(entries, volumes["volume_id"])))
     return open_store(str(folder))
 
@@ -188,7 +183,7 @@ def _completed(name: str, columns: dict[str, Any]) -> dict[str, Any]:
             if field.nullable
             else pa.array([blank.get(field.type, 0)] * rows, field.type),
         )
-        for field in SCHEMAS[name]
+        for field in BUILD_TABLES[name].rows_schema
     }
 
 
@@ -209,7 +204,7 @@ def _version(tables: dict[str, Any], volume_ids: list[str]) -> dict[str, Any]:
         ],
         "config": {"volume": {"spacing_mm": 1.0, "interpolation": "linear"}},
         "code": {"deeplesion-store": "0"},
-        "schemas": {name: schema_columns(name) for name in SCHEMAS},
+        "schemas": {n: schema_columns(table.schema) for n, table in BUILD_TABLES.items()},
         "tables": tables,
         "volumes": [
             {"volume_id": name, "path": PATH, "bytes": 27_000_000, "sha256": ""} for name in volume_ids
