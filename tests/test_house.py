@@ -1,8 +1,9 @@
-"""The house: data flows release -> plan -> convert -> publish -> read, and nobody walks back."""
+"""The house: data flows release -> plan -> convert -> publish -> read, and no import runs the other way."""
 
 from __future__ import annotations
 
 import ast
+import graphlib
 import re
 import subprocess
 from collections.abc import Iterator
@@ -41,17 +42,30 @@ ONLY_IN = {
     "dask": ("etl/run/", "jobs/"),
     "distributed": ("etl/run/", "jobs/"),
 }
-# What etl/imaging stays free of: it takes arrays and gives arrays.
+# Packages that etl/imaging, which takes and returns arrays, does not import.
 NOT_IN_IMAGING = {"dask", "distributed", "zarr", "fsspec", "s3fs", "pandas", "pyarrow"}
+
+
+# Folders of tests that are no room: other top-level folders, and scenarios across rooms.
+OTHER_TESTS = {"benchmarks", "jobs", "operations", "support", "contract", "bad_input", "chaos", "remote"}
 
 
 def sources(*folders: str) -> list[Path]:
     return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
 
 
-def imports(path: Path) -> Iterator[str]:
-    """Dotted names of every module that a file imports, at its top or inside a function."""
-    for node in ast.walk(ast.parse(path.read_text())):
+def imports(path: Path, *, for_typing: bool = True) -> Iterator[str]:
+    """Yield the dotted names that a file imports, at its top or inside a function."""
+    nodes = list(ast.walk(ast.parse(path.read_text())))
+    typing_only = {
+        id(inner)
+        for node in nodes
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+    for node in nodes:
+        if not for_typing and id(node) in typing_only:
+            continue
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -60,6 +74,10 @@ def imports(path: Path) -> Iterator[str]:
             # `from etl import plan` and `from etl.release import names` import modules.
             parts = (f"{module}.{alias.name}" for alias in node.names)
             yield from parts if module.split(".")[0] == "etl" else (module,)
+
+
+def module_name(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
 def room(path: Path) -> str:
@@ -74,7 +92,7 @@ def tracked_files() -> list[Path]:
         text=True,
     )
     if listing.returncode:
-        pytest.skip("not a git checkout, so what is tracked can't be told")
+        pytest.skip("not a git checkout, so tracked files are unknown")
     return [path for name in listing.stdout.split("\0") if name and (path := ROOT / name).is_file()]
 
 
@@ -82,13 +100,37 @@ def relative(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
-@pytest.mark.parametrize("path", sources("etl"), ids=relative)
-def test_rooms_import_only_rooms_before_them(path: Path) -> None:
-    own = room(path)
-    assert own in MAY_IMPORT, f"a new room: say in {Path(__file__).name} which rooms it may import"
-    allowed = {f"etl.{name}" for name in {own, *MAY_IMPORT[own]}}
-    names = [name for name in imports(path) if name.split(".")[0] == "etl"]
-    assert [n for n in names if not any(n == a or n.startswith(f"{a}.") for a in allowed)] == []
+def test_rooms_import_only_rooms_before_them() -> None:
+    upward = {}
+    for path in sources("etl"):
+        own = room(path)
+        assert own in MAY_IMPORT, f"a new room: add the rooms that it may import to {Path(__file__).name}"
+        allowed = {f"etl.{name}" for name in {own, *MAY_IMPORT[own]}}
+        names = [name for name in imports(path) if name.split(".")[0] == "etl"]
+        if found := [n for n in names if not any(n == a or n.startswith(f"{a}.") for a in allowed)]:
+            upward[relative(path)] = found
+    assert upward == {}
+
+
+def test_the_table_of_rooms_is_short_and_has_no_way_back() -> None:
+    assert len(MAY_IMPORT) <= 20
+    assert MAY_IMPORT["run"] == {"core"}, "executors know nothing of slices"
+    seen: set[str] = set()
+    for name, allowed in MAY_IMPORT.items():
+        assert allowed <= seen, f"{name} imports a later room"
+        seen.add(name)
+
+
+def test_modules_form_no_circle() -> None:
+    """Imports inside functions count, too; those for type checking only do not."""
+    modules = {module_name(path): path for path in sources("etl")}
+    graph = {}
+    for name, path in modules.items():
+        names = imports(path, for_typing=False)
+        # `etl.room.module.name` imports the module, unless the name is a module itself.
+        targets = (next((n for n in (i, i.rpartition(".")[0]) if n in modules), None) for i in names)
+        graph[name] = {target for target in targets if target and target != name}
+    graphlib.TopologicalSorter(graph).prepare()
 
 
 @pytest.mark.parametrize("package", ONLY_IN)
@@ -110,16 +152,14 @@ def test_imaging_takes_arrays_and_gives_arrays() -> None:
     assert found == {}
 
 
-def test_the_table_of_rooms_has_no_way_back() -> None:
-    seen: set[str] = set()
-    for name, allowed in MAY_IMPORT.items():
-        assert {entry.split(".")[0] for entry in allowed} <= seen, f"{name} imports a later room"
-        seen.add(name)
+def test_at_most_two_modules_lie_loose_under_etl() -> None:
+    loose = sorted(path.name for path in (ROOT / "etl").glob("*.py"))
+    assert len(loose) <= 2, f"each belongs into a room: {loose}"
 
 
-def test_no_module_lies_loose_under_etl() -> None:
-    loose = {path.name for path in (ROOT / "etl").glob("*.py")} - {"__init__.py"}
-    assert len(loose) <= 2, f"each belongs into a room: {sorted(loose)}"
+def test_tests_mirror_the_rooms() -> None:
+    folders = {path.name for path in (ROOT / "tests").iterdir() if path.is_dir() and any(path.rglob("*.py"))}
+    assert folders - set(MAY_IMPORT) - OTHER_TESTS == set()
 
 
 def test_no_file_is_named_for_nothing() -> None:
