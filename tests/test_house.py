@@ -18,7 +18,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "__init__": set(),
     "core": set(),
     "io": {"core"},
-    "imaging": {"core"},
+    "imaging": set(),
     "staging": {"core", "io"},
     "release": {"core", "io", "staging"},
     "phantom": {"core", "imaging", "release"},

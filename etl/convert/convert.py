@@ -13,13 +13,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from etl.convert.decoding import decode_slice
 from etl.convert.results import Conversion, Lost, Recalled
 from etl.core.config import Volume
 from etl.core.errors import SliceError
 from etl.core.rejects import Kind, Reason, Reject
 from etl.imaging.body import SLICE_MASKS_DTYPE, measure_masks
 from etl.imaging.hounsfield import HuMoments, HuStatistics, statistics, to_hu
-from etl.imaging.png import read_png
 from etl.imaging.resample import resample
 from etl.io.opening import open_objects
 from etl.plan.plan import PlannedVolume, plan_run
@@ -188,7 +188,7 @@ class Converter:
                 yield data
                 continue
             try:
-                yield to_hu(read_png(data, planned.source_shape[1:]))
+                yield to_hu(decode_slice(data, planned.source_shape[1:]))
             except SliceError as error:
                 yield error
 

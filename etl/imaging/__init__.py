@@ -1,1 +1,1 @@
-"""Arrays in, arrays out: decode, Hounsfield units, resampling, geometry. No I/O."""
+"""Functions from arrays to arrays: decoding, Hounsfield units, resampling, masks, geometry. No I/O."""

@@ -1,4 +1,4 @@
-"""Where the body lies in a slice: the mask behind the published locations, and a clean one for anatomy."""
+"""Masks of the body in a slice: the one behind published locations, and one without table and blankets."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ MASK_DTYPE = np.dtype(
     ]
 )
 """A mask's box in pixels from 0, both ends included, its number of pixels, and the sums of their columns and
-rows: divided by that number, the centroid."""
+rows, which divided by that number give the centroid."""
 
 SLICE_MASKS_DTYPE = np.dtype([("location", MASK_DTYPE), ("body", MASK_DTYPE)])
 """Both masks of a slice: the one behind published locations, and the body alone."""
 
-# The release's own: stored value > 32000, opened with 7 x 7 ones.
+# The release's own mask: stored value > 32000, opened with 7 x 7 ones.
 LOCATION_ABOVE_HU = 32000 - 32768
 LOCATION_BLOCK_PX = 7
 # Half way from air to water: mattress foam and the air in the lungs lie below, fat and skin above.
 BODY_ABOVE_HU = -500
-# Parts the body from what it lies on; thinner than any wall of the chest.
+# Separates the body from the table; thinner than any wall of the chest.
 BODY_TOUCHING_MM = 3.0
-# Removes the shell of a table that still hangs on to it; the body is solid by then.
+# Removes the shell of a table that is still attached; the body is solid by then.
 BODY_ATTACHED_MM = 10.0
 
 
 def location_mask(hu: NDArray[np.int16]) -> Mask:
-    """The mask that Normalized_lesion_location is relative to; it holds table and blankets too.
+    """Return the mask that published lesion locations are relative to; it includes table and blankets.
 
-    It reproduces published locations to 1e-6. Opened as if there were body outside the image, it doesn't.
+    It reproduces them to 1e-6. Pixels outside the image count as background in the opening.
 
     Args:
         hu: a slice before clipping and resampling, (rows, columns).
@@ -49,14 +49,14 @@ def location_mask(hu: NDArray[np.int16]) -> Mask:
 
 
 def body_mask(hu: NDArray[np.int16], spacing_mm: tuple[float, float]) -> Mask:
-    """The body without table and blankets, its lungs and bowel filled.
+    """Return the mask of the body without table and blankets, its lungs and bowel filled.
 
-    Threshold, opening, largest component, holes filled, and a wider opening of the solid body. Arms or
-    legs that the slice shows apart from the rest are left out, and so are lungs open to the image's border.
+    Threshold, opening, largest component, holes filled, and a wider opening of the solid body. Arms or legs
+    that the slice shows apart from the trunk are left out, and so are lungs open to the image's border.
 
     Args:
         hu: a slice before clipping and resampling, (rows, columns).
-        spacing_mm: of its rows and columns.
+        spacing_mm: (row, column) spacing.
     """
     columns = hu.shape[1]
     mask = pack(hu > BODY_ABOVE_HU)
@@ -69,7 +69,7 @@ def body_mask(hu: NDArray[np.int16], spacing_mm: tuple[float, float]) -> Mask:
 
 
 def measure_masks(hu: NDArray[np.int16], spacing_mm: tuple[float, float]) -> NDArray[np.void]:
-    """Both masks of a slice, see `location_mask` and `body_mask`.
+    """Measure both masks of a slice; see `location_mask` and `body_mask`.
 
     Returns:
         `SLICE_MASKS_DTYPE`, shape (). An empty mask is all zeros, but the box of `location` is then the whole

@@ -1,4 +1,4 @@
-"""Where voxels are: counts, spacings and positions. Axes are in (z, y, x) order everywhere.
+"""Counts, spacings and positions of voxels. Axes are in (z, y, x) order everywhere.
 
 z is the slice, y the image row, x the image column. Spacings and positions are in mm; positions count from
 the centre of the first voxel.
@@ -19,10 +19,10 @@ Number = TypeVar("Number", float, "NDArray[np.float64]")
 Matrix = tuple[tuple[float, float, float, float], ...]
 
 
-# The release has a few thousand different spacings in 60,000 calls a plan.
+# A plan of the release makes 60,000 calls with a few thousand different spacings.
 @lru_cache(maxsize=8192)
 def spacing_ratio(spacing_in_mm: float, spacing_out_mm: float) -> Fraction:
-    """`spacing_out_mm / spacing_in_mm`, exact in the decimals that the numbers are printed with.
+    """Return `spacing_out_mm / spacing_in_mm`, exact in the printed decimals of both.
 
     Raises:
         ValueError: a spacing is not positive and finite.
@@ -34,7 +34,7 @@ def spacing_ratio(spacing_in_mm: float, spacing_out_mm: float) -> Fraction:
 
 
 def output_count(n_in: int, spacing_in_mm: float, spacing_out_mm: float) -> int:
-    """Voxels along a resampled axis: floor((n_in - 1) * spacing_in / spacing_out) + 1.
+    """Return the number of voxels along a resampled axis: floor((n_in - 1) * spacing_in / spacing_out) + 1.
 
     The first output voxel sits on the first input voxel and none lies beyond the last. Computed without
     rounding, so 8 voxels of 0.1 mm give 2 of 0.7 mm.
@@ -52,7 +52,7 @@ def output_shape(
     spacing_in_mm: tuple[float, float, float],
     spacing_out_mm: tuple[float, float, float],
 ) -> tuple[int, int, int]:
-    """Shape (z, y, x) of the resampled volume; see `output_count`."""
+    """Return the shape (z, y, x) of the resampled volume; see `output_count`."""
     z, y, x = (
         output_count(n, spacing_in, spacing_out)
         for n, spacing_in, spacing_out in zip(shape, spacing_in_mm, spacing_out_mm, strict=True)
@@ -61,7 +61,7 @@ def output_shape(
 
 
 def voxel_to_lps_mm(spacing_mm: tuple[float, float, float]) -> Matrix:
-    """The 4x4 affine that maps a column (z, y, x, 1) of voxel indices to (L, P, S, 1) in mm.
+    """Return the 4x4 affine that maps a column (z, y, x, 1) of voxel indices to (L, P, S, 1) in mm.
 
     L grows to the patient's left, P to posterior, S to superior. The release does not state the orientation:
     this is its official converter's assumption that slices run head to feet, rows anterior to posterior and
@@ -78,10 +78,10 @@ def voxel_to_lps_mm(spacing_mm: tuple[float, float, float]) -> Matrix:
 
 
 def pixel_to_mm(pixel_1based: Number, spacing_mm: Number | float) -> Number:
-    """Position in mm of a coordinate as published: 1-based pixels, so the first pixel's centre is at 0 mm."""
+    """Return the position in mm of a published coordinate: pixel 1 has its centre at 0 mm."""
     return (pixel_1based - 1) * spacing_mm
 
 
 def mm_to_voxel(mm: Number, spacing_out_mm: Number | float) -> Number:
-    """0-based voxel coordinate, with fraction, of a position in mm."""
+    """Return the 0-based, fractional voxel coordinate of a position in mm."""
     return mm / spacing_out_mm

@@ -17,10 +17,10 @@ class HuStatistics:
     """Statistics of all voxels of an array, in HU.
 
     Attributes:
-        minimum: least value.
-        maximum: greatest value.
+        minimum: smallest value.
+        maximum: largest value.
         mean: arithmetic mean.
-        standard_deviation: of the whole population (divided by n).
+        standard_deviation: population standard deviation (divided by n).
     """
 
     minimum: int
@@ -31,11 +31,12 @@ class HuStatistics:
 
 @dataclass(frozen=True)
 class HuMoments:
-    """What statistics are made of, in whole numbers, so that parts of a volume add up exactly.
+    """Whole-number sums behind statistics, so that parts of a volume add up exactly.
 
     Attributes:
-        count: of voxels, at least one.
-        minimum, maximum, total, squares: of their HU; the sum, and the sum of squares.
+        count: number of voxels, at least one.
+        minimum, maximum: smallest and largest HU.
+        total, squares: sum of HU, and sum of their squares.
     """
 
     count: int
@@ -46,7 +47,7 @@ class HuMoments:
 
     @classmethod
     def of(cls, hu: NDArray[np.int16]) -> HuMoments:
-        """Of an array of any shape. Raises ValueError where it is empty or not int16."""
+        """Return the moments of an array of any shape. Raises ValueError where it is empty or not int16."""
         if hu.dtype != np.int16 or hu.size == 0:
             raise ValueError(f"array is {hu.dtype} with {hu.size} values; allowed: int16 with at least one")
         return cls(hu.size, *(int(value) for value in integer_moments(hu.reshape(-1))))
@@ -62,12 +63,13 @@ class HuMoments:
 
     @property
     def statistics(self) -> HuStatistics:
+        """Statistics of the same voxels."""
         variance = (self.count * self.squares - self.total * self.total) / (self.count * self.count)
         return HuStatistics(self.minimum, self.maximum, self.total / self.count, math.sqrt(variance))
 
 
 def to_hu(stored: NDArray[np.uint16]) -> NDArray[np.int16]:
-    """HU of stored values: `stored - 32768`, for all 65536 values, in a new array of the same shape.
+    """Return HU of stored values, `stored - 32768`, in a new array of the same shape.
 
     Raises:
         ValueError: `stored` is not uint16.
@@ -79,7 +81,7 @@ def to_hu(stored: NDArray[np.uint16]) -> NDArray[np.int16]:
 
 
 def statistics(hu: NDArray[np.int16]) -> HuStatistics:
-    """Statistics of an int16 array of any shape, from exact integer sums: the same bits on every machine.
+    """Return the statistics of an int16 array of any shape, from exact sums: equal bits on every machine.
 
     Raises:
         ValueError: the array is empty or not int16.

@@ -1,7 +1,7 @@
-"""The compiled inner loops: interpolation in plane and between planes, halving, integer sums.
+"""Compiled inner loops: interpolation in plane and between planes, halving, integer sums.
 
-They release the interpreter's lock, use no threads of their own and never reorder floating-point sums, so the
-same input gives the same bits on every machine.
+They release the interpreter's lock, start no threads and never reorder floating-point sums, so the same input
+gives the same bits on every machine.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _ROUND = np.float32(12582912.0)
 
 
 def compiled(function: Function) -> Function:
-    """Compile on first call, and keep the machine code beside the source or in the user's cache folder.
+    """Return the function, compiled at its first call; machine code is kept next to the source or in a cache.
 
     Where neither can be written (a read-only container) each process compiles for itself.
     """
@@ -101,7 +101,7 @@ def combine_planes(planes: Any, index: Any, weight: Any, low: Any, high: Any, wo
 
 @compiled
 def halve_mean(volume: Any, out: Any) -> None:
-    """2x2x2 means of int16 (z, y, x), rounded half to even; beyond an odd end the last voxel is repeated."""
+    """Write 2x2x2 means of int16 (z, y, x), rounded half to even; an odd end repeats its last voxel."""
     depth, rows, columns = volume.shape
     pairs = columns // 2
     for z in range(out.shape[0]):
@@ -122,7 +122,7 @@ def halve_mean(volume: Any, out: Any) -> None:
 
 @compiled
 def integer_moments(values: Any) -> Any:
-    """Minimum, maximum, sum and sum of squares of int16 (n,), n > 0; exact up to 8e9 values."""
+    """Return minimum, maximum, sum and sum of squares of int16 (n,), n > 0; exact up to 8e9 values."""
     minimum, maximum = np.int64(values[0]), np.int64(values[0])
     total, squares = np.int64(0), np.int64(0)
     for at in range(values.shape[0]):

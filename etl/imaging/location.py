@@ -1,6 +1,6 @@
-"""Normalized_lesion_location, where a lesion lies in its body, from its box and its key slice; lines.
+"""Normalised location of a lesion in its body, from its box and the mask of its key slice; line fits.
 
-Source: found by fitting published rows to their key slices; the release describes it in words only.
+Source: fitted to published rows and their key slices; the release describes the location in words only.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ PUBLISHED_LINES = {"x": (0.996425, -0.009063), "y": (0.813521, 0.119793)}
 def norm_location(
     axis: str, low_px: ArrayLike, high_px: ArrayLike, first: ArrayLike, last: ArrayLike
 ) -> NDArray[np.float64]:
-    """x or y of Normalized_lesion_location.
+    """Return the normalised location along one axis.
 
     Args:
         axis: x or y.
         low_px, high_px: edges of the bounding box as printed, in pixels from 1.
-        first, last: of `location` of `SLICE_MASKS_DTYPE`, in pixels from 0. The release mixes the two counts.
+        first, last: box of the location mask, in pixels from 0. The release mixes the two counts.
 
     Returns:
         float64 of the arguments' shape; NaN where the mask is one pixel wide.
@@ -38,12 +38,12 @@ def norm_location(
 
 
 def norm_location_px(axis: str, norm: float, first: int, last: int) -> float:
-    """The inverse of `norm_location`: the pixel, from 0, that x or y of Normalized_lesion_location is.
+    """Return the pixel, from 0, at a normalised location: the inverse of `norm_location`.
 
     Args:
         axis: x or y.
-        norm: as published.
-        first, last: of `location` of `SLICE_MASKS_DTYPE`, in pixels from 0.
+        norm: normalised location.
+        first, last: box of the location mask, in pixels from 0.
     """
     slope, intercept = PUBLISHED_LINES[axis]
     # The release adds a pixel counted from 1 to a mask counted from 0.
@@ -64,7 +64,7 @@ class Line:
     Attributes:
         residual: root mean square of y - line, with n - 2 degrees of freedom; None for two points.
         largest_residual: the largest |y - line|.
-        points: how many, n.
+        points: number of points, n.
     """
 
     slope: float
@@ -75,7 +75,7 @@ class Line:
 
 
 def fit_line(x: Sequence[float], y: Sequence[float]) -> Line | None:
-    """The line through points, from exact sums: the same bits on every machine. None where all x are one."""
+    """Return the line through points, from exact sums: equal bits everywhere. None where all x are equal."""
     if len(set(x)) < 2:
         return None
     count = len(x)

@@ -23,7 +23,7 @@ _EXPONENT = np.argsort((_DE_BRUIJN << np.arange(64, dtype=np.uint64)) >> _TOP)
 
 
 def pack(pixels: NDArray[np.bool_]) -> Mask:
-    """The mask of an array of bools, (rows, columns)."""
+    """Return the mask of an array of bools, (rows, columns)."""
     rows, columns = pixels.shape
     mask = np.zeros((rows, -(-columns // 64)), np.uint64)
     mask.view(np.uint8)[:, : -(-columns // 8)] = np.packbits(pixels, axis=1, bitorder="little")
@@ -31,17 +31,17 @@ def pack(pixels: NDArray[np.bool_]) -> Mask:
 
 
 def unpack(mask: Mask, columns: int) -> NDArray[np.bool_]:
-    """The pixels of a mask as bools, (rows, columns)."""
+    """Return the pixels of a mask as bools, (rows, columns)."""
     bits = np.unpackbits(mask.view(np.uint8), axis=1, count=columns, bitorder="little")
     return bits.view(np.bool_)
 
 
 @compiled
 def open_blocks(mask: Any, block: Any) -> None:
-    """Binary opening with a block x block square of ones: keeps what such squares inside the image cover."""
+    """Open the mask with a block x block square: keep the pixels that such squares inside it cover."""
     rows, words = mask.shape
-    # Windows of 1, 2, 4 ... pixels, each from two of the one before. First the upper left pixels of whole
-    # squares are left, then each grows to its square.
+    # Windows of 1, 2, 4 ... pixels, each made from two of the size before. Erosion leaves the upper left
+    # pixel of each whole square, dilation grows it back to the square.
     width = 1
     while width < block:
         step = min(width, block - width, 32)
@@ -81,7 +81,7 @@ def open_blocks(mask: Any, block: Any) -> None:
 
 @compiled
 def _runs(mask: Any, inverted: Any, columns: Any) -> Any:
-    """Runs of ones along the rows (of zeros, where `inverted`).
+    """Find the runs of ones along the rows (of zeros, where `inverted`).
 
     Returns:
         int64 (rows + 1,), the first run of each row, and int64 (runs,) twice: the first column of each run
@@ -123,7 +123,7 @@ def _root(parent: Any, run: Any) -> Any:
 
 @compiled
 def _components(first: Any, start: Any, stop: Any) -> Any:
-    """The first run of each run's component: int64 (runs,)."""
+    """Return the first run of each run's component: int64 (runs,)."""
     parent = np.arange(start.shape[0])
     for y in range(1, first.shape[0] - 1):
         above, run = first[y - 1], first[y]
@@ -154,7 +154,7 @@ def _flip(row: Any, start: Any, stop: Any) -> None:
 
 @compiled
 def keep_largest_component(mask: Any, columns: Any) -> None:
-    """Remove all components but the one of most pixels; of equals, the one whose first pixel comes first."""
+    """Keep the component with most pixels; of equals, the one whose first pixel comes first."""
     first, start, stop = _runs(mask, False, columns)
     if not start.shape[0]:
         return
@@ -203,7 +203,7 @@ def _extent(mask: Any, columns: Any) -> Any:
 
 
 def extent(mask: Mask, columns: int) -> tuple[int, int, int, int, int, int, int]:
-    """(first column, last column, first row, last row, pixels, sum of columns, sum of rows), from 0.
+    """Return (first column, last column, first row, last row, pixels, sum of columns, sum of rows), from 0.
 
     All zeros where the mask is empty.
     """

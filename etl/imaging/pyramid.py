@@ -1,4 +1,4 @@
-"""Coarser levels of a volume, each half as fine as the one before."""
+"""Coarser levels of a volume, each at twice the spacing of the one before."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from etl.imaging.kernels import halve_mean
 
 
 def halve(volume: NDArray[np.int16]) -> NDArray[np.int16]:
-    """Means of 2x2x2 voxels, rounded half to even; an odd end repeats its last voxel.
+    """Return means of 2x2x2 voxels, rounded half to even; an odd end repeats its last voxel.
 
     Args:
         volume: int16 (z, y, x), at least one voxel along each axis.
 
     Returns:
-        int16, (n + 1) // 2 voxels along each axis, at twice the spacing; `level_translation_mm` says where.
+        int16, (n + 1) // 2 voxels along each axis, at twice the spacing; see `level_translation_mm`.
 
     Raises:
         ValueError: the array is not as above.
@@ -30,7 +30,7 @@ def halve(volume: NDArray[np.int16]) -> NDArray[np.int16]:
 
 
 def halve_planes(planes: Iterable[NDArray[np.int16]]) -> Iterator[NDArray[np.int16]]:
-    """`halve` of a volume that comes plane by plane: int16 (y, x), each of which the next may overwrite."""
+    """Yield the planes of `halve` for planes int16 (y, x) that arrive one by one and may share memory."""
     coming = iter(planes)
     for plane in coming:
         first = plane.copy()
@@ -38,7 +38,7 @@ def halve_planes(planes: Iterable[NDArray[np.int16]]) -> Iterator[NDArray[np.int
 
 
 def level_translation_mm(level: int, spacing_mm: tuple[float, float, float]) -> tuple[float, float, float]:
-    """Position (z, y, x) in mm of the first voxel's centre of a level, from that of level 0.
+    """Return the position (z, y, x) in mm of a level's first voxel centre, relative to that of level 0.
 
     Args:
         level: 0 is the volume itself, 1 the volume halved once.

@@ -1,4 +1,4 @@
-"""Resample a stack of slices to another spacing: slices come one at a time, and so do the planes."""
+"""Resample a stack of slices to another spacing, one slice in and one plane out at a time."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def task_memory_bytes(
     interpolation: str,
     antialias: bool,
 ) -> int:
-    """Bytes of the arrays that `resample` holds at once with these arguments and one arriving slice."""
+    """Return the bytes of the arrays that `resample` holds with these arguments and one arriving slice."""
     z, y, x = output_shape(shape, spacing_in_mm, spacing_out_mm)
     held = 2 * y * x + 2 * shape[1] * shape[2]
     if _only_clips(shape, spacing_in_mm, spacing_out_mm):
@@ -115,7 +115,7 @@ def _only_clips(
 
 
 def _checked(slices: Iterable[NDArray[np.int16]], shape: tuple[int, int, int]) -> Iterator[NDArray[np.int16]]:
-    """The slices, C-contiguous; raises where count, shape or type are not what was announced."""
+    """Yield the slices, C-contiguous. Raises ValueError where count, shape or type are not as announced."""
     count = 0
     for plane in slices:
         if count == shape[0]:

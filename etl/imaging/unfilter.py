@@ -8,16 +8,16 @@ import numpy as np
 
 from etl.imaging.kernels import compiled
 
-# Of any type for mypy: the stubs of some versions of numpy have no shifts of an int32 by an int.
+# Typed Any: the stubs of some versions of numpy have no shifts of an int32 by an int.
 _int32: Any = np.int32
 _BYTE = _int32(255)
 
 
 @compiled
 def _paeth(left: Any, up: Any, upper_left: Any) -> Any:
-    """Of the three, the one nearest to left + up - upper_left; of equals left, then up.
+    """Return the one of three nearest to left + up - upper_left; of equals left, then up.
 
-    A median of three in disguise (stb_image, S. Barrett and F. Giesen): compilers make no branches of it.
+    Written as a median of three (stb_image, S. Barrett and F. Giesen), which compiles without branches.
     """
     low, high = min(left, up), max(left, up)
     threshold = 3 * upper_left - (left + up)

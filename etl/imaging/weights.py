@@ -1,4 +1,4 @@
-"""Where an output voxel's value comes from along one axis: input voxels and their weights."""
+"""Interpolation along one axis: the input voxels of each output voxel, and their weights."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ class Taps:
 
 
 def is_identity(n_in: int, spacing_in_mm: float, spacing_out_mm: float) -> bool:
-    """True where an axis stays as it is, whatever the interpolation."""
+    """Return whether an axis stays as it is, whatever the interpolation."""
     return n_in == 1 or spacing_ratio(spacing_in_mm, spacing_out_mm) == 1
 
 
 def tap_count(
     n_in: int, spacing_in_mm: float, spacing_out_mm: float, interpolation: str, antialias: bool
 ) -> int:
-    """Taps in a row of `axis_taps` with the same arguments."""
+    """Return the number of taps in a row of `axis_taps` with the same arguments."""
     if interpolation == "nearest" or is_identity(n_in, spacing_in_mm, spacing_out_mm):
         return 1
     stretch = _stretch(spacing_ratio(spacing_in_mm, spacing_out_mm), antialias)
@@ -49,7 +49,7 @@ def tap_count(
 def axis_taps(
     n_in: int, spacing_in_mm: float, spacing_out_mm: float, interpolation: str, antialias: bool
 ) -> Taps:
-    """The taps of one axis; constants and linear ramps come out as they are, up to the borders.
+    """Return the taps of one axis; they preserve constants and linear ramps, up to the borders.
 
     Output voxel o lies at input coordinate c = o * spacing_out / spacing_in. `nearest` takes the voxel at
     floor(c + 0.5). `linear` weighs by a triangle and `cubic` by the cubic convolution kernel with a = -0.5
@@ -91,7 +91,7 @@ def _stretch(ratio: Fraction, antialias: bool) -> float:
 
 
 def _reach(interpolation: str, stretch: float) -> int:
-    """Samples on either side of c that the stretched kernel touches."""
+    """Return the number of samples on either side of c that the stretched kernel touches."""
     return math.ceil(_RADIUS[interpolation] * stretch)
 
 
@@ -107,7 +107,7 @@ def _read_only(index: NDArray[np.int64], weight: NDArray[np.float64]) -> Taps:
 
 
 def _kernel_weights(fraction: NDArray[np.float64], interpolation: str, stretch: float) -> NDArray[np.float64]:
-    """Weights of samples floor(c) + 1 - reach to floor(c) + reach, (n_out, 2 * reach); sum 1, centre c."""
+    """Return weights of samples floor(c) + 1 - reach to floor(c) + reach, (n_out, 2 * reach), with sum 1."""
     reach = _reach(interpolation, stretch)
     offset = np.arange(1 - reach, reach + 1) - fraction[:, np.newaxis]
     distance = np.abs(offset) / stretch
@@ -132,7 +132,7 @@ def _keys(distance: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _folded(floor: NDArray[np.int64], weight: NDArray[np.float64], n_in: int) -> Taps:
-    """Bring samples beyond the axis's ends back onto it.
+    """Fold samples beyond the axis's ends back onto it.
 
     With p = n_in - 1, odd reflection about both ends makes sample 2 p m + r equal to
     x[r] + 2 m (x[p] - x[0]) for 0 <= r <= p, and 2 x[p] - x[2 p - r] + 2 m (x[p] - x[0]) for p < r < 2 p.

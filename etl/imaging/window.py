@@ -1,4 +1,4 @@
-"""HU through a display window."""
+"""HU as seen through a display window."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Window = tuple[float, float]
 
 
 def to_share(hu: ArrayLike, window_hu: Window) -> NDArray[np.float32]:
-    """Where in the window, of any shape: 0 at its lower end and below, 1 at its upper end and above.
+    """Return the position in the window, of any shape: 0 up to its lower end, 1 from its upper end on.
 
     Raises:
         ValueError: the window has no width.
@@ -23,7 +23,7 @@ def to_share(hu: ArrayLike, window_hu: Window) -> NDArray[np.float32]:
 
 
 def to_grey(hu: ArrayLike, window_hu: Window) -> NDArray[np.uint8]:
-    """Grey values of any shape: 0 at the window's lower end and below, 255 at its upper end and above.
+    """Return grey values of any shape: 0 up to the window's lower end, 255 from its upper end on.
 
     Raises:
         ValueError: the window has no width.
