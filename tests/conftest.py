@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, settings
 if TYPE_CHECKING:
     from etl.io.places import Objects
     from etl.phantom import PhantomTruth
+    from etl.run.protocol import Executor
     from tests.support.fetching import Staged
     from tests.support.s3_server import Bucket
     from tests.support.servers import HttpServer
@@ -100,6 +101,30 @@ def s3_server() -> Iterator[str]:
 
     with serve_s3() as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def cluster_of_two() -> Iterator[str]:
+    """The address of a cluster of two worker processes that no test kills; of one thread each."""
+    from etl.run.clusters import local_cluster
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NO_PROXY", "127.0.0.1")
+        patch.setenv("no_proxy", "127.0.0.1")
+        with local_cluster(2) as cluster:
+            yield cluster.scheduler_address
+
+
+@pytest.fixture(scope="session")
+def two_workers(cluster_of_two: str) -> Iterator[Executor]:
+    """An executor on the shared cluster."""
+    from distributed import Client
+
+    from etl.run.dask import DaskExecutor
+
+    with Client(cluster_of_two, set_as_default=False) as client:
+        client.wait_for_workers(2)
+        yield DaskExecutor(client)
 
 
 _bucket_numbers = itertools.count(1)

@@ -7,12 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
 from etl.phantom import PhantomTruth
 from etl.run.serial import SerialExecutor
-from jobs.export import main
-from tests.support.processes import ROOT, run, running, wait_until
+from tests.support.jobs import call_job
+from tests.support.processes import ROOT, running, wait_until
 from tests.support.stored import build_store, config_data, files_below
 
 EXPORT = [sys.executable, str(ROOT / "jobs" / "export.py")]
@@ -21,15 +20,15 @@ EXPORT = [sys.executable, str(ROOT / "jobs" / "export.py")]
 @pytest.fixture(scope="module")
 def store(phantom: tuple[Path, PhantomTruth], tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("job") / "store"
-    build_store(config_data(phantom[0], root, select={"patients": [1, 2]}), SerialExecutor())
-    build_store(config_data(phantom[0], root), SerialExecutor())
+    for select in ({"patients": [1, 2]}, {}):
+        data = config_data(phantom[0], root, select=select, volume={"spacing_mm": 2.0})
+        build_store(data, SerialExecutor())
     return root
 
 
 def test_a_version_and_a_part_can_be_chosen(store: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    done = run([*EXPORT, str(store), str(out), "--format", "csv", "--version", "1", "--split", "train"])
-    assert done.returncode == 0, done.stderr
+    done = call_job("export", str(store), str(out), "--format", "csv", "--version", "1", "--split", "train")
     assert "1 files of 3 volumes and 3 lesions" in done.stdout
     assert len((out / "DL_info.csv").read_text().splitlines()) == 4
     assert json.loads((out / "export.json").read_text())["store_version"] == 1
@@ -48,26 +47,24 @@ def test_a_version_and_a_part_can_be_chosen(store: Path, tmp_path: Path) -> None
 def test_wrong_arguments_are_told_before_anything_is_written(
     store: Path, tmp_path: Path, arguments: list[str], said: str
 ) -> None:
-    done = CliRunner().invoke(main, [str(store), str(tmp_path / "out"), "--format", "csv", *arguments])
-    assert done.exit_code == 2
+    done = call_job("export", str(store), str(tmp_path / "out"), "--format", "csv", *arguments, code=2)
     assert said in done.stderr
     assert not (tmp_path / "out").exists()
 
 
 def test_no_store_is_told(tmp_path: Path) -> None:
-    done = run([*EXPORT, str(tmp_path / "nowhere"), str(tmp_path / "out"), "--format", "nifti"])
-    assert done.returncode == 2
+    done = call_job("export", str(tmp_path / "nowhere"), str(tmp_path / "out"), "--format", "nifti", code=2)
     assert "there is no store here" in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("end", [signal.SIGINT, pytest.param(signal.SIGKILL, marks=pytest.mark.campaign)])
 def test_an_export_that_is_stopped_leaves_whole_files_and_continues(
     store: Path, tmp_path: Path, end: signal.Signals
 ) -> None:
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    assert run([*EXPORT, str(store), str(whole), "--format", "nifti"]).returncode == 0
+    call_job("export", str(store), str(whole), "--format", "nifti")
     command = [*EXPORT, str(store), str(cut), "--format", "nifti"]
     with running(command, tmp_path / "log") as process:
         wait_until(lambda: any(cut.glob("*.nii.gz")), "a first file")
@@ -81,7 +78,6 @@ def test_an_export_that_is_stopped_leaves_whole_files_and_continues(
         assert process.returncode == 130, log
         assert f"Continue with the same command: {shlex.join(command)}" in log
     assert len(there) < 13
-    done = run(command)
-    assert done.returncode == 0, done.stderr
+    done = call_job("export", str(store), str(cut), "--format", "nifti")
     assert f"{len(there)} were there" in done.stdout
     assert files_below(cut) == expected

@@ -1,16 +1,13 @@
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
 
 from etl.phantom import PhantomTruth
 from etl.run.serial import SerialExecutor
-from tests.support.processes import ROOT, run
+from tests.support.jobs import call_job
 from tests.support.stored import build_store, config_data
-
-REPORT = [sys.executable, str(ROOT / "jobs" / "report.py")]
 
 
 @pytest.fixture(scope="module")
@@ -18,14 +15,14 @@ def store(phantom: tuple[Path, PhantomTruth], tmp_path_factory: pytest.TempPathF
     """Two versions: patient 1, then patients 1 and 2."""
     root = tmp_path_factory.mktemp("job") / "store"
     for patients in ([1], [1, 2]):
-        build_store(config_data(phantom[0], root, select={"patients": patients}), SerialExecutor())
+        data = config_data(phantom[0], root, select={"patients": patients}, volume={"spacing_mm": 3.0})
+        build_store(data, SerialExecutor())
     return root
 
 
 def test_the_current_version_or_another(store: Path) -> None:
     for options, number in (([], 2), (["--version", "1", "--sample", "all"], 1)):
-        done = run([*REPORT, str(store), *options])
-        assert done.returncode == 0, done.stderr
+        done = call_job("report", str(store), *options)
         page = store / "reports" / f"{number:06d}" / "index.html"
         assert str(page) in done.stdout
         assert f"DeepLesion store, version {number}" in page.read_text()
@@ -42,7 +39,5 @@ def test_the_current_version_or_another(store: Path) -> None:
     ],
 )
 def test_what_can_not_be_done_is_said(store: Path, tmp_path: Path, arguments: list[str], words: str) -> None:
-    done = run([*REPORT, *(str(store) if a == "STORE" else a for a in arguments)], cwd=tmp_path)
-    assert done.returncode == 2
-    assert words in done.stderr
-    assert "Traceback" not in done.stderr
+    places = {"STORE": str(store), "none": str(tmp_path / "none")}
+    assert words in call_job("report", *(places.get(a, a) for a in arguments), code=2).stderr

@@ -10,7 +10,8 @@ import pytest
 
 from etl.phantom import PhantomTruth
 from etl.run.serial import SerialExecutor
-from tests.support.processes import LIMIT_SECONDS, ROOT, interrupt, run, running, wait_until
+from tests.support.jobs import call_job
+from tests.support.processes import LIMIT_SECONDS, ROOT, interrupt, running, wait_until
 from tests.support.stored import build_store, config_data
 
 SERVE = [sys.executable, "-u", str(ROOT / "jobs" / "serve_store.py")]
@@ -19,7 +20,8 @@ SERVE = [sys.executable, "-u", str(ROOT / "jobs" / "serve_store.py")]
 @pytest.fixture(scope="module")
 def store(phantom: tuple[Path, PhantomTruth], tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("job") / "store"
-    build_store(config_data(phantom[0], root, select={"patients": [1]}), SerialExecutor())
+    data = config_data(phantom[0], root, select={"patients": [1]}, volume={"spacing_mm": 3.0})
+    build_store(data, SerialExecutor())
     return root
 
 
@@ -40,13 +42,11 @@ def test_it_serves_ranges_until_ctrl_c(store: Path, tmp_path: Path) -> None:
 
 def test_a_port_that_is_taken_is_said(store: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        done = run([*SERVE, str(store), "--port", str(taken.getsockname()[1])])
-    assert done.returncode == 2
+        done = call_job("serve_store", str(store), "--port", str(taken.getsockname()[1]), code=2)
     assert "can't be used" in done.stderr
     assert "--port" in done.stderr
 
 
 def test_no_store_is_said(tmp_path: Path) -> None:
-    done = run([*SERVE, str(tmp_path / "none")])
-    assert done.returncode == 2
+    done = call_job("serve_store", str(tmp_path / "none"), code=2)
     assert "there is no store here" in done.stderr

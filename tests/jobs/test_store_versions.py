@@ -1,10 +1,10 @@
-"""jobs/store_versions.py as a process: what it prints, what it does, how it ends."""
+"""jobs/store_versions.py: what it prints, what it does, how it ends."""
 
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ from etl.io.opening import open_objects
 from etl.store.running import running
 from etl.store.versions import version_numbers
 from etl.verify.verify import verify
+from tests.support.jobs import call_job
 from tests.support.processes import ROOT, run
 from tests.support.s3_server import Bucket, serve_careless_s3, use_s3
 from tests.support.three_volumes import PRESENT, ROWS, files_of, variant
@@ -38,22 +39,20 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(base / "store")
 
 
-def job(*arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
-    done = run([*JOB, *arguments])
-    assert done.returncode == code, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
-    return done
+job = partial(call_job, "store_versions")
 
 
 def test_list(store: str) -> None:
     before = files_of(store)
-    lines = job(store, "list").stdout.splitlines()
+    listed = run([*JOB, store, "list"])
+    assert listed.returncode == 0, listed.stderr
+    lines = listed.stdout.splitlines()
     assert lines[0].split() == ["version", "when", "(UTC)", "run", "parent", "volumes", "lesions", "bytes"]
     first, second = (line.split() for line in lines[1:])
     assert (first[0], first[4:7]) == ("1", ["-", "3", "3"])
     assert (second[0], second[4:7], second[-1]) == ("2", ["1", "1", "1"], "current")
-    listed = json.loads(job(store, "list", "--json").stdout)
-    assert [(v["version"], v["parent"], v["volumes"], v["rollback_of"]) for v in listed] == [
+    versions = json.loads(job(store, "list", "--json").stdout)
+    assert [(v["version"], v["parent"], v["volumes"], v["rollback_of"]) for v in versions] == [
         (1, None, 3, None),
         (2, 1, 1, None),
     ]
@@ -114,7 +113,6 @@ def test_what_is_wrong_ends_with_2(store: str, tmp_path: Path, arguments: tuple[
     assert not (tmp_path / "nowhere").exists()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["folder", "bucket"])
 def test_back_and_pruned(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     write_release(tmp_path / "release", PRESENT, ROWS)
@@ -152,7 +150,6 @@ def test_back_and_pruned(kind: str, tmp_path: Path, request: pytest.FixtureReque
     assert version_numbers(objects) == [3, 4]
 
 
-@pytest.mark.slow
 def test_nothing_is_published_where_an_exclusive_create_is_none(
     tmp_path: Path, s3_bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:

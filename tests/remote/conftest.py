@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -9,7 +8,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from etl.run.protocol import Executor
     from tests.support.remote_release import Served
     from tests.support.servers import HttpServer
 
@@ -63,18 +61,3 @@ def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 
     short = replace(retries.DEFAULTS, first_wait_s=0.001, longest_wait_s=0.01, outage_s=0.0)
     monkeypatch.setattr("etl.io.retries.DEFAULTS", short)
-
-
-@pytest.fixture(scope="session")
-def two_workers() -> Iterator[Executor]:
-    """A local cluster of two worker processes."""
-    from distributed import Client
-
-    from etl.run.clusters import local_cluster
-    from etl.run.dask import DaskExecutor
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("NO_PROXY", "127.0.0.1")
-        patch.setenv("no_proxy", "127.0.0.1")
-        with local_cluster(2) as cluster, Client(cluster, set_as_default=False) as client:
-            yield DaskExecutor(client)

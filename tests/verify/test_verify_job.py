@@ -1,11 +1,11 @@
-"""jobs/verify_store.py as a process: exit codes and messages."""
+"""jobs/verify_store.py: exit codes and messages."""
 
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,7 @@ from etl.io.local import LocalObjects
 from etl.pipeline.preflight import check_seen
 from etl.verify.problems import Repair
 from tests.support.damage import VERSION, VOLUME, version_of
+from tests.support.jobs import call_job
 from tests.support.processes import DASK_SUBMIT, dask_scheduler, run
 from tests.support.s3_server import Bucket
 from tests.support.version_cases import VERSION_CASES
@@ -23,17 +24,14 @@ from tests.support.volume_cases import VOLUME_CASES
 
 DAMAGE = VOLUME_CASES | VERSION_CASES
 
-ROOT = Path(__file__).resolve().parents[2]
-
-
-def job(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "jobs/verify_store.py", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+job = partial(call_job, "verify_store")
 
 
 @pytest.mark.slow
-def test_job_says_all_right(config: Config) -> None:
-    done = job(config.store)
+def test_job_says_all_right_and_writes_nothing(config: Config) -> None:
+    before = {path: path.stat().st_mtime_ns for path in Path(config.store).rglob("*")}
+    done = run([sys.executable, "jobs/verify_store.py", config.store])
+    assert {path: path.stat().st_mtime_ns for path in Path(config.store).rglob("*")} == before
     assert done.returncode == 0, done.stderr
     count = len(version_of(Path(config.store))["volumes"])
     assert re.fullmatch(rf"all right: version 1 of .+ \({count} volumes, \d+ objects, .+\)\n", done.stdout)
@@ -43,20 +41,18 @@ def test_job_says_all_right(config: Config) -> None:
 
 
 @pytest.mark.slow
-def test_job_lists_what_is_wrong_and_what_repairs_it(store: Path) -> None:
+def test_job_lists_what_is_wrong_and_what_repairs_it(store: Path, cluster_of_two: str) -> None:
     DAMAGE["missing shard"][0](store)
     DAMAGE["missing table"][0](store)
-    done = job(str(store), "--version", "1")
-    assert done.returncode == 1
+    done = job(str(store), "--version", "1", code=1, DASK_SCHEDULER_ADDRESS=cluster_of_two)
     lines = done.stdout.splitlines()
     assert lines[0].startswith("2 faults in version 1 of ")
     assert re.fullmatch(rf"  volumes/{VOLUME}/\w+/0/c/0/0/0: is missing: expected \d+ bytes", lines[1])
     assert re.fullmatch(r"  tables/[^/]+/rejects/part-0\.parquet: is missing: expected \d+ bytes", lines[2])
     assert lines[4:] == [f"  - {Repair.VOLUME.value}", f"  - {Repair.TABLE.value}"]
-    assert "Traceback" not in done.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_job_reads_a_bucket_on_a_cluster(config: Config, s3_bucket: Bucket, tmp_path: Path) -> None:
     for path in sorted(Path(config.store).rglob("*")):
         if path.is_file():
@@ -90,23 +86,12 @@ def test_job_does_not_trust_workers_that_see_another_store(config: Config, tmp_p
 
 @pytest.mark.parametrize("part", ["0", "0%", "101%", "x", "-1", "1.5", "%"])
 def test_job_takes_a_number_or_a_share(config: Config, part: str) -> None:
-    done = job(config.store, "--sample", part)
-    assert done.returncode == 2
-    assert "--sample" in done.stderr
+    assert "--sample" in job(config.store, "--sample", part, code=2).stderr
 
 
 @pytest.mark.parametrize("arguments", [("nowhere",), (".", "--version", "7"), ("ftp://host/store",), ()])
 def test_job_without_a_store_ends_with_2(config: Config, tmp_path: Path, arguments: tuple[str, ...]) -> None:
     places = {"nowhere": str(tmp_path / "nowhere"), ".": config.store}
-    done = job(*(places.get(argument, argument) for argument in arguments))
-    assert done.returncode == 2
+    done = job(*(places.get(argument, argument) for argument in arguments), code=2)
     assert done.stdout == ""
     assert "rror: " in done.stderr
-    assert "Traceback" not in done.stderr
-
-
-@pytest.mark.slow
-def test_job_writes_nothing(store: Path) -> None:
-    before = {path: path.stat().st_mtime_ns for path in store.rglob("*")}
-    assert job(str(store)).returncode == 0
-    assert {path: path.stat().st_mtime_ns for path in store.rglob("*")} == before
