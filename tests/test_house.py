@@ -26,6 +26,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "derive": {"core", "tables"},
     "plan": {"core", "io", "imaging", "release"},
     "store": {"core", "io", "imaging", "tables"},
+    "annotations": {"core", "io", "imaging", "release", "tables", "store"},
     "convert": {"core", "io", "imaging", "release", "plan", "store"},
     "publish": {"core", "io", "imaging", "release", "tables", "plan", "store", "convert"},
     "verify": {"core", "io", "imaging", "release", "tables", "store"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -72,6 +73,52 @@ class File(_Section):
         return url if self.sha256 is None else {"url": url, "sha256": self.sha256}
 
 
+class More(_Section):
+    """Annotations by others: what kind of file they are, and where they lie."""
+
+    kind: Literal[
+        "lesanet_tags",
+        "dlt_pairs",
+        "harvester_boxes",
+        "manual_3d_boxes",
+        "aim_rows",
+        "coco_boxes",
+        "uls23_masks",
+        "dl_info_like",
+    ] = Field(description="what kind of file")
+    file: File | None = Field(None, description="path or URL, or {url, sha256}")
+    files: tuple[File, ...] | None = Field(
+        None, min_length=1, description="several of one kind; of masks folders, tars and zips too"
+    )
+
+    @model_validator(mode="after")
+    def _one_of(self) -> Self:
+        if (self.file is None) == (self.files is None):
+            raise ValueError("give `file` or `files`, one of the two")
+        return self
+
+    @property
+    def places(self) -> tuple[File, ...]:
+        """Every file, in order."""
+        return self.files or ((self.file,) if self.file else ())
+
+
+SourceName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
+
+
+class MoreAnnotations(BaseModel):
+    """The part of a config that checking annotations needs: `source.more`; other keys are not looked at."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
+
+    class _Source(BaseModel):
+        model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
+
+        more: dict[SourceName, More] = Field(min_length=1, description="annotations by others, by name")
+
+    source: _Source = Field(description="where the annotations lie")
+
+
 class Source(_Section):
     """Place of the release. Give `images` or `archives`, not both."""
 
@@ -92,7 +139,18 @@ class Source(_Section):
         description="false: remove a staged archive after its last volume; "
         "a server without ranges then sends each archive twice",
     )
+    more: dict[SourceName, More] = Field(
+        default_factory=dict,
+        description="annotations by others, by the name that they get in the tables; "
+        "read by jobs/add_annotations.py",
+    )
     complete: bool = Field(False, description="the source is the whole release: an absent series is a reject")
+
+    @model_serializer(mode="wrap")
+    def _without_empty_more(self, serialize: Callable[[Self], dict[str, Any]]) -> dict[str, Any]:
+        # Versions of stores without further annotations keep the config that they had.
+        data = serialize(self)
+        return data if self.more else {key: value for key, value in data.items() if key != "more"}
 
     @model_validator(mode="after")
     def _one_of(self) -> Self:

@@ -1,0 +1,193 @@
+"""Files inside folders, tars and zips: read one after the other, never written to disk by their names."""
+
+from __future__ import annotations
+
+import io
+import lzma
+import os
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Literal, NoReturn
+
+from etl.core.errors import SourceError
+from etl.core.urls import is_local, public_url
+from etl.io.blobs import BlobError, open_blob
+from etl.release.names import is_ignorable
+
+MOST_MEMBER_BYTES = 1 << 28
+MOST_MEMBERS = 1_000_000
+MOST_DEPTH = 3
+_ONE_MASK = (".nii.zip", ".nii.gz.zip")
+_DAMAGE = (
+    *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, ValueError, OverflowError),
+    *(NotImplementedError, RuntimeError, OSError, IndexError, KeyError),
+)
+
+
+@dataclass(frozen=True)
+class Member:
+    """One file: its name with the containers that it lies in, and its bytes."""
+
+    name: str
+    data: bytes
+
+    @property
+    def stem(self) -> str:
+        """The last part of its name."""
+        return self.name.replace("\\", "/").rsplit("/", 1)[-1]
+
+
+def read_place(url: str, most_bytes: int = 1 << 36) -> Iterator[Member]:
+    """Read the files at a path or URL: a folder's, or one file, opened where it is a tar or a zip.
+
+    Args:
+        url: a path, http(s):// or s3:// URL; folders on this machine only.
+        most_bytes: largest size of one file.
+
+    Raises:
+        SourceError: it can't be read, is too large, or a container is damaged or holds too much.
+    """
+    if is_local(url) and os.path.isdir(path := url.removeprefix("file://")):
+        for file in sorted(found for found in Path(path).rglob("*") if found.is_file()):
+            if not is_ignorable(file.relative_to(path).as_posix()):
+                yield from read_place(str(file), most_bytes)
+        return
+    name = public_url(url).rstrip("/").rsplit("/", 1)[-1]
+    if is_local(url):
+        try:
+            with open(url.removeprefix("file://"), "rb") as opened:
+                yield from _unpack(name, opened, os.fstat(opened.fileno()).st_size, 0)
+        except OSError as error:
+            _unreadable(url, str(error))
+        return
+    data = read_bytes(url, min(most_bytes, 1 << 32))
+    yield from _unpack(name, io.BytesIO(data), len(data), 0)
+
+
+def read_bytes(url: str, most_bytes: int = MOST_MEMBER_BYTES) -> bytes:
+    """Read one file whole.
+
+    Raises:
+        SourceError: it can't be read or is too large.
+    """
+    pieces, size = [], 0
+    try:
+        blob = open_blob(url)
+        stated = blob.info().bytes
+        if stated is not None and stated > most_bytes:
+            _too_large(public_url(url), stated, most_bytes)
+        for piece in blob.stream():
+            size += len(piece)
+            if size > most_bytes:
+                _too_large(public_url(url), size, most_bytes)
+            pieces.append(piece)
+    except (BlobError, OSError) as error:
+        _unreadable(url, str(error))
+    return b"".join(pieces)
+
+
+def unpack(name: str, data: bytes) -> Iterator[Member]:
+    """Read a file that is in memory, and the files in it where it is a tar or a zip.
+
+    Raises:
+        SourceError: a container is damaged or holds too much.
+    """
+    return _unpack(name, io.BytesIO(data), len(data), 0)
+
+
+def _unpack(name: str, file: BinaryIO, size: int, depth: int) -> Iterator[Member]:
+    kind = name.lower()
+    is_zip, is_tar = kind.endswith(".zip"), kind.endswith((".tar", ".tar.gz", ".tgz"))
+    if not (is_zip or is_tar):
+        if size > MOST_MEMBER_BYTES:
+            _too_large(name, size, MOST_MEMBER_BYTES)
+        yield Member(name, file.read(MOST_MEMBER_BYTES + 1))
+        return
+    if depth >= MOST_DEPTH:
+        raise SourceError(
+            "archives lie too deep in each other",
+            where=name,
+            allowed=f"{MOST_DEPTH} of them",
+            remedy="unpack them",
+        )
+    members = _zip_members(name, file) if is_zip else _tar_members(name, file)
+    if kind.endswith(_ONE_MASK):
+        yield _only_member(name, members)
+        return
+    for count, (inner, data) in enumerate(members):
+        if count >= MOST_MEMBERS:
+            raise SourceError("the archive has too many members", where=name, allowed=f"{MOST_MEMBERS:,}")
+        if not is_ignorable(inner):
+            yield from _unpack(f"{name}/{inner}", io.BytesIO(data), len(data), depth + 1)
+
+
+def _only_member(name: str, members: Iterator[tuple[str, bytes]]) -> Member:
+    """Return the file in a zip of one; of a damaged zip an empty one, so that it costs no other entry."""
+    inner = name[: -len(".zip")]
+    try:
+        data = next((data for found, data in members if not is_ignorable(found)), b"")
+    except SourceError:
+        data = b""
+    return Member(inner, data)
+
+
+def _zip_members(name: str, file: BinaryIO) -> Iterator[tuple[str, bytes]]:
+    try:
+        with zipfile.ZipFile(file) as archive:
+            for info in archive.infolist():
+                if not info.is_dir():
+                    if info.file_size > MOST_MEMBER_BYTES:
+                        _too_large(f"{name}/{info.filename}", info.file_size, MOST_MEMBER_BYTES)
+                    with archive.open(info) as member:
+                        data = member.read(MOST_MEMBER_BYTES + 1)
+                    yield info.filename, data
+    except _DAMAGE as error:
+        _damaged(name, error)
+
+
+def _tar_members(name: str, file: BinaryIO) -> Iterator[tuple[str, bytes]]:
+    try:
+        mode: Literal["r:gz", "r:"] = "r:gz" if name.lower().endswith("gz") else "r:"
+        with tarfile.open(fileobj=file, mode=mode) as archive:
+            for info in archive:
+                if not info.isreg():
+                    continue
+                if info.size > MOST_MEMBER_BYTES:
+                    _too_large(f"{name}/{info.name}", info.size, MOST_MEMBER_BYTES)
+                member = archive.extractfile(info)
+                data = member.read() if member is not None else b""
+                # The list of members that tarfile keeps would grow with the archive.
+                archive.members = []  # type: ignore[attr-defined]
+                yield info.name, data
+    except _DAMAGE as error:
+        _damaged(name, error)
+
+
+def _too_large(where: str, size: int, most: int) -> NoReturn:
+    raise SourceError(
+        "the file is too large", where=where, value=f"{size:,} bytes", allowed=f"at most {most:,} bytes"
+    )
+
+
+def _unreadable(url: str, found: str) -> NoReturn:
+    raise SourceError(
+        "the annotations can't be read",
+        where=public_url(url),
+        value=found,
+        allowed="a path, an http(s):// or an s3:// URL",
+        remedy="correct its place in source.more",
+    )
+
+
+def _damaged(name: str, error: BaseException) -> NoReturn:
+    raise SourceError(
+        "the archive is damaged",
+        where=name,
+        value=f"{type(error).__name__}: {error}"[:200],
+        allowed="a whole tar or zip",
+        remedy="fetch it again",
+    ) from None

@@ -1,0 +1,88 @@
+"""Read pairs of one lesion in two CTs from Deep Lesion Tracker (Cai et al., CVPR 2021).
+
+`train.json`, `valid.json` and `test.json` list each pair in both directions. Coordinates are printed ones
+minus 1 with one decimal, as x, y, width and height; z counts from 0 at the sub-volume's first slice.
+"Diameters" are pixels, and "center" is the mean of the RECIST points, so neither is read.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from etl.annotations.documents import (
+    box,
+    listing,
+    mapping,
+    number,
+    read_each,
+    read_json,
+    reject,
+    slice_in,
+    sub_volume,
+    text,
+    whole,
+)
+from etl.annotations.entries import BoxEntry, Fault, PairEntry, Reading
+from etl.core.errors import SourceError
+from etl.release.names import parse_member
+
+_KEYS = tuple(f"{side}{key}" for side in ("source", "target") for key in ("", " recist slice", " recist box"))
+
+
+def read_dlt_pairs(data: bytes, source: str) -> Reading[PairEntry]:
+    """Read one file of pairs; a pair that is listed in both directions is one entry.
+
+    Args:
+        data: the file.
+        source: its name, for messages.
+
+    Raises:
+        SourceError: the file as a whole is no such file.
+    """
+    document = read_json(data, source)
+    if not isinstance(document, dict):
+        raise SourceError(
+            "this is no file of pairs",
+            where=source,
+            value=f"a {type(document).__name__}",
+            allowed="a mapping",
+        )
+    listings, rejects = read_each(
+        ((f"pair {name}", value) for name, value in document.items()), _read, source
+    )
+    pairs: dict[frozenset[tuple[Any, ...]], PairEntry] = {}
+    for pair in listings:
+        sides = frozenset((side.series, side.z_first, *side.box_px[:2]) for side in (pair.first, pair.second))
+        pairs.setdefault(sides, pair)
+    return Reading(tuple(pairs.values()), rejects, notes={"listings": len(listings)})
+
+
+def _read(where: str, value: Any) -> PairEntry:
+    found = mapping(value, "the pair", *_KEYS)
+    first, second = (_side(where, found, side) for side in ("source", "target"))
+    if (first.series, first.z_first, first.box_px) == (second.series, second.z_first, second.box_px):
+        reject(Fault.PAIR_OF_ITSELF, "both sides are the same box; allowed: two boxes")
+    if first.series.patient != second.series.patient:
+        reject(
+            Fault.PAIR_OF_TWO_PATIENTS,
+            f"patients {first.series.patient} and {second.series.patient}; allowed: one patient",
+        )
+    return PairEntry(where, first, second)
+
+
+def _side(where: str, found: Any, side: str) -> BoxEntry:
+    series, first, last = sub_volume(found[side], ".nii.gz")
+    name = text(found[f"{side} recist slice"], f"{side} recist slice")
+    named = parse_member(name)
+    if named is None or named[0] != series:
+        reject(Fault.NAME_UNEXPECTED, f"{side} recist slice is '{name[:80]}'; allowed: a slice of {series}")
+    x, y, width, height = (
+        number(part, f"{side} recist box")
+        for part in listing(found[f"{side} recist box"], f"{side} recist box", 4)
+    )
+    z = slice_in(named[1], first, last)
+    centre = found.get(f"{side} recist center")
+    if centre is not None and first + whole(listing(centre, "recist center", 3)[2], "recist center z") != z:
+        reject(Fault.SLICE_OUTSIDE_VOLUME, f"{side} recist center lies on another slice than {z}")
+    pixels = box(x, y, x + width, y + height, counted_from=0)
+    return BoxEntry(f"{where}, {side}", series, (first, last), pixels, z, z, is_printed=True)

@@ -1,0 +1,214 @@
+"""Join entries to printed rows, and prove every join from the data: boxes, pairs, tags, rows and splits.
+
+A box joins a row of its sub-volume whose key slice it covers: one whose printed corners it repeats within
+0.11 px, else the one with the largest IoU in the plane, above 0.3. Sources that claim to repeat printed boxes
+join by the corners only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeVar
+
+from etl.annotations.entries import (
+    Box,
+    BoxEntry,
+    Fault,
+    FaultyEntry,
+    Missing,
+    PairEntry,
+    Reading,
+    RowEntry,
+    SplitEntry,
+    TagEntry,
+)
+from etl.annotations.joined import (
+    Joined,
+    JoinedBox,
+    JoinedPair,
+    JoinedRow,
+    JoinedSplit,
+    JoinedTags,
+    SourceJoin,
+    Unmatched,
+)
+from etl.annotations.printed_rows import PrintedRow, Rows
+from etl.annotations.release_order import series_of_row
+
+MOST_DIFFERENCE_PX = 0.11
+"""Others print one decimal, so a repeated coordinate differs by 0.05 and rounding."""
+LEAST_IOU = 0.3
+_SLACK = 1e-6
+Outcome = Joined | Unmatched | FaultyEntry
+Entry = TypeVar("Entry", BoxEntry, PairEntry, TagEntry, RowEntry, SplitEntry)
+
+
+def join_entries(
+    name: str, kind: str, reading: Reading[Entry], join: Callable[[Entry], Outcome]
+) -> SourceJoin:
+    """Join each entry of a source by `join`, and sort the outcomes."""
+    return sort_outcomes(name, kind, [*map(join, reading.entries), *reading.rejects], reading)
+
+
+def sort_outcomes(
+    name: str, kind: str, outcomes: Iterable[Outcome], reading: Reading[object] | None = None
+) -> SourceJoin:
+    """Return outcomes as one source's joined, unmatched and rejected entries."""
+    found = list(outcomes)
+    return SourceJoin(
+        name,
+        kind,
+        entries=len(found),
+        joined=[item for item in found if not isinstance(item, (Unmatched, FaultyEntry))],
+        unmatched=[item for item in found if isinstance(item, Unmatched)],
+        rejects=[item for item in found if isinstance(item, FaultyEntry)],
+        tags=reading.tags if reading else (),
+        notes=dict(reading.notes) if reading else {},
+    )
+
+
+def iou(a: Box, b: Box) -> float:
+    """Return intersection over union of two boxes."""
+    width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
+    if width <= 0 or height <= 0:
+        return 0.0
+    shared = width * height
+    return shared / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - shared)
+
+
+def join_box(entry: BoxEntry, rows: Rows) -> JoinedBox | Unmatched | FaultyEntry:
+    """Join one box."""
+    placed = _placed(entry, rows)
+    if not isinstance(placed, list):
+        return placed
+    candidates = [row for row in placed if entry.z_first <= row.key_slice <= entry.z_last]
+    width, height = placed[0].size_px
+    x1, y1, x2, y2 = entry.box_px
+    if x2 <= -0.5 or y2 <= -0.5 or x1 >= width - 0.5 or y1 >= height - 0.5:
+        return FaultyEntry(
+            entry.where, Fault.BOX_OUTSIDE_IMAGE, f"the box lies outside {width} x {height} px"
+        )
+    repeated = [row for row in candidates if _repeats(entry, row)]
+    if len(repeated) > 1 and entry.row is not None:
+        repeated = [row for row in repeated if rows.numbers.get(row.lesion_id) == entry.row]
+    if len(repeated) > 1:
+        ids = ", ".join(str(row.lesion_id) for row in repeated)
+        return FaultyEntry(entry.where, Fault.BOX_AMBIGUOUS, f"rows {ids} have this box; allowed: one")
+    if repeated:
+        return _numbered(entry, repeated[0], rows)
+    best = max(candidates, key=lambda row: iou(entry.box_px, row.box_px), default=None)
+    overlap = iou(entry.box_px, best.box_px) if best else 0.0
+    if entry.is_printed:
+        near = f"the nearest, row {best.lesion_id}, has IoU {overlap:.2f}" if best else "none is on its slice"
+        return FaultyEntry(entry.where, Fault.BOX_DISAGREES, f"no row has the box that it repeats: {near}")
+    if best is None or overlap <= LEAST_IOU:
+        return Unmatched(entry.where, Missing.NOT_LISTED, entry)
+    return JoinedBox(entry, best, overlap)
+
+
+def _placed(entry: BoxEntry, rows: Rows) -> list[PrintedRow] | Unmatched | FaultyEntry:
+    """Return the rows of the sub-volume that the box lies in."""
+    own = rows.by_series.get(entry.series, ())
+    if entry.volume is not None:
+        placed = [row for row in own if row.volume == entry.volume]
+        touched = {row.volume for row in own if _overlap(row.volume, entry.volume)}
+        if not placed and touched:
+            first, last = min(touched)
+            message = f"slices {entry.volume[0]} to {entry.volume[1]}; allowed, as printed: {first} to {last}"
+            return FaultyEntry(entry.where, Fault.VOLUME_DISAGREES, message)
+    else:
+        placed = [row for row in own if row.volume[0] <= entry.z_first <= entry.z_last <= row.volume[1]]
+    return placed or Unmatched(entry.where, Missing.NOT_IN_CSV)
+
+
+def _overlap(a: tuple[int, int], b: tuple[int, int]) -> bool:
+    return a[0] <= b[1] and b[0] <= a[1]
+
+
+def _repeats(entry: BoxEntry, row: PrintedRow) -> bool:
+    """Return True where the box repeats the row's printed box."""
+    pairs = list(zip(row.printed_box, entry.box_px, strict=True))
+    if entry.truncated:
+        return all(int(printed) == round(own) + 1 for printed, own in pairs)
+    return max(abs(printed - 1 - own) for printed, own in pairs) <= MOST_DIFFERENCE_PX + _SLACK
+
+
+def _numbered(entry: BoxEntry, row: PrintedRow, rows: Rows) -> JoinedBox | FaultyEntry:
+    """Return the join, unless the source claims another row number than the row has."""
+    number = rows.numbers.get(row.lesion_id)
+    if entry.row is not None and number is not None and number != entry.row:
+        message = f"the source says row {entry.row}, its box is that of row {number}"
+        return FaultyEntry(entry.where, Fault.ROW_DISAGREES, message)
+    return JoinedBox(entry, row, iou(entry.box_px, row.box_px))
+
+
+def join_pair(entry: PairEntry, rows: Rows) -> JoinedPair | Unmatched | FaultyEntry:
+    """Join both boxes of a pair by their upper left corners; sizes are clipped at an image's edge."""
+    found = []
+    for side in (entry.first, entry.second):
+        placed = _placed(side, rows)
+        if isinstance(placed, Unmatched):
+            return Unmatched(entry.where, placed.reason)
+        if isinstance(placed, FaultyEntry):
+            return FaultyEntry(entry.where, placed.reason, placed.message)
+        corner = [
+            row
+            for row in placed
+            if row.key_slice == side.z_first
+            and max(abs(a - b) for a, b in zip(row.box_px[:2], side.box_px[:2], strict=True))
+            <= MOST_DIFFERENCE_PX + _SLACK
+        ]
+        if len(corner) != 1:
+            reason = Fault.BOX_AMBIGUOUS if corner else Fault.BOX_DISAGREES
+            return FaultyEntry(
+                entry.where, reason, f"{side.where}: {len(corner)} rows have this box; allowed: 1"
+            )
+        found.append(corner[0])
+    first, second = found
+    if first.series.patient != second.series.patient:
+        return FaultyEntry(
+            entry.where, Fault.PAIR_OF_TWO_PATIENTS, "its rows are of two patients; allowed: one"
+        )
+    if first.lesion_id == second.lesion_id:
+        return FaultyEntry(entry.where, Fault.PAIR_OF_ITSELF, f"both sides are row {first.lesion_id}")
+    return JoinedPair(entry, first, second)
+
+
+def join_tags(entry: TagEntry, rows: Rows) -> JoinedTags | Unmatched:
+    """Join tags by their official row number, where a row has that number for certain."""
+    row = rows.by_number.get(entry.row)
+    if row is not None:
+        return JoinedTags(entry, row)
+    series = series_of_row(entry.row)
+    known = series is not None and series in rows.by_series
+    return Unmatched(entry.where, Missing.ROW_NUMBER_UNKNOWN if known else Missing.NOT_IN_CSV)
+
+
+def join_row(entry: RowEntry, rows: Rows) -> JoinedRow | Unmatched | FaultyEntry:
+    """Join a corrected row by its box, or by its slice where that has one lesion and the file no boxes."""
+    if entry.box is not None:
+        found = join_box(entry.box, rows)
+        return JoinedRow(entry, found.row, found.iou) if isinstance(found, JoinedBox) else found
+    on_slice = rows.by_slice.get((entry.series, entry.slice_index), ())
+    if len(on_slice) == 1:
+        return JoinedRow(entry, on_slice[0], None)
+    reason = Missing.SEVERAL_LESIONS_ON_SLICE if on_slice else Missing.NOT_IN_CSV
+    return Unmatched(entry.where, reason)
+
+
+def join_split(
+    entry: SplitEntry, rows: Rows, masks: Mapping[tuple[object, int, int], PrintedRow]
+) -> JoinedSplit | Unmatched:
+    """Join a split by its mask, or by its slice where that has one lesion.
+
+    Args:
+        masks: rows of joined masks by series, key slice and number in their names.
+    """
+    row = masks.get((entry.series, entry.slice_index, entry.number))
+    on_slice: Sequence[PrintedRow] = rows.by_slice.get((entry.series, entry.slice_index), ())
+    if row is None and len(on_slice) == 1:
+        row = on_slice[0]
+    if row is not None:
+        return JoinedSplit(entry, row)
+    reason = Missing.SEVERAL_LESIONS_ON_SLICE if on_slice else Missing.NOT_IN_CSV
+    return Unmatched(entry.where, reason)

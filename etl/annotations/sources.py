@@ -1,0 +1,223 @@
+"""Read and join what a config's `source.more` names, one source after the other."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from etl.annotations.aim_rows import read_aim_rows
+from etl.annotations.coco_boxes import read_coco_boxes
+from etl.annotations.containers import MOST_MEMBER_BYTES, Member, read_bytes, read_place
+from etl.annotations.dl_info_like import read_dl_info_like
+from etl.annotations.dlt_pairs import read_dlt_pairs
+from etl.annotations.entries import Fault, FaultyEntry, Missing, Reading, SplitEntry
+from etl.annotations.harvester_boxes import read_harvester_boxes
+from etl.annotations.joined import JoinedMask, JoinedTags, SourceJoin
+from etl.annotations.joins import (
+    Outcome,
+    join_box,
+    join_entries,
+    join_pair,
+    join_row,
+    join_split,
+    join_tags,
+    sort_outcomes,
+)
+from etl.annotations.lesanet_tags import read_lesanet_tags
+from etl.annotations.manual_3d_boxes import read_manual_3d_boxes
+from etl.annotations.mask_joins import join_mask
+from etl.annotations.printed_rows import PrintedRow, Rows, printed_rows
+from etl.annotations.release_order import RowNumbers, number_rows
+from etl.annotations.uls23_masks import parse_mask_name, read_uls23_mask, read_uls23_splits
+from etl.core.config import File, More
+from etl.core.errors import SourceError
+from etl.core.urls import public_url
+from etl.release.annotations import Annotations
+
+MASKS = "uls23_masks"
+ROW_KEYED = "lesanet_tags"
+_MASK_ENDINGS = (".nii", ".nii.gz")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of file: the reader of one, and the join of one entry."""
+
+    read: Callable[[bytes, str], Reading[Any]]
+    join: Callable[[Any, Rows], Outcome]
+
+
+KINDS: Mapping[str, Kind] = {
+    "lesanet_tags": Kind(read_lesanet_tags, join_tags),
+    "dlt_pairs": Kind(read_dlt_pairs, join_pair),
+    "harvester_boxes": Kind(read_harvester_boxes, join_box),
+    "manual_3d_boxes": Kind(read_manual_3d_boxes, join_box),
+    "aim_rows": Kind(read_aim_rows, join_box),
+    "coco_boxes": Kind(read_coco_boxes, join_box),
+    "dl_info_like": Kind(read_dl_info_like, join_row),
+}
+"""Every kind but masks, which are read file by file."""
+
+
+@dataclass(frozen=True)
+class GivenRows:
+    """The rows of the CSV that sources are joined to, and how far their official numbers are known."""
+
+    rows: Rows
+    numbers: RowNumbers
+    row_count: int
+
+    @property
+    def lesion_ids(self) -> str:
+        """`official` where the CSV is the release's or a part of it in its order, else `other`."""
+        return "official" if self.numbers.is_official else "other"
+
+    def summary(self) -> dict[str, Any]:
+        """Return what is known of the CSV, as plain JSON types."""
+        share = self.numbers.ascending_share
+        return {
+            "rows": self.row_count,
+            "read": len(self.rows.rows),
+            "lesion_ids": self.lesion_ids,
+            "whole_release": self.numbers.is_whole,
+            "official_numbers": len(self.numbers.numbers),
+            "numbers_found_by": dict(self.numbers.found_by),
+            "ascending_share": None if share is None else round(share, 4),
+        }
+
+
+def given_rows(annotations: Annotations) -> GivenRows:
+    """Return the rows of a CSV with their official numbers, where these are certain."""
+    rows = printed_rows(annotations.lesions)
+    numbers = number_rows(rows, annotations.row_count, annotations.sha256)
+    return GivenRows(Rows(rows, numbers.numbers), numbers, annotations.row_count)
+
+
+def join_source(name: str, more: More, given: GivenRows) -> SourceJoin:
+    """Read and join one source.
+
+    Args:
+        name: its name in the config.
+        more: its kind and files.
+        given: the rows to join to.
+
+    Raises:
+        SourceError: a file can't be read, or is of another kind.
+    """
+    if more.kind == MASKS:
+        return _join_masks(name, more, given.rows)
+    kind = KINDS[more.kind]
+    readings = [kind.read(_checked(file), public_url(file.url)) for file in more.places]
+    joined = join_entries(
+        name, more.kind, _merged(readings, name), lambda entry: kind.join(entry, given.rows)
+    )
+    return _refuse_rows(_with_types(joined), given) if more.kind == ROW_KEYED else joined
+
+
+def _checked(file: File) -> bytes:
+    data = read_bytes(file.url, MOST_MEMBER_BYTES)
+    found = hashlib.sha256(data).hexdigest()
+    if file.sha256 is not None and found != file.sha256:
+        raise SourceError(
+            "the annotations are not the file that is expected",
+            where=public_url(file.url),
+            value=f"sha256 {found}, {len(data):,} bytes",
+            allowed=file.sha256,
+            remedy="fetch the file again, or correct its sha256 in source.more",
+        )
+    return data
+
+
+def _merged(readings: list[Reading[Any]], name: str) -> Reading[Any]:
+    """Return several files of one source as one reading; tags have to have the same names in each."""
+    first, notes = readings[0], dict(readings[0].notes)
+    for other in readings[1:]:
+        if other.tags != first.tags:
+            raise SourceError(
+                "the files of one source number their tags differently",
+                where=f"source.more.{name}",
+                remedy="make each file a source of its own",
+            )
+        for note, count in other.notes.items():
+            notes[note] = notes.get(note, 0) + count
+    entries = tuple(entry for reading in readings for entry in reading.entries)
+    rejects = tuple(reject for reading in readings for reject in reading.rejects)
+    return Reading(entries, rejects, first.tags, notes)
+
+
+def _with_types(joined: SourceJoin) -> SourceJoin:
+    """Add counts of lesions whose tags name their own coarse type, and of those that name another only."""
+    named = {"bone", "liver", "lung", "kidney", "mediastinum", "pelvis", "abdomen"}
+    agree = contradict = 0
+    for item in joined.joined:
+        if isinstance(item, JoinedTags) and item.row.coarse_type in named:
+            found = {joined.tags[tag] for tag in item.entry.relevant} & named
+            agree += item.row.coarse_type in found
+            contradict += bool(found) and item.row.coarse_type not in found
+    return replace(
+        joined, notes={**joined.notes, "tags_name_coarse_type": agree, "tags_name_other_type": contradict}
+    )
+
+
+def _refuse_rows(joined: SourceJoin, given: GivenRows) -> SourceJoin:
+    """Say so where none of the rows that a source names can be found in the CSV for certain."""
+    unknown = sum(item.reason is Missing.ROW_NUMBER_UNKNOWN for item in joined.unmatched)
+    if joined.joined or not unknown:
+        return joined
+    error = SourceError(
+        "the source names lesions by their row in the release's DL_info.csv, and the CSV is in another order",
+        where=f"source.more.{joined.name}",
+        value=f"official row numbers are certain for {len(given.numbers.numbers)} of {given.row_count} rows",
+        allowed="DL_info.csv as released, or whole series of it in its order",
+        remedy="give the release's own DL_info.csv",
+    )
+    return replace(joined, problem=str(error))
+
+
+def _join_masks(name: str, more: More, rows: Rows) -> SourceJoin:
+    outcomes: list[Outcome] = []
+    splits: list[Reading[SplitEntry]] = []
+    seen: set[object] = set()
+    ignored = 0
+    for member in mask_members(more):
+        if member.stem.endswith(".json") and "split" in member.stem:
+            splits.append(read_uls23_splits(member.data, member.name))
+        elif member.stem.endswith(_MASK_ENDINGS):
+            key = parse_mask_name(member.stem.removesuffix(".gz").removesuffix(".nii"))
+            if key is not None and key in seen:
+                message = "an earlier file has the same name; allowed: each mask once"
+                outcomes.append(FaultyEntry(member.stem, Fault.MASK_REPEATED, message))
+                continue
+            seen.add(key)
+            entry = read_uls23_mask(member.data, member.stem)
+            outcomes.append(entry if isinstance(entry, FaultyEntry) else join_mask(entry, rows))
+        else:
+            ignored += 1
+    joined = sort_outcomes(name, MASKS, outcomes)
+    masks: dict[tuple[object, int, int], PrintedRow] = {}
+    for item in joined.joined:
+        named = parse_mask_name(item.where.split(".")[0]) if isinstance(item, JoinedMask) else None
+        if named is not None and isinstance(item, JoinedMask):
+            masks[(named[0], named[1], named[3])] = item.row
+    listed = None
+    if splits:
+        listed = join_entries(
+            f"{name}.splits", MASKS, _merged(splits, name), lambda entry: join_split(entry, rows, masks)
+        )
+    several = sum(item.lesions_on_slice > 1 for item in joined.joined if isinstance(item, JoinedMask))
+    notes = {"files_of_other_kinds": ignored, "on_slices_with_several_lesions": several}
+    return replace(joined, notes=notes, splits=listed)
+
+
+def mask_members(more: More) -> Iterator[Member]:
+    """Read the files of a source of masks, one after the other.
+
+    Raises:
+        SourceError: a place can't be read, or an archive is damaged.
+    """
+    for file in more.places:
+        if file.sha256 is not None:
+            _checked(file)
+        yield from read_place(file.url)
