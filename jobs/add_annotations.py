@@ -13,16 +13,17 @@ from etl.run.logs import start_logging
 
 
 @click.command()
-@click.argument("release", metavar="DL_INFO.csv")
+@click.argument("store")
 @click.argument("config", type=click.Path())
 @click.option(
-    "--check", is_flag=True, help="Join without a store and print the counts of each source as JSON."
+    "--check", is_flag=True, help="Join without a store and print each source's counts; STORE is DL_info.csv."
 )
-def main(release: str, config: str, check: bool) -> None:
-    """Join the annotations that CONFIG names under `source.more` to the rows of DL_INFO.csv.
+def main(store: str, config: str, check: bool) -> None:
+    """Join the annotations that CONFIG names under `source.more` to the release's rows.
 
-    The CSV may be the release's own, or a part of it in its order, as one split. Of each source the entries,
-    and those joined, unmatched and rejected, by reason, are printed: entries = joined + unmatched + rejects.
+    With --check the first argument is DL_info.csv instead of STORE: the release's own, or a part of it in its
+    order, as one split. The entries of each source are printed as JSON, and those joined, unmatched and
+    rejected, by reason: entries = joined + unmatched + rejects.
 
     \b
       python jobs/add_annotations.py --check DL_info.csv conf/annotations.yaml
@@ -37,7 +38,7 @@ def main(release: str, config: str, check: bool) -> None:
     try:
         if not check:
             raise click.UsageError("give --check")
-        report = _check(release, config)
+        report = _check(store, config)
     except EtlError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)

@@ -15,7 +15,7 @@ from typing import BinaryIO, Literal, NoReturn
 
 from etl.core.errors import SourceError
 from etl.core.urls import is_local, public_url
-from etl.io.blobs import BlobError, open_blob
+from etl.io.opening import open_blob
 from etl.release.names import is_ignorable
 
 MOST_MEMBER_BYTES = 1 << 28
@@ -85,7 +85,7 @@ def read_bytes(url: str, most_bytes: int = MOST_MEMBER_BYTES) -> bytes:
             if size > most_bytes:
                 _too_large(public_url(url), size, most_bytes)
             pieces.append(piece)
-    except (BlobError, OSError) as error:
+    except OSError as error:
         _unreadable(url, str(error))
     return b"".join(pieces)
 
