@@ -124,7 +124,7 @@ _PUSH = frozenset(
     (
         *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
         *("STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE"),
-        *("BINUNICODE8", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8"),
+        *("BINUNICODE8", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"),
     )
 )
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
@@ -205,7 +205,7 @@ class _Machine:
     def _step(self, name: str, argument: Any) -> None:
         stack, memo = self._stack, self._memo
         if name in _PUSH:
-            stack.append(argument)
+            stack.append(bytes(argument) if isinstance(argument, bytearray) else argument)
         elif name in _PUT:
             memo[argument] = stack[-1]
         elif name in _GET:
