@@ -28,7 +28,7 @@ from etl.release.index import Container
 from etl.release.names import SeriesKey
 from etl.release.sources import ArchiveEntry
 from etl.store.receipts import Receipt
-from etl.store.volumes import open_level
+from etl.store.voxels import open_level
 
 REAL_SLICES = Path("../shared/real/Images_png")
 SLICES = 47

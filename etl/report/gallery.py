@@ -145,7 +145,7 @@ class _Positions:
 
 def _figure(store: Store, image: KeyImage, positions: _Positions) -> Figure | str:
     """Return the figure, or the reason that its plane can't be read."""
-    planes = read_planes(store, image.volume_id, positions.volumes[image.volume_id].path, [image.plane])
+    planes = read_planes(store, image.volume_id, [image.plane])
     if isinstance(planes, str):
         return planes
     jpeg = encode_jpeg(to_grey(planes[0], image.window_hu), LARGEST_PX)

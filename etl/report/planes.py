@@ -94,7 +94,7 @@ def plane_pictures(
 
     def picture(ref: PlaneRef) -> PlanePicture | str:
         volume = rows.loc[ref.volume_id]
-        planes = read_planes(store, ref.volume_id, volume["path"], [int(ref.plane or 0)])
+        planes = read_planes(store, ref.volume_id, [int(ref.plane or 0)])
         if isinstance(planes, str):
             return planes
         height, width = planes[0].shape

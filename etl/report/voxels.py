@@ -23,7 +23,6 @@ THREADS = 4
 SAMPLED_PLANES = 240
 PLANES_PER_READ = 64
 """Depth of the default chunk: one plane of a layer of chunks costs as much as all of them."""
-_SHARD = "0/c/0/0/0"
 _JPEG_QUALITY = 80
 
 
@@ -58,7 +57,7 @@ def sample_planes(
     def count_layer(layer: tuple[tuple[int, int], list[int]]) -> list[NDArray[np.int64]]:
         (row, _), planes = layer
         volume = volumes.iloc[row]
-        voxels = read_planes(store, volume["volume_id"], volume["path"], planes)
+        voxels = read_planes(store, volume["volume_id"], planes)
         return [] if isinstance(voxels, str) else list(map(hu_counts, voxels))
 
     with ThreadPoolExecutor(THREADS) as pool:
@@ -66,21 +65,18 @@ def sample_planes(
     return PlaneSample(counts, total, len(drawn) - len(counts))
 
 
-def read_planes(store: Store, volume_id: str, path: str, planes: Sequence[int]) -> NDArray[np.int16] | str:
+def read_planes(store: Store, volume_id: str, planes: Sequence[int]) -> NDArray[np.int16] | str:
     """Return neighbouring planes of a volume, (planes, y, x) in HU, or the reason that they can't be read.
 
     Args:
-        path: path of the volume, as in the volumes table.
         planes: ascending, at least one.
     """
     first, last = planes[0], planes[-1]
     try:
         voxels = np.asarray(store.array(volume_id)[first : last + 1])[np.subtract(planes, first)]
-        # Zarr reads a missing shard as its fill value, air.
-        is_flat = any(plane.min() == plane.max() for plane in voxels)
-        if is_flat and store.objects.size(f"{path}/{_SHARD}") is None:
-            return f"{volume_id}: its voxels are missing"
-    except (OSError, EtlError, RuntimeError, ValueError) as error:
+    except EtlError as error:
+        return f"{volume_id}: {error.what}"
+    except (OSError, RuntimeError, ValueError) as error:
         return f"{volume_id}: {type(error).__name__}: {error}"
     return voxels
 

@@ -23,6 +23,14 @@ REPORTS = "reports"
 RUNS = "runs"
 RUNNING = ".running"
 RECEIPT = "receipt.json"
+METADATA = "zarr.json"
+SHARD = "c/0/0/0"
+"""The only shard of a level, by Zarr's default encoding of chunk keys."""
+
+AXES = ("z", "y", "x")
+Shape = tuple[int, int, int]
+Spacing = tuple[float, float, float]
+"""Millimetres between voxel centres along each axis."""
 SPLIT_RECORD = "split.json"
 
 

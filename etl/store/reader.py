@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import io
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import pandas as pd
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-import xarray
-import zarr
 
 from etl.core.errors import StoreError
 from etl.imaging.window import Window, to_grey, to_share
@@ -22,12 +20,15 @@ from etl.io.opening import open_objects
 from etl.io.places import Objects
 from etl.store.crops import PLACE_COLUMNS, centers_vox, crop_around
 from etl.store.layout import VERSIONS
-from etl.store.lazy_volumes import open_volume
 from etl.store.parquet import Entry, covered_units, partition_value, read_file, read_table
 from etl.store.versions import Version, read_version, readable
-from etl.store.volumes import open_level
 from etl.tables.lesions import SPLITS
 from etl.tables.registry import declared
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray
+    import zarr
 
 
 @dataclass(frozen=True)
@@ -142,6 +143,9 @@ class Store:
         Raises:
             StoreError: this version has no such volume or level.
         """
+
+        from etl.store.voxels import open_level
+
         return open_level(self.objects, self._path(volume_id), level)
 
     def volume(self, volume_id: str, level: int = 0) -> xarray.DataArray:
@@ -153,6 +157,8 @@ class Store:
         Raises:
             StoreError: this version has no such volume or level.
         """
+        from etl.store.voxels import open_volume
+
         return open_volume(self.objects, self._path(volume_id), level)
 
     def crop(self, lesion_id: int, size_mm: float | tuple[float, float, float] = 64) -> xarray.DataArray:
@@ -186,7 +192,7 @@ class Store:
         }
         voxels_hu = crop.read(self.array(volume.attrs["volume_id"]))
         attributes = volume.attrs | {"lesion_id": int(lesion_id)}
-        return xarray.DataArray(voxels_hu, coordinates, tuple("zyx"), "hu", attributes)
+        return type(volume)(voxels_hu, coordinates, tuple("zyx"), "hu", attributes)
 
     @staticmethod
     def window(
@@ -204,7 +210,8 @@ class Store:
         if kind not in ("float32", "uint8"):
             raise ValueError(f"kind is {kind!r}; allowed: 'float32', 'uint8'")
         values = (to_grey if kind == "uint8" else to_share)(np.asarray(hu), window_hu)
-        if not isinstance(hu, xarray.DataArray):
+        xarray = sys.modules.get("xarray")
+        if xarray is None or not isinstance(hu, xarray.DataArray):
             return values
         windowed = hu.copy(data=values)
         return windowed.assign_attrs(units="1", window_hu=list(window_hu)).rename("windowed")

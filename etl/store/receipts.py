@@ -13,13 +13,10 @@ from etl.core.errors import StoreError
 from etl.imaging.body import MASK_DTYPE, SLICE_MASKS_DTYPE
 from etl.imaging.hounsfield import HuStatistics
 from etl.io.places import ObjectInfo, Objects, object_info
-from etl.store.layout import CONTRACT_VERSION, RECEIPT, SPLIT_RECORD, to_json, volume_path
+from etl.store.layout import CONTRACT_VERSION, RECEIPT, SPLIT_RECORD, Shape, Spacing, to_json, volume_path
 
 # Of a large object, read at once for its SHA-256.
 PIECE_BYTES = 64 << 20
-
-Shape = tuple[int, int, int]
-Spacing = tuple[float, float, float]
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,19 +19,17 @@ from numcodecs.blosc import Blosc
 from zarr.codecs import BloscCodec
 from zarr.storage import MemoryStore
 
-from etl.core.errors import StoreError
 from etl.imaging.geometry import voxel_to_lps_mm
 from etl.imaging.hounsfield import HuStatistics
 from etl.imaging.pyramid import halve_planes, level_translation_mm
 from etl.io.places import Objects, object_info
-from etl.store.layout import CONTRACT_VERSION, RECEIPT, volume_path
-from etl.store.receipts import Receipt, Shape, Spacing
+from etl.store.layout import AXES, CONTRACT_VERSION, RECEIPT, SHARD, Shape, Spacing, volume_path
+from etl.store.receipts import Receipt
 from etl.store.shards import ShardEncoder
 
 Pieces = tuple[bytes, ...]
 """The bytes of an object, to be written one after the other."""
 
-AXES = ("z", "y", "x")
 ORIENTATION = ("superior-to-inferior", "anterior-to-posterior", "right-to-left")
 
 
@@ -193,7 +191,7 @@ def _build(levels: Sequence[Level], description: Description, encoding: Encoding
             dimension_names=AXES,
         )
     built: dict[str, Pieces] = {name: (buffer.to_bytes(),) for name, buffer in memory.items()}
-    return built | {f"{number}/c/0/0/0": level.shard for number, level in enumerate(levels)}
+    return built | {f"{number}/{SHARD}": level.shard for number, level in enumerate(levels)}
 
 
 def _attributes(description: Description, level_count: int) -> dict[str, Any]:
@@ -245,17 +243,3 @@ def _attributes(description: Description, level_count: int) -> dict[str, Any]:
 def _shape(lengths: Iterable[int]) -> Shape:
     z, y, x = lengths
     return (z, y, x)
-
-
-def open_level(objects: Objects, path: str, level: int = 0) -> zarr.Array[Any]:
-    """One level of a stored volume, read lazily.
-
-    Raises:
-        StoreError: there is no such array.
-    """
-    try:
-        return zarr.open_array(f"{objects.root}/{path}/{level}", mode="r", zarr_format=3)
-    except (FileNotFoundError, KeyError, ValueError) as error:
-        raise StoreError(
-            "no such volume", where=f"{objects.root}/{path}/{level}", value=str(error)
-        ) from error

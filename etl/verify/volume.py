@@ -20,15 +20,11 @@ from etl.imaging.pyramid import level_translation_mm
 from etl.io.opening import open_objects
 from etl.io.places import ObjectInfo, Objects, object_info
 from etl.release.names import is_ignorable
-from etl.store.layout import CONTRACT_VERSION, RECEIPT, SPLIT_RECORD
-from etl.store.receipts import Receipt, Shape
-from etl.store.volumes import AXES
+from etl.store.layout import AXES, CONTRACT_VERSION, METADATA, RECEIPT, SHARD, SPLIT_RECORD, Shape
+from etl.store.receipts import Receipt
 from etl.tables.checks import VolumeFacts, digest
 from etl.verify.problems import CountedReads, Problem, Repair, collect, describe, differences, read_whole
 
-METADATA = "zarr.json"
-# The one shard of a level, by Zarr's default chunk key encoding.
-SHARD = "c/0/0/0"
 SpacingYX = tuple[float, float]
 # So that a folder full of something else is not a report of thousands of lines.
 MOST_PROBLEMS = 20

@@ -73,7 +73,7 @@ def test_what_is_gone_is_not_shown_as_air(store: Store, tmp_path: Path) -> None:
     entry = damaged.version["volumes"][0]
     (tmp_path / "store" / entry["path"] / "0/c/0/0/0").unlink()
     pictures, failed = plane_pictures(damaged, [PlaneRef(entry["volume_id"], plane=0)], damaged.volumes())
-    assert (pictures, failed) == ([], [f"{entry['volume_id']}: its voxels are missing"])
+    assert (pictures, failed) == ([], [f"{entry['volume_id']}: a volume's voxels are missing"])
     sample = sample_planes(damaged, damaged.volumes())
     assert sample.failed == damaged.volumes()["shape_z"].iloc[0]
     assert len(sample.counts) == sample.planes - sample.failed

@@ -17,7 +17,7 @@ from ome_zarr_models.v05.image import Image
 from etl.core.errors import StoreError
 from etl.io.local import LocalObjects
 from etl.io.opening import open_objects
-from etl.store.volumes import open_level
+from etl.store.voxels import open_level
 from tests.support.tiny_volume import BIG, DESCRIPTION, ENCODING, PATH, pyramid, voxels, write
 
 ROOT = Path(__file__).resolve().parents[2]

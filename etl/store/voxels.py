@@ -1,4 +1,4 @@
-"""A stored volume as an xarray.DataArray: voxels read when they are looked at, coordinates in mm."""
+"""Read the voxels of stored volumes, lazily: as a Zarr array, or as an xarray.DataArray with mm."""
 
 from __future__ import annotations
 
@@ -7,17 +7,50 @@ from typing import Any
 
 import numpy as np
 import xarray
+import zarr
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
 from etl.core.errors import StoreError
 from etl.io.places import Objects
+from etl.store.layout import AXES, METADATA, SHARD
 from etl.store.versions import readable
-from etl.store.volumes import AXES, open_level
+
+REMEDY = "python jobs/verify_store.py lists all damage and what repairs it"
+
+
+def open_level(objects: Objects, path: str, level: int = 0) -> zarr.Array[Any]:
+    """Open one level of a stored volume.
+
+    Args:
+        path: of the volume, relative to the store.
+
+    Returns:
+        int16 HU, (z, y, x), read lazily.
+
+    Raises:
+        StoreError: there is no such array, or its shard is missing or empty: Zarr would read air.
+        OSError: the store can't be read.
+    """
+    where = f"{objects.root}/{path}/{level}"
+    try:
+        array = zarr.open_array(where, mode="r", zarr_format=3)
+    except (FileNotFoundError, KeyError, ValueError) as error:
+        raise StoreError("no such volume", where=where, value=str(error)) from error
+    size = objects.size(f"{path}/{level}/{SHARD}")
+    if not size:
+        raise StoreError(
+            "a volume's voxels are missing",
+            where=f"{where}/{SHARD}",
+            value="no such object" if size is None else "0 bytes",
+            allowed="the shard that the volume's receipt lists",
+            remedy=REMEDY,
+        )
+    return array
 
 
 class StoredVoxels(BackendArray):
-    """What xarray reads a level from. It holds no open file or connection: it may be pickled and forked."""
+    """The source of a level for xarray. It holds no open file or connection, so it can be pickled."""
 
     def __init__(self, objects: Objects, path: str, level: int) -> None:
         self._objects, self._path, self._level = objects, path, level
@@ -32,11 +65,11 @@ class StoredVoxels(BackendArray):
 
 
 def open_volume(objects: Objects, path: str, level: int = 0) -> xarray.DataArray:
-    """One level of a stored volume, read lazily.
+    """Open one level of a stored volume with coordinates and units.
 
     Returns:
-        int16 HU, axes (z, y, x). Coordinates are centres of voxels in mm, from the centre of the first voxel
-        of level 0, as the `*_mm` columns of `lesions` count. Attributes say units, ids and spacing.
+        int16 HU, axes (z, y, x), read lazily. Coordinates are centres of voxels in mm, from the centre of the
+        first voxel of level 0, as the `*_mm` columns of `lesions` count. Attributes: units, ids and spacing.
 
     Raises:
         StoreError: there is no such volume or level, or it can't be read.
@@ -72,12 +105,12 @@ def open_volume(objects: Objects, path: str, level: int = 0) -> xarray.DataArray
 
 def _attributes(objects: Objects, path: str) -> dict[str, Any]:
     try:
-        attributes: dict[str, Any] = json.loads(objects.read(f"{path}/zarr.json"))["attributes"]
+        attributes: dict[str, Any] = json.loads(objects.read(f"{path}/{METADATA}"))["attributes"]
     except (ValueError, KeyError) as error:
         raise StoreError(
             "a volume's metadata is damaged",
-            where=f"{objects.root}/{path}/zarr.json",
+            where=f"{objects.root}/{path}/{METADATA}",
             value=str(error),
-            remedy="python jobs/verify_store.py says what repairs it",
+            remedy=REMEDY,
         ) from error
     return attributes

@@ -2,13 +2,18 @@ from __future__ import annotations
 
 import pickle
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from etl.core.errors import StoreError
-from etl.store import Store, open_store
+from etl.export.key_slices import key_images
+from etl.export.protocol import Selection
+from etl.export.selection import select
+from etl.report.voxels import read_planes
+from etl.store import LesionCrops, Store, open_store
 from tests.support.tiny_release import build_serial, csv_row, slice_hu, tiny_config, write_release
 
 SERIES = "000001_01_01"
@@ -98,3 +103,28 @@ def test_damaged_metadata_is_a_store_error(store: Store, tmp_path: Path) -> None
     metadata.unlink()
     with pytest.raises(StoreError, match="can't be read"):
         open_store(str(copy)).volume(VOLUME)
+
+
+@pytest.mark.parametrize("level", [0, 1])
+@pytest.mark.parametrize("is_empty", [True, False])
+def test_a_missing_or_empty_shard_is_no_air(store: Store, tmp_path: Path, level: int, is_empty: bool) -> None:
+    copy = tmp_path / "store"
+    shutil.copytree(store.objects.root, copy)
+    there = open_store(str(copy))
+    opened = there.volume(VOLUME, level)
+    shard = next(copy.glob(f"volumes/{VOLUME}/*/{level}/c/0/0/0"))
+    shard.write_bytes(b"") if is_empty else shard.unlink()
+    reads: list[Callable[[], object]] = [
+        lambda: there.volume(VOLUME, level),
+        lambda: there.array(VOLUME, level),
+        opened.load,
+    ]
+    if level == 0:
+        image = key_images(select(there, Selection()))[0]
+        reads += [lambda: there.crop(0), lambda: LesionCrops(there)[0], lambda: image.grey(there)]
+    for read in reads:
+        with pytest.raises(StoreError, match="voxels are missing") as caught:
+            read()
+        assert str(shard.relative_to(copy)) in str(caught.value)
+    if level == 0:
+        assert read_planes(there, VOLUME, [1]) == f"{VOLUME}: a volume's voxels are missing"
