@@ -13,7 +13,7 @@ import yaml
 
 from etl.core.config import Config
 from etl.core.config_file import load_config
-from etl.release import official
+from etl.release.sources import ANNOTATIONS_SHA256
 from etl.run.serial import SerialExecutor
 from tests.support.processes import ROOT, run
 from tests.support.stored import build_store, config_data
@@ -83,7 +83,7 @@ def test_the_config_of_the_official_release_is_its_first_way() -> None:
     assert source.archives is not None
     assert [file.url for file in source.archives] == ["official"]
     assert source.annotations.url.startswith("https://")
-    assert (source.annotations.sha256, source.keep_archives) == (official.ANNOTATIONS_SHA256, False)
+    assert (source.annotations.sha256, source.keep_archives) == (ANNOTATIONS_SHA256, False)
 
 
 def test_the_table_of_keys_names_every_key_there_is() -> None:

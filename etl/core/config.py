@@ -11,6 +11,8 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PlainSerializer,
+    PlainValidator,
     model_serializer,
     model_validator,
 )
@@ -46,6 +48,23 @@ def _without_credentials(place: str) -> str:
 Place = Annotated[
     str, Field(min_length=1), AfterValidator(_without_credentials), AfterValidator(_normal_place)
 ]
+
+
+def _folders(value: Any) -> str | tuple[str, ...] | None:
+    """Return one place, or several as a tuple."""
+    places = [value] if isinstance(value, str) else value
+    if value is None:
+        return None
+    if not isinstance(places, list | tuple) or not places or not all(isinstance(p, str) for p in places):
+        raise ValueError("give a folder, a glob, or a list of folders and globs")
+    normal = tuple(_normal_place(_without_credentials(place)) for place in places)
+    if remote := [place for place in normal if not is_local(place)]:
+        raise ValueError(f"extracted slices are read from folders, not from {public_url(remote[0])}")
+    return normal[0] if isinstance(value, str) else normal
+
+
+def _as_written(places: str | tuple[str, ...] | None) -> str | list[str] | None:
+    return list(places) if isinstance(places, tuple) else places
 
 
 class File(_Section):
@@ -123,7 +142,9 @@ class Source(_Section):
     """Place of the release. Give `images` or `archives`, not both."""
 
     annotations: File = Field(description="DL_info.csv: path or URL, or {url, sha256}")
-    images: Place | None = Field(None, description="folder of extracted slices, SERIES/NNN.png")
+    images: Annotated[
+        str | tuple[str, ...] | None, PlainValidator(_folders), PlainSerializer(_as_written)
+    ] = Field(None, description="folder of extracted slices, SERIES/NNN.png; or a glob, or a list of them")
     archives: tuple[File, ...] | None = Field(
         None,
         min_length=1,

@@ -56,18 +56,17 @@ class Build:
     seconds: float
 
 
-def load_plan(config: Config, on_bytes: Callable[[int], None] = lambda n: None) -> Plan:
+def load_plan(config: Config) -> Plan:
     """Read the CSV and the archives' directories, and plan. Remote archives are not downloaded.
 
     An archive whose server gives no ranges, and of which nothing is staged yet, is in `plan.index.unread`.
 
     Args:
-        on_bytes: called with the bytes read for checksums, which a folder of slices needs.
 
     Raises:
         SourceError: the release can't be used, or nothing in it is to be built.
     """
-    plan = _read_and_plan(config, on_bytes)
+    plan = _read_and_plan(config)
     if not plan.index.unread:
         _check_not_empty(plan)
     return plan
@@ -114,11 +113,11 @@ def stage_unread(
     return plan
 
 
-def _read_and_plan(config: Config, on_bytes: Callable[[int], None] = lambda n: None) -> Plan:
+def _read_and_plan(config: Config) -> Plan:
     annotations, index = read_annotations(config.source), read_index(config.source)
     logger.info("read %s: %d rows", annotations.source, annotations.row_count)
     logger.info("found %d slices in %d archives or folders", index.found_count, len(index.containers))
-    return make_plan(annotations, index, config, on_bytes)
+    return make_plan(annotations, index, config)
 
 
 def _check_not_empty(plan: Plan) -> None:

@@ -10,7 +10,7 @@ import hashlib
 import itertools
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -149,12 +149,10 @@ def make_plan(
     annotations: Annotations,
     index: SliceIndex,
     config: Config,
-    on_bytes: Callable[[int], None] = lambda n: None,
 ) -> Plan:
     """Plan a build.
 
     Args:
-        on_bytes: called with the bytes read for checksums, which a folder of slices needs.
     """
     select = config.select
     by_series: dict[SeriesKey, list[RunGeometry]] = defaultdict(list)
@@ -197,7 +195,7 @@ def make_plan(
             chosen.append((series, run, geometries[0]))
             wanted[run] = True
 
-    index = with_checksums(index, wanted, on_bytes)
+    index = with_checksums(index, wanted)
     volumes = tuple(
         plan_run(
             series,

@@ -1,1 +1,1 @@
-"""What the source looks like: the CSV, the archives, the slice names; reading and fetching them."""
+"""The release as it is published: its CSV, its archives and folders, and the names of its slices."""

@@ -1,9 +1,10 @@
-"""The directories of zip archives: which slices an archive holds and where. Nothing is inflated."""
+"""The slices in zip archives and their offsets, from the archives' directories. Nothing is inflated."""
 
 from __future__ import annotations
 
 import hashlib
 import io
+import logging
 import os
 import zipfile
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from etl.core.errors import SourceError
+from etl.core.errors import SourceError, explained
 from etl.core.rejects import Kind, Reason, Reject
 from etl.core.urls import is_local
 from etl.io.opening import open_blob, open_staging
@@ -35,16 +36,19 @@ from etl.release.sources import ArchiveEntry, find_archives, look_at
 from etl.staging.directories import BlobFile, EndFile, open_kept_end, read_directory
 from etl.staging.fetch import RemoteArchive
 
-# Archives whose directories are read at the same time: requests wait, they don't compute.
+logger = logging.getLogger(__name__)
+
+# Archives whose directories are read at the same time; their requests wait more than they compute.
 _LOOKS_AT_ONCE = 16
+_4_GIB = 1 << 32
 
 
 def index_archives(entries: Sequence[ArchiveEntry], staging: str | None = None) -> SliceIndex:
-    """Read the directories of zip archives, wherever they lie; of a remote one, a few ranges at its end.
+    """Read the directories of zip archives anywhere; of a remote one, a few ranges at its end.
 
     Args:
-        entries: one archive named twice is read once.
-        staging: where copies, or directories, may lie of archives whose server gives no ranges.
+        entries: archives; one named twice is read once, and so is one of two equal copies.
+        staging: place of staged copies, or directories, of archives whose server sends no ranges.
 
     Raises:
         SourceError: an entry names nothing, a local archive can't be read, or none holds a slice.
@@ -53,17 +57,42 @@ def index_archives(entries: Sequence[ArchiveEntry], staging: str | None = None) 
     with ThreadPoolExecutor(_LOOKS_AT_ONCE) as pool:
         listings = list(pool.map(partial(_index, staging=staging), archives, range(len(archives))))
     index = combine(
-        [listing for listing, _ in listings], "source.archives", has_more=any(u for _, u in listings)
+        _without_copies([listing for listing, _ in listings]),
+        "source.archives",
+        has_more=any(u for _, u in listings),
     )
     remote = {number: found for number, found in enumerate(u for _, u in listings) if found is not None}
     unread = tuple(archive for number, archive in remote.items() if not index.containers[number].sha256)
     return replace(index, remote=remote, unread=unread)
 
 
+def _without_copies(listings: Sequence[ContainerListing]) -> list[ContainerListing]:
+    """Empty the listing of each archive that equals an earlier one, such as `Images_png_07 (1).zip`.
+
+    Archives of one size are equal if their directories are: the same names, sizes, CRCs and offsets.
+    """
+    originals: dict[tuple[str, int], Container] = {}
+    kept = []
+    for listing in listings:
+        container = listing.container
+        original = originals.setdefault((container.sha256, container.bytes), container)
+        if container.slice_count and original is not container:
+            logger.info("%s is an equal copy of %s and is not used", container.name, original.name)
+            listing = replace(
+                listing,
+                container=replace(container, slice_count=0),
+                slices=np.empty(0, SLICE_DTYPE),
+                rejects=(),
+                found_count=0,
+            )
+        kept.append(listing)
+    return kept
+
+
 def _index(
     archive: RemoteArchive, number: int, *, staging: str | None
 ) -> tuple[ContainerListing, RemoteArchive | None]:
-    """(what the archive holds, the archive where it is remote and usable)."""
+    """Return the archive's contents, and the archive itself where it is remote and usable."""
     if is_local(archive.url):
         return _index_local(archive, number), None
     looked = look_at(archive)
@@ -86,7 +115,7 @@ def _index(
 
 
 def _staged_end(archive: RemoteArchive, staging: str | None) -> tuple[EndFile | None, str]:
-    """(the archive, or its end alone, as it lies in the staging area, where it can be read)."""
+    """Return the staged archive, or its end alone, and where to read it; None where nothing is staged."""
     area = open_staging(staging) if staging else None
     if area is None:
         return None, archive.url
@@ -99,17 +128,17 @@ def _staged_end(archive: RemoteArchive, staging: str | None) -> tuple[EndFile | 
 
 def _index_local(archive: RemoteArchive, number: int) -> ContainerListing:
     path = archive.url
-    try:
-        with open(path, "rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            return _index_zip(file, Container(path, archive.name, True, size, 0, ""), number)
-    except OSError as error:
-        raise SourceError(
+    with (
+        explained(
+            SourceError,
             "an archive can't be read",
-            where="source.archives",
-            value=f"{path}: {error.strerror or error}",
+            where=f"source.archives: {path}",
             remedy="check its permissions and its disk, or leave it out",
-        ) from error
+        ),
+        open(path, "rb") as file,
+    ):
+        size = os.fstat(file.fileno()).st_size
+        return _index_zip(file, Container(path, archive.name, True, size, 0, ""), number)
 
 
 def _nothing(archive: RemoteArchive, size: int, rejects: Sequence[Reject]) -> ContainerListing:
@@ -120,6 +149,7 @@ def _nothing(archive: RemoteArchive, size: int, rejects: Sequence[Reject]) -> Co
 def _index_zip(file: BinaryIO | io.RawIOBase, container: Container, number: int) -> ContainerListing:
     try:
         members, directory_start = read_directory(file)
+        _undo_wrapped_offsets(file, members, directory_start)
     except zipfile.BadZipFile as error:
         file.seek(0)
         return _bad_archive(container, file.read(4) or b"", str(error))
@@ -174,6 +204,54 @@ def _index_zip(file: BinaryIO | io.RawIOBase, container: Container, number: int)
     slices = np.array(rows, dtype=SLICE_DTYPE)
     container = replace(container, slice_count=len(slices), sha256=sha256.hexdigest())
     return ContainerListing(container, slices, rejects, len(slices) + other)
+
+
+def _undo_wrapped_offsets(
+    file: BinaryIO | io.RawIOBase, members: Sequence[zipfile.ZipInfo], directory_start: int
+) -> None:
+    """Correct the offsets of an archive past 4 GiB without zip64, as macOS writes it: they wrap at 4 GiB.
+
+    Such a directory's own offset has wrapped too; zipfile takes the difference for bytes before the archive
+    and adds it to every offset.
+
+    Raises:
+        BadZipFile: the members' headers are not where offsets that only grow would place them.
+    """
+    if directory_start < _4_GIB or not members:
+        return
+    file.seek(directory_start)
+    record = file.read(46) or b""
+    if record[:4] != b"PK\x01\x02":
+        return
+    added = members[0].header_offset - int.from_bytes(record[42:46], "little")
+    if added <= 0 or added % _4_GIB:
+        return
+    offsets: list[int] = []
+    wraps = 0
+    for member in members:
+        offset = member.header_offset - added + wraps * _4_GIB
+        if offsets and offset < offsets[-1]:
+            wraps, offset = wraps + 1, offset + _4_GIB
+        offsets.append(offset)
+    beginnings = [at for at in range(1, len(offsets)) if offsets[at] // _4_GIB > offsets[at - 1] // _4_GIB]
+    checked = {0, len(offsets) - 1, *beginnings, *(at - 1 for at in beginnings)}
+    agree = all(_is_header(file, offsets[at], members[at]) for at in checked)
+    if offsets[-1] >= directory_start or not agree:
+        raise zipfile.BadZipFile(
+            "it is larger than 4 GiB and was written without zip64, and its members can't be located; "
+            "pack it again with zip64, for example with `zip`"
+        )
+    for member, offset in zip(members, offsets, strict=True):
+        member.header_offset = offset
+
+
+def _is_header(file: BinaryIO | io.RawIOBase, offset: int, member: zipfile.ZipInfo) -> bool:
+    file.seek(offset)
+    header = file.read(30) or b""
+    if header[:4] != b"PK\x03\x04" or len(header) < 30:
+        return False
+    name = file.read(int.from_bytes(header[26:28], "little")) or b""
+    return name == member.orig_filename.encode("utf-8" if member.flag_bits & 0x800 else "cp437")
 
 
 def _bad_archive(container: Container, start: bytes, problem: str) -> ContainerListing:

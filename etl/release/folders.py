@@ -1,10 +1,12 @@
-"""A folder of extracted slices, `ROOT/PPPPPP_SS_RR/NNN.png`."""
+"""Folders of extracted slices, `ROOT/PPPPPP_SS_RR/NNN.png`."""
 
 from __future__ import annotations
 
+import glob
+import logging
 import os
 import zlib
-from collections.abc import Callable
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -24,23 +26,71 @@ from etl.release.index import (
 )
 from etl.release.names import SeriesKey, is_ignorable, parse_member, parse_series_id, slice_name
 
+logger = logging.getLogger(__name__)
 
-def index_folder(root: str) -> SliceIndex:
-    """List a folder of extracted slices, `ROOT/PPPPPP_SS_RR/NNN.png`.
+# Levels below the given folder that are searched for image folders. A release unpacked archive by archive has
+# `Images_png`, `Images_png 2` ... side by side, or `Images_png_01/Images_png`.
+_LEVELS_BELOW = 3
 
-    Checksums are left 0: `with_checksums` reads the slices that are wanted.
+
+def index_folder(images: str | Sequence[str]) -> SliceIndex:
+    """List folders of extracted slices, `ROOT/PPPPPP_SS_RR/NNN.png`.
+
+    A folder without series of its own stands for the image folders below it. Checksums are left 0:
+    `with_checksums` reads the slices that are wanted.
+
+    Args:
+        images: one or more folders, or globs of folders.
 
     Raises:
-        SourceError: the folder isn't there, can't be read, or holds no slice.
+        SourceError: a folder isn't there, can't be read, or there is no slice in any.
     """
-    root = os.path.abspath(root)
-    if not os.path.isdir(root):
+    places = [images] if isinstance(images, str) else images
+    named = [folder for place in places for folder in _expand(place)]
+    roots = list(dict.fromkeys(root for folder in named for root in _image_folders(folder)))
+    if roots != named:
+        shown = ", ".join(roots[:5]) + (" ..." if len(roots) > 5 else "")
+        logger.info("source.images: slices are in %d folders: %s", len(roots), shown)
+    return combine([_list_folder(root, number) for number, root in enumerate(roots)], "source.images")
+
+
+def _expand(place: str) -> list[str]:
+    matches = [place] if os.path.exists(place) or not glob.has_magic(place) else sorted(glob.glob(place))
+    folders = [os.path.abspath(match) for match in matches if os.path.isdir(match)]
+    if not folders:
         raise SourceError(
             "no such folder",
             where="source.images",
-            value=root,
+            value=os.path.abspath(place),
             remedy="give the folder that holds the folders PPPPPP_SS_RR",
         )
+    return folders
+
+
+def _image_folders(folder: str, levels: int = _LEVELS_BELOW) -> list[str]:
+    """Return the folder if it holds series, else the folders below it that do, else the folder itself."""
+    if parse_series_id(os.path.basename(folder)):
+        raise SourceError(
+            "this is the folder of one series",
+            where="source.images",
+            value=folder,
+            allowed="a folder of folders PPPPPP_SS_RR",
+            remedy=f"give {os.path.dirname(folder)}, and choose the series with select.series",
+        )
+    return _folders_with_series(folder, levels) or [folder]
+
+
+def _folders_with_series(folder: str, levels: int) -> list[str]:
+    entries = _entries(folder)
+    if any(parse_series_id(entry.name) for entry in entries):
+        return [folder]
+    if not levels:
+        return []
+    inner = [entry.path for entry in entries if entry.is_dir() and not is_ignorable(entry.name)]
+    return [root for path in inner for root in _folders_with_series(path, levels - 1)]
+
+
+def _list_folder(root: str, number: int) -> ContainerListing:
     rows, rejects, other = [], [], 0
     for entry in _entries(root):
         key = parse_series_id(entry.name)
@@ -63,10 +113,10 @@ def index_folder(root: str) -> SliceIndex:
                 other += 1
                 rejects.append(too_large(f"{root}/{name}", str(key), parsed[1], size))
                 continue
-            rows.append((*key, parsed[1], 0, False, 0, size, size, size, 0))
+            rows.append((*key, parsed[1], number, False, 0, size, size, size, 0))
     slices = np.array(rows, dtype=SLICE_DTYPE)
     container = Container(root, os.path.basename(root), False, int(slices["bytes"].sum()), len(slices), "")
-    return combine([ContainerListing(container, slices, rejects, len(slices) + other)], "source.images")
+    return ContainerListing(container, slices, rejects, len(slices) + other)
 
 
 def _entries(folder: str) -> list[os.DirEntry[str]]:
@@ -85,40 +135,48 @@ def _unreadable(path: str, error: OSError) -> SourceError:
     )
 
 
-def with_checksums(
-    index: SliceIndex, wanted: np.ndarray, on_bytes: Callable[[int], None] = lambda n: None
-) -> SliceIndex:
-    """Read the wanted slices of a folder for their CRC-32, which an archive's directory has already.
+def with_checksums(index: SliceIndex, wanted: np.ndarray) -> SliceIndex:
+    """Return the index with the CRC-32 of the wanted slices of folders, which are read for that.
 
     Args:
         wanted: boolean mask over `index.slices`.
-        on_bytes: called with the number of bytes just read.
 
     Raises:
         SourceError: a file can't be read.
     """
     slices = index.slices.copy()
 
-    def checksum(position: int) -> None:
+    def add_checksum(position: int) -> None:
         row = slices[position]
-        path = slice_path(index.containers[row["container"]], row)
+        container = index.containers[row["container"]]
         try:
-            data = path.read_bytes()
+            data = read_slice_file(container, row)
         except OSError as error:
-            raise _unreadable(str(path), error) from error
-        # A file that changed after the listing keeps one consistent pair of size and checksum.
+            raise _unreadable(str(slice_path(container, row)), error) from error
+        # Size and checksum stay a consistent pair where a file changed after the listing.
         slices["bytes"][position] = slices["stored_bytes"][position] = slices["end"][position] = len(data)
         slices["crc32"][position] = zlib.crc32(data)
-        on_bytes(len(data))
 
     in_folder = np.array([not c.is_zip for c in index.containers])[slices["container"]]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for _ in pool.map(checksum, np.flatnonzero(wanted & in_folder)):
+        for _ in pool.map(add_checksum, np.flatnonzero(wanted & in_folder)):
             pass
     return replace(index, slices=slices)
 
 
+def read_slice_file(container: Container, row: np.void) -> bytes:
+    """Return the file of one slice of a folder, named `NNN.png` or `NNN.PNG`. Raises OSError."""
+    path = slice_path(container, row)
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        upper = path.with_suffix(".PNG")
+        if not upper.exists():
+            raise
+        return upper.read_bytes()
+
+
 def slice_path(container: Container, row: np.void) -> Path:
-    """Where one slice of a folder lies."""
+    """Return the path of one slice of a folder, spelt `NNN.png`."""
     key = SeriesKey(int(row["patient"]), int(row["study"]), int(row["series"]))
     return Path(container.path) / slice_name(key, int(row["index"]))

@@ -1,7 +1,4 @@
-"""What slices a release holds, one row a slice.
-
-The index is columnar (`SLICE_DTYPE`), because the release has 928,020 slices.
-"""
+"""The index of a release's slices, one row a slice, in columns: the release has 928,020 of them."""
 
 from __future__ import annotations
 
@@ -15,10 +12,10 @@ from etl.core.rejects import Kind, Reason, Reject
 from etl.release.names import SeriesKey, slice_name
 from etl.staging.fetch import RemoteArchive
 
-# A slice of the release takes about 257 kB, its pixels at most 2 MiB (1024 x 1024); what declares
-# more than this is not one, and is never inflated.
+# A slice of the release takes about 257 kB, its pixels at most 2 MiB (1024 x 1024). A larger member is never
+# inflated.
 MAX_SLICE_BYTES = 16 * 2**20
-# Of a zip member's local header: 30 bytes, name and extra field.
+# A zip member's local header: 30 bytes, name and extra field.
 MAX_HEADER_BYTES = 30 + 2 * 0xFFFF
 
 SLICE_DTYPE = np.dtype(
@@ -44,14 +41,14 @@ class Container:
 
     Attributes:
         path: absolute path, or URL.
-        name: as it is told to readers: the archive's or folder's own name, wherever it lies now.
+        name: the archive's or folder's own name, for readers of the store.
         is_zip: an archive; else a folder.
         bytes: size of the archive, or of all slices in the folder.
         slice_count: members that are slices.
         sha256: of the archive's directory, which holds every member's name, size and CRC-32;
             empty for a folder, and where the directory was not read.
-        tag: what changes when the archive does, to be checked when it is read; empty where there is none.
-        is_staged: it is read from a copy in the staging area.
+        tag: ETag or time of change, checked when the archive is read; empty where there is none.
+        is_staged: the archive is read from a copy in the staging area.
     """
 
     path: str = field(repr=False)  # the log of a failed task shows its arguments; a URL may be signed
@@ -69,12 +66,12 @@ class SliceIndex:
     """Every slice of a release.
 
     Attributes:
-        containers: what was read.
+        containers: archives and folders.
         slices: `SLICE_DTYPE`, sorted by patient, study, series and slice index, each slice once.
         rejects: archives and members that can't be used.
         found_count: slices found, rejected ones included; folders and `._*` files are not slices.
         remote: the usable archives that lie on servers and in buckets, by position in `containers`.
-        unread: of these, the ones whose directory can't be read before they are staged.
+        unread: those of them whose directory can't be read before they are staged.
     """
 
     containers: tuple[Container, ...]
@@ -85,12 +82,13 @@ class SliceIndex:
     unread: tuple[RemoteArchive, ...] = ()
 
     def series_id(self, row: np.void) -> str:
+        """Return the series of a row of `slices`, as `PPPPPP_SS_RR`."""
         return str(SeriesKey(int(row["patient"]), int(row["study"]), int(row["series"])))
 
 
 @dataclass(frozen=True, eq=False)
 class ContainerListing:
-    """What one archive or folder holds: usable slices, rejects, and how many slices there are in all."""
+    """Contents of one archive or folder: usable slices, rejects, and the number of slices in all."""
 
     container: Container
     slices: np.ndarray
@@ -99,22 +97,24 @@ class ContainerListing:
 
 
 def unexpected_name(container: str, name: str, allowed: str) -> Reject:
+    """Return the reject for a member or file whose name is not a slice's."""
     shown = ascii(name)[1:-1][:200]
     message = f"unexpected name; allowed: {allowed}"
     return Reject(Kind.SLICE, Reason.MEMBER_NAME_UNEXPECTED, f"{container}: {shown}", message)
 
 
 def too_large(where: str, series: str, index: int, size: int) -> Reject:
+    """Return the reject for a slice that declares more than `MAX_SLICE_BYTES`."""
     message = f"declares {size:,} bytes; allowed: at most {MAX_SLICE_BYTES:,}"
     return Reject(Kind.SLICE, Reason.SLICE_TOO_LARGE, where, message, series, index)
 
 
 def combine(listings: Sequence[ContainerListing], where: str, *, has_more: bool = False) -> SliceIndex:
-    """Join the listings; a slice that several containers hold is used once.
+    """Join the listings; a slice that is in several containers is used once.
 
     Args:
         where: the config's key, for the error.
-        has_more: there are archives that can't be read yet.
+        has_more: there are archives whose directory is not read yet.
 
     Raises:
         SourceError: there is no slice in any of them.
@@ -139,7 +139,7 @@ def combine(listings: Sequence[ContainerListing], where: str, *, has_more: bool 
 
 
 def _without_repeats(slices: np.ndarray, containers: Sequence[Container]) -> tuple[np.ndarray, list[Reject]]:
-    """Keep the first of equal copies of a slice; where copies differ, nobody knows which is right."""
+    """Keep the first of equal copies of a slice; reject all copies that differ, as any may be wrong."""
     names = ["patient", "study", "series", "index"]
     same = np.ones(max(len(slices) - 1, 0), dtype=bool)
     for name in names:

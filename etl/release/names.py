@@ -1,7 +1,7 @@
 """Names of the release: series, slices, volumes.
 
-Archives hold `Images_png/PPPPPP_SS_RR/NNN.png`; the CSV names the same slice
-`PPPPPP_SS_RR_NNN.png`. Slice numbers have three digits or more.
+Archives hold `Images_png/PPPPPP_SS_RR/NNN.png`; the CSV names the same slice `PPPPPP_SS_RR_NNN.png`. Slice
+numbers have three digits or more. Repacked archives have backslashes, other leading folders, or `.PNG`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import NamedTuple
 # Anchored with \Z (not $, which lets a newline pass) and ASCII digits only.
 _SERIES = r"(?P<patient>[0-9]{6})_(?P<study>[0-9]{2})_(?P<series>[0-9]{2})"
 _INDEX = r"(?P<index>[0-9]{3}|[1-9][0-9]{3,5})"
-_MEMBER = re.compile(rf"(?:Images_png/)?{_SERIES}/{_INDEX}\.png\Z")
+_MEMBER = re.compile(rf"(?:[^/][^\0\n]*/)?{_SERIES}/{_INDEX}\.(?:png|PNG)\Z")
 _FILE_NAME = re.compile(rf"{_SERIES}_{_INDEX}\.png\Z")
 _SERIES_ID = re.compile(rf"{_SERIES}\Z")
 
@@ -33,44 +33,48 @@ def _key(match: re.Match[str]) -> SeriesKey:
 
 
 def parse_series_id(text: str) -> SeriesKey | None:
-    """`000001_01_01` -> its key, or None where the text is not a series name."""
+    """Return the key of `000001_01_01`, or None where the text is not a series name."""
     match = _SERIES_ID.match(text)
     return _key(match) if match else None
 
 
 def parse_member(name: str) -> tuple[SeriesKey, int] | None:
-    """`Images_png/000001_01_01/103.png` -> (series, slice index), or None for any other name."""
+    """Return series and slice index of `Images_png/000001_01_01/103.png`, or None for any other name.
+
+    Folders before the series' own may have any name but `..`; backslashes count as slashes.
+    """
+    name = name.replace("\\", "/")
     match = _MEMBER.match(name)
-    return (_key(match), int(match["index"])) if match else None
+    return (_key(match), int(match["index"])) if match and ".." not in name.split("/") else None
 
 
 def parse_file_name(name: str) -> tuple[SeriesKey, int] | None:
-    """`000001_01_01_103.png` -> (series, slice index), or None for any other name."""
+    """Return series and slice index of `000001_01_01_103.png`, or None for any other name."""
     match = _FILE_NAME.match(name)
     return (_key(match), int(match["index"])) if match else None
 
 
 def slice_name(series: SeriesKey, index: int) -> str:
-    """The slice's name below the image folder: `000001_01_01/103.png`."""
+    """Return the slice's name below the image folder: `000001_01_01/103.png`."""
     return f"{series}/{index:03d}.png"
 
 
 def file_name(series: SeriesKey, index: int) -> str:
-    """The slice's name in the CSV: `000001_01_01_103.png`."""
+    """Return the slice's name in the CSV: `000001_01_01_103.png`."""
     return f"{series}_{index:03d}.png"
 
 
 def volume_id(series: SeriesKey, first: int, last: int) -> str:
-    """`000001_01_01_103-115`: the official converter's name of a run of slices, both ends included."""
+    """Return the official converter's name of a run of slices, both ends included: `000001_01_01_103-115`."""
     return f"{series}_{first:03d}-{last:03d}"
 
 
 def is_ignorable(name: str) -> bool:
-    """True for what operating systems leave beside the slices: `._*`, `.DS_Store`, `__MACOSX/`, folders."""
-    base = name.rsplit("/", 1)[-1]
+    """Return whether a name is a folder or a file of an operating system: `._*`, `.DS_Store`, `__MACOSX/`."""
+    parts = name.replace("\\", "/").split("/")
     return (
-        name.endswith("/")
-        or base.startswith("._")
-        or base in (".DS_Store", "Thumbs.db", "desktop.ini", "__MACOSX")
-        or name.startswith("__MACOSX/")
+        (len(parts) > 1 and not parts[-1])
+        or parts[-1].startswith("._")
+        or parts[-1] in (".DS_Store", "Thumbs.db", "desktop.ini")
+        or "__MACOSX" in parts
     )

@@ -1,7 +1,7 @@
-"""Read the PNG files of a run of slices out of their archives or folder, in memory.
+"""Read the PNG files of a run of slices from their archives or folder into memory.
 
-Members of a series lie side by side in the official archives, so a run costs one contiguous read an archive,
-a few where it is long; nothing is extracted to disk.
+Members of a series are adjacent in the official archives, so a run costs one contiguous read of each archive,
+or a few where it is long; nothing is extracted to disk.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ from etl.core.urls import is_local
 from etl.io.opening import open_blob
 from etl.io.places import BlobError, reject_reason
 from etl.io.retries import archive_budget
-from etl.release.folders import slice_path
+from etl.release.folders import read_slice_file
 from etl.release.index import Container
-from etl.release.names import SeriesKey, slice_name
+from etl.release.names import SeriesKey, parse_member, slice_name
 
-# The stub of isal says that it is an exception, not a class of them.
+# The stub of isal types it as an exception, not as a class of exceptions.
 _IsalError = cast("type[Exception]", isal_zlib.error)
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
 _LOCAL_SIGNATURE = b"PK\x03\x04"
-# Bytes of strangers between two members that are cheaper to read over than to seek past.
+# Other members' bytes between two members that are cheaper to read than to skip.
 _MAX_GAP_BYTES = 1 << 20
-# What is held of an archive at once. Few runs are longer, and are read in pieces.
+# Bytes of an archive held at once. Few runs are longer; they are read in pieces.
 SPAN_BYTES = 64 << 20
 
 
 class ArchiveLostError(Exception):
-    """An archive can't be read any more: it is gone, is another one, or its server stays silent.
+    """An archive can't be read any more: it is gone, has changed, or its server stays silent.
 
     Attributes:
         container: its position among the containers.
-        reason, message: what its slices are rejected with.
+        reason, message: for the rejects of its slices.
     """
 
     def __init__(self, container: int, reason: Reason, message: str) -> None:
@@ -48,10 +48,10 @@ class ArchiveLostError(Exception):
 
 
 def read_slices(containers: Sequence[Container], slices: np.ndarray) -> Iterator[bytes | SliceError]:
-    """Yield the PNG file of each slice, in order, or the error that its slice is rejected with.
+    """Yield the PNG file of each slice, in order, or the error for its reject.
 
     Args:
-        containers: of the index that the slices are from.
+        containers: those of the slices' index.
         slices: rows of `SLICE_DTYPE`.
 
     Raises:
@@ -65,7 +65,7 @@ def read_slices(containers: Sequence[Container], slices: np.ndarray) -> Iterator
     for position, row in enumerate(slices):
         container = containers[row["container"]]
         if not container.is_zip:
-            yield _checked(slice_path(container, row).read_bytes(), row)
+            yield _checked(read_slice_file(container, row), row)
             continue
         span = int(spans[position])
         if span not in blobs:
@@ -75,9 +75,9 @@ def read_slices(containers: Sequence[Container], slices: np.ndarray) -> Iterator
 
 
 def held_bytes(slices: np.ndarray) -> int:
-    """The most bytes of archives and PNG files that `read_slices` holds at once with these rows."""
+    """Return the most bytes of archives and PNG files that `read_slices` holds at once with these rows."""
     file = max(slices["bytes"].tolist(), default=0)
-    # A folder's row ends where its file does; a member has its header too.
+    # A folder's row ends where its file does; a member's includes its header.
     members = slices[slices["end"] - slices["offset"] > slices["stored_bytes"]]
     if not len(members):
         return file
@@ -94,7 +94,7 @@ def held_bytes(slices: np.ndarray) -> int:
 
 
 def _spans(slices: np.ndarray) -> np.ndarray:
-    """A number for each slice: slices of one number lie side by side and are fetched with one read."""
+    """Return a number for each slice: slices of one number are adjacent and fetched with one read."""
     order = np.lexsort((slices["offset"], slices["container"]))
     container, offset, end = (slices[name][order] for name in ("container", "offset", "end"))
     breaks = np.ones(len(slices), dtype=bool)
@@ -107,7 +107,7 @@ def _spans(slices: np.ndarray) -> np.ndarray:
 
 
 def _read_span(containers: Sequence[Container], members: np.ndarray) -> tuple[int, memoryview]:
-    """(position of the first byte in the archive, the bytes that hold all the members of one archive)."""
+    """Return where the first of the members begins in their archive, and the bytes from there to the last."""
     start, end = int(members["offset"].min()), int(members["end"].max())
     number = int(members["container"][0])
     container = containers[number]
@@ -135,7 +135,7 @@ def _member(blob: memoryview, start: int, row: np.void) -> bytes | SliceError:
     name_start = start + _LOCAL_HEADER.size
     name = bytes(blob[name_start : name_start + name_length]).decode("utf-8", "replace")
     key = SeriesKey(int(row["patient"]), int(row["study"]), int(row["series"]))
-    if not name.endswith(slice_name(key, int(row["index"]))):
+    if parse_member(name) != (key, int(row["index"])):
         return SliceError(
             Reason.MEMBER_NAME_UNEXPECTED,
             f"the member's header names {name[:100]!a}, the directory {slice_name(key, int(row['index']))}",

@@ -1,20 +1,40 @@
-"""The archives that a config names: paths, globs, URLs, the official release. Found and looked at."""
+"""The archives that a config names: paths, globs, URLs, and the official release with its checksums."""
 
 from __future__ import annotations
 
+import csv
+import functools
 import glob
+import io
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from importlib.resources import files
 
-from etl.core.errors import SourceError
+from etl.core.errors import SourceError, explained
 from etl.core.rejects import Kind, Reason, Reject
-from etl.core.urls import is_local, public_url
+from etl.core.urls import is_local, parse_place, public_url
 from etl.io.opening import open_blob
-from etl.release.official import official_archives
 from etl.staging.fetch import RemoteArchive, remote_archive
 
 OFFICIAL = "official"
+"""Name of the 56 official archives in a config."""
+
+ANNOTATIONS_SHA256 = "a8f57b4b1164c9ed770b5add2920d5f4c5f8defa0df467e12f6a51951e38995c"
+"""SHA-256 of the official DL_info.csv."""
+
+
+@functools.cache
+def official_archives() -> tuple[RemoteArchive, ...]:
+    """Return the archives `Images_png_01.zip` .. `Images_png_56.zip` with size and SHA-256, in order.
+
+    Source: the release's public batch download list.
+    """
+    text = files("etl.release").joinpath("official_archives.csv").read_text(encoding="utf-8")
+    return tuple(
+        RemoteArchive(row["url"], row["name"], int(row["bytes"]), row["sha256"])
+        for row in csv.DictReader(io.StringIO(text))
+    )
 
 
 @dataclass(frozen=True)
@@ -26,7 +46,7 @@ class ArchiveEntry:
 
 
 def find_archives(entries: Sequence[ArchiveEntry]) -> tuple[RemoteArchive, ...]:
-    """Resolve paths, globs, URLs and the word `official`. An archive named twice is taken once.
+    """Resolve paths, globs, URLs and the word `official`. An archive named twice appears once.
 
     Raises:
         SourceError: an entry names nothing.
@@ -44,23 +64,22 @@ def find_archives(entries: Sequence[ArchiveEntry]) -> tuple[RemoteArchive, ...]:
 
 def _expand(where: str) -> list[str]:
     if is_local(where):
-        path = where.removeprefix("file://")
-        matches = sorted(glob.glob(path)) if glob.has_magic(path) else [path]
+        path = parse_place(where)
+        is_glob = glob.has_magic(path) and not os.path.exists(path)
+        matches = sorted(glob.glob(path)) if is_glob else [path]
         matches = [os.path.abspath(match) for match in matches if os.path.isfile(match)]
     elif where.startswith(("http://", "https://")) or not glob.has_magic(where):
         return [where]
     else:
         from etl.io.bucket_blobs import matching_urls
 
-        try:
+        with explained(
+            SourceError,
+            "the archives can't be listed",
+            where="source.archives",
+            remedy="check the address, the network and the credentials, or give each archive's URL",
+        ):
             matches = matching_urls(where)
-        except OSError as error:
-            raise SourceError(
-                "the archives can't be listed",
-                where="source.archives",
-                value=str(error),
-                remedy="check the address, the network and the credentials, or give each archive's URL",
-            ) from error
     if not matches:
         raise SourceError(
             "no such archive",
@@ -72,10 +91,10 @@ def _expand(where: str) -> list[str]:
 
 
 def look_at(archive: RemoteArchive) -> RemoteArchive | Reject:
-    """Ask what the archive's place says of it: size, tag, whether parts can be read.
+    """Request the archive's size and tag, and whether its server sends ranges.
 
     Returns:
-        The archive with what was learned, or why it can't be used.
+        The archive with these, or the reject for one that can't be used.
     """
     where = public_url(archive.url)
     try:

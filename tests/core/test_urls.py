@@ -114,6 +114,20 @@ def test_config_environment_and_command_line_are_read_alike(tmp_path: Path) -> N
     assert load_config(path, environment={"DEEPLESION__STORE": "s3:/b/x"}).store == "s3://b/x"
 
 
+def test_images_are_a_folder_a_glob_or_a_list_of_them(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(json.dumps({"store": "s", "source": {"annotations": "a.csv", "images": "~/Images_png"}}))
+    config = load_config(path)
+    assert config.source.images == config.resolved()["source"]["images"] == "/home/me/Images_png"
+    config = load_config(path, overrides=['source.images=["$SCRATCH/a", "b/Images_png*"]'])
+    assert config.source.images == ("/scratch/me/a", "b/Images_png*")
+    assert config.resolved()["source"]["images"] == ["/scratch/me/a", "b/Images_png*"]
+    for wrong in ("[]", "7", "{a: b}", "[1]", "s3://b/x", "[a, 's3:/b/x']", "https://me:pa55@host/a"):
+        with pytest.raises(ConfigError, match=r"source\.images") as caught:
+            load_config(path, overrides=[f"source.images={wrong}"])
+        assert "pa55" not in str(caught.value)
+
+
 @given(PARTS, PARTS)
 def test_however_an_s3_url_is_written_it_is_one_place(parts: list[str], slashes: list[str]) -> None:
     plain = f"s3://{'/'.join(parts)}"

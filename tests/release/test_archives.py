@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import io
+import struct
 import zipfile
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -139,11 +141,91 @@ def test_one_slice_in_two_archives(tmp_path: Path, second: bytes) -> None:
     assert len(index.slices) + len(index.rejects) == index.found_count == 6
 
 
-def test_three_copies_give_two_rejects(tmp_path: Path) -> None:
-    index = read(tmp_path, zipped(), zipped(), zipped())
-    assert len(index.slices) == 4
-    assert [r.reason for r in index.rejects] == [Reason.SLICE_DUPLICATE] * 8
-    assert index.found_count == 12
+@pytest.mark.parametrize("copies", [2, 3])
+def test_an_equal_copy_of_an_archive_is_noted_and_counts_as_nothing(
+    tmp_path: Path, copies: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = zipped({"Images_png/000002_01_01/001.png": content(1)})
+    with caplog.at_level("INFO"):
+        index = read(tmp_path, *[zipped()] * copies, other)
+    assert (len(index.slices), index.rejects, index.found_count) == (5, (), 5)
+    assert [container.slice_count for container in index.containers] == [4, *[0] * (copies - 1), 1]
+    notes = [record.getMessage() for record in caplog.records]
+    assert notes == [f"{n}.zip is an equal copy of 0.zip and is not used" for n in range(1, copies)]
+
+
+def test_other_compression_is_another_archive(tmp_path: Path) -> None:
+    index = read(tmp_path, zipped(), zipped(method=zipfile.ZIP_STORED))
+    assert [r.reason for r in index.rejects] == [Reason.SLICE_DUPLICATE] * 4
+    assert index.found_count == 8
+
+
+@pytest.mark.parametrize(
+    "spelt",
+    ["DeepLesion/Images_png/{}", "minideeplesion/{}", "./{}", "Images_png/Images_png/{}", "{}"],
+)
+@pytest.mark.parametrize("windows", [False, True])
+@pytest.mark.parametrize("suffix", [".png", ".PNG"])
+def test_archives_that_were_packed_again(tmp_path: Path, spelt: str, windows: bool, suffix: str) -> None:
+    members = {}
+    for name, body in SLICES.items():
+        again = spelt.format(name.removeprefix("Images_png/")).replace(".png", suffix)
+        members[again.replace("/", "\\") if windows else again] = body
+    assert_whole(read(tmp_path, zipped(members)))
+
+
+def without_zip64(path: Path, members: Sequence[tuple[str, int, bytes]], order: Sequence[int] = ()) -> None:
+    """Write an archive as macOS does: members (name, offset, content), offsets of the directory wrapped."""
+    directory = []
+    with open(path, "wb") as file:
+        for name, offset, body in members:
+            sizes = zlib.crc32(body), len(body), len(body), len(name), 0
+            shared = struct.pack("<HHHHHIIIHH", 20, 0, 0, 0, 33, *sizes)
+            file.seek(offset)
+            file.write(b"PK\x03\x04" + shared + name.encode() + body)
+            wrapped = struct.pack("<HHHII", 0, 0, 0, 0, offset % 2**32)
+            directory.append(b"PK\x01\x02" + struct.pack("<H", 20) + shared + wrapped + name.encode())
+        start = file.tell()
+        data = b"".join(directory[at] for at in order or range(len(directory)))
+        counts = len(directory), len(directory), len(data), start % 2**32, 0
+        file.write(data + b"PK\x05\x06" + struct.pack("<HHHHIIH", 0, 0, *counts))
+
+
+GIB = 2**30
+
+
+@pytest.mark.parametrize(
+    "offsets",
+    [
+        (0, 150, 4 * GIB - 60, 4 * GIB + 90),
+        (0, 4 * GIB - 1, 5 * GIB, 5 * GIB + 150),
+        (50, 3 * GIB, 4 * GIB + 10, 5 * GIB),
+        (0, 3 * GIB, 6 * GIB, 9 * GIB),
+        (0, 150, 300, 450),
+    ],
+)
+def test_offsets_that_wrapped_at_4_gib_are_restored(tmp_path: Path, offsets: Sequence[int]) -> None:
+    without_zip64(
+        tmp_path / "mac.zip", [(n, at, b) for (n, b), at in zip(SLICES.items(), offsets, strict=True)]
+    )
+    index = index_archives([ArchiveEntry(str(tmp_path / "mac.zip"))])
+    assert sorted(index.slices["offset"].tolist()) == list(offsets)
+    assert_whole(index)
+
+
+@pytest.mark.parametrize("fault", ["order", "headers"])
+def test_an_archive_whose_wrapped_offsets_are_ambiguous_is_refused_by_name(
+    tmp_path: Path, fault: str
+) -> None:
+    path, offsets = tmp_path / "mac.zip", (0, 150, 4 * GIB + 300, 4 * GIB + 450)
+    members = [(n, at, b) for (n, b), at in zip(SLICES.items(), offsets, strict=True)]
+    without_zip64(path, members, (3, 0, 2, 1) if fault == "order" else ())
+    if fault == "headers":
+        with open(path, "r+b") as file:
+            file.seek(4 * GIB + 300)
+            file.write(b"damaged")
+    with pytest.raises(SourceError, match=r"mac\.zip: .*larger than 4 GiB and was written without zip64"):
+        index_archives([ArchiveEntry(str(path))])
 
 
 def test_one_archive_named_in_many_ways_is_read_once(tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def test_a_declared_size_that_no_slice_has(tmp_path: Path, field: int) -> None:
 UNEXPECTED = [
     "Images_png/../../etc/passwd",
     "/Images_png/000001_01_01/010.png",
-    "Images_png\\000001_01_01\\010.png",
+    "Images_png\\..\\000001_01_01\\010.png",
     "Images_png/000001_01_01/\uff11\uff10\uff11.png",
     "Images_png/000001_01_01/10.png",
     "Images_png/000001_01_01/010.txt",
@@ -91,7 +91,7 @@ def test_a_long_name_is_cut_in_the_message(tmp_path: Path) -> None:
 @pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="needs a file that root can't read either")
 def test_an_archive_that_can_t_be_read(tmp_path: Path) -> None:
     (tmp_path / "0.zip").symlink_to("/proc/self/mem")
-    with pytest.raises(SourceError, match=r"can't be read(.|\n)*0\.zip: Input/output error"):
+    with pytest.raises(SourceError, match=r"can't be read(.|\n)*0\.zip(.|\n)*Input/output error"):
         index_archives([ArchiveEntry(str(tmp_path / "0.zip"))])
 
 
