@@ -1,4 +1,4 @@
-"""Measure speed and memory against other tools and against the machine; a table, and JSON."""
+"""Measure speed and memory, and compare them with other tools and with the machine's limits."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import click
 from benchmarks.part import PARTS
 from benchmarks.report import benchmark_text, estimate, machine
 
-# Work is parallel over volumes, so every library of a process keeps to one core.
+# Work is parallel over volumes, so every library gets one thread per process.
 LIBRARIES = ("OMP", "OPENBLAS", "MKL", "NUMBA")
 ONE_THREAD = {"BLOSC_NTHREADS": "1", **{f"{library}_NUM_THREADS": "1" for library in LIBRARIES}}
 
@@ -25,14 +25,14 @@ ONE_THREAD = {"BLOSC_NTHREADS": "1", **{f"{library}_NUM_THREADS": "1" for librar
     type=click.Path(path_type=Path),
     default="build/benchmark.json",
     show_default=True,
-    help="The figures.",
+    help="File for the results.",
 )
-@click.option("--part", "parts", type=click.Choice(PARTS), multiple=True, help="Only this part; repeatable.")
+@click.option("--part", "parts", type=click.Choice(PARTS), multiple=True, help="Run this part only.")
 def main(out: Path, parts: tuple[str, ...]) -> None:
-    """Run the benchmark, every part in a process of its own. Real slices are taken from ../shared/real.
+    """Run the benchmark, each part in its own process. Real slices are read from ../shared/real.
 
-    Figures of parts that are not run stay in the file as they are. Needs the extra `bench`, and an otherwise
-    idle machine; the 200,000 empty volumes take longest.
+    Results of parts that are not run stay in the file. This needs the extra `bench` and an otherwise idle
+    machine. The part with 200,000 empty volumes takes longest.
 
     Example: python -m benchmarks --part conversion
     """
@@ -46,7 +46,7 @@ def main(out: Path, parts: tuple[str, ...]) -> None:
         done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True)
         shutil.rmtree(folder / part, ignore_errors=True)
         if done.returncode:
-            click.echo(f"error: {part} failed, see above", err=True)
+            click.echo(f"error: the part {part} failed; its output is above", err=True)
             sys.exit(1)
         figures |= json.loads(done.stdout.splitlines()[-1])
         out.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Codec and chunk shape: how small, how fast to write, how fast to read whole and in crops."""
+"""Codecs and chunk shapes: compression ratio, and time to write, to read whole and to read crops."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def measure(
     codecs: Sequence[Codec] = CODECS,
     chunks: Sequence[tuple[int, int, int]] = CHUNKS,
 ) -> dict[str, Any]:
-    """Every codec with the default chunks, then every chunk shape with the default codec."""
+    """Measure every codec with the default chunks, then every chunk shape with the default codec."""
     volumes = [Volume(codec=codec) for codec in codecs] + [Volume(chunk=chunk) for chunk in chunks]
     return {"codecs": [_row(folder, volume, repeats, slices) for volume in volumes]}
 

@@ -1,4 +1,4 @@
-"""One volume on one core: this project, the floor, a tuned script, and the way people do it today."""
+"""One volume on one core: this project, the lower bound, a tuned script, and the usual NIfTI route."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ LINEAR = Volume(antialias=False)
 
 
 def measure(folder: Path, repeats: int = 7, slices: int = SLICES) -> dict[str, Any]:
-    """Times and ratios of one volume's conversion, from PNG files to a volume on the disk.
+    """Measure times and ratios of one volume's conversion, from PNG files to a volume on disk.
 
     Args:
-        folder: for the slices and what is written.
-        slices: in the volume.
+        folder: working folder for slices and outputs.
+        slices: number of slices in the volume.
 
     Raises:
-        ValueError: the outputs are not equal; nothing is said of their times then.
+        ValueError: the outputs are not equal, so their times can't be compared.
     """
     use_one_thread()
     sample = make_sample(folder, LINEAR, slices)
@@ -56,7 +56,7 @@ def measure(folder: Path, repeats: int = 7, slices: int = SLICES) -> dict[str, A
     hu = [to_hu(read_png(data, IMAGE)) for data in png]
 
     def ours(volume: Volume) -> None:
-        # The others overwrite what they wrote before.
+        # Our conversion would reuse its output; the others overwrite theirs.
         shutil.rmtree(folder / "store", ignore_errors=True)
         convert(sample, volume, folder / "store")
 
@@ -77,14 +77,14 @@ def measure(folder: Path, repeats: int = 7, slices: int = SLICES) -> dict[str, A
 
 
 def _difference(sample: Sample, voxels: np.ndarray) -> float:
-    """The greatest difference in HU from SimpleITK's result in floating point."""
+    """Return the greatest difference in HU from SimpleITK's result in floating point."""
     run = sample.planned
     hu = np.clip(decode_with_opencv(sample.png), LINEAR.clip_hu[0], LINEAR.clip_hu[1]).astype(np.float32)
     other = resample_with_simpleitk(hu, run.source_spacing_mm, run.shape, run.spacing_mm)
     difference = float(np.abs(other - voxels).max())
     if not difference <= MAX_DIFFERENCE_HU:
         raise ValueError(
-            f"outputs differ by {difference} HU from SimpleITK's; allowed: at most {MAX_DIFFERENCE_HU}"
+            f"our output differs by {difference} HU from SimpleITK's; allowed: at most {MAX_DIFFERENCE_HU}"
         )
     return difference
 

@@ -1,4 +1,4 @@
-"""Decoding the slices: this project's decoder against libraries, and each of its steps against others."""
+"""Decoding of slices: this project's decoder and each of its steps, compared with libraries."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ INFLATED_BYTES = IMAGE[0] * (1 + 2 * IMAGE[1])
 
 
 def by_opencv(data: bytes) -> np.ndarray:
-    """OpenCV, with libpng in it."""
+    """Decode with OpenCV, which uses libpng."""
     return np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED))
 
 
 def by_pillow(data: bytes) -> np.ndarray:
-    """Pillow, which imageio calls."""
+    """Decode with Pillow, which imageio uses."""
     return np.asarray(Image.open(io.BytesIO(data))).astype(np.uint16)
 
 
 def by_imagecodecs(data: bytes) -> np.ndarray:
-    """imagecodecs, with libpng in it."""
+    """Decode with imagecodecs, which uses libpng."""
     return np.asarray(imagecodecs.png_decode(data))
 
 
@@ -54,13 +54,13 @@ INFLATERS: dict[str, Callable[[bytes], Any]] = {
 
 
 def measure(folder: Path, repeats: int = 7) -> dict[str, Any]:
-    """Milliseconds a slice. Raises ValueError where a library decodes other values than ours."""
+    """Measure milliseconds per slice; raise ValueError if a library decodes other values than ours."""
     use_one_thread()
     kind, files = slice_files(folder)
     png = [path.read_bytes() for path in files]
     for name, decoder in DECODERS.items():
         if not all(np.array_equal(decoder(data), DECODERS["ours"](data)) for data in png):
-            raise ValueError(f"{name} decodes other values")
+            raise ValueError(f"{name} decodes other values than our decoder")
     streams = [read_chunks(data, IMAGE)[1] for data in png]
     rows = [np.frombuffer(zlib.decompress(stream), np.uint8).reshape(IMAGE[0], -1) for stream in streams]
     out = np.empty(IMAGE, np.uint16)

@@ -1,4 +1,4 @@
-"""Many planned volumes through the real executor, with a conversion that does nothing."""
+"""Throughput of the real executor for many planned volumes with an empty conversion."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ COUNTS = (2_000, 20_000, 200_000)
 
 
 class EmptyConverter(Converter):
-    """Takes a planned volume as the real one does, and gives back a conversion that built nothing."""
+    """A converter with the real interface that builds nothing."""
 
     def __call__(self, planned: PlannedVolume) -> Conversion:
         return Conversion(planned.volume_id, (), 0, (), len(planned.slices), planned.source_bytes)
 
 
 def planned(folder: Path, part: float) -> Plan:
-    """A part of a release of the official one's size, planned."""
+    """Return the plan of a part of a release of the official size."""
     size = FULL.scaled(part)
     runs = make_runs(size)
     config = Config.model_validate(
@@ -44,11 +44,11 @@ def planned(folder: Path, part: float) -> Plan:
 
 
 def measure(folder: Path, counts: Sequence[int] = COUNTS, part: float = 0.1) -> dict[str, Any]:
-    """Volumes a second, and the memory of driver and scheduler, by the number of volumes.
+    """Measure volumes per second, and the memory of driver and scheduler, by number of volumes.
 
     Args:
-        counts: numbers of volumes; the first is run once before, to start and warm what there is.
-        part: of the official release's size that the volumes are planned for, taken again as other series.
+        counts: numbers of volumes; the first also runs once before, untimed.
+        part: share of the official release to plan; its volumes are repeated under other series names.
     """
     plan = planned(folder, part)
     converter = EmptyConverter(str(folder / "store"), Volume(), plan.index.containers)
@@ -84,4 +84,4 @@ def measure(folder: Path, counts: Sequence[int] = COUNTS, part: float = 0.1) -> 
 def _run(executor: Executor, volumes: Sequence[PlannedVolume], converter: Converter) -> None:
     done = sum(1 for _ in executor.execute(Conversions(volumes, converter, {})))
     if done != len(volumes):
-        raise ValueError(f"{done} conversions came back; {len(volumes)} volumes were given")
+        raise ValueError(f"{done} conversions were returned for {len(volumes)} volumes")

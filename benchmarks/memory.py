@@ -1,4 +1,4 @@
-"""The memory that a task takes, against what the plan says and what it writes."""
+"""The memory of a task, compared with the plan's estimate and with the size of its output."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from etl.core.config import Volume
 
 @dataclass(frozen=True)
 class Case:
-    """A volume to convert: how many slices, their spacing in mm (z, y, x), how, whether in a zip."""
+    """A volume to convert: number of slices, their spacing in mm (z, y, x), parameters, zip or folder."""
 
     slices: int
     spacing_zyx_mm: tuple[float, float, float]
@@ -39,10 +39,10 @@ CASES: Mapping[str, Case] = {
 
 
 def measure(folder: Path, cases: Mapping[str, Case] = CASES) -> dict[str, Any]:
-    """Peak memory of the conversion of each case, each in a new process."""
+    """Measure the peak memory of each conversion, each in a new process."""
     table = {}
     for name, case in cases.items():
-        # Spawned, as Dask spawns its workers: a fork would begin with this process's memory.
+        # Spawned like Dask's workers; a fork would start with this process's memory.
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
             table[name] = pool.submit(measure_case, folder, case).result()
     return {
@@ -55,7 +55,7 @@ def measure(folder: Path, cases: Mapping[str, Case] = CASES) -> dict[str, Any]:
 
 
 def measure_case(folder: Path, case: Case) -> dict[str, float]:
-    """Convert one case in this process, which has done nothing else, and say what that took."""
+    """Convert one case in this fresh process and return its memory."""
     store = folder / "store"
     for count in (3, case.slices):
         sample = make_sample(folder, case.volume, count, case.spacing_zyx_mm, in_archive=case.in_archive)

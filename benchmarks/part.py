@@ -1,4 +1,4 @@
-"""Run one part of the benchmark in this process: `python -m benchmarks.part PART FOLDER`; prints JSON."""
+"""Run one part of the benchmark and print JSON: `python -m benchmarks.part PART FOLDER`."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import sys
 from pathlib import Path
 
 PARTS = ("conversion", "decoding", "workers", "memory", "planning", "empty_volumes", "reading", "codecs")
-# What they compare is work on one core: whatever thread a library starts stays there, and waits its turn.
+# These compare work on one core; all threads of a library are bound to it.
 ON_ONE_CORE = ("conversion", "decoding")
 
 if __name__ == "__main__":
     part, folder = sys.argv[1:]
     if part not in PARTS:
-        sys.exit(f"no part {part!r}; allowed: {', '.join(PARTS)}")
+        sys.exit(f"no such part: {part!r}; allowed: {', '.join(PARTS)}")
     if part in ON_ONE_CORE and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     Path(folder).mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The same conversion with other people's tools, and the least that any conversion has to do."""
+"""The same conversion with other tools, and the minimum of work that any conversion has to do."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ Spacing = tuple[float, float, float]
 
 
 def use_one_thread() -> None:
-    """Keep every library of this process on one core."""
+    """Limit every library of this process to one thread."""
     cv2.setNumThreads(1)
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
     numcodecs.blosc.use_threads = False
 
 
 def decode_with_opencv(png: Sequence[bytes]) -> np.ndarray:
-    """Slices -> HU, int16 (z, y, x)."""
+    """Decode slices to HU, int16 (z, y, x)."""
     read = [cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) for data in png]
     return to_hu(np.stack([np.asarray(stored, np.uint16) for stored in read]))
 
@@ -39,7 +39,7 @@ def decode_with_opencv(png: Sequence[bytes]) -> np.ndarray:
 def resample_with_simpleitk(
     hu: np.ndarray, spacing_in_mm: Spacing, shape: Shape, spacing_mm: Spacing
 ) -> np.ndarray:
-    """Linear interpolation on the grid of ours, in the type of `hu`."""
+    """Interpolate linearly on our grid, in the type of `hu`."""
     image = sitk.GetImageFromArray(hu)
     image.SetSpacing([float(s) for s in spacing_in_mm[::-1]])
     return np.asarray(sitk.GetArrayFromImage(_resample(image, shape, spacing_mm)))
@@ -60,7 +60,7 @@ def tuned(
     chunk: Shape,
     out: Path,
 ) -> None:
-    """A tuned script: OpenCV decodes, SimpleITK resamples, zarr-python writes one shard."""
+    """Convert as a tuned script does: OpenCV decodes, SimpleITK resamples, zarr-python writes one shard."""
     hu = np.clip(decode_with_opencv(png), np.int16(clip_hu[0]), np.int16(clip_hu[1]))
     voxels = resample_with_simpleitk(hu, spacing_in_mm, shape, spacing_mm)
     zarr.create_array(
@@ -85,7 +85,7 @@ def today(
     clip_hu: tuple[int, int],
     folder: Path,
 ) -> None:
-    """As most do it: nibabel writes .nii.gz, as the release's tool; SimpleITK resamples it to another."""
+    """Convert by the usual route: nibabel writes .nii.gz, SimpleITK resamples it to another .nii.gz."""
     hu = decode_with_opencv(png)
     z, y, x = spacing_in_mm
     source, target = folder / "source.nii.gz", folder / "resampled.nii.gz"
@@ -95,7 +95,7 @@ def today(
 
 
 def chunks_of(voxels: np.ndarray, chunk: Shape, fill: int) -> list[np.ndarray]:
-    """The chunks that are stored of a volume, padded, each in memory of its own."""
+    """Return the stored chunks of a volume, padded, each as its own array."""
     grid = [range(0, n, c) for n, c in zip(voxels.shape, chunk, strict=True)]
     chunks = []
     for z in grid[0]:
@@ -116,13 +116,13 @@ def floor(
     chunks: Sequence[np.ndarray],
     codec: Blosc,
 ) -> None:
-    """Inflate, copy the output once, compress its chunks: what no conversion to this format is spared.
+    """Do the minimum of any conversion to this format: inflate, copy the output once, compress its chunks.
 
     Args:
-        copied: where the copy goes. In new memory it would cost as much again, which a conversion is spared.
+        copied: target of the copy. It is allocated before, because a conversion can avoid that cost.
     """
     for stream in streams:
-        # With a spare byte isal sees the stream's end at once; without, it grows its buffer and copies.
+        # The spare byte lets isal see the end of the stream; without it, it grows its buffer and copies.
         isal_zlib.decompress(stream, bufsize=inflated_bytes + 1)
     np.copyto(copied, voxels)
     for chunk in chunks:

@@ -1,4 +1,4 @@
-"""Time and memory to plan a release of the official one's size."""
+"""Time and memory to plan a release of the official size."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ from etl.release.annotations import parse_annotations
 
 
 def measure(folder: Path, part: float = 1.0) -> dict[str, Any]:
-    """Seconds from the CSV's bytes and the slice index to the plan, and the process's greatest memory.
+    """Measure the seconds from the CSV's bytes and the slice index to the plan, and the peak memory.
 
-    The memory is all of the process, synthetic release included. One call a process: a second one would find
-    the memory of the first.
+    The memory is that of the whole process, including the synthetic release, so call this once per process.
     """
     size = FULL.scaled(part) if part < 1 else FULL
     runs = make_runs(size)

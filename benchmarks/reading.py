@@ -1,4 +1,4 @@
-"""Random crops around lesions a second: from a published store, from .nii.gz files, from .npy memory maps."""
+"""Random crops around lesions per second: from a store, from .nii.gz files, from .npy memory maps."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ Crop = Callable[[Place], np.ndarray]
 
 
 def measure(folder: Path, seconds: float = 3.0, patients: int = 4) -> dict[str, Any]:
-    """Crops a second of each way to hold the same volumes, in one process and through two that load.
+    """Measure crops per second from the same volumes in each format, in one process and with two loaders.
 
     Args:
-        folder: for a synthetic release, a store of it, and copies of its volumes in the other formats.
-        seconds: how long each is measured.
+        folder: working folder for a synthetic release, its store, and copies in the other formats.
+        seconds: duration of each measurement.
     """
     store = _published(folder, patients)
     lesions, volumes = store.lesions(), store.volumes()
@@ -93,17 +93,17 @@ def _array(path: str, volume_id: str) -> Any:
 
 
 def crop_of_store(path: str, place: Place) -> np.ndarray:
-    """A crop of the published store, through its reader."""
+    """Read a crop of the store with its reader."""
     return np.asarray(_array(path, place[0])[_box(place)])
 
 
 def crop_of_npy(folder: Path, place: Place) -> np.ndarray:
-    """A crop of a memory map of uncompressed voxels."""
+    """Read a crop of a memory map of uncompressed voxels."""
     return np.array(np.load(folder / f"{place[0]}.npy", mmap_mode="r")[_box(place)])
 
 
 def crop_of_nii_gz(folder: Path, place: Place) -> np.ndarray:
-    """A crop of a .nii.gz file, which has to be inflated from its beginning."""
+    """Read a crop of a .nii.gz file, which has to be inflated from its beginning."""
     image = nibabel.Nifti1Image.from_filename(folder / f"{place[0]}.nii.gz")
     return np.asarray(image.dataobj[_box(place)], dtype=np.int16)
 
@@ -124,9 +124,10 @@ def _one_process(crop: Crop, places: Sequence[Place], seconds: float) -> float:
 
 
 def _loaders(crop: Crop, places: Sequence[Place], seconds: float) -> float:
-    """As PyTorch's DataLoader does it: processes that each crop, and send what they cropped to this one."""
+    """Measure crops per second through processes that crop and send, as PyTorch's DataLoader does."""
     with get_context("spawn").Pool(WORKERS) as pool:
-        pool.map(crop, places[: 4 * WORKERS], 1)  # what a process loads once is loaded
+        # Untimed: every process imports and opens what it needs.
+        pool.map(crop, places[: 4 * WORKERS], 1)
         batch = min(len(places), max(2 * WORKERS, int(_one_process(crop, places, seconds / 3) * seconds)))
         start = time.perf_counter()
         count = sum(1 for _ in pool.imap(crop, places[:batch], 4))

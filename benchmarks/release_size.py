@@ -1,8 +1,8 @@
-"""A release of the official one's size and shape, without pixels: the annotations and the slice index.
+"""A synthetic release of the official size without pixels: its annotations and its slice index.
 
-Made up from a seed. Counts are the release's own (928,020 slices in 20,094 runs of 14,601 series of 4,427
-patients, 32,735 lesions); lengths and intervals follow what was counted in its published rows: half of the
-runs at 1 mm and half at 5 mm, 4 to 545 slices, one series in four of several runs.
+It is random, from a seed. Its counts are those of the release: 928,020 slices in 20,094 runs of 14,601 series
+of 4,427 patients, 32,735 lesions. Lengths and intervals follow the published rows: half of the runs at 1 mm,
+half at 5 mm, 4 to 545 slices, one series in four with several runs.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _SHORTEST, _LONGEST = 4, 545
 
 @dataclass(frozen=True)
 class Size:
-    """How many of each a release has."""
+    """The counts of a release."""
 
     patients: int
     series: int
@@ -32,7 +32,7 @@ class Size:
     lesions: int
 
     def scaled(self, part: float) -> Size:
-        """A release of a part of this size."""
+        """Return a part of this size."""
         return Size(*(max(round(n * part), 1) for n in vars(self).values()))
 
 
@@ -50,7 +50,7 @@ class Runs:
 
 
 def make_runs(size: Size, seed: int = 0) -> Runs:
-    """Runs with exactly as many slices as `size` says. Needs at least as many runs as series as patients."""
+    """Make runs with exactly `size.slices` slices; needs runs >= series >= patients."""
     rng = np.random.default_rng(seed)
     fine = rng.random(size.runs) < 0.5
     length = rng.lognormal(np.where(fine, 4.0, 3.1), np.where(fine, 0.6, 0.4))
@@ -73,13 +73,13 @@ def make_runs(size: Size, seed: int = 0) -> Runs:
 
 
 def _shared_out(things: int, owners: int, rng: np.random.Generator) -> np.ndarray:
-    """The owner of each thing, ascending; every owner has at least one."""
+    """Return the owner of each thing, ascending; every owner has at least one."""
     rest = rng.integers(0, owners, things - owners)
     return np.sort(np.concatenate([np.arange(owners), rest]))
 
 
 def make_index(runs: Runs, seed: int = 0) -> SliceIndex:
-    """The slice index of archives that hold the runs."""
+    """Return the slice index of archives that hold the runs."""
     rng = np.random.default_rng((seed, 1))
     length = runs.last - runs.first + 1
     total = int(length.sum())
@@ -108,7 +108,7 @@ def make_index(runs: Runs, seed: int = 0) -> SliceIndex:
 
 
 def make_csv(runs: Runs, lesions: int, seed: int = 0) -> bytes:
-    """DL_info.csv of the runs: every run has a lesion, as in the release."""
+    """Return DL_info.csv of the runs; every run has a lesion, as in the release."""
     rng = np.random.default_rng((seed, 2))
     count = len(runs.first)
     owner = np.sort(np.concatenate([np.arange(count), rng.integers(0, count, max(lesions - count, 0))]))

@@ -1,4 +1,4 @@
-"""The benchmark's figures as text, and what they say of the whole release."""
+"""The results as text, and the estimate for the whole release."""
 
 from __future__ import annotations
 
@@ -8,33 +8,37 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-# Of the official release; voxels at 1 mm.
+# Size of the official release; voxels at 1 mm.
 RELEASE_SLICES = 928_020
 RELEASE_VOXELS = 274e9
 _HEADLINES: tuple[tuple[str, str, str], ...] = (
     ("times_tuned", "times as fast as a tuned script (OpenCV, SimpleITK, zarr-python)", "4 or more"),
-    ("times_today", "times as fast as by way of .nii.gz files", "12 or more"),
-    ("times_floor", "times the floor: inflate, copy once, compress", "1.3 or less"),
-    ("cpu_times_tuned", "the first of these in CPU time", ""),
-    ("cpu_times_today", "the second", ""),
-    ("cpu_times_floor", "the third", ""),
-    ("antialiased_cubic_over_linear", "times linear: cubic with antialiasing", "2 or less"),
-    ("masks_over_conversion", "of a conversion: measuring the masks of the body", "0.1 or less"),
-    ("times_best_png_library", "times as fast as the best library for PNG", "1.5 or more"),
-    ("speedup_2_workers", "times one worker: two, driver and scheduler included", "1.85 or more"),
+    ("times_today", "times as fast as the usual route by .nii.gz files", "12 or more"),
+    ("times_floor", "times the minimum: inflate, copy once, compress", "1.3 or less"),
+    ("cpu_times_tuned", "CPU time: times as fast as the tuned script", ""),
+    ("cpu_times_today", "CPU time: times as fast as the usual route", ""),
+    ("cpu_times_floor", "CPU time: times the minimum", ""),
+    ("antialiased_cubic_over_linear", "cubic with antialiasing, times linear", "2 or less"),
+    ("masks_over_conversion", "body masks, share of a conversion", "0.1 or less"),
+    ("times_best_png_library", "decoder: times as fast as the best PNG library", "1.5 or more"),
+    ("speedup_2_workers", "speedup of two workers, including driver and scheduler", "1.85 or more"),
     ("plan_seconds", "seconds to plan the whole release", "10 or less"),
-    ("plan_peak_mib", "MiB at most while planning it", "1024 or less"),
-    ("empty_volumes_per_second", "volumes a second through the executor, converting nothing", "300 or more"),
-    ("task_memory_over_output", "times its output: the memory of a task", "3 or less"),
-    ("task_memory_over_plan", "times what the plan says: the memory of a task", "1.3 or less"),
-    ("plan_over_task_memory", "times the memory of a task: what the plan says", "1.3 or less"),
-    ("largest_process_mib", "MiB of a worker that converts the largest volume", "2048 or less"),
-    ("release_core_hours", "core-hours for the whole release, pixels alone", ""),
+    ("plan_peak_mib", "MiB, peak while planning it", "1024 or less"),
+    (
+        "empty_volumes_per_second",
+        "volumes per second through the executor, not converted",
+        "300 or more",
+    ),
+    ("task_memory_over_output", "memory of a task, times its output", "3 or less"),
+    ("task_memory_over_plan", "memory of a task, times the plan's estimate", "1.3 or less"),
+    ("plan_over_task_memory", "the plan's estimate, times the memory of a task", "1.3 or less"),
+    ("largest_process_mib", "MiB, worker that converts the largest volume", "2048 or less"),
+    ("release_core_hours", "core-hours for the whole release, computation only", ""),
 )
 
 
 def machine() -> dict[str, Any]:
-    """The machine that the figures were taken on: processor, cores, memory, Python."""
+    """Return processor, cores, memory and Python of this machine."""
     cpu = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():
@@ -51,9 +55,9 @@ def machine() -> dict[str, Any]:
 
 
 def estimate(figures: Mapping[str, Any]) -> dict[str, Any]:
-    """Core-hours for the whole release, and hours on some numbers of cores. Empty without what it is from.
+    """Return core-hours for the whole release, and hours by number of cores; empty if a part is missing.
 
-    A volume costs its slices' decoding and, for the rest, time in proportion to its voxels.
+    The model of a volume's time: decoding of its slices, plus a time proportional to its voxels.
     """
     if not {"decoding_ms_per_slice", "seconds"} <= set(figures):
         return {}
@@ -65,7 +69,7 @@ def estimate(figures: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def benchmark_text(figures: Mapping[str, Any]) -> str:
-    """All figures that there are, as tables."""
+    """Return all results as tables."""
     place = figures["machine"]
     lines = [f"{place['cpu']}, {place['cores']} cores, {place['memory_gib']} GiB, Python {place['python']}"]
     if "slices" in figures:
@@ -81,7 +85,7 @@ def benchmark_text(figures: Mapping[str, Any]) -> str:
 
 
 def _seconds(times: Mapping[str, Mapping[str, float]]) -> list[str]:
-    head = f"{'seconds a volume':20}{'median':>10}{'least':>10}{'greatest':>10}{'CPU':>10}"
+    head = f"{'seconds per volume':20}{'median':>10}{'least':>10}{'greatest':>10}{'CPU':>10}"
     return [head, *(f"{name:20}" + "".join(f"{t[k]:10.3f}" for k in t) for name, t in times.items())]
 
 
@@ -90,11 +94,11 @@ def _named(head: str, form: str) -> Callable[[Mapping[str, float]], list[str]]:
 
 
 def _empty(rows: list[Mapping[str, float]]) -> list[str]:
-    head = f"{'volumes':>10}{'seconds':>10}{'a second':>10}{'MiB before':>12}{'MiB after':>12}"
+    head = f"{'volumes':>10}{'seconds':>10}{'per second':>11}{'MiB before':>12}{'MiB after':>12}"
     return [
         head,
         *(
-            f"{row['volumes']:10}{row['seconds']:10.1f}{row['per_second']:10.0f}"
+            f"{row['volumes']:10}{row['seconds']:10.1f}{row['per_second']:11.0f}"
             f"{row['resident_mib_before']:12.0f}{row['resident_mib_after']:12.0f}"
             for row in rows
         ),
@@ -121,11 +125,11 @@ def _codecs(rows: list[Mapping[str, Any]]) -> list[str]:
 
 _TABLES: Mapping[str, Callable[[Any], list[str]]] = {
     "seconds": _seconds,
-    "decoding_ms_per_slice": _named("ms a slice", "10.3f"),
+    "decoding_ms_per_slice": _named("ms per slice", "10.3f"),
     "empty_volumes": _empty,
     "task_memory": _memory,
     "release_hours_by_cores": _named("hours for the release, by cores", "10.2f"),
-    "crops_per_second": _named("crops a second, one process", "10.1f"),
-    "crops_per_second_2_loaders": _named("crops a second, two loaders", "10.1f"),
+    "crops_per_second": _named("crops per second, one process", "10.1f"),
+    "crops_per_second_2_loaders": _named("crops per second, two loaders", "10.1f"),
     "codecs": _codecs,
 }

@@ -1,4 +1,4 @@
-"""The series that is converted: real slices where they are at hand, synthetic ones elsewhere."""
+"""The series that is converted: real slices if they are available, else synthetic ones."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Sample:
     Attributes:
         kind: `real` or `phantom`.
         files: its slices as PNG files, in order.
-        containers, planned: what a `Converter` takes.
+        containers, planned: arguments of a `Converter`.
     """
 
     kind: str
@@ -57,13 +57,13 @@ class Sample:
         return [path.read_bytes() for path in self.files]
 
     def with_volume(self, volume: Volume) -> PlannedVolume:
-        """The same series planned for other parameters."""
+        """Plan the same series for other parameters."""
         run = self.planned
         return plan_run(run.series, run.slices, run.source_spacing_mm, IMAGE, volume)
 
 
 def slice_files(folder: Path) -> tuple[str, tuple[Path, ...]]:
-    """(`real` or `phantom`, 512 x 512 slices): the real ones, or those of a phantom written to `folder`."""
+    """Return `real` or `phantom`, and 512 x 512 slices: real ones, or a phantom's, written to `folder`."""
     real = tuple(sorted(REAL_SLICES.glob("*/*.png")))
     if real:
         return "real", tuple(path.resolve() for path in real)
@@ -85,12 +85,12 @@ def make_sample(
     *,
     in_archive: bool = False,
 ) -> Sample:
-    """A series of `count` slices below `folder`: those there are, then their mirror images, and so on.
+    """Make a series of `count` slices in `folder`: the available ones, their mirror images, and so on.
 
-    Were a slice to come again in the same chunks, they would compress as no real series does.
+    A repeated slice in the same chunk would compress better than any real series; mirror images do not.
 
     Args:
-        in_archive: the slices lie in a zip, else they are links in a folder.
+        in_archive: True puts the slices into a zip; else they are links in a folder.
     """
     kind, found = slice_files(folder)
     if count > len(found):
@@ -132,10 +132,10 @@ def _pack(root: Path) -> Path:
 
 
 def convert(sample: Sample, volume: Volume, store: Path) -> Receipt:
-    """Convert the sample into a store that lacks it.
+    """Convert the sample into a store that does not have it.
 
     Raises:
-        OSError: it can't be, or not whole.
+        OSError: the conversion failed or is incomplete.
     """
     conversion = Converter(str(store), volume, sample.containers)(sample.with_volume(volume))
     if not isinstance(conversion, Conversion) or len(conversion.built) != 1:
@@ -144,5 +144,5 @@ def convert(sample: Sample, volume: Volume, store: Path) -> Receipt:
 
 
 def stored_level(store: Path, receipt: Receipt) -> zarr.Array[Any]:
-    """A converted volume's voxels, read lazily."""
+    """Open a converted volume's voxels, read lazily."""
     return open_level(open_objects(str(store)), receipt.path)

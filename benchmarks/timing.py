@@ -1,4 +1,4 @@
-"""Repeated, interleaved timings and the memory of this process."""
+"""Repeated, interleaved timings, and the memory of this process."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MIB = 2**20
 
 @dataclass(frozen=True)
 class Timing:
-    """Wall seconds of repeats of one thing, in the order in which they were taken, and CPU seconds."""
+    """Wall and CPU seconds of each repeat of one function, in order."""
 
     seconds: tuple[float, ...]
     cpu_seconds: tuple[float, ...] = ()
@@ -24,22 +24,22 @@ class Timing:
         return statistics.median(self.seconds)
 
     def to_json(self) -> dict[str, float]:
-        """Median, least and greatest; the median of the CPU's."""
+        """Return the median, least and greatest wall seconds, and the median CPU seconds."""
         times = {"median": self.median, "least": min(self.seconds), "greatest": max(self.seconds)}
         return times | ({"cpu": statistics.median(self.cpu_seconds)} if self.cpu_seconds else {})
 
 
 def timed(function: Callable[[], object]) -> float:
-    """Wall seconds of one call."""
+    """Return the wall seconds of one call."""
     start = time.perf_counter()
     function()
     return time.perf_counter() - start
 
 
 def rounds(contestants: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, Timing]:
-    """Time functions in turn, so that whatever else the machine does meets all of them alike.
+    """Time functions in turn, so that other load on the machine affects all of them equally.
 
-    Each is called once before, untimed: what it compiles, imports or reads into the page cache is there then.
+    Each is called once before, untimed, to compile, import and fill the page cache.
     """
     for function in contestants.values():
         function()
@@ -54,25 +54,25 @@ def rounds(contestants: Mapping[str, Callable[[], object]], repeats: int) -> dic
 
 
 def ratio(of: Timing, to: Timing) -> float:
-    """Median over the rounds of one's time divided by the other's in the same round."""
+    """Return the median over the rounds of one function's time divided by the other's."""
     return statistics.median(a / b for a, b in zip(of.seconds, to.seconds, strict=True))
 
 
 def cpu_ratio(of: Timing, to: Timing) -> float:
-    """The same of CPU seconds, which other work on the machine changes less; waiting is not in them."""
+    """Return the same ratio of CPU seconds, which exclude waiting and vary less with other load."""
     return statistics.median(a / b for a, b in zip(of.cpu_seconds, to.cpu_seconds, strict=True))
 
 
 def peak_mib() -> float:
-    """The most memory that this process has had resident so far.
+    """Return the peak resident memory of this process so far.
 
-    Not what getrusage says: on Linux a child starts with the peak of the process that forked it.
+    getrusage is wrong for this: on Linux a child starts with the peak of the process that forked it.
     """
     status = Path("/proc/self/status").read_text()
     return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
 def resident_mib() -> float:
-    """The memory that this process has resident now."""
+    """Return the resident memory of this process now."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * resource.getpagesize() / MIB

@@ -1,4 +1,4 @@
-"""One worker against two: the same volumes through the real executor, driver and scheduler included."""
+"""One worker against two: the same volumes through the real executor, including driver and scheduler."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from etl.run.clusters import connect
 
 
 def measure(folder: Path, repeats: int = 5, volumes: int = 16, slices: int = SLICES) -> dict[str, Any]:
-    """How much sooner two workers are done with `volumes` volumes than one."""
+    """Measure the speedup of two workers over one for `volumes` volumes."""
     sample = make_sample(folder, Volume(), slices)
     planned = [replace(sample.planned, series=SeriesKey(n, 1, 1)) for n in range(1, volumes + 1)]
     seconds: dict[int, list[float]] = {1: [], 2: []}
@@ -37,7 +37,7 @@ def measure(folder: Path, repeats: int = 5, volumes: int = 16, slices: int = SLI
 
 def _seconds(store: Path, sample: Sample, planned: list[PlannedVolume], workers: int) -> float:
     with connect(Local(kind="local", workers=Size(minimum=workers, maximum=workers))) as executor:
-        # The first time every worker loads what it runs.
+        # The first, untimed run makes every worker import and compile its code.
         for part in (planned[: 2 * workers], planned):
             shutil.rmtree(store, ignore_errors=True)
             converter = Converter(str(store), Volume(), sample.containers)
