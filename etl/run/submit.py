@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -77,7 +78,8 @@ def submit(
     given = {option: value for option, value in options.items() if value is not None}
     if len(given) > 1:
         raise click.UsageError(f"{' and '.join(given)} exclude each other")
-    words = ["dask-submit", *(word for option, value in given.items() for word in (option, str(value)))]
+    typed = typed_program(sys.argv[0])
+    words = [*typed, *(word for option, value in given.items() for word in (option, str(value)))]
     environment = dict(os.environ) | {SUBMITTED_AS: shlex.join(words)}
     try:
         with contextlib.ExitStack() as stack:
@@ -88,6 +90,20 @@ def submit(
         raise OneLine(error) from error
     except KeyboardInterrupt as stop:
         sys.exit(exit_code(stop))
+
+
+def typed_program(program: str) -> list[str]:
+    """Return the words that start this command in the user's shell: a bare name only if PATH has it.
+
+    Args:
+        program: `sys.argv[0]`, which has the folder of PATH if a bare name was typed.
+    """
+    name = os.path.basename(program)
+    if name not in ("dask", "dask-submit"):
+        return ["dask-submit"]
+    on_path = shutil.which(name)
+    is_bare = on_path is not None and os.path.realpath(on_path) == os.path.realpath(program)
+    return [name if is_bare else program, *(["submit"] if name == "dask" else [])]
 
 
 class OneLine(click.ClickException):

@@ -1,4 +1,4 @@
-"""The viewer in a real browser: what it shows is what the store has, and what is wrong is said."""
+"""The viewer in a real browser: it shows the voxels of the store, and a message for every fault."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def text(page: Any, name: str) -> str:
 
 
 def same_as_shown(page: Any, voxels: np.ndarray) -> bool:
-    """Whether the viewer's values are the volume's, at random places."""
+    """Return True if the viewer has the volume's values at random places."""
     random = np.random.default_rng(0)
     places = [[int(random.integers(n)) for n in voxels.shape] for _ in range(200)]
     shown = page.execute_script("return arguments[0].map((place) => viewer.valueAt(...place))", places)
@@ -91,7 +91,7 @@ def test_volumes_open_one_after_the_other(page: Any, address: str, store: Store)
 
 
 def test_of_volumes_asked_for_at_once_the_last_is_shown(page: Any, address: str, store: Store) -> None:
-    """Nobody waits for one before the next is asked for; the one shown is the one named."""
+    """Each is requested before the one before it is open; the volume shown is the one named."""
     open_page(page, address)
     ids = store.volumes()["volume_id"].tolist()
     for order in (ids[:2], ids[1::-1], [*ids[:3], ids[0]]):
@@ -117,6 +117,17 @@ def test_an_address_opens_a_plane(page: Any, address: str, store: Store) -> None
         page.execute_script("location.hash = arguments[0]", f"{volume_id}/{fragment}")
         wait(page, f"return viewer.voxelAtCrosshair()[0] === {plane}")
     assert text(page, "message") == ""
+
+
+def test_an_address_without_a_volume_opens_a_lesion_and_one_of_no_volume_says_so(
+    page: Any, address: str, store: Store
+) -> None:
+    open_page(page, address)
+    lesion = store.lesions().iloc[0]
+    assert text(page, "position").startswith(f"{lesion['volume_id']}, lesion {lesion['lesion_id']}: ")
+    open_page(page, address, "000009_01_01_001-002/z=3")
+    assert text(page, "message").startswith("Version 1 of the store has no volume 000009_01_01_001-002.")
+    assert complaints(page) == []
 
 
 def test_the_list_is_searched(page: Any, address: str, store: Store) -> None:
@@ -160,8 +171,9 @@ def test_a_damaged_volume_is_not_shown_as_if_it_were_whole(page: Any, store: Sto
 
 
 def test_a_server_without_ranges_is_refused(page: Any, store: Store) -> None:
-    """As a server that ignores the header `Range` would answer: the page's requests come without it."""
-    volume_id = store.volumes()["volume_id"].iloc[0]
+    """The page's requests are sent without the header `Range`, as if the server ignored it."""
+    # The first lesion's volume is open already.
+    volume_id = next(v for v in store.volumes()["volume_id"] if v != store.lesions()["volume_id"].iloc[0])
     with serving(store) as address:
         open_page(page, address)
         page.execute_script("const f = window.fetch; window.fetch = (a, o) => f(a, o && o.headers ? {} : o)")

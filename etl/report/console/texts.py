@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -196,7 +198,7 @@ def build_text(config: Config, build: Build) -> str:
     first = version["volumes"][0]["volume_id"]
     lines += [
         "",
-        "open it in Python:",
+        f"open it with {_python()}:",
         "  from etl.store import open_store",
         f"  store = open_store({config.store!r})",
         f"  lesions, voxels_hu = store.lesions(), store.array({first!r})[:]",
@@ -250,6 +252,12 @@ def location_rows(found: Mapping[str, Any]) -> list[tuple[str, str]]:
             left_out = f", {refit['left_out']:,} lesions left out" if refit.get("left_out") else ""
             rows.append((f"refit {axis}", f"{line}, {residual}{left_out}: {holds}"))
     return rows
+
+
+def _python() -> str:
+    """Return the command that starts this Python, relative to the working folder if it lies there."""
+    relative = os.path.relpath(sys.executable)
+    return sys.executable if relative.startswith("..") else relative
 
 
 def _value(value: Any) -> str:

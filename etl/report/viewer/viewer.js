@@ -2,10 +2,11 @@
 import { NVImage, Niivue, SLICE_TYPE } from './niivue.js'
 
 const SHOWN_AT_ONCE = 200
-// niivue loads no more chunks of a volume than this, and leaves the rest empty without a word.
+// niivue loads at most this many chunks of a volume and silently leaves the rest empty.
 const NIIVUE_CHUNKS = 1000
+const CROSSHAIR_WIDTH = 0.5
 
-// The store is Zarr v3. What niivue reads it with asks for the files of v2 first, and each miss would be an error in the console.
+// The store is Zarr v3. niivue requests the files of Zarr v2 first; each miss would log an error in the console.
 const realFetch = window.fetch.bind(window)
 window.fetch = (input, init) => {
   const address = input instanceof Request ? input.url : String(input)
@@ -27,13 +28,13 @@ if (catalogue.report) {
   element('report').hidden = false
 }
 
-const nv = new Niivue({ backColor: [0, 0, 0, 1], show3Dcrosshair: true, crosshairWidth: 0.5, isRadiologicalConvention: true, dragAndDropEnabled: false, logLevel: 'error' })
+const nv = new Niivue({ backColor: [0, 0, 0, 1], show3Dcrosshair: true, crosshairWidth: CROSSHAIR_WIDTH, crosshairColor: [0.3, 0.7, 1, 0.8], isRadiologicalConvention: true, dragAndDropEnabled: false, logLevel: 'error' })
 await nv.attachToCanvas(element('canvas'))
 nv.onLocationChange = () => showPosition()
 
 let current = null
 
-// A server that ignores ranges sends other bytes than were asked for, and the voxels would be wrong.
+// A server that ignores ranges sends other bytes than those requested, and the voxels would be wrong.
 async function checkRanges(address) {
   const answer = await fetch(address, { headers: { Range: 'bytes=2-5' } })
   const length = (await answer.arrayBuffer()).byteLength
@@ -52,7 +53,7 @@ async function checkChunks(address) {
   }
 }
 
-// niivue shows a chunk that it could not read as zeros: the voxels must be those that the store counted.
+// niivue shows a chunk that it could not read as zeros, so the HU statistics are compared with the store's.
 function checkVoxels(voxels, [minimum, maximum, mean]) {
   let low = Infinity, high = -Infinity, sum = 0
   for (const value of voxels) {
@@ -74,15 +75,15 @@ function rasAffine(voxelToLps) {
   })
 }
 
-// niivue adds the volume that it loads to those that it has: they are loaded one after the other. Of several
-// asked for meanwhile the last one is opened.
+// niivue adds a loaded volume to the others, so volumes are loaded one after the other. Of several requests
+// that wait, only the last one is opened.
 let last = null
 let opening = Promise.resolve()
 
 function open(volumeId, lesionNumber = null, plane = null) {
-  const asked = { volumeId, lesionNumber, plane }
-  last = asked
-  opening = opening.then(() => asked === last && openAlone(asked))
+  const request = { volumeId, lesionNumber, plane }
+  last = request
+  opening = opening.then(() => request === last && openAlone(request))
   return opening
 }
 
@@ -127,7 +128,7 @@ async function load(volumeId) {
   element('plane').max = shape[0] - 1
 }
 
-// A lesion on its plane; without one the plane asked for, or the middle.
+// Shows a lesion on its plane; without a lesion the given plane, or the middle one.
 function show(lesionNumber, plane) {
   element('plane').disabled = false
   current.lesion = lesionNumber
@@ -147,13 +148,13 @@ async function loadWhole(options) {
   const image = await NVImage.loadFromUrl(options)
   const whole = new Promise((resolve) => { image.zarrHelper.onAllChunksLoaded = resolve })
   nv.addVolume(image)
-  // Nothing is drawn until all is there: a chunk that is still missing would look like a volume of zeros.
+  // Drawing waits for all chunks: a missing chunk would look like zeros.
   image.zarrHelper.onChunksUpdated = undefined
   await whole
   return image
 }
 
-// All three axes of the store run against niivue's (right, anterior, superior): a voxel counts from the other end.
+// All three axes of the store run opposite to niivue's (right, anterior, superior).
 const turned = ([z, y, x]) => [x, y, z].map((value, axis) => current.shape[2 - axis] - 1 - value)
 
 function goTo(voxel) {
@@ -163,13 +164,13 @@ function goTo(voxel) {
   showPosition()
 }
 
-// The voxel (z, y, x) at the crosshair, as the store counts it.
+// The voxel (z, y, x) of the stored volume at the crosshair.
 function voxelAtCrosshair() {
   const [x, y, z] = nv.frac2vox(nv.scene.crosshairPos)
   return [current.shape[0] - 1 - z, current.shape[1] - 1 - y, current.shape[2] - 1 - x]
 }
 
-// The value in HU that the viewer shows for a voxel (z, y, x) of the volume that is open.
+// The HU that the viewer shows for a voxel (z, y, x) of the open volume.
 function valueAt(z, y, x) {
   return nv.volumes[0].getValue(...turned([z, y, x]))
 }
@@ -198,7 +199,7 @@ function setWindow([low, high]) {
   }
 }
 
-// The box of the open lesion, drawn on its own plane.
+// Draws the box of the open lesion on its plane.
 function markBox() {
   nv.createEmptyDrawing()
   if (current.lesion !== null) {
@@ -213,8 +214,14 @@ function markBox() {
     for (let x = left; x <= right; x++) [top, bottom].forEach((y) => mark(y, x))
     for (let y = top; y <= bottom; y++) [left, right].forEach((x) => mark(y, x))
   }
-  nv.setDrawOpacity(0.9)
   nv.refreshDrawing(true)
+  showMarks()
+}
+
+function showMarks() {
+  const shown = element('marks').checked
+  nv.setDrawOpacity(shown ? 0.9 : 0)
+  nv.setCrosshairWidth(shown ? CROSSHAIR_WIDTH : 0)
 }
 
 function list() {
@@ -235,7 +242,7 @@ function list() {
     }
   })
   element('list').replaceChildren(...rows)
-  element('found').textContent = rows.length < SHOWN_AT_ONCE ? `${found} volumes` : `${found} volumes; the first are listed`
+  element('found').textContent = rows.length < SHOWN_AT_ONCE ? `${found} volumes` : `${found} volumes; only the first are listed`
 }
 
 function row(kind, id, lesion, text) {
@@ -256,6 +263,7 @@ function setView() {
 element('search').addEventListener('input', list)
 element('window').addEventListener('change', (event) => setWindow(event.target.value.split(' ').map(Number)))
 element('view').addEventListener('change', setView)
+element('marks').addEventListener('change', showMarks)
 element('plane').addEventListener('input', (event) => {
   const [, y, x] = voxelAtCrosshair()
   goTo([Number(event.target.value), y, x])
@@ -263,10 +271,15 @@ element('plane').addEventListener('input', (event) => {
 setView()
 list()
 
-// Links lead here as #volume_id, #volume_id/lesion_id or #volume_id/z=plane.
+// Links have the form #volume_id, #volume_id/lesion_id or #volume_id/z=plane. Without one, the first lesion is shown.
 async function follow() {
   const [id, part] = decodeURIComponent(location.hash.slice(1)).split('/')
-  if (!volumeNumbers.has(id)) return
+  if (!id && lesions.lesion_id.length) return open(lesions.volume_id[0], 0)
+  if (!volumeNumbers.has(id)) {
+    element('message').textContent = id ? `Version ${catalogue.version} of the store has no volume ${id}. Choose one from the list.` : 'Choose a volume from the list.'
+    element('message').hidden = false
+    return
+  }
   const lesion = lesionsOf.get(id).find((number) => String(lesions.lesion_id[number]) === part)
   const plane = /^z=(\d+)$/.exec(part ?? '')
   await open(id, lesion ?? null, plane && Number(plane[1]))
