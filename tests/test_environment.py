@@ -1,4 +1,4 @@
-"""pyproject.toml, environment.yml, requirements.lock and the imports of the code say the same."""
+"""pyproject.toml, environment.yml, requirements.lock and the imports of the code agree."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ EXTRAS = PROJECT["optional-dependencies"]
 LOCK = (ROOT / "requirements.lock").read_text()
 
 BENCHMARK = "benchmarks"
-# Where conda-forge's name is another. Its `dask` is dask with distributed and more, its `duckdb` the program.
+# conda-forge names that differ. Its `dask` is a bundle of packages, its `duckdb` is the program.
 CONDA_NAMES = {"dask": "dask-core", "duckdb": "python-duckdb", "opencv-python-headless": "py-opencv"}
-# Where the imported module's name is not the distribution's.
+# Distributions whose name differs from the imported module.
 DISTRIBUTIONS = {"yaml": "pyyaml", "PIL": "pillow", "cv2": "opencv-python-headless"}
-# Needed and never imported by name in etl/ or jobs/.
+# Dependencies that etl/ and jobs/ never import by name.
 LOADED_BY_NAME = {
     "s3fs",  # fsspec's filesystem for s3://
 }
 
 
 def lower_bounds(specs: list[str]) -> dict[str, str]:
-    """Name -> lower bound of `name>=version` specs; a spec of any other form is an error."""
+    """Return lower bounds of `name>=version` specs by name; fail for a spec of another form."""
     bounds = {}
     for spec in specs:
         requirement = Requirement(spec)
@@ -54,7 +54,7 @@ CLUSTERS = lower_bounds(EXTRAS["slurm"]) | lower_bounds(EXTRAS["kubernetes"])
 
 
 def conda_bounds(text: str) -> tuple[dict[str, str], list[str]]:
-    """The `name>=version` specs of an environment.yml and its pip lines; anything else is an error."""
+    """Return the `name>=version` specs of an environment.yml and its pip lines; fail for anything else."""
     environment = yaml.safe_load(text)
     assert set(environment) == {"name", "channels", "dependencies"}
     assert environment["name"] == PROJECT["name"]
@@ -72,7 +72,7 @@ def conda_bounds(text: str) -> tuple[dict[str, str], list[str]]:
 
 
 def locked() -> list[tuple[str, Version, Marker | None, list[str]]]:
-    """Name, version, marker and hashes of every pin in the lock; any other line is an error."""
+    """Return name, version, marker and hashes of every pin in the lock; fail for any other line."""
     pins = []
     for block in re.split(r"\n(?=[^ #])", re.sub(r"(?m)^ *#.*\n", "", LOCK).strip()):
         first, *rest = block.replace(" \\\n", "\n").split("\n")
@@ -87,7 +87,7 @@ def locked() -> list[tuple[str, Version, Marker | None, list[str]]]:
 
 
 def imported_modules(folders: list[str]) -> dict[str, str]:
-    """Top-level third-party module -> a file that imports it."""
+    """Return, by top-level third-party module, a file that imports it."""
     found: dict[str, str] = {}
     for path in sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
@@ -143,7 +143,7 @@ def test_peers_are_imported_by_the_benchmark_alone() -> None:
     used = {
         DISTRIBUTIONS.get(module, canonicalize_name(module)) for module in imported_modules([BENCHMARK])
     } - set(RUNTIME)
-    # SimpleITK is what the tests of resampling compare with, too.
+    # The tests of resampling use SimpleITK, too.
     assert used - {"simpleitk"} == set(BENCH)
 
 
@@ -176,7 +176,7 @@ def test_lock_is_hashed() -> None:
 
 
 def test_lock_names_no_index_host_or_path() -> None:
-    # No address and no path is written without one of these.
+    # Every address and path contains one of these.
     assert not re.search(r"/|\\(?!\n)|--(?!hash=)|@", LOCK)
 
 

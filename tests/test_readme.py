@@ -1,4 +1,4 @@
-"""What the README shows works, against a store built from the demo's config."""
+"""The README's code and configs work, with a store of the demo's config."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def blocks(language: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def folder(phantom: tuple[Path, object], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A working folder with a store where the README has it."""
+    """A working folder with a store at the README's path."""
     folder = tmp_path_factory.mktemp("readme")
     data = config_data(phantom[0], folder / "build" / "store", select={"patients": [1, 2]})
     build_store(data, SerialExecutor())
@@ -56,7 +56,7 @@ def test_its_config_is_one(tmp_path: Path) -> None:
 
 
 def ways() -> dict[str, dict[str, Any]]:
-    """The rows of the table of the four ways: the lines of `source:` that each shows."""
+    """Return the rows of the table of the four ways: name and lines of `source:`."""
     (table,) = re.findall(r"^\| the release is .*\n\|[-|]+\n((?:\|.*\n)+)", README, re.MULTILINE)
     rows = [row.strip("|").split("|") for row in table.splitlines()]
     return {name.strip(): yaml.safe_load("\n".join(re.findall(r"`(.*?)`", lines))) for name, lines in rows}
@@ -78,7 +78,7 @@ def test_all_four_ways_are_there() -> None:
 
 
 def test_the_config_of_the_official_release_is_its_first_way() -> None:
-    """It has all that a build needs: nothing of it lies on this machine."""
+    """It needs no file of this machine."""
     source = load_config(ROOT / "conf" / "nih.yaml").source
     assert source.archives is not None
     assert [file.url for file in source.archives] == ["official"]

@@ -54,7 +54,7 @@ RECIPES = [(title, number) for title, number in RECIPES if title != "Ten recipes
 
 
 def program(title: str, number: int, store: str) -> str:
-    """A recipe as a script about the store at a place; skips where it needs PyTorch and that isn't there."""
+    """Return a recipe as a script for the given store; skip it if it needs PyTorch and has none."""
     block = blocks(title)[number]
     if "from torch" in block and importlib.util.find_spec("torch") is None:
         wanting("torch", "needs PyTorch, which is too large for the lock: make torch")
@@ -65,7 +65,7 @@ def program(title: str, number: int, store: str) -> str:
 
 
 def check(title: str, number: int, store: str, folder: Path) -> None:
-    """Run a recipe in a folder: its commands, if it has any, then a block of it."""
+    """Run a recipe in a folder: its commands, if it has any, then one of its blocks."""
     python = program(title, number, store)
     for line in "".join(blocks(title, "sh")).splitlines():
         script = line.replace("jobs/", f"{ROOT}/jobs/").replace("build/store", store)
@@ -80,7 +80,7 @@ def check(title: str, number: int, store: str, folder: Path) -> None:
 
 
 def check_served(command: list[str], folder: Path) -> None:
-    """A server that says where it is, and has the page of the viewer and what that lists."""
+    """Check that a server prints its address and has the viewer's page and lists."""
     log = folder / "served.log"
     with running(command, log, cwd=folder):
         wait_until(lambda: "Ctrl-C stops" in log.read_text(), "it said its address")
@@ -94,7 +94,7 @@ def check_served(command: list[str], folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def folder(phantom: tuple[Path, object], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A working folder with a store where the document has it."""
+    """A working folder with a store at the document's path."""
     folder = tmp_path_factory.mktemp("recipes")
     data = config_data(phantom[0], folder / "build" / "store", select={"patients": [1, 2, 3]})
     build_store(data, SerialExecutor())
@@ -103,7 +103,7 @@ def folder(phantom: tuple[Path, object], tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture(scope="module")
 def bucket(folder: Path, s3_server: str) -> Iterator[Bucket]:
-    """A bucket with the same store below `store`."""
+    """A bucket with the same store under `store`."""
     with pytest.MonkeyPatch.context() as patch:
         use_s3(patch, s3_server)
         bucket = Bucket.make("recipes")

@@ -1,4 +1,4 @@
-"""The executor's part and the workers' part, with real worker processes."""
+"""The parts `empty_volumes` and `workers`, with real worker processes."""
 
 from __future__ import annotations
 

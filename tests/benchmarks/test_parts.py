@@ -1,4 +1,4 @@
-"""Every part of the benchmark at a small size: it runs, its checks hold, its figures are there. No times."""
+"""Every part of the benchmark at a small size: it runs, its checks hold, its results are complete."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_the_estimate_adds_slices_and_voxels() -> None:
 @pytest.mark.slow
 def test_outputs_that_differ_are_not_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(conversion, "LINEAR", Volume(interpolation="nearest"))
-    with pytest.raises(ValueError, match="outputs differ"):
+    with pytest.raises(ValueError, match="output differs"):
         conversion.measure(tmp_path, repeats=1, slices=3)
 
 
@@ -126,7 +126,7 @@ def test_memory_of_a_task(tmp_path: Path) -> None:
     found = memory.measure(tmp_path, cases)
     table = found["task_memory"]
     assert found["task_memory_over_output"] == max(row["over_output"] for row in table.values()) > 0
-    # Not the benchmark's 1.3: of a few slices, what the allocator keeps weighs more.
+    # Not the benchmark's 1.3: with few slices, memory that the allocator keeps matters more.
     shares = {name: row["over_plan"] for name, row in table.items()}
     assert all(0.5 < share < 1.4 for share in shares.values()), shares
     assert table["zip"]["planned_mib"] > table["folder"]["planned_mib"]

@@ -33,7 +33,7 @@ def read(folder: Path, split: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three lesions on one key slice, two of them in one window; 0.5 mm pixels kept as they are."""
+    """Three lesions on one key slice, two of them in one window; the source's grid of 0.5 mm."""
     tmp_path = tmp_path_factory.mktemp("tiny")
     rows = [
         csv_row(SERIES, 4, (3, 5)),
@@ -149,7 +149,7 @@ def test_its_own_boxes_as_detections_score_one(folder: Path) -> None:
 
 
 def test_boxes_lie_around_the_lesions(folder: Path) -> None:
-    """Bright lesions are found again in the PNG by their pixels, whose centres are at 0.5."""
+    """The centroid of a bright lesion's pixels, whose centres are at 0.5, is the centre of its box."""
     truth = {lesion.lesion_id: lesion for lesion in phantom_truth().lesions}
     looked_at = 0
     for split in ("train", "val", "test"):

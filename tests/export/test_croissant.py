@@ -108,6 +108,6 @@ SCHEMAS_WITH_TEXT = {
 
 
 def test_a_part_of_it_is_refused(demo_store: Store, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="of the whole version"):
+    with pytest.raises(ConfigError, match="always describes the whole version"):
         export(demo_store, tmp_path / "out", "croissant", Selection(splits=("train",)))
     assert files_below(tmp_path) == {}

@@ -42,7 +42,7 @@ def test_the_phantom_comes_back_byte_for_byte(demo_store: Store, phantom: tuple[
 
 @pytest.mark.parametrize("name", ["DL_info_part.csv", "DL_info_images.csv"])
 def test_real_rows_come_back_byte_for_byte(real_release: Path, name: str) -> None:
-    """From what the reading keeps of each row, which goes into the lesions table as it is."""
+    """The parsed columns go into the lesions table unchanged, so they are enough for this test."""
     data = (real_release / name).read_bytes()
     assert release_csv(parse_annotations(data, name).lesions) == data
 

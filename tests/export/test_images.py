@@ -14,7 +14,7 @@ GREY = np.full((20, 30), 100, np.uint8)
 
 
 def where(picture: np.ndarray, colour: tuple[int, int, int]) -> set[tuple[int, int]]:
-    """(x, y) of every pixel of a colour."""
+    """Return (x, y) of every pixel of a colour."""
     return {(int(x), int(y)) for y, x in np.argwhere((picture == colour).all(axis=2))}
 
 
@@ -41,7 +41,7 @@ def test_scale_keeps_places() -> None:
     marks = Marks(long_diameter=(4, 8, 14, 8), short_diameter=(9, 6, 9, 10), box=(2, 3, 16, 13))
     picture = draw_marks(GREY, [marks], scale=3)
     assert picture.shape == (60, 90, 3)
-    # The middle of pixel 2 is pixel 7 of the picture: 2 * 3 + 1.
+    # The centre of pixel 2 is pixel 7 of the picture: 2 * 3 + 1.
     assert min(where(picture, GREEN)) == (7, 10)
     assert max(where(picture, GREEN)) == (49, 40)
 

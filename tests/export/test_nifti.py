@@ -54,23 +54,23 @@ def test_itk_sees_int16_hu(folder: Path, demo_store: Store) -> None:
     image = SimpleITK.ReadImage(folder / f"{volume_id}.nii.gz")
     assert image.GetPixelID() == SimpleITK.sitkInt16
     voxels = np.asarray(demo_store.array(volume_id)[...])
-    # SimpleITK's arrays have the file's axes reversed: slice, column, row.
+    # SimpleITK's arrays reverse the axes of the file: slice, column, row.
     assert np.array_equal(SimpleITK.GetArrayFromImage(image), voxels.transpose(0, 2, 1))
 
 
 def lps_mm(truth: PhantomLesion) -> NDArray[np.float64]:
-    """Where a lesion's centre is, from the first voxel: to the left, to posterior, to superior."""
+    """Return a lesion's centre, relative to the first voxel: left, posterior, superior in mm."""
     x, y = ((value - 1) * step for value, step in zip(truth.centre_px, truth.spacing_mm, strict=False))
     return np.array([x, y, -(truth.centre_slice - truth.run_first) * truth.spacing_mm[2]])
 
 
 @pytest.mark.parametrize("truth", LESIONS, ids=lambda truth: truth.file_name)
 def test_lesion_is_at_its_place_in_mm(folder: Path, truth: PhantomLesion) -> None:
-    """By nothing but the file and SimpleITK's own idea of where its voxels are."""
+    """Only the file and SimpleITK's coordinates of its voxels are used."""
     (path,) = folder.glob(f"{truth.series_id}_{truth.run_first:03d}-{truth.run_last:03d}.nii.gz")
     image = SimpleITK.ReadImage(path)
     expected = lps_mm(truth)
-    # Within this there is nothing but the lesion and its background.
+    # This range holds only the lesion and its background.
     depth = truth.clear_half_depth_mm - truth.spacing_mm[2]
     radius = truth.clear_radius_mm - 1
     centre = image.TransformPhysicalPointToContinuousIndex(expected.tolist())

@@ -1,4 +1,4 @@
-"""The main job as a process: what it prints, where it stops, and with which exit code."""
+"""The main job: its output, and the exit code of each way that it ends."""
 
 from __future__ import annotations
 
@@ -208,7 +208,7 @@ def test_dask_submit_builds_on_an_embedded_cluster(data: dict[str, Any], tmp_pat
 
 
 def on_terminal(command: list[str], columns: int) -> tuple[int, str]:
-    """Run with a terminal of this width as input and outputs: (exit code, what it showed)."""
+    """Run on a terminal of this width; return the exit code and the text shown."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     env = {name: value for name, value in environment(TERM="xterm").items() if name not in ("CI", "COLUMNS")}

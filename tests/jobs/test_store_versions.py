@@ -1,4 +1,4 @@
-"""jobs/store_versions.py: what it prints, what it does, how it ends."""
+"""jobs/store_versions.py: its output, its effects and its exit codes."""
 
 from __future__ import annotations
 

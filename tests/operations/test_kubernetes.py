@@ -1,4 +1,4 @@
-"""The Kubernetes manifests, held to the published schemas: Kubernetes' own and those of the Dask operator."""
+"""The Kubernetes manifests match the published schemas of Kubernetes and of the Dask operator."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ OPERATOR = "kubernetes.dask.org/"
 
 
 def schema_of(kind: str) -> dict[str, Any]:
-    """The operator's schema of one of its kinds, closed: the server would drop a key that it doesn't know."""
+    """Return the operator's schema of a kind, without further keys: the server would drop unknown ones."""
     chart = files("dask_kubernetes") / "operator" / "deployment" / "helm" / "dask-kubernetes-operator"
     definition = yaml.safe_load((chart / "crds" / f"{kind.lower()}.yaml").read_text())
     (version,) = definition["spec"]["versions"]

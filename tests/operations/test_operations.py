@@ -1,4 +1,4 @@
-"""docs/operations.md as written: its crontab line in cron's environment, its batch file on a real Slurm."""
+"""docs/operations.md: its crontab line runs in cron's environment, its batch file on a real Slurm."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> object:
 
 @pytest.fixture
 def checkout(phantom: tuple[Path, object], tmp_path: Path) -> Path:
-    """What a user has: a checkout in the home folder with a .venv, and a config of their own."""
+    """A checkout in the home folder with a .venv and a config, as a user has it."""
     folder = tmp_path / "deeplesion-store"
     (folder / "conf" / "cluster").mkdir(parents=True)
     (folder / "build").mkdir()
@@ -65,7 +65,7 @@ def write_cluster(folder: Path, **more: object) -> Path:
 def test_the_crontab_line(checkout: Path) -> None:
     (line,) = re.findall(r"^    ((?:[\d*]+ ){5}.*)$", OPERATIONS, re.MULTILINE)
     command = line.split(maxsplit=5)[5]
-    assert "%" not in command  # cron takes it for the end of the line
+    assert "%" not in command  # cron ends the line there
     home = checkout.parent
     environment = {"HOME": str(home), "LOGNAME": "user", "SHELL": "/bin/sh", "PATH": "/usr/bin:/bin"}
     for _ in range(2):
@@ -108,15 +108,15 @@ def test_a_build_goes_on_where_its_workers_retire_at_their_walltime(
 ) -> None:
     for name, value in slurm.environment().items():
         monkeypatch.setenv(name, value)
-    # Workers leave after half of so short a time.
+    # With so short a walltime, workers leave after half of it.
     cluster, config = load_cluster(str(write_cluster(tmp_path, walltime="00:00:40"))), config_of(tmp_path)
     with connect(cluster, config.limits) as executor:
         done, notes = build_spoilt(Outlasting, config, executor, tmp_path, monkeypatch)
     counts = done.published.counts
-    # One whose worker left right after it was written is found again.
+    # A volume whose worker left right after writing it is reused.
     assert done.converted + done.reused == VOLUMES
     assert (counts.volumes, counts.rejects_by_reason) == (VOLUMES, {})
-    # The first attempt of the one that was at work was lost with its worker.
+    # The first attempt on the retiring worker was lost.
     assert len(notes) == 2
     assert verify(open_objects(config.store), 1).problems == ()
     assert (executor.stats.worker_deaths, executor.stats.timeouts) == (0, 0)

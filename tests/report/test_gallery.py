@@ -39,7 +39,7 @@ def test_a_picture_is_the_stored_plane_through_the_window(gallery: Gallery, stor
 
 
 def test_published_positions_cross_in_the_centre_of_the_box(gallery: Gallery) -> None:
-    """The rows are of these slices, so what the release published leads back to the boxes."""
+    """Every row belongs to its slice, so the published position is the centre of the box."""
     for figure in gallery.figures:
         for marks, line in zip(figure.marks, figure.lines, strict=True):
             x1, y1, x2, y2 = marks.box

@@ -1,4 +1,4 @@
-"""The page in a real browser: what it shows, filters and leads to; nothing is logged or asked for."""
+"""The page in a real browser: its gallery, filters, links and colours; it logs nothing and requests nothing."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 @pytest.fixture
 def page(browser: Any, address: str) -> Any:
-    """The report, freshly opened from the disk."""
+    """The report, opened from disk."""
     browser.get("about:blank")
     complaints(browser), addresses(browser)
     browser.get(address)
@@ -66,7 +66,7 @@ def choose(page: Any, name: str, value: str) -> None:
 
 
 def shown(page: Any) -> list[int]:
-    """The lesion_ids of the pictures that are to be seen."""
+    """Return the lesion_ids of the visible pictures."""
     figures = page.execute_script(
         "return [...document.querySelectorAll('#figures > figure')].filter((f) => f.checkVisibility())"
         ".map((f) => f.dataset.lesions)"
@@ -89,7 +89,7 @@ def test_the_gallery_is_filtered(page: Any, store: Store) -> None:
         files = lesions.loc[lesions[column] == value, "file_name"]
         assert shown(page) == lesions.loc[lesions["file_name"].isin(files), "lesion_id"].tolist()
         choose(page, name, "")
-    # All of these lesions have 10 to 30 mm.
+    # All lesions of this store have 10 to 30 mm.
     assert lesions["long_diameter_mm"].between(10, 29.9).all()
     for size, expected in (("10 30", lesions["lesion_id"].tolist()), ("30 100000", []), ("0 10", [])):
         choose(page, "by-size", size)
@@ -146,7 +146,7 @@ def test_marks_are_hidden_and_a_picture_enlarged(page: Any) -> None:
 
 
 def background(page: Any, **media: str) -> tuple[int, ...]:
-    """The colour of the page's upper left corner."""
+    """Return the colour of the page's upper left corner."""
     features = [{"name": "prefers-color-scheme", "value": media.get("scheme", "light")}]
     page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features, "media": media.get("kind", "")})
     picture = base64.b64decode(page.execute_cdp_cmd("Page.captureScreenshot", {})["data"])
@@ -165,7 +165,7 @@ def test_it_is_light_dark_or_on_paper(page: Any) -> None:
 
 
 def test_no_table_of_a_check_is_cut_on_paper(page: Any) -> None:
-    """A4 between margins is 718 points of the screen wide."""
+    """A4 between its margins is 718 CSS pixels wide."""
     size = {"width": 718, "height": 1000, "deviceScaleFactor": 1, "mobile": False}
     page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})

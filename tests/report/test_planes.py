@@ -28,7 +28,7 @@ def check(**columns: list[object]) -> Check:
     ("columns", "sight", "anchor", "view"),
     [
         ({"lesion_id": [7]}, PlaneRef(NAME, lesion_id=7), "lesion-7", f"{NAME}/7"),
-        # 5 mm a slice, 1 mm a voxel
+        # 5 mm per slice, 1 mm per voxel
         ({"slice_index": [4]}, PlaneRef(NAME, plane=15, slice_index=4), f"plane-{NAME}-15", f"{NAME}/z=15"),
         # past the last voxel's centre
         ({"slice_index": [10]}, PlaneRef(NAME, plane=40, slice_index=10), f"plane-{NAME}-40", f"{NAME}/z=40"),
@@ -80,7 +80,7 @@ def test_what_is_gone_is_not_shown_as_air(store: Store, tmp_path: Path) -> None:
 
 
 def test_every_plane_of_a_small_store_is_counted(store: Store) -> None:
-    """Key slices, the gallery's worst rows and the others alike."""
+    """Key slices count like all other planes."""
     found = sample_planes(store, store.volumes())
     arrays = [store.array(name)[...] for name in store.volumes()["volume_id"]]
     assert len(found.counts) == found.planes == sum(map(len, arrays)) <= 240

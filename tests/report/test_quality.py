@@ -18,7 +18,7 @@ def test_the_largest_difference_of_location_comes_first() -> None:
 
 
 def test_a_location_that_agrees_but_not_exactly_is_found() -> None:
-    """As a slice leaves it that was joined to the row of its neighbour."""
+    """Such a difference remains if a row was joined to a neighbouring slice."""
     rows = lesions(
         {"location_agrees": True, "norm_x_difference": 2e-6, "norm_y_difference": 0.0},
         {"location_agrees": True, "norm_x_difference": 0.0, "norm_y_difference": -2e-4},

@@ -1,4 +1,4 @@
-"""The report as files: one page that needs nothing, with the numbers behind every picture beside it."""
+"""The report as files: one self-contained page, and a CSV for each of its charts and checks."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_texts_from_the_data_are_escaped(store: Store) -> None:
 
 
 class HostileStore(Store):
-    """A store whose texts from archives and the CSV would run as a script, or leave an attribute."""
+    """A store whose texts would run as a script or end an attribute if they were not escaped."""
 
     def lesions(self, *args: Any, **options: Any) -> pd.DataFrame:
         rows = super().lesions(*args, **options)
@@ -85,7 +85,7 @@ HOSTILE = """'"></script></td><img src=x onerror=alert(1)>{{ 7 * 191 }}"""
 
 
 def test_texts_of_tables_are_escaped(store: Store) -> None:
-    """File names in captions and checks, members of archives in rejects, what could not be read."""
+    """File names in captions and checks, and names of archive members in rejects."""
     version = dict(store.version)
     version["archives"] = [{"name": HOSTILE, "bytes": 1, "slices": 1}]
     version["volumes"] = [dict(entry) for entry in version["volumes"]]
@@ -103,7 +103,7 @@ def test_texts_of_tables_are_escaped(store: Store) -> None:
 
 
 class Texts(HTMLParser):
-    """What a browser would take for text, and elements or attributes that the template has not."""
+    """Collects the page's text, and elements or attributes that are not in the template."""
 
     def __init__(self) -> None:
         super().__init__()

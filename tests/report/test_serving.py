@@ -1,4 +1,4 @@
-"""The loopback server: ranges exactly as asked for, nothing outside the store, nothing for strangers."""
+"""The loopback server: exact ranges, nothing outside the store, nothing for other hosts."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def site(tmp_path: Path) -> Site:
         ("bytes=-1000", 206, BODY, "bytes 0-99/100"),
         ("bytes=100-", 416, b"", "bytes */100"),
         ("bytes=-0", 416, b"", "bytes */100"),
-        # Not one range of bytes: as if none had been asked for.
+        # Not a single byte range, so it is ignored.
         ("bytes=5-4", 200, BODY, None),
         ("bytes=-", 200, BODY, None),
         ("bytes=0-1,4-5", 200, BODY, None),

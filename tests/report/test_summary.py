@@ -113,7 +113,7 @@ def test_what_was_recorded_of_the_run_is_shown(store: Store, tmp_path: Any) -> N
 
 
 def test_locations_are_told_with_how_many_are_exact_and_what_a_refit_leaves(store: Store) -> None:
-    """A version of a whole release: its own locations, and one of two refits."""
+    """Return a version of a whole release, with its own locations and one of two refits."""
     found = dict(store.version["locations"]) | {"compared": 6, "agreeing": 5, "exact": 4, "share": 5 / 6}
     line = {"slope": 0.9, "intercept": 0.01, "residual": 3e-4, "largest_residual": 9e-4}
     found["refit"] = {"x": line | {"constants_hold": False, "fitted": 4, "left_out": 2}, "y": None}

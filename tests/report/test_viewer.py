@@ -42,7 +42,7 @@ def address(store: Store) -> Iterator[str]:
 
 
 def open_page(page: Any, address: str, fragment: str = "") -> None:
-    """Open the viewer and wait until it has done what the address asks."""
+    """Open the viewer and wait until it shows what the address names."""
     page.get("about:blank")
     complaints(page), addresses(page)
     page.get(f"{address}/viewer/#{fragment}")
@@ -182,7 +182,7 @@ def test_a_server_without_ranges_is_refused(page: Any, store: Store) -> None:
 
 
 def test_a_plane_is_drawn_as_it_is_stored(page: Any, address: str, store: Store) -> None:
-    """Of the eight ways to turn and mirror the stored plane, the stored one is most like the picture."""
+    """The picture correlates best with the stored plane, of its eight rotations and mirror images."""
     volume_id = store.volumes()["volume_id"].iloc[0]
     open_page(page, address, f"{volume_id}/z=9")
     picture = Image.open(io.BytesIO(page.find_element("id", "canvas").screenshot_as_png)).convert("L")

@@ -1,4 +1,4 @@
-"""A real headless Chromium, with a record of what its pages logged and asked for, and a server of a store."""
+"""A real headless Chromium with a record of its log and requests, and a server of a store."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ FLAGS = (
 
 @contextmanager
 def chromium(profile: Path, width: int = 1300, height: int = 900) -> Iterator[Any]:
-    """A selenium driver; skips the test where Chromium and its driver are not installed."""
+    """Yield a selenium driver; skip the test if Chromium or its driver is not installed."""
     from selenium import webdriver
     from selenium.webdriver.chrome.service import Service
 
@@ -53,19 +53,19 @@ def chromium(profile: Path, width: int = 1300, height: int = 900) -> Iterator[An
 
 
 def complaints(page: Any) -> list[str]:
-    """What the pages logged since the last call, information left out."""
+    """Return messages that pages logged since the last call, without those of level INFO."""
     return [entry["message"] for entry in page.get_log("browser") if entry["level"] != "INFO"]
 
 
 def addresses(page: Any) -> set[str]:
-    """What the pages asked for since the last call, over any protocol of a network or from files."""
+    """Return the addresses that pages requested since the last call, from network or files."""
     messages = (json.loads(entry["message"])["message"] for entry in page.get_log("performance"))
     asked = {m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"}
     return {address for address in asked if not address.startswith(("data:", "blob:", "chrome:"))}
 
 
 def wait(page: Any, condition: str) -> None:
-    """Until a script returns true."""
+    """Wait until a script returns true."""
     from selenium.webdriver.support.ui import WebDriverWait
 
     WebDriverWait(page, 120).until(lambda page: page.execute_script(condition))
@@ -73,7 +73,7 @@ def wait(page: Any, condition: str) -> None:
 
 @contextmanager
 def serving(store: Store) -> Iterator[str]:
-    """The address of a server of the store, without a slash at its end."""
+    """Yield the address of a server of the store, without a trailing slash."""
     server = make_server(store, 0)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()

@@ -1,4 +1,4 @@
-"""Progress counts what really came: beside a bar on a terminal, in plain lines in a log."""
+"""Progress counts real results: next to a bar on a terminal, in plain lines in a log."""
 
 from __future__ import annotations
 
