@@ -91,12 +91,9 @@ def _source(name: str) -> str:
 
 
 def _drawn(picture: Picture) -> dict[str, Any]:
-    rows = _cells(picture.table) if picture.listed else []
-    return vars(picture) | {
-        "drawing": Markup(picture.drawing),
-        "columns": _headings(picture.table),
-        "rows": rows,
-    }
+    listed = picture.table[list(picture.listed)]
+    drawing = Markup(picture.drawing)
+    return vars(picture) | {"drawing": drawing, "columns": _headings(listed), "rows": _cells(listed)}
 
 
 def _check(

@@ -50,8 +50,7 @@ class Picture:
         caption: text that says what is counted, with totals.
         table: one row per bar, bin or point.
         drawing: SVG and legend, ready for the page.
-        wide: True gives it two columns of the page.
-        listed: True lists the numbers in the page, too.
+        listed: columns of the table that the page lists, too.
     """
 
     name: str
@@ -59,8 +58,7 @@ class Picture:
     caption: str
     table: pd.DataFrame
     drawing: str
-    wide: bool = False
-    listed: bool = False
+    listed: tuple[str, ...] = ()
 
 
 def release_pictures(lesions: pd.DataFrame, volumes: pd.DataFrame, share: float) -> list[Picture]:
@@ -133,7 +131,6 @@ def _map(lesions: pd.DataFrame, share: float) -> Picture:
             y_downwards=True,
             edges=(0, 1),
         ),
-        wide=True,
     )
 
 
@@ -157,7 +154,7 @@ def _types(lesions: pd.DataFrame) -> Picture:
             "type",
             "lesions (%)",
         ),
-        listed=True,
+        listed=("coarse_type", "lesions", "published"),
     )
 
 

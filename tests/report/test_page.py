@@ -1,4 +1,4 @@
-"""The page in a real browser: its gallery, filters, links and colours; it logs nothing and requests nothing."""
+"""The page in a real browser: its gallery, filters, links and colours; it logs and requests nothing."""
 
 from __future__ import annotations
 
