@@ -63,10 +63,6 @@ def _folders(value: Any) -> str | tuple[str, ...] | None:
     return normal[0] if isinstance(value, str) else normal
 
 
-def _as_written(places: str | tuple[str, ...] | None) -> str | list[str] | None:
-    return list(places) if isinstance(places, tuple) else places
-
-
 class File(_Section):
     """A file of the release: its path or URL alone, or with its expected SHA-256."""
 
@@ -143,7 +139,9 @@ class Source(_Section):
 
     annotations: File = Field(description="DL_info.csv: path or URL, or {url, sha256}")
     images: Annotated[
-        str | tuple[str, ...] | None, PlainValidator(_folders), PlainSerializer(_as_written)
+        str | tuple[str, ...] | None,
+        PlainValidator(_folders),
+        PlainSerializer(lambda places: list(places) if isinstance(places, tuple) else places),
     ] = Field(None, description="folder of extracted slices, SERIES/NNN.png; or a glob, or a list of them")
     archives: tuple[File, ...] | None = Field(
         None,
@@ -292,7 +290,6 @@ class Config(_Section):
     cluster: str = Field(
         "local", min_length=1, description="cluster to run on: a name in conf/cluster, or a file"
     )
-
     overlap: Literal["beside", "wait", "leave"] = Field(
         "beside",
         description="while another build runs on the store: go on, wait, or exit with 5",
