@@ -4,68 +4,122 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from etl.core.errors import EtlError
+from etl.core.errors import ConfigError
+from etl.report.console.command import job
 from etl.run.logs import start_logging
+
+if TYPE_CHECKING:
+    from etl.annotations.joined import SourceJoin
+    from etl.annotations.sources import GivenRows
+    from etl.core.config import MoreAnnotations
 
 
 @click.command()
 @click.argument("store")
 @click.argument("config", type=click.Path())
 @click.option(
-    "--check", is_flag=True, help="Join without a store and print each source's counts; STORE is DL_info.csv."
+    "--check", is_flag=True, help="Join without a store and only print the counts; STORE is DL_info.csv."
 )
+@job("nothing was published")
 def main(store: str, config: str, check: bool) -> None:
-    """Join the annotations that CONFIG names under `source.more` to the release's rows.
+    """Join the annotations that CONFIG names under `source.more`; publish them as tables of STORE.
 
-    With --check the first argument is DL_info.csv instead of STORE: the release's own, or a part of it in its
-    order, as one split. The entries of each source are printed as JSON, and those joined, unmatched and
-    rejected, by reason: entries = joined + unmatched + rejects.
+    The new version has its parent's volumes and tables, and tags, pairs, boxes, masks and other_splits;
+    annotation_sources counts what became of each source's entries, and annotation_rejects says why some were
+    left out. CONFIG is the build's own; its `source.annotations` has to be the CSV that STORE was built from.
+    Sources replace those of earlier versions. Nothing is published where nothing changed.
+
+    With --check the first argument is DL_info.csv: the release's own, or a part of it in its order, as one
+    split. The entries of each source are printed as JSON, and those joined, unmatched and rejected, by
+    reason: entries = joined + unmatched + rejects.
 
     \b
-      python jobs/add_annotations.py --check DL_info.csv conf/annotations.yaml
+      python jobs/add_annotations.py build/store conf/mine.yaml
+      python jobs/add_annotations.py --check DL_info.csv conf/mine.yaml
 
     \b
-    Exit codes: 0  every source was joined
-                2  wrong config or arguments, a file can't be used, or a source that names rows was refused
-                   because the CSV is in another order
-                130  interrupted
+    Exit codes: 0  every source was joined; published, or the current version holds the same already
+                2  wrong config or arguments, a file or the store can't be used, or a source that names rows
+                   was refused because the CSV is in another order; nothing was published
+                130  interrupted; nothing was published
+                143  terminated; the same
     """
-    start_logging()
-    try:
-        if not check:
-            raise click.UsageError("give --check")
-        report = _check(store, config)
-    except EtlError as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        click.echo("interrupted: nothing was written", err=True)
-        sys.exit(130)
-    click.echo(json.dumps(report, indent=2))
-    refused = [source["refused"] for source in report["sources"].values() if "refused" in source]
-    for problem in refused:
-        click.echo(f"error: {problem}", err=True)
-    if refused:
-        sys.exit(2)
-
-
-def _check(release: str, config: str) -> dict[str, Any]:
-    """Return the counts of each source."""
-    from etl.annotations.containers import read_bytes
-    from etl.annotations.sources import given_rows, join_source
     from etl.core.config import MoreAnnotations
     from etl.core.config_file import read_mapping, validated
+
+    start_logging()
+    settings = validated(MoreAnnotations, read_mapping(config), config)
+    if check:
+        given = _read_csv(store)
+        joins = _join(settings, given)
+        click.echo(json.dumps(_report(given, joins), indent=2))
+        _stop_if_refused(joins)
+    else:
+        _publish(store, settings, config)
+
+
+def _read_csv(url: str) -> GivenRows:
+    from etl.annotations.containers import read_bytes
+    from etl.annotations.sources import given_rows
     from etl.core.urls import blob_name
     from etl.release.annotations import parse_annotations
 
-    more = validated(MoreAnnotations, read_mapping(config), config).source.more
-    given = given_rows(parse_annotations(read_bytes(release), blob_name(release)))
-    joined = {name: join_source(name, source, given) for name, source in more.items()}
-    return {"csv": given.summary(), "sources": {name: found.summary() for name, found in joined.items()}}
+    return given_rows(parse_annotations(read_bytes(url), blob_name(url)))
+
+
+def _join(settings: MoreAnnotations, given: GivenRows) -> dict[str, SourceJoin]:
+    from etl.annotations.sources import join_source
+
+    return {name: join_source(name, more, given) for name, more in settings.source.more.items()}
+
+
+def _report(given: GivenRows, joins: Mapping[str, SourceJoin]) -> dict[str, Any]:
+    return {"csv": given.summary(), "sources": {name: join.summary() for name, join in joins.items()}}
+
+
+def _stop_if_refused(joins: Mapping[str, SourceJoin]) -> None:
+    problems = [join.problem for join in joins.values() if join.problem]
+    for problem in problems:
+        click.echo(f"error: {problem}", err=True)
+    if problems:
+        sys.exit(2)
+
+
+def _publish(url: str, settings: MoreAnnotations, config: str) -> None:
+    from etl.annotations.sources import stored_rows
+    from etl.annotations.table_rows import Grids, annotation_tables
+    from etl.publish.add_tables import NewTable, add_tables
+    from etl.store.reader import open_store
+
+    if settings.source.annotations is None:
+        raise ConfigError(
+            "`source.annotations` is required to add annotations to a store",
+            where=config,
+            allowed="the DL_info.csv that the store was built from: path or URL, or {url, sha256}",
+            remedy="give the config of the build, with `source.more` added",
+        )
+    store = open_store(url)
+    given = stored_rows(_read_csv(settings.source.annotations.url), store.lesions())
+    joins = _join(settings, given)
+    _stop_if_refused(joins)
+    volumes = store.volumes()
+    covered = {
+        None: (),
+        "volume": set(volumes["volume_id"].tolist()),
+        "lesion": {row.lesion_id for row in given.rows.rows},
+    }
+    tables = annotation_tables(list(joins.values()), Grids(volumes), given.lesion_ids)
+    new = [NewTable(table, rows, covered[table.unit]) for table, rows in tables]
+    version, is_new = add_tables(store.objects, store.version, new)
+    click.echo(json.dumps(_report(given, joins), indent=2))
+    rows = ", ".join(f"{table.name} {found.num_rows}" for table, found in tables)
+    state = "published" if is_new else "holds the same already"
+    click.echo(f"version {version['version']} {state}: {rows}", err=True)
 
 
 if __name__ == "__main__":

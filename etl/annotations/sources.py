@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import pandas as pd
+
 from etl.annotations.aim_rows import read_aim_rows
 from etl.annotations.coco_boxes import read_coco_boxes
 from etl.annotations.containers import MOST_MEMBER_BYTES, Member, read_bytes, read_place
@@ -33,7 +35,7 @@ from etl.annotations.release_order import RowNumbers, number_rows
 from etl.annotations.uls23_masks import parse_mask_name, read_uls23_mask, read_uls23_splits
 from etl.core.config import File, More
 from etl.core.errors import SourceError
-from etl.core.urls import public_url
+from etl.core.urls import blob_name, public_url
 from etl.release.annotations import Annotations
 
 MASKS = "uls23_masks"
@@ -95,6 +97,30 @@ def given_rows(annotations: Annotations) -> GivenRows:
     return GivenRows(Rows(rows, numbers.numbers), numbers, annotations.row_count)
 
 
+def stored_rows(given: GivenRows, lesions: pd.DataFrame) -> GivenRows:
+    """Return the rows of a CSV that a store has.
+
+    Args:
+        given: the rows of the CSV that the store was built from.
+        lesions: the store's table.
+
+    Raises:
+        SourceError: the store's lesions are not the CSV's rows of the same numbers.
+    """
+    by_id = {row.lesion_id: row for row in given.rows.rows}
+    stored = printed_rows(lesions)
+    for row in stored:
+        if by_id.get(row.lesion_id) != row:
+            raise SourceError(
+                "the CSV is not the one that the store was built from",
+                where=f"source.annotations, row {row.lesion_id}",
+                value=str(by_id.get(row.lesion_id))[:200],
+                allowed=str(row)[:200],
+                remedy="name the store's own CSV in source.annotations",
+            )
+    return replace(given, rows=Rows(stored, given.rows.numbers))
+
+
 def join_source(name: str, more: More, given: GivenRows) -> SourceJoin:
     """Read and join one source.
 
@@ -110,6 +136,9 @@ def join_source(name: str, more: More, given: GivenRows) -> SourceJoin:
         return _join_masks(name, more, given.rows)
     kind = KINDS[more.kind]
     readings = [kind.read(_checked(file), public_url(file.url)) for file in more.places]
+    if len(readings) > 1:
+        names = [blob_name(file.url) for file in more.places]
+        readings = [_named(reading, file) for reading, file in zip(readings, names, strict=True)]
     joined = join_entries(
         name, more.kind, _merged(readings, name), lambda entry: kind.join(entry, given.rows)
     )
@@ -128,6 +157,18 @@ def _checked(file: File) -> bytes:
             remedy="fetch the file again, or correct its sha256 in source.more",
         )
     return data
+
+
+def _named(reading: Reading[Any], name: str) -> Reading[Any]:
+    """Return a reading whose entries say which file they are from."""
+
+    def named(entry: Any) -> Any:
+        changed = {"where": f"{name}: {entry.where}"}
+        box = getattr(entry, "box", None)
+        return replace(entry, **changed, **({"box": replace(box, **changed)} if box is not None else {}))
+
+    entries, rejects = tuple(map(named, reading.entries)), tuple(map(named, reading.rejects))
+    return replace(reading, entries=entries, rejects=rejects)
 
 
 def _merged(readings: list[Reading[Any]], name: str) -> Reading[Any]:
@@ -199,7 +240,7 @@ def _join_masks(name: str, more: More, rows: Rows) -> SourceJoin:
     masks: dict[tuple[object, int, int], PrintedRow] = {}
     for item in joined.joined:
         named = parse_mask_name(item.where.split(".")[0]) if isinstance(item, JoinedMask) else None
-        if named is not None and isinstance(item, JoinedMask):
+        if named is not None and isinstance(item, JoinedMask) and item.is_3d:
             masks[(named[0], named[1], named[3])] = item.row
     listed = None
     if splits:

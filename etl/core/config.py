@@ -129,6 +129,7 @@ class MoreAnnotations(BaseModel):
     class _Source(BaseModel):
         model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
 
+        annotations: File | None = Field(None, description="DL_info.csv of the store")
         more: dict[SourceName, More] = Field(min_length=1, description="annotations by others, by name")
 
     source: _Source = Field(description="where the annotations lie")

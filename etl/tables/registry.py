@@ -8,10 +8,16 @@ from typing import Any
 
 import pyarrow as pa
 
+from etl.tables.annotation_sources import ANNOTATION_REJECTS, ANNOTATION_SOURCES
+from etl.tables.boxes import BOXES
 from etl.tables.lesions import LESIONS
+from etl.tables.masks import MASKS
+from etl.tables.other_splits import OTHER_SPLITS
+from etl.tables.pairs import PAIRS
 from etl.tables.rejects import REJECTS
 from etl.tables.slices import SLICES
 from etl.tables.table import BUILD, Table, schema_columns
+from etl.tables.tags import TAGS
 from etl.tables.volumes import VOLUMES
 
 TABLES: dict[str, Table] = {
@@ -21,6 +27,13 @@ TABLES: dict[str, Table] = {
         VOLUMES,
         SLICES,
         REJECTS,
+        TAGS,
+        PAIRS,
+        BOXES,
+        MASKS,
+        OTHER_SPLITS,
+        ANNOTATION_SOURCES,
+        ANNOTATION_REJECTS,
     )
 }
 """Every table by name, in the order of documents and version files."""

@@ -1,0 +1,202 @@
+"""Annotations by others become tables of a small store, and are carried on by the next builds."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from etl.core.config import Config
+from etl.store import open_store
+from etl.verify.verify import verify
+from tests.annotations.documents import nifti, zipped
+from tests.support.processes import ROOT, environment
+from tests.support.tiny_release import build_serial, csv_row, tiny_config, write_release
+
+FIRST, SECOND = "000001_01_01", "000001_02_01"
+PRESENT = {FIRST: range(103, 116), SECOND: range(8, 24)}
+OTHER_BOX = {"Bounding_boxes": "1, 1, 6, 6", "Measurement_coordinates": "2, 2, 4, 4, 2, 4, 4, 2"}
+ROWS = (
+    csv_row(FIRST, 109, (103, 115)),
+    csv_row(SECOND, 14, (8, 23)),
+    csv_row(SECOND, 14, (8, 23), **OTHER_BOX),
+)
+MASK = nifti(np.ones((6, 4, 3)), (0.5, 0.5, 2.0), (5, 6, 5))
+PLANE = np.ones((6, 4, 1))
+
+
+def write_sources(folder: Path) -> dict[str, Any]:
+    """Write one file of each kind, and return the config's `source.more`."""
+    folder.mkdir()
+    lists = {"relevant_labels": [[1, 0], [2], []], "uncertain_labels": [[2], [], []]}
+    lesanet = {"term_list": ["chest", "lung", "nodule"], "train_lesion_idxs": [0, 1, 7]}
+    lesanet |= {f"train_{name}": tags for name, tags in lists.items()}
+    pair = {
+        "source": f"{FIRST}_103-115.nii.gz",
+        "source recist slice": f"{FIRST}/109.png",
+        "source recist box": [3.0, 4.0, 8.0, 8.0],
+        "target": f"{SECOND}_008-023.nii.gz",
+        "target recist slice": f"{SECOND}/014.png",
+        "target recist box": [3.0, 4.0, 8.0, 8.0],
+    }
+    coco = {
+        "images": [{"id": 1, "file_name": f"{FIRST}/109.png"}, {"id": 2, "file_name": f"{SECOND}/014.png"}],
+        "annotations": [
+            {"image_id": 1, "bbox": [3.0, 4.0, 8.0, 8.0]},
+            {"image_id": 2, "bbox": [10.0, 10.0, 3.0, 3.0]},
+            {"image_id": 2, "bbox": [10.0, 10.0, -3.0, 3.0]},
+        ],
+    }
+    manual = {"test": {f"{FIRST}_103-115": np.array([[5, 6, 107, 11, 12, 111]], np.float64)}}
+    own = 'File_name,Measurement_coordinates\n000001_01_01_109.png,"9, 10, 7, 10, 8, 11, 8, 9"\n'
+    masks = {
+        f"{FIRST}_109_lesion_01.nii.gz": MASK,
+        f"{SECOND}_014_sample_0.nii.gz": nifti(PLANE, (0.5, 0.5, 2.0), (5, 6, 6)),
+        f"{SECOND}_014_sample_1.nii.gz": nifti(PLANE, (0.5, 0.5, 2.0), (5, 6, 7)),
+    }
+    splits = {"train": [f"{FIRST}_109_lesion_01", f"{SECOND}_014_lesion_01", "lidcidri_1_lesion_01"]}
+    files: dict[str, bytes] = {
+        "lesanet.json": json.dumps(lesanet).encode(),
+        "dlt.json": json.dumps({"0001": pair}).encode(),
+        "coco.json": json.dumps(coco).encode(),
+        "manual.pkl": pickle.dumps(manual, 3),
+        "own.csv": own.encode(),
+        "masks.zip": zipped(masks | {"splits.json": json.dumps(splits).encode()}),
+    }
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+    return {
+        "lesanet": {"kind": "lesanet_tags", "file": str(folder / "lesanet.json")},
+        "dlt": {"kind": "dlt_pairs", "files": [str(folder / "dlt.json")]},
+        "coco": {"kind": "coco_boxes", "file": str(folder / "coco.json")},
+        "manual": {"kind": "manual_3d_boxes", "file": str(folder / "manual.pkl")},
+        "own": {"kind": "dl_info_like", "file": str(folder / "own.csv")},
+        "uls23": {"kind": "uls23_masks", "files": [str(folder / "masks.zip")]},
+    }
+
+
+def run_job(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "jobs" / "add_annotations.py"), *arguments]
+    return subprocess.run(
+        command, env=environment(), capture_output=True, text=True, timeout=300, check=False
+    )
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> tuple[Config, Path]:
+    """A built store, and the config of its annotations."""
+    write_release(tmp_path, PRESENT, ROWS)
+    config = tiny_config(tmp_path, tmp_path / "store")
+    build_serial(config)
+    more = tmp_path / "more.yaml"
+    source = {"annotations": str(tmp_path / "DL_info.csv"), "more": write_sources(tmp_path / "others")}
+    more.write_text(yaml.safe_dump({"source": source}))
+    return config, more
+
+
+def counts(report: dict[str, Any], name: str) -> list[int]:
+    source = report["sources"][name]
+    return [source[key] for key in ("entries", "joined", "unmatched", "rejects")]
+
+
+def test_annotations_through_the_life_of_a_store(store: tuple[Config, Path], tmp_path: Path) -> None:
+    config, more = store
+    done = run_job(config.store, str(more))
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["csv"]["lesion_ids"] == "other"
+    assert {name: counts(report, name) for name in report["sources"]} == {
+        "lesanet": [3, 1, 2, 0],
+        "dlt": [1, 1, 0, 0],
+        "coco": [3, 1, 1, 1],
+        "manual": [1, 1, 0, 0],
+        "own": [1, 1, 0, 0],
+        "uls23": [3, 2, 0, 1],
+    }
+    opened = open_store(config.store)
+    assert opened.version["version"] == 2
+    tags = opened.table("tags")
+    assert tags.values.tolist() == [
+        [0, "lesanet", 0, "chest", "relevant"],
+        [0, "lesanet", 1, "lung", "relevant"],
+        [0, "lesanet", 2, "nodule", "uncertain"],
+    ]
+    assert opened.table("pairs").values.tolist() == [["dlt", 0, 1, False]]
+    masks = opened.table("masks", ["file", "lesion_id", "is_3d", "voxels", "volume_mm3", "end_point_px"])
+    assert masks.values.tolist() == [
+        [f"{FIRST}_109_lesion_01.nii.gz", 0, True, 72, 36.0, 0.0],
+        [f"{SECOND}_014_sample_0.nii.gz", 1, False, 24, 12.0, 0.0],
+    ]
+    boxes = opened.table("boxes").set_index("source")
+    assert boxes["lesion_id"].fillna(-1).tolist() == [0, -1, 0, 0]
+    assert boxes.index.tolist() == ["coco", "coco", "manual", "own"]
+    manual = boxes.loc["manual"]
+    assert manual[["is_3d", "has_margin", "slice_first", "slice_last"]].tolist() == [True, False, 107, 111]
+    assert manual["iou"] == pytest.approx(36 / 64)
+    assert manual[["x1_px", "y2_px", "x1_mm", "y2_mm", "z1_mm", "z2_mm"]].tolist() == [5, 12, 2, 5.5, 8, 16]
+    assert manual[["x1_vox", "y2_vox", "z1_vox", "z2_vox"]].tolist() == [2, 5.5, 8, 16]
+    assert opened.table("other_splits").values.tolist() == [[0, "lesanet", "train"], [0, "uls23", "train"]]
+    accounts = opened.table("annotation_sources").set_index("source")
+    assert (accounts["entries"] == accounts[["joined", "unmatched", "rejects"]].sum(axis=1)).all()
+    rejects = opened.table("annotation_rejects")[["source", "reason"]].values.tolist()
+    assert rejects == [["coco", "box_inverted"], ["uls23", "mask_misses_key_slice"]]
+    assert [str(problem) for problem in verify(opened.objects, 2).problems] == []
+
+    again = run_job(config.store, str(more))
+    assert "version 2 holds the same already" in again.stderr
+    assert build_serial(config).published.is_new is False
+    write_release(tmp_path, PRESENT | {SECOND: range(8, 20)}, ROWS)
+    changed = build_serial(tiny_config(tmp_path, tmp_path / "store")).published.version
+    assert changed["version"] == 3
+    carried = open_store(config.store)
+    assert carried.table("tags").equals(tags)
+    assert carried.table("masks")["lesion_id"].tolist() == [0]
+    assert len(carried.table("pairs")) == 0
+
+
+def test_a_csv_of_another_store_is_refused(store: tuple[Config, Path], tmp_path: Path) -> None:
+    config, more = store
+    write_release(tmp_path, PRESENT, (ROWS[1], ROWS[0], ROWS[2]))
+    done = run_job(config.store, str(more))
+    assert done.returncode == 2
+    assert "not the one that the store was built from" in done.stderr
+    assert open_store(config.store).version["version"] == 1
+
+
+def test_tags_of_unknown_rows_are_refused_as_a_whole(tmp_path: Path) -> None:
+    write_release(tmp_path, {}, ROWS[1:], zipped=False)
+    more = {"lesanet": write_sources(tmp_path / "others")["lesanet"]}
+    config = tmp_path / "more.yaml"
+    config.write_text(yaml.safe_dump({"source": {"more": more}}))
+    done = run_job("--check", str(tmp_path / "DL_info.csv"), str(config))
+    assert done.returncode == 2
+    assert "the CSV is in another order" in done.stderr
+    assert counts(json.loads(done.stdout), "lesanet") == [3, 0, 3, 0]
+
+
+@pytest.mark.parametrize(
+    ("more", "named"),
+    [
+        ({"a": {"kind": "tags", "file": "f"}}, "source.more.a.kind"),
+        ({"a": {"kind": "dlt_pairs"}}, "source.more.a"),
+        ({"a": {"kind": "dlt_pairs", "file": "f", "files": ["g"]}}, "source.more.a"),
+        ({"A b": {"kind": "dlt_pairs", "file": "f"}}, "source.more"),
+        ({"a": {"kind": "dlt_pairs", "file": "nothing.json"}}, "nothing.json"),
+        ({}, "source.more"),
+    ],
+)
+def test_a_wrong_config_is_named(tmp_path: Path, more: dict[str, Any], named: str) -> None:
+    write_release(tmp_path, {}, ROWS, zipped=False)
+    config = tmp_path / "more.yaml"
+    config.write_text(yaml.safe_dump({"source": {"more": more}}))
+    done = run_job("--check", str(tmp_path / "DL_info.csv"), str(config))
+    assert done.returncode == 2
+    assert named in done.stderr
+    assert "Traceback" not in done.stderr
