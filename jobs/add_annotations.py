@@ -16,7 +16,7 @@ from etl.run.logs import start_logging
 if TYPE_CHECKING:
     from etl.annotations.joined import SourceJoin
     from etl.annotations.sources import GivenRows
-    from etl.core.config import MoreAnnotations
+    from etl.core.more_annotations import MoreAnnotations
 
 
 @click.command()
@@ -49,8 +49,8 @@ def main(store: str, config: str, check: bool) -> None:
                 130  interrupted; nothing was published
                 143  terminated; the same
     """
-    from etl.core.config import MoreAnnotations
     from etl.core.config_file import read_mapping, validated
+    from etl.core.more_annotations import MoreAnnotations
 
     start_logging()
     settings = validated(MoreAnnotations, read_mapping(config), config)

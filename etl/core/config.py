@@ -121,20 +121,6 @@ class More(_Section):
 SourceName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
 
 
-class MoreAnnotations(BaseModel):
-    """The part of a config that checking annotations needs: `source.more`; other keys are not looked at."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
-
-    class _Source(BaseModel):
-        model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
-
-        annotations: File | None = Field(None, description="DL_info.csv of the store")
-        more: dict[SourceName, More] = Field(min_length=1, description="annotations by others, by name")
-
-    source: _Source = Field(description="where the annotations lie")
-
-
 class Source(_Section):
     """Place of the release. Give `images` or `archives`, not both."""
 

@@ -1,0 +1,21 @@
+"""The part of a config that names annotations by others, without the rest of a build's config."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from etl.core.config import File, More, SourceName
+
+
+class MoreAnnotations(BaseModel):
+    """The part of a config that is needed to join annotations by others; other keys are ignored."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
+
+    class _Source(BaseModel):
+        model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
+
+        annotations: File | None = Field(None, description="DL_info.csv of the store")
+        more: dict[SourceName, More] = Field(min_length=1, description="annotations by others, by name")
+
+    source: _Source = Field(description="where the annotations lie")
