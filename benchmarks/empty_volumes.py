@@ -14,7 +14,7 @@ from benchmarks.release_size import FULL, make_csv, make_index, make_runs
 from benchmarks.timing import peak_mib, resident_mib, timed
 from etl.convert.convert import Converter
 from etl.convert.results import Conversion
-from etl.core.config import Config, Volume
+from etl.core.config import Config
 from etl.pipeline.queue import Conversions
 from etl.plan.plan import Plan, PlannedVolume, make_plan
 from etl.release.annotations import parse_annotations
@@ -51,7 +51,7 @@ def measure(folder: Path, counts: Sequence[int] = COUNTS, part: float = 0.1) -> 
         part: share of the official release to plan; its volumes are repeated under other series names.
     """
     plan = planned(folder, part)
-    converter = EmptyConverter(str(folder / "store"), Volume(), plan.index.containers)
+    converter = EmptyConverter(str(folder / "store"), plan.index.containers)
     rows = []
     with connect(Local(kind="local")) as executor:
         workers = len(executor.everywhere(os.getpid))

@@ -64,7 +64,7 @@ def measure_case(folder: Path, case: Case) -> dict[str, float]:
         convert(sample, case.volume, store)
     task = peak_mib() - before
     output = sample.planned.output_bytes / MIB
-    planned = sample.planned.memory_bytes(case.volume) / MIB
+    planned = sample.planned.peak_bytes / MIB
     return {
         "voxels": sample.planned.output_bytes / 2,
         "output_mib": output,

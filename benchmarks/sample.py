@@ -137,7 +137,7 @@ def convert(sample: Sample, volume: Volume, store: Path) -> Receipt:
     Raises:
         OSError: the conversion failed or is incomplete.
     """
-    conversion = Converter(str(store), volume, sample.containers)(sample.with_volume(volume))
+    conversion = Converter(str(store), sample.containers)(sample.with_volume(volume))
     if not isinstance(conversion, Conversion) or len(conversion.built) != 1:
         raise OSError(f"the sample was not converted to one volume: {conversion}")
     return conversion.built[0][1]

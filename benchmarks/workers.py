@@ -40,7 +40,7 @@ def _seconds(store: Path, sample: Sample, planned: list[PlannedVolume], workers:
         # The first, untimed run makes every worker import and compile its code.
         for part in (planned[: 2 * workers], planned):
             shutil.rmtree(store, ignore_errors=True)
-            converter = Converter(str(store), Volume(), sample.containers)
+            converter = Converter(str(store), sample.containers)
             start = time.perf_counter()
             for _ in executor.execute(Conversions(part, converter, {})):
                 pass

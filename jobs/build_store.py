@@ -83,10 +83,8 @@ def _build(settings: Config, console: Console) -> None:
         connect(cluster, settings.limits, "etl.convert.convert") as executor,
         BuildProgress(console) as progress,
     ):
-        progress.expect(plan.index.unread, directories=not settings.source.keep_archives)
-        plan = stage_unread(settings, plan, executor, progress.add_fetch)
-        progress.start(plan)
-        result = build(settings, plan, executor, progress.add, progress.add_fetch)
+        plan = stage_unread(settings, plan, executor, progress)
+        result = build(settings, plan, executor, progress)
     if settings.report:
         report_after_build(settings.store, result.published.version["version"])
     click.echo(build_text(settings, result))
@@ -95,25 +93,15 @@ def _build(settings: Config, console: Console) -> None:
 def _plan(settings: Config) -> None:
     from dask.system import CPU_COUNT
 
-    from etl.convert.reuse import converter_of, find_reusable
-    from etl.io.opening import open_objects
     from etl.pipeline.build import load_plan
-    from etl.pipeline.capacity import split_fitting
-    from etl.pipeline.staged import find_staged
+    from etl.pipeline.preview import make_preview
     from etl.report.console.texts import plan_text, volume_lines
     from etl.run.clusters import chosen_cluster, expected_memory
 
     cluster = chosen_cluster(settings.cluster)
-    plan = load_plan(settings)
-    known, converter = expected_memory(cluster), converter_of(settings, plan)
-    reusable = find_reusable(settings, plan)
-    present = {recalled.conversion.planned_id for recalled in reusable}
-    missing = [volume for volume in plan.volumes if volume.volume_id not in present]
-    _, too_large = split_fitting(missing, converter, known.most_bytes)
-    free = open_objects(settings.store).free_bytes()
-    click.echo("\n".join([*volume_lines(plan, reusable, too_large), ""]))
-    staged = find_staged(settings, plan)
-    click.echo(plan_text(settings, plan, converter, reusable, too_large, known, staged, CPU_COUNT, free))
+    preview = make_preview(settings, load_plan(settings), expected_memory(cluster))
+    click.echo("\n".join([*volume_lines(preview), ""]))
+    click.echo(plan_text(preview, CPU_COUNT))
 
 
 if __name__ == "__main__":

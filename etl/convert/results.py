@@ -1,12 +1,18 @@
-"""Values that conversion and reuse return: they travel from the workers to the driver."""
+"""Values that conversion and reuse return; they travel from the workers to the driver."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from etl.core.rejects import Reason, Reject
+from etl.core.errors import SliceError
+from etl.core.rejects import Kind, Reason, Reject
 from etl.plan.plan import PlannedVolume
+from etl.release.index import Container
+from etl.release.names import slice_name
 from etl.store.receipts import FoundReceipt, Receipt
+
+Built = tuple[tuple[PlannedVolume, Receipt], ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +28,7 @@ class Conversion:
     """
 
     planned_id: str
-    built: tuple[tuple[PlannedVolume, Receipt], ...]
+    built: Built
     converted: int
     rejects: tuple[Reject, ...]
     slice_count: int
@@ -30,7 +36,7 @@ class Conversion:
 
 
 @dataclass(frozen=True, eq=False)
-class Recalled:
+class Reusable:
     """A planned run that an earlier build converted; everything it wrote is on the store.
 
     Attributes:
@@ -54,3 +60,44 @@ class Lost:
     container: int
     reason: Reason
     message: str
+
+
+def conversion_of(
+    planned: PlannedVolume,
+    containers: Sequence[Container],
+    built: Built = (),
+    converted: int = 0,
+    unreadable: Mapping[int, SliceError] | None = None,
+) -> Conversion:
+    """Return the conversion of a run, with one reject for each unreadable slice."""
+    numbers = dict(zip(planned.slices["index"].tolist(), planned.slices["container"].tolist(), strict=True))
+    rejects = tuple(
+        Reject(
+            Kind.SLICE,
+            error.reason,
+            f"{containers[numbers[index]].name}: {slice_name(planned.series, index)}",
+            error.message,
+            str(planned.series),
+            index,
+        )
+        for index, error in (unreadable or {}).items()
+    )
+    return Conversion(planned.volume_id, built, converted, rejects, len(planned.slices), planned.source_bytes)
+
+
+def reject_slices(
+    planned: PlannedVolume, containers: Sequence[Container], reason: Reason, message: str
+) -> Conversion:
+    """Return a conversion that rejects every slice of the run, because its archive is lost to this build."""
+    error = SliceError(reason, message)
+    unreadable = dict.fromkeys(planned.slices["index"].tolist(), error)
+    return conversion_of(planned, containers, unreadable=unreadable)
+
+
+def reject_volume(
+    planned: PlannedVolume, containers: Sequence[Container], reason: Reason, message: str
+) -> Conversion:
+    """Return a conversion that rejects the volume, and with it every slice of its run."""
+    rejected = reject_slices(planned, containers, reason, f"its volume is rejected: {reason}")
+    whole = Reject(Kind.VOLUME, reason, planned.volume_id, message, str(planned.series))
+    return replace(rejected, rejects=(whole, *rejected.rejects))

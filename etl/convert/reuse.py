@@ -1,4 +1,4 @@
-"""What earlier runs left and a build takes over: found by receipts, and read where these don't prove it."""
+"""Reuse of volumes that earlier builds wrote: found by their receipts, proven by reading where needed."""
 
 from __future__ import annotations
 
@@ -7,12 +7,18 @@ import logging
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
-from etl.convert.convert import Converter
-from etl.convert.results import Conversion, Recalled
-from etl.core.config import Config
+import numpy as np
+
+from etl.convert.pixels import readable_parts, unreadable_slices
+from etl.convert.results import Conversion, Reusable, conversion_of
+from etl.core.errors import SliceError
 from etl.io.opening import open_objects
 from etl.plan.plan import Plan, PlannedVolume
+from etl.release.index import Container
+from etl.release.slices import ArchiveLostError
+from etl.store.receipts import find_receipt, prove, read_split
 from etl.store.versions import readable
 
 logger = logging.getLogger(__name__)
@@ -20,50 +26,83 @@ logger = logging.getLogger(__name__)
 Run = Callable[[Callable[[PlannedVolume], str], Sequence[PlannedVolume]], Generator[str, None, None]]
 
 
-@dataclass(frozen=True)
-class _Proof:
-    """The volume_id of a planned volume that is right, else ""; the driver has the rest of it."""
+def find(store: str, containers: Sequence[Container], planned: PlannedVolume) -> Reusable | None:
+    """Return the result of an earlier build for a run if all that it wrote exists, else None. Read only."""
+    objects = open_objects(store)
+    built = [(planned, find_receipt(objects, planned.volume_id, planned.fingerprint))]
+    unreadable: dict[int, SliceError] = {}
+    if built[0][1] is None:
+        record = read_split(objects, planned.volume_id, planned.fingerprint)
+        if record is None:
+            return None
+        # Read again: a damaged archive may have been replaced by one with the same directory.
+        indices = [index for index, _, _ in record.unreadable]
+        among = planned.slices[np.isin(planned.slices["index"], indices)]
+        try:
+            unreadable = unreadable_slices(planned, among, containers)
+        except (ArchiveLostError, OSError):
+            return None
+        parts = readable_parts(planned, unreadable)
+        built = [(part, find_receipt(objects, part.volume_id, part.fingerprint)) for part in parts]
+    receipts = tuple((part, found.receipt) for part, found in built if found is not None)
+    if len(receipts) < len(built):
+        return None
+    unproven = tuple(found for _, found in built if found is not None and not found.is_last)
+    return Reusable(conversion_of(planned, containers, receipts, unreadable=unreadable), unproven)
 
-    converter: Converter
 
-    def __call__(self, planned: PlannedVolume) -> str:
-        return planned.volume_id if self.converter.prove(planned) else ""
+def proven(store: str, containers: Sequence[Container], planned: PlannedVolume) -> Conversion | None:
+    """Return the result of an earlier build for a run if all that it wrote exists and has the right bytes.
+
+    Raises:
+        OSError: the store can't be read or written.
+    """
+    found, objects = find(store, containers, planned), open_objects(store)
+    if found is None or not all(prove(objects, receipt) for receipt in found.unproven):
+        return None
+    return found.conversion
 
 
-def converter_of(config: Config, plan: Plan) -> Converter:
-    """What converts this plan's volumes, from where the archives lie now."""
-    return Converter(open_objects(config.store).root, config.volume, plan.index.containers)
-
-
-def find_reusable(config: Config, plan: Plan) -> list[Recalled]:
-    """The planned volumes that the store has whole already, in the plan's order. Nothing is written.
+def find_all(store: str, plan: Plan) -> list[Reusable]:
+    """Return the planned volumes that the store has complete, in the plan's order. Read only.
 
     Raises:
         StoreError: the store can't be read.
     """
-    converter = converter_of(config, plan)
-    with readable(open_objects(config.store)), ThreadPoolExecutor(8) as pool:
-        return [found for found in pool.map(converter.recall, plan.volumes) if found is not None]
+    objects = open_objects(store)
+    search = partial(find, objects.root, plan.index.containers)
+    with readable(objects), ThreadPoolExecutor(8) as pool:
+        return [found for found in pool.map(search, plan.volumes) if found is not None]
 
 
-def reusable(
-    converter: Converter, plan: Plan, found: Sequence[Recalled], run: Run
+@dataclass(frozen=True)
+class _Proof:
+    """Returns the volume_id of a planned volume that is proven, else ""; the driver has the rest of it."""
+
+    store: str
+    containers: tuple[Container, ...]
+
+    def __call__(self, planned: PlannedVolume) -> str:
+        return planned.volume_id if proven(self.store, self.containers, planned) else ""
+
+
+def proven_all(
+    store: str, plan: Plan, found: Sequence[Reusable], run: Run
 ) -> Generator[Conversion, None, None]:
-    """What was found and is right: at once where receipts prove it, else when it was read.
+    """Yield the conversions that are proven: at once where receipts prove it, else once the volume was read.
 
     Args:
-        found: of `find_reusable`.
-        run: calls a function for each item, somewhere, and gives the results in any order.
+        found: result of `find_all`.
+        run: calls a function for each item in some process and yields the results in any order.
     """
-    doubtful = {
-        recalled.conversion.planned_id: recalled.conversion for recalled in found if recalled.unproven
+    unproven = {
+        reusable.conversion.planned_id: reusable.conversion for reusable in found if reusable.unproven
     }
-    yield from (recalled.conversion for recalled in found if not recalled.unproven)
-    if not doubtful:
+    yield from (reusable.conversion for reusable in found if not reusable.unproven)
+    if not unproven:
         return
-    logger.info(
-        "%d volumes have objects that were written after their receipts: reading those", len(doubtful)
-    )
-    volumes = [volume for volume in plan.volumes if volume.volume_id in doubtful]
-    with contextlib.closing(run(_Proof(converter), volumes)) as proven:
-        yield from (doubtful[volume_id] for volume_id in proven if volume_id)
+    logger.info("%d volumes have objects that were written after their receipts: reading them", len(unproven))
+    volumes = [volume for volume in plan.volumes if volume.volume_id in unproven]
+    proof = _Proof(open_objects(store).root, plan.index.containers)
+    with contextlib.closing(run(proof, volumes)) as results:
+        yield from (unproven[volume_id] for volume_id in results if volume_id)

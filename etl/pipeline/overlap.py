@@ -1,4 +1,4 @@
-"""What runs on the store beside a build: other builds, and a prune that took it for dead."""
+"""The policy for other builds that run on the same store."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from etl.store.running import Running
 logger = logging.getLogger(__name__)
 
 
-def heed_overlap(config: Config, own: Running) -> None:
-    """Go on beside another build that is at work, or wait for its end, as `overlap` in the config says.
+def apply_policy(config: Config, own: Running) -> None:
+    """Continue, wait or leave if another build runs on the store, as `overlap` in the config says.
 
     Raises:
-        OverlapError: there is one, and the config says to leave then.
+        OverlapError: another build runs, and the policy is to leave.
         StoreError: the store can't be read or written.
     """
     if config.overlap == "wait":
@@ -24,10 +24,10 @@ def heed_overlap(config: Config, own: Running) -> None:
     others = own.earlier("build")
     if others and config.overlap == "leave":
         raise OverlapError(
-            "another build is at work on this store; nothing was done",
+            "another build runs on this store; nothing was done",
             where=config.store,
             value="; ".join(map(str, others)),
             remedy="come back when it has ended, or set `overlap` to `wait` or `beside`",
         )
     for other in others:
-        logger.info("beside this run there is %s", other)
+        logger.info("at the same time on this store: %s", other)

@@ -1,4 +1,4 @@
-"""Do the workers see what the driver sees, and may they write there? Asked once before any work, of each."""
+"""Checks before any work that every worker reads what the driver reads, and can write there."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _PROBE = b"deeplesion-store: do all workers see this?"
 
 @dataclass(frozen=True)
 class Seen:
-    """What a worker can do in a place.
+    """A worker's access to a place.
 
     Attributes:
         reads: it reads what the driver wrote.
-        refused: why it can't write there; empty where it can, and where it does not even read.
+        refused: error of its own write; empty if it can write, or can't even read.
     """
 
     reads: bool = True
@@ -29,7 +29,7 @@ class Seen:
 
 
 Seeing = tuple[Seen, Seen]
-"""In the store, and in the staging area."""
+"""Access to the store, and to the staging area."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class _Look:
 
 
 def _tried(read: Callable[[], bytes], write: Callable[[], None]) -> Seen:
-    """A worker that reads something else is in another place, where nothing is to be written."""
+    """Return the access. A worker that reads other bytes sees another place, so it writes nothing there."""
     try:
         if read() != _PROBE:
             return Seen(reads=False)
@@ -80,13 +80,13 @@ def check_shared(
     objects: Objects,
     staging: str | None,
 ) -> None:
-    """See that every worker reads what the driver writes and may write too, in the store and staging area.
+    """Check that every worker reads what the driver writes and can write, in the store and the staging area.
 
     Args:
-        everywhere: calls a function in every worker and gives the results by the worker's name.
+        everywhere: calls a function in every worker and returns the results by the worker's name.
 
     Raises:
-        StoreError, ConfigError: naming the place and the workers that don't see it or may not write there.
+        StoreError, ConfigError: naming the place and the workers that don't see it or can't write there.
     """
     name = f"probe-{uuid.uuid4().hex}"
     look = _Look(objects.root, f"{PARTIAL}/{name}", staging, name)
@@ -106,7 +106,7 @@ def check_shared(
                 ) from error
         answers = everywhere(look)
     finally:
-        # Where these fail, the place is as bad as it was.
+        # A failure leaves a small file behind and is no reason to stop.
         with contextlib.suppress(OSError):
             objects.remove(look.store_probe)
         if area is not None:
@@ -122,7 +122,7 @@ def check_shared(
         refused = [f"{worker} ({seen.refused})" for worker, seen in found.items() if seen.refused]
         if refused:
             raise kind(
-                "workers may not write where the driver does",
+                "workers can't write where the driver writes",
                 where=key,
                 value=f"{place}: not writable for {len(refused)} workers, such as {', '.join(refused[:3])}",
                 allowed="a place in which every worker may write and delete",
@@ -133,7 +133,7 @@ def check_shared(
 
 @dataclass(frozen=True)
 class _Digest:
-    """Of an object, None where it can't be read; a value that travels to workers."""
+    """Returns the SHA-256 of an object, None if it can't be read; a value that travels to workers."""
 
     store: str
     name: str
@@ -148,13 +148,13 @@ class _Digest:
 def check_seen(
     everywhere: Callable[[Callable[[], str | None]], Mapping[str, str | None]], objects: Objects, name: str
 ) -> None:
-    """See that every worker reads an object of the store as the driver does. Writes nothing.
+    """Check that every worker reads the same bytes of an object of the store as the driver. Read only.
 
     Args:
-        everywhere: calls a function in every worker and gives the results by the worker's name.
+        everywhere: calls a function in every worker and returns the results by the worker's name.
 
     Raises:
-        StoreError: naming the workers that don't see it.
+        StoreError: naming the workers that don't.
     """
     look = _Digest(objects.root, name)
     expected = look()

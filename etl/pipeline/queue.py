@@ -9,7 +9,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from etl.convert.convert import Converter
-from etl.convert.results import Conversion, Lost
+from etl.convert.results import Conversion, Lost, reject_slices, reject_volume
 from etl.core.rejects import Reason
 from etl.plan.plan import PlannedVolume
 from etl.run.protocol import FailureKind, Queue, Task, TaskFailure
@@ -134,8 +134,8 @@ class Conversions(Queue):
             task = self._fetches.take(may_start=self._may_start())
         if task is None and has_core and self._ready:
             volume = self._ready.popleft()
-            memory_bytes = self._converter.memory_bytes(volume)
-            task = Task(f"convert-{volume.volume_id}", self._converter, volume, memory_bytes=memory_bytes)
+            name = f"convert-{volume.volume_id}"
+            task = Task(name, self._converter, volume, memory_bytes=volume.peak_bytes)
         if task is not None:
             self._running.add(task)
         return task
@@ -159,8 +159,8 @@ class Conversions(Queue):
             return False
         self._running.remove(task)
         del self._lacks[task.argument.volume_id]
-        reason = REASONS[failure.kind]
-        self.rejected.append(self._converter.reject(task.argument, reason, failure.message))
+        containers, reason = self._converter.containers, REASONS[failure.kind]
+        self.rejected.append(reject_volume(task.argument, containers, reason, failure.message))
         self._release_archives(task.argument)
         return True
 
@@ -188,7 +188,7 @@ class Conversions(Queue):
             if self._lacks.pop(volume.volume_id, None) is None:
                 continue
             self._withdrawn += [task for task in self._running if task.argument is volume]
-            self.rejected.append(self._converter.refuse(volume, reason, message))
+            self.rejected.append(reject_slices(volume, self._converter.containers, reason, message))
             self._release_archives(volume)
         self._running.difference_update(self._withdrawn)
 

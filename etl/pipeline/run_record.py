@@ -1,4 +1,4 @@
-"""runs/<run>.json: how a run went, for whoever looks in the morning. Readers of a store ignore it."""
+"""The record of a run, runs/<run>.json, for operators. Readers of a store ignore it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 class Record:
-    """What is known of a run so far. `recorded` makes it, and writes it at the end."""
+    """The facts of a run so far. `recorded` makes it, and writes it at the end."""
 
     def __init__(
         self, objects: Objects, config: Config, run_id: str, planned: int, stats: ExecutionStats
@@ -37,7 +37,7 @@ class Record:
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Take the block's time into account."""
+        """Record the duration of the block."""
         start = time.monotonic()
         try:
             yield
@@ -45,7 +45,7 @@ class Record:
             self._stages[name] = time.monotonic() - start
 
     def add(self, conversion: Conversion) -> None:
-        """Take one conversion into account."""
+        """Count one conversion."""
         self._converted += conversion.converted
         self._reused += len(conversion.built) - conversion.converted
         if conversion.converted:
@@ -53,7 +53,7 @@ class Record:
             self._bytes += conversion.source_bytes
 
     def keep_report(self, page: bytes) -> None:
-        """Write Dask's performance report beside the record.
+        """Write Dask's performance report next to the record.
 
         Raises:
             OSError: the store can't be written.
@@ -63,11 +63,11 @@ class Record:
         self._report = path
 
     def publish(self, published: Published) -> None:
-        """Take the version into account."""
+        """Record the version that holds the run's result."""
         self._published = published
 
     def write(self, exit_code: int, error: str | None) -> None:
-        """Write the record; where that fails the log says so, and the run goes on."""
+        """Write the record; a failure is logged, and does not end the run."""
         work_s = max(self._stages.get("work", 0.0), 1e-9)
         tally = asdict(self._stats)
         data = {
@@ -97,18 +97,18 @@ class Record:
         try:
             self._objects.write(run_path(self._run_id, "json"), to_json(data))
         except OSError as failure:
-            logger.warning("the record of this run can't be written: %s", failure)
+            logger.warning("the record of this run could not be written: %s", failure)
 
 
 @contextlib.contextmanager
 def recorded(
     objects: Objects, config: Config, run_id: str, planned: int, stats: ExecutionStats
 ) -> Iterator[Record]:
-    """Write the record of the block, however it ends.
+    """Record the block, and write the record however the block ends.
 
     Args:
-        planned: volumes.
-        stats: of the executor that the block works with.
+        planned: number of planned volumes.
+        stats: statistics of the executor that the block uses.
     """
     record = Record(objects, config, run_id, planned, stats)
     try:

@@ -1,55 +1,54 @@
-"""The staging area of a build: what lies there, and the work that goes through it."""
+"""Work that goes through the staging area: archives fetched before planning, and the queue of a build."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import partial
 
 from etl.convert.convert import Converter
 from etl.core.config import Config
-from etl.core.errors import ConfigError
+from etl.core.rejects import Reject
 from etl.io.opening import open_staging
-from etl.io.places import StagingArea
-from etl.pipeline.queue import Conversions
+from etl.pipeline.callback import Callback
+from etl.pipeline.preview import archive_bytes
+from etl.pipeline.queue import Conversions, Fetches
 from etl.plan.plan import Plan, PlannedVolume
+from etl.run.protocol import Executor
+from etl.staging.directories import DirectoryFetcher
 from etl.staging.fetch import Fetched, Fetcher, RemoteArchive
 
 logger = logging.getLogger(__name__)
 
 
-def find_staged(config: Config, plan: Plan) -> dict[int, int]:
-    """Bytes in the staging area of each remote archive, whole or in part, by container number.
-
-    Raises:
-        ConfigError: the staging area can't be read.
-    """
-    if config.source.staging is None:
-        return {}
-    area, remote = open_staging(config.source.staging), plan.index.remote
-    try:
-        with ThreadPoolExecutor(8) as pool:
-            return dict(zip(remote, pool.map(partial(_bytes_there, area), remote.values()), strict=True))
-    except OSError as error:
-        raise ConfigError(
-            "the staging area can't be read",
-            where="source.staging",
-            value=f"{config.source.staging}: {error}",
-            remedy="change its permissions, or set source.staging to another place",
-        ) from error
+def fetch_archives(
+    config: Config, archives: Sequence[RemoteArchive], executor: Executor, callback: Callback
+) -> dict[str, Reject]:
+    """Fetch archives, or only their directories if archives are not kept; return the rejects by URL."""
+    staging = config.source.staging
+    assert staging is not None  # the caller checks
+    fetch = Fetcher(staging) if config.source.keep_archives else DirectoryFetcher(staging)
+    lost = {}
+    queue = Fetches(archives, fetch, config.source.downloads)
+    with contextlib.closing(executor.execute(queue)) as results:
+        for fetched in results:
+            log_delay(fetched)
+            callback.on_fetch(fetched)
+            if fetched.reject:
+                lost[fetched.archive.url] = fetched.reject
+    return lost
 
 
-def conversions_of(
+def conversion_queue(
     config: Config, plan: Plan, converter: Converter, volumes: Sequence[PlannedVolume]
 ) -> Conversions:
-    """The work of converting some of a plan's volumes: in place, or through the staging area.
+    """Return the queue that converts some of a plan's volumes, with archives in place or staged.
 
-    An archive that can't be removed is told of in the log, and stays: that costs room, not the run.
+    A staged archive that can't be removed is logged and stays: that costs space, not the run.
 
     Args:
-        converter: of the plan; reads archives from where they lie.
+        converter: reads the plan's containers in place.
     """
     if config.source.staging is None or not plan.index.remote:
         return Conversions(volumes, converter, {})
@@ -57,14 +56,14 @@ def conversions_of(
 
     def remove(archive: RemoteArchive) -> bool:
         try:
-            if _bytes_there(area, archive):
+            if archive_bytes(area, archive):
                 area.remove(archive.staged_name)
                 area.discard(archive.staged_name)
-                logger.info("%s is done: removed from the staging area", archive.name)
+                logger.info("%s is no longer needed: removed from the staging area", archive.name)
         except OSError as error:
             logger.warning(
-                "%s is done, and can't be removed from source.staging, %s: %s; remove it by hand, or mend "
-                "its permissions: the next run removes it",
+                "%s is no longer needed, and can't be removed from source.staging, %s: %s; remove it by "
+                "hand, or correct its permissions: the next run removes it",
                 archive.name,
                 config.source.staging,
                 error,
@@ -73,10 +72,10 @@ def conversions_of(
         return True
 
     if not config.source.keep_archives:
-        wanted = {number for volume in volumes for number in volume.container_numbers}
-        done = (archive for number, archive in remote.items() if number not in wanted)
-        # Where one fails, all would, with a line each.
-        all(remove(archive) for archive in done)
+        needed = {number for volume in volumes for number in volume.container_numbers}
+        unneeded = (archive for number, archive in remote.items() if number not in needed)
+        # The first failure ends this: the others would fail too, with a line each.
+        all(remove(archive) for archive in unneeded)
     staged = tuple(
         replace(c, path=area.url(remote[n].staged_name), tag="", is_staged=True) if n in remote else c
         for n, c in enumerate(plan.index.containers)
@@ -92,11 +91,7 @@ def conversions_of(
     )
 
 
-def tell_delay(fetched: Fetched) -> None:
-    """Say in the driver's log, which is the one that people read, that a worker waits, and for what."""
+def log_delay(fetched: Fetched) -> None:
+    """Log in the driver that a worker waits for a server: nobody reads the workers' logs."""
     if fetched.delay:
         logger.warning("%s: %s", fetched.archive.name, fetched.delay)
-
-
-def _bytes_there(area: StagingArea, archive: RemoteArchive) -> int:
-    return area.size(archive.staged_name) or area.part_bytes(archive.staged_name)

@@ -1,7 +1,7 @@
-"""The memory that the conversion of one volume takes at its peak, known before any pixel is read.
+"""Peak memory of the conversion of one volume, estimated before any pixel is read.
 
-It may be too much, not too little: a worker takes as many volumes as fit, and one that is killed takes others
-with it. So every term is what is held at most, and they are added although not all peak together.
+The estimate is an upper bound: a worker takes as many volumes as fit, and if it is killed it loses them all.
+Each term is a maximum, and they are added although they do not all peak together.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from etl.release.slices import held_bytes
 Shape = tuple[int, int, int]
 Spacing = tuple[float, float, float]
 
-# A PNG file says how much noise its slice has, and noise is what is left after compression. Of real series a
-# voxel takes 0.7 to 1.1 times the bytes of a pixel with the default codec, up to 1.25 where chunks are small
-# or slices are thinned without antialiasing; lz4, lz4hc and zlib, shuffled, take 0.1 to 0.3 more.
+# The size of a PNG file measures the noise of its slice, and noise is what compression leaves. In real series
+# a voxel takes 0.7 to 1.1 times the bytes of a pixel with the default codec, up to 1.25 with small chunks or
+# with reduced axes without antialiasing; lz4, lz4hc and zlib, shuffled, take 0.1 to 0.3 more.
 _ENCODED_PER_PNG, _ENCODED_PER_PNG_FASTER = 1.25, 1.5
-# What no real slice falls below: PNG makes almost nothing of a ramp that an interpolation turns into noise.
+# Lower bound of real slices: PNG compresses a ramp to almost nothing, which interpolation turns into noise.
 _LEAST_PNG_BYTES_PER_PIXEL = 0.5
 _VOXEL_BYTES = 2
-# How far back every codec looks for what it has had before.
+# Distance within which every codec finds repetitions.
 _REPETITION_BYTES = 32 << 10
 
 
@@ -38,14 +38,14 @@ def conversion_bytes(
     *,
     in_bucket: bool,
 ) -> int:
-    """Bytes above the empty worker: PNG files, resampling, one layer of chunks a level, and what is encoded.
+    """Return the peak bytes above an idle worker: PNG files, resampling, chunks, encoded shards.
 
     Args:
-        slices: rows of `SLICE_DTYPE`, of the run.
+        slices: rows of `SLICE_DTYPE` of the run.
         source_shape, source_spacing_mm: (z, y, x) of the run.
         shape, spacing_mm: (z, y, x) of the volume.
-        volume: how it is made and laid out.
-        in_bucket: an object is sent in one piece, so that what is encoded is there twice, and nothing else.
+        volume: parameters of the volume.
+        in_bucket: an object is sent in one piece, so that its encoded bytes are held twice at the end.
     """
     resampling = task_memory_bytes(
         source_shape, source_spacing_mm, spacing_mm, volume.interpolation, volume.antialias
@@ -57,7 +57,7 @@ def conversion_bytes(
         layers += _VOXEL_BYTES * z * (-(-shape[1] // y) * y) * (-(-shape[2] // x) * x)
         planes = shape[0]
         if volume.interpolation == "nearest" and _VOXEL_BYTES * y * x <= _REPETITION_BYTES:
-            # A slice is repeated, but for the first of a chunk; above the first level, so is a mean of two.
+            # Within a chunk repeated slices are encoded once; above the first level, so are means of two.
             planes = min(planes, (1 if level == 0 else 2) * source_shape[0] + -(-planes // z))
         encoded += int(per_voxel * planes * math.prod(shape[1:]))
         shape = ((shape[0] + 1) // 2, (shape[1] + 1) // 2, (shape[2] + 1) // 2)

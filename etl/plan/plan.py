@@ -1,34 +1,30 @@
-"""Annotations + slice index + config -> the frozen, ordered list of volumes to build. No pixels are read.
+"""Annotations + slice index + config -> the frozen, ordered list of volumes to build. No I/O.
 
-A volume is a maximal run of consecutive slices that are present; its spacing and image size come
-from the CSV rows whose Slice_range meets the run.
+A volume is a maximal run of consecutive slices that are present; its spacing and image size come from the CSV
+rows whose Slice_range overlaps the run.
 """
 
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
 from etl.core.config import Config, Volume
-from etl.core.rejects import Kind, Reason, Reject
+from etl.core.rejects import Reject
 from etl.imaging.geometry import output_shape
 from etl.imaging.resample import RESAMPLE_VERSION
 from etl.plan.memory import conversion_bytes
-from etl.plan.select import is_selected_run, missing_slices, rows_touching, select_rows, split_member_rejects
-from etl.release.annotations import Annotations, RunGeometry
-from etl.release.folders import with_checksums
+from etl.plan.select import choose_runs, missing_slices, rows_touching, select_rows, split_member_rejects
+from etl.release.annotations import Annotations
 from etl.release.index import SliceIndex
 from etl.release.names import SeriesKey, parse_series_id, volume_id
 
-# Raise it when the same source and config give other bytes: the layout of a volume's objects, its
-# metadata, its receipt with what is measured in each slice, decoding. Resampling has its own version.
+# Raise this when the same source and config give other bytes: the layout of a volume's objects, its metadata,
+# its receipt with the measures of each slice, decoding. Resampling has its own version.
 VOLUME_VERSION = 3
 
 Shape = tuple[int, int, int]
@@ -37,13 +33,15 @@ Spacing = tuple[float, float, float]
 
 @dataclass(frozen=True, eq=False)
 class PlannedVolume:
-    """One run of slices and what it becomes. Shapes and spacings are (z, y, x).
+    """One run of slices and the volume to make of it. Shapes and spacings are (z, y, x).
 
     Attributes:
-        series: the series that the run is part of.
+        series: series of the run.
         slices: rows of `SLICE_DTYPE`, consecutive slice indices ascending.
-        source_shape, source_spacing_mm: of the run.
-        shape, spacing_mm: of the volume to store.
+        source_shape, source_spacing_mm: grid of the run.
+        shape, spacing_mm: grid of the volume to store.
+        parameters: interpolation, clipping, chunks and codec of the volume.
+        peak_bytes: peak memory of its conversion, above that of an idle worker.
         fingerprint: 16 hex digits over everything that decides the volume's bytes.
     """
 
@@ -53,6 +51,8 @@ class PlannedVolume:
     source_spacing_mm: Spacing
     shape: Shape
     spacing_mm: Spacing
+    parameters: Volume
+    peak_bytes: int
     fingerprint: str
 
     @property
@@ -69,42 +69,30 @@ class PlannedVolume:
 
     @property
     def container_numbers(self) -> set[int]:
-        """Positions in the index of the archives or folders that hold its slices."""
+        """Positions in the index of the archives or folders with its slices."""
         return set(self.slices["container"].tolist())
 
     @property
     def source_bytes(self) -> int:
-        """Bytes of the PNG files as they lie in the archives."""
+        """Bytes of the PNG files as stored in the archives."""
         return int(self.slices["stored_bytes"].sum())
 
     @property
     def output_bytes(self) -> int:
-        """Bytes of the stored voxels before compression, first level."""
+        """Bytes of the voxels of the first level before compression."""
         return int(np.prod(self.shape, dtype=np.int64)) * 2
-
-    def memory_bytes(self, volume: Volume, *, in_bucket: bool = False) -> int:
-        """What its task holds at its peak, above the empty worker; see `conversion_bytes`."""
-        return conversion_bytes(
-            self.slices,
-            self.source_shape,
-            self.source_spacing_mm,
-            self.shape,
-            self.spacing_mm,
-            volume,
-            in_bucket=in_bucket,
-        )
 
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """What a build will do, and what it leaves out.
+    """The volumes that a build makes, and the rows and slices that it leaves out.
 
     Attributes:
-        volumes: to build, in the store's order: patient, study, series, first slice.
-        index: the slices of the release, checksums filled in for those of `volumes`.
+        volumes: in the store's order: patient, study, series, first slice.
+        index: the slices of the release, with checksums for those of `volumes`.
         annotations: the CSV as read.
         selected_lesion_ids: accepted rows whose series and run are built.
-        rejects: of the CSV, the archives and the runs; those of the pixels come with conversion.
+        rejects: rejects of the CSV, the archives and the runs; conversion adds those of the pixels.
         slices_not_selected: slices that `select` leaves out.
         rows_not_selected: rows that `select` leaves out, or whose series is in no given archive.
     """
@@ -123,79 +111,42 @@ class Plan:
 
 
 def plan_run(
-    series: SeriesKey, slices: np.ndarray, spacing_mm: Spacing, image: tuple[int, int], volume: Volume
+    series: SeriesKey,
+    slices: np.ndarray,
+    spacing_mm: Spacing,
+    image: tuple[int, int],
+    volume: Volume,
+    *,
+    in_bucket: bool = False,
 ) -> PlannedVolume:
     """Plan one run of consecutive slices.
 
     Args:
         slices: rows of `SLICE_DTYPE`, consecutive.
-        spacing_mm: of the source (z, y, x).
+        spacing_mm: spacing of the source (z, y, x).
         image: rows and columns of each slice.
+        in_bucket: the store is a bucket, which raises the peak memory.
     """
     target: Spacing = spacing_mm if volume.spacing_mm == "native" else (volume.spacing_mm,) * 3
     source_shape = (len(slices), *image)
+    shape = output_shape(source_shape, spacing_mm, target)
     return PlannedVolume(
         series,
         slices,
         source_shape,
         spacing_mm,
-        output_shape(source_shape, spacing_mm, target),
+        shape,
         target,
+        volume,
+        conversion_bytes(slices, source_shape, spacing_mm, shape, target, volume, in_bucket=in_bucket),
         _fingerprint(series, slices, source_shape, spacing_mm, volume),
     )
 
 
-def make_plan(
-    annotations: Annotations,
-    index: SliceIndex,
-    config: Config,
-) -> Plan:
-    """Plan a build.
-
-    Args:
-    """
-    select = config.select
-    by_series: dict[SeriesKey, list[RunGeometry]] = defaultdict(list)
-    for geometry in annotations.geometries:
-        by_series[geometry.series].append(geometry)
-    splits = dict(
-        zip(annotations.lesions["lesion_id"].tolist(), annotations.lesions["split"].tolist(), strict=True)
-    )
-
-    chosen: list[tuple[SeriesKey, slice, RunGeometry]] = []
-    rejects: list[Reject] = []
-    disagreeing: set[int] = set()
-    present: set[SeriesKey] = set()
-    reported: set[SeriesKey] = set()
-    left_out: dict[SeriesKey, list[tuple[int, int]]] = defaultdict(list)
-    wanted = np.zeros(len(index.slices), dtype=bool)
-    not_selected = 0
-    for series, run in _runs(index.slices):
-        present.add(series)
-        indices = index.slices["index"][run]
-        first, last = int(indices[0]), int(indices[-1])
-        geometries = [g for g in by_series.get(series, []) if g.first <= last and g.last >= first]
-        if not is_selected_run(series, geometries, splits, select) or (
-            select.limit is not None and len(chosen) == select.limit
-        ):
-            not_selected += len(indices)
-            left_out[series].append((first, last))
-            continue
-        reported.add(series)
-        if not geometries:
-            message = "no row of the CSV gives this run's spacing; allowed: a Slice_range that meets it"
-            rejects += _each_slice(index, run, Reason.SLICE_NOT_ANNOTATED, message)
-        elif len({(g.spacing_zyx_mm, g.rows, g.columns) for g in geometries}) > 1:
-            disagreeing.update(g.lesion_id for g in geometries)
-            rejects += _disagreement(series, first, last, geometries)
-            rejects += _each_slice(
-                index, run, Reason.RUN_DISAGREES, "the rows of its run disagree on geometry"
-            )
-        else:
-            chosen.append((series, run, geometries[0]))
-            wanted[run] = True
-
-    index = with_checksums(index, wanted)
+def make_plan(annotations: Annotations, index: SliceIndex, config: Config) -> Plan:
+    """Plan a build. Pure: slices of a folder need their checksums in the index; see `with_checksums`."""
+    choice = choose_runs(annotations, index, config.select)
+    in_bucket = config.store.startswith("s3://")
     volumes = tuple(
         plan_run(
             series,
@@ -203,43 +154,25 @@ def make_plan(
             geometry.spacing_zyx_mm,
             (geometry.rows, geometry.columns),
             config.volume,
+            in_bucket=in_bucket,
         )
-        for series, run, geometry in chosen
+        for series, run, geometry in choice.runs
     )
-
-    members, others = split_member_rejects(
-        index.rejects, lambda key: is_selected_run(key, by_series.get(key, []), splits, select)
-    )
-    present |= {key for reject in members if (key := parse_series_id(reject.series_id))}
+    members, others = split_member_rejects(index.rejects, choice.is_selected)
+    member_series = {key for reject in members if (key := parse_series_id(reject.series_id))}
     runs = [(volume.series, volume.first, volume.last) for volume in volumes]
-    touched = rows_touching(annotations, runs) if select.limit is not None else None
-    selected, rows = select_rows(annotations, present, disagreeing, touched, left_out, config)
-    rejects += members
-    rejects += rows
-    reported |= {key for r in members if (key := parse_series_id(r.series_id))}
-    rejects += missing_slices(annotations, index, members, reported, touched)
+    touched = rows_touching(annotations, runs) if config.select.limit is not None else None
+    selected, rows = select_rows(annotations, choice, choice.present | member_series, touched, config)
+    missing = missing_slices(annotations, index, members, choice.reported | member_series, touched)
     return Plan(
         volumes,
         index,
         annotations,
         selected,
-        tuple(rejects),
-        not_selected + len(others),
+        (*choice.rejects, *members, *rows, *missing),
+        choice.slices_not_selected + len(others),
         annotations.row_count - len(selected) - len(rows),
     )
-
-
-def _runs(slices: np.ndarray) -> Iterator[tuple[SeriesKey, slice]]:
-    """Maximal runs of consecutive slice indices of one series, in order."""
-    if not len(slices):
-        return
-    breaks = slices["index"][1:] != slices["index"][:-1] + 1
-    for name in SeriesKey._fields:
-        breaks |= slices[name][1:] != slices[name][:-1]
-    edges = np.concatenate([[0], np.flatnonzero(breaks) + 1, [len(slices)]]).tolist()
-    for start, stop in itertools.pairwise(edges):
-        row = slices[start]
-        yield SeriesKey(int(row["patient"]), int(row["study"]), int(row["series"])), slice(start, stop)
 
 
 def _fingerprint(
@@ -258,27 +191,3 @@ def _fingerprint(
     for name in ("index", "bytes", "crc32"):
         digest.update(np.ascontiguousarray(slices[name]).tobytes())
     return digest.hexdigest()[:16]
-
-
-def _each_slice(index: SliceIndex, run: slice, reason: Reason, message: str) -> Iterator[Reject]:
-    for row in index.slices[run]:
-        series = index.series_id(row)
-        where = f"{index.containers[row['container']].name}: {series}/{row['index']:03d}.png"
-        yield Reject(Kind.SLICE, reason, where, message, series, int(row["index"]))
-
-
-def _disagreement(
-    series: SeriesKey, first: int, last: int, geometries: Sequence[RunGeometry]
-) -> Iterator[Reject]:
-    stated: dict[str, list[int]] = defaultdict(list)
-    for g in geometries:
-        z, y, x = g.spacing_zyx_mm
-        stated[f"{x} x {y} x {z} mm, {g.columns} x {g.rows} px"].append(g.lesion_id)
-    message = "rows of one contiguous run disagree: " + "; ".join(
-        f"{geometry} in rows {', '.join(map(str, ids[:5]))}{' ...' if len(ids) > 5 else ''}"
-        for geometry, ids in stated.items()
-    )
-    name = volume_id(series, first, last)
-    yield Reject(
-        Kind.VOLUME, Reason.RUN_DISAGREES, name, message + "; allowed: one geometry a run", str(series)
-    )

@@ -1,12 +1,14 @@
-"""Which rows and slices of the release a build takes, and what the CSV promises that isn't there.
+"""Selection of the rows and slices that a build takes; slices that the CSV promises and the release lacks.
 
-Every row and slice ends in one of three places: built, rejected, not selected.
+Every row and slice is either built, rejected, or not selected.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -14,15 +16,102 @@ from etl.core.config import Config, Select
 from etl.core.rejects import Kind, Reason, Reject
 from etl.release.annotations import Annotations, RunGeometry
 from etl.release.index import SliceIndex
-from etl.release.names import SeriesKey, file_name, parse_series_id
+from etl.release.names import SeriesKey, file_name, parse_series_id, volume_id
 
 
-def is_selected_run(
-    series: SeriesKey, geometries: Sequence[RunGeometry], splits: dict[int, str], select: Select
-) -> bool:
-    if not _is_selected_series(series, select):
-        return False
-    return select.splits is None or any(splits.get(g.lesion_id) in select.splits for g in geometries)
+@dataclass(frozen=True, eq=False)
+class RunChoice:
+    """The runs of consecutive slices that a build takes, and the fate of all others.
+
+    Attributes:
+        runs: series, position in `index.slices` and geometry of each run to build, in order.
+        wanted: boolean mask over `index.slices` of these runs.
+        rejects: slices and runs without a usable geometry.
+        disagreeing: ids of the rows that disagree with others of their run.
+        present: series with at least one slice in the release.
+        reported: series with at least one selected run.
+        left_out: first and last slice of the runs that are not selected.
+        slices_not_selected: number of their slices.
+        is_selected: tells if `select` takes a series.
+    """
+
+    runs: tuple[tuple[SeriesKey, slice, RunGeometry], ...]
+    wanted: np.ndarray
+    rejects: tuple[Reject, ...]
+    disagreeing: frozenset[int]
+    present: frozenset[SeriesKey]
+    reported: frozenset[SeriesKey]
+    left_out: Mapping[SeriesKey, Sequence[tuple[int, int]]]
+    slices_not_selected: int
+    is_selected: Callable[[SeriesKey], bool]
+
+
+def choose_runs(annotations: Annotations, index: SliceIndex, select: Select) -> RunChoice:
+    """Divide the slices into maximal runs and choose those to build. The index needs no checksums."""
+    by_series: dict[SeriesKey, list[RunGeometry]] = defaultdict(list)
+    for geometry in annotations.geometries:
+        by_series[geometry.series].append(geometry)
+    lesions = annotations.lesions
+    splits = dict(zip(lesions["lesion_id"].tolist(), lesions["split"].tolist(), strict=True))
+
+    def is_selected(series: SeriesKey, geometries: Sequence[RunGeometry]) -> bool:
+        return _is_selected_series(series, select) and (
+            select.splits is None or any(splits.get(g.lesion_id) in select.splits for g in geometries)
+        )
+
+    runs: list[tuple[SeriesKey, slice, RunGeometry]] = []
+    rejects: list[Reject] = []
+    disagreeing: set[int] = set()
+    present: set[SeriesKey] = set()
+    reported: set[SeriesKey] = set()
+    left_out: dict[SeriesKey, list[tuple[int, int]]] = defaultdict(list)
+    wanted = np.zeros(len(index.slices), dtype=bool)
+    not_selected = 0
+    for series, run in _runs(index.slices):
+        present.add(series)
+        indices = index.slices["index"][run]
+        first, last = int(indices[0]), int(indices[-1])
+        geometries = [g for g in by_series.get(series, []) if g.first <= last and g.last >= first]
+        if not is_selected(series, geometries) or len(runs) == select.limit:
+            not_selected += len(indices)
+            left_out[series].append((first, last))
+            continue
+        reported.add(series)
+        if not geometries:
+            message = "no row of the CSV gives this run's spacing; allowed: a Slice_range that overlaps it"
+            rejects += _each_slice(index, run, Reason.SLICE_NOT_ANNOTATED, message)
+        elif len({(g.spacing_zyx_mm, g.rows, g.columns) for g in geometries}) > 1:
+            disagreeing.update(g.lesion_id for g in geometries)
+            rejects += _disagreement(series, first, last, geometries)
+            message = "the rows of its run disagree on geometry"
+            rejects += _each_slice(index, run, Reason.RUN_DISAGREES, message)
+        else:
+            runs.append((series, run, geometries[0]))
+            wanted[run] = True
+    return RunChoice(
+        tuple(runs),
+        wanted,
+        tuple(rejects),
+        frozenset(disagreeing),
+        frozenset(present),
+        frozenset(reported),
+        left_out,
+        not_selected,
+        lambda series: is_selected(series, by_series.get(series, [])),
+    )
+
+
+def _runs(slices: np.ndarray) -> Iterator[tuple[SeriesKey, slice]]:
+    """Yield the maximal runs of consecutive slice indices of one series, in order."""
+    if not len(slices):
+        return
+    breaks = slices["index"][1:] != slices["index"][:-1] + 1
+    for name in SeriesKey._fields:
+        breaks |= slices[name][1:] != slices[name][:-1]
+    edges = np.concatenate([[0], np.flatnonzero(breaks) + 1, [len(slices)]]).tolist()
+    for start, stop in itertools.pairwise(edges):
+        row = slices[start]
+        yield SeriesKey(int(row["patient"]), int(row["study"]), int(row["series"])), slice(start, stop)
 
 
 def _is_selected_series(series: SeriesKey, select: Select) -> bool:
@@ -34,7 +123,7 @@ def _is_selected_series(series: SeriesKey, select: Select) -> bool:
 def split_member_rejects(
     rejects: Sequence[Reject], is_selected: Callable[[SeriesKey], bool]
 ) -> tuple[list[Reject], list[Reject]]:
-    """(kept, not selected): a member of a series that `select` leaves out is not this build's affair."""
+    """Return (rejects of selected series, rejects of the others)."""
     kept: list[Reject] = []
     others: list[Reject] = []
     for reject in rejects:
@@ -44,7 +133,7 @@ def split_member_rejects(
 
 
 def rows_touching(annotations: Annotations, runs: Iterable[tuple[SeriesKey, int, int]]) -> set[int]:
-    """Ids of the rows whose Slice_range meets one of the runs (series, first, last)."""
+    """Return the ids of the rows whose Slice_range overlaps one of the runs (series, first, last)."""
     by_series: dict[SeriesKey, list[tuple[int, int]]] = defaultdict(list)
     for series, first, last in runs:
         by_series[series].append((first, last))
@@ -57,19 +146,16 @@ def rows_touching(annotations: Annotations, runs: Iterable[tuple[SeriesKey, int,
 
 def select_rows(
     annotations: Annotations,
-    present: set[SeriesKey],
-    disagreeing: set[int],
+    choice: RunChoice,
+    present: Collection[SeriesKey],
     touched: set[int] | None,
-    left_out: Mapping[SeriesKey, Sequence[tuple[int, int]]],
     config: Config,
 ) -> tuple[np.ndarray, list[Reject]]:
-    """(ids of the rows to join, rejected rows); every other row is not selected.
+    """Return (ids of the rows to join, rejected rows); every other row is not selected.
 
     Args:
-        present: series of which the release has a slice.
-        disagreeing: ids of the rows that disagree with others of their run.
-        touched: ids of the rows whose Slice_range meets a planned run, where there is a limit; None for all.
-        left_out: first and last slice of the runs that are not built because they are not selected.
+        present: series with at least one slice in the release, rejected ones included.
+        touched: with a limit, the ids of the rows whose Slice_range overlaps a planned run; None for all.
     """
     select, lesions = config.select, annotations.lesions
     selected: list[int] = []
@@ -99,10 +185,10 @@ def select_rows(
                     Reject(Kind.ROW, Reason.SERIES_MISSING, where, message, str(series), key_slice, lesion_id)
                 )
             continue
-        in_left_out = any(first <= key_slice <= last for first, last in left_out.get(series, ()))
+        in_left_out = any(first <= key_slice <= last for first, last in choice.left_out.get(series, ()))
         if touched is not None and (lesion_id not in touched or in_left_out):
             continue
-        if lesion_id in disagreeing:
+        if lesion_id in choice.disagreeing:
             message = (
                 "it disagrees with other rows of its run on spacing or image size; see the run's own reject"
             )
@@ -121,12 +207,12 @@ def missing_slices(
     reported: Collection[SeriesKey],
     touched: set[int] | None,
 ) -> Iterator[Reject]:
-    """What Slice_range promises and the release lacks, one reject a slice.
+    """Yield one reject for each slice that a Slice_range promises and the release lacks.
 
     Args:
-        members: rejected members; what is there but rejected is not missing.
+        members: rejected members; they exist, so they are not missing.
         reported: series of this build.
-        touched: ids of the rows to look at; None for all.
+        touched: ids of the rows to consider; None for all.
     """
     ranges: dict[tuple[SeriesKey, int, int], int] = {}
     for g in annotations.geometries:
@@ -159,7 +245,7 @@ def missing_slices(
 
 
 def _codes(slices: np.ndarray) -> np.ndarray:
-    """One int64 a slice from rows (patient, study, series, index), ordered as the slices are."""
+    """Return one int64 a slice from rows (patient, study, series, index), in the order of the slices."""
     patient, study, series, index = slices
     return ((patient * 100 + study) * 100 + series) * 1_000_000 + index
 
@@ -169,3 +255,27 @@ def _decode(code: int) -> tuple[SeriesKey, int]:
     code, series = divmod(code, 100)
     patient, study = divmod(code, 100)
     return SeriesKey(patient, study, series), index
+
+
+def _each_slice(index: SliceIndex, run: slice, reason: Reason, message: str) -> Iterator[Reject]:
+    for row in index.slices[run]:
+        series = index.series_id(row)
+        where = f"{index.containers[row['container']].name}: {series}/{row['index']:03d}.png"
+        yield Reject(Kind.SLICE, reason, where, message, series, int(row["index"]))
+
+
+def _disagreement(
+    series: SeriesKey, first: int, last: int, geometries: Sequence[RunGeometry]
+) -> Iterator[Reject]:
+    stated: dict[str, list[int]] = defaultdict(list)
+    for g in geometries:
+        z, y, x = g.spacing_zyx_mm
+        stated[f"{x} x {y} x {z} mm, {g.columns} x {g.rows} px"].append(g.lesion_id)
+    message = "rows of one contiguous run disagree: " + "; ".join(
+        f"{geometry} in rows {', '.join(map(str, ids[:5]))}{' ...' if len(ids) > 5 else ''}"
+        for geometry, ids in stated.items()
+    )
+    name = volume_id(series, first, last)
+    yield Reject(
+        Kind.VOLUME, Reason.RUN_DISAGREES, name, message + "; allowed: one geometry a run", str(series)
+    )

@@ -111,7 +111,7 @@ def test_a_build_goes_on_where_its_workers_retire_at_their_walltime(
     # With so short a walltime, workers leave after half of it.
     cluster, config = load_cluster(str(write_cluster(tmp_path, walltime="00:00:40"))), config_of(tmp_path)
     with connect(cluster, config.limits) as executor:
-        done, notes = build_spoilt(Outlasting, config, executor, tmp_path, monkeypatch)
+        done, notes = build_spoilt(Outlasting, config, executor, tmp_path)
     counts = done.published.counts
     # A volume whose worker left right after writing it is reused.
     assert done.converted + done.reused == VOLUMES

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from distributed import Client
 
-from etl.convert.reuse import find_reusable
+from etl.convert.reuse import find_all
 from etl.core.errors import GuardError, RunError, SourceError, StoreError
 from etl.phantom import PhantomTruth
 from etl.pipeline.build import load_plan
@@ -104,15 +104,15 @@ def test_a_copied_store_is_planned_unread_then_read_once(release: Path, tmp_path
     for receipt in receipts:
         os.utime(receipt, (0, 0))
     config = config_of(data)
-    found = find_reusable(config, load_plan(config))
-    assert [len(recalled.unproven) for recalled in found] == [1, 1, 1]
+    found = find_all(config.store, load_plan(config))
+    assert [len(reusable.unproven) for reusable in found] == [1, 1, 1]
     assert {receipt.stat().st_mtime for receipt in receipts} == {0}
 
     before = published_files(tmp_path / "store")
     again = build_store(data, SerialExecutor())
     assert (again.converted, again.reused, again.published.is_new) == (0, 3, False)
     assert published_files(tmp_path / "store") == before
-    assert [len(recalled.unproven) for recalled in find_reusable(config, load_plan(config))] == [0, 0, 0]
+    assert [len(reusable.unproven) for reusable in find_all(config.store, load_plan(config))] == [0, 0, 0]
 
 
 @pytest.mark.parametrize(

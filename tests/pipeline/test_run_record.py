@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from etl.convert.results import Conversion
 from etl.core.errors import GuardError, RunError
 from etl.pipeline.build import build, load_plan
+from etl.pipeline.callback import Callback
 from etl.run.protocol import TaskTimes
 from etl.run.serial import SerialExecutor
 from tests.support.tiny_release import build_serial, csv_row, tiny_config, write_release
@@ -36,7 +38,7 @@ def test_of_a_run_that_published(tmp_path: Path) -> None:
     assert record["volumes"] == {"planned": 2, "converted": 2, "reused": 0}
     assert record["slices_converted"] == 3
     assert record["tasks"]["convert"]["count"] == 2
-    assert set(record["seconds_by_stage"]) == {"recall", "work", "publish"}
+    assert set(record["seconds_by_stage"]) == {"reuse", "work", "publish"}
     assert record["slices_per_s"] == pytest.approx(3 / record["seconds_by_stage"]["work"])
     assert (record["retries"], record["worker_deaths"], record["most_workers"]) == (0, 0, 1)
     assert record["config"] == config.resolved()
@@ -59,11 +61,12 @@ def test_of_a_run_that_was_stopped(error: BaseException, code: int, tmp_path: Pa
     write_release(tmp_path / "release", PRESENT, ROWS)
     config = tiny_config(tmp_path / "release", tmp_path / "store")
 
-    def stop(conversion: object) -> None:
-        raise error
+    class Stop(Callback):
+        def on_conversion(self, conversion: Conversion) -> None:
+            raise error
 
     with pytest.raises(type(error)):
-        build(config, load_plan(config), SerialExecutor(), stop)
+        build(config, load_plan(config), SerialExecutor(), Stop())
     assert record_of(tmp_path / "store")["exit_code"] == code
 
 

@@ -49,8 +49,8 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     from etl.staging.fetch import Fetcher
     from tests.support.remote_release import BLOCK_BYTES, TAIL_BYTES
 
-    for user in ("etl.pipeline.build", "etl.pipeline.staged"):
-        monkeypatch.setattr(f"{user}.Fetcher", partial(Fetcher, block_bytes=BLOCK_BYTES, blocks_a_task=2))
+    small = partial(Fetcher, block_bytes=BLOCK_BYTES, blocks_a_task=2)
+    monkeypatch.setattr("etl.pipeline.staged.Fetcher", small)
     monkeypatch.setattr("etl.io.retries.DEFAULTS", replace(retries.DEFAULTS, tail_bytes=TAIL_BYTES))
 
 

@@ -27,9 +27,9 @@ def built_with(console: Console, served: Served, folder: Path, log_interval_s: f
     plan = load_plan(config)
     with BuildProgress(console, log_interval_s) as shown:
         shown.expect(plan.index.unread)
-        plan = stage_unread(config, plan, SerialExecutor(), shown.add_fetch)
+        plan = stage_unread(config, plan, SerialExecutor(), shown)
         shown.start(plan)
-        build(config, plan, SerialExecutor(), shown.add, shown.add_fetch)
+        build(config, plan, SerialExecutor(), shown)
 
 
 def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -109,7 +109,7 @@ def test_an_archive_that_can_not_be_had_is_told_at_once(
     served.server.faults[f"/{ARCHIVES[1]}"] = [Answer(403)]
     with BuildProgress(Console(file=io.StringIO()), log_interval_s=0.0) as shown:
         shown.start(plan)
-        build(config, plan, SerialExecutor(), shown.add, shown.add_fetch)
+        build(config, plan, SerialExecutor(), shown)
     told = lines(every_line)
     url = f"{served.server.url}/{ARCHIVES[1]}"
     assert (

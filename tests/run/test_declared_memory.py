@@ -27,11 +27,9 @@ from tests.support.spoilt_builds import SERIES, VOLUMES, Lingering, build_spoilt
 pytestmark = pytest.mark.slow
 
 
-def test_volumes_that_do_not_fit_together_are_never_at_work_together(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_volumes_that_do_not_fit_together_are_never_at_work_together(tmp_path: Path) -> None:
     config = config_of(tmp_path, slices={SERIES[2]: 30, SERIES[5]: 30, SERIES[7]: 60})
-    needed = {v.series.patient: v.memory_bytes(config.volume) for v in load_plan(config).volumes}
+    needed = {v.series.patient: v.peak_bytes for v in load_plan(config).volumes}
     small, large, too_large = needed[1], needed[3], needed[8]
     declared = large + small // 2
     assert 2 * small <= declared < too_large
@@ -46,7 +44,7 @@ def test_volumes_that_do_not_fit_together_are_never_at_work_together(
     )
     with start_cluster(cluster) as place, open_client(place) as client:
         executor = DaskExecutor(client, config.limits)
-        done, notes = build_spoilt(Lingering, config, executor, tmp_path, monkeypatch)
+        done, notes = build_spoilt(Lingering, config, executor, tmp_path)
 
     spans = [tuple(map(int, note.split())) for note in notes]
     assert sorted(patient for patient, _, _ in spans) == list(range(1, VOLUMES))

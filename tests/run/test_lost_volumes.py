@@ -57,12 +57,10 @@ def assert_all_but_one(done: Build, config: Config, reason: str) -> str:
 
 
 @pytest.mark.parametrize("deaths", [2, 3])
-def test_a_volume_that_kills_its_workers_is_rejected(
-    deaths: int, client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_volume_that_kills_its_workers_is_rejected(deaths: int, client: Client, tmp_path: Path) -> None:
     config = config_of(tmp_path, worker_deaths=deaths)
     executor = DaskExecutor(client, config.limits)
-    done, tried = build_spoilt(Deadly, config, executor, tmp_path, monkeypatch)
+    done, tried = build_spoilt(Deadly, config, executor, tmp_path)
     message = assert_all_but_one(done, config, "volume_kills_worker")
     assert message.startswith(
         f"its worker died {deaths} times, the last time with no other task on the cluster"
@@ -75,24 +73,18 @@ def test_a_volume_that_kills_its_workers_is_rejected(
     assert (again.converted, again.reused, again.published.counts.volumes) == (1, VOLUMES - 1, VOLUMES)
 
 
-def test_a_volume_that_hangs_is_tried_twice(
-    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_volume_that_hangs_is_tried_twice(client: Client, tmp_path: Path) -> None:
     config = config_of(tmp_path, volume_timeout_s=12)
     executor = DaskExecutor(client, config.limits)
-    done, tried = build_spoilt(Hanging, config, executor, tmp_path, monkeypatch)
+    done, tried = build_spoilt(Hanging, config, executor, tmp_path)
     message = assert_all_but_one(done, config, "volume_timed_out")
     assert message == "it did not end within limits.volume_timeout_s = 12, twice"
     assert (len(tried), executor.stats.timeouts) == (2, 2)
 
 
-def test_a_volume_that_hangs_once_is_built(
-    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_volume_that_hangs_once_is_built(client: Client, tmp_path: Path) -> None:
     config = config_of(tmp_path, volume_timeout_s=12)
-    done, tried = build_spoilt(
-        HangingOnce, config, DaskExecutor(client, config.limits), tmp_path, monkeypatch
-    )
+    done, tried = build_spoilt(HangingOnce, config, DaskExecutor(client, config.limits), tmp_path)
     counts = done.published.counts
     assert (counts.volumes, counts.rejects_by_reason, len(tried)) == (VOLUMES, {}, 2)
 
@@ -102,7 +94,7 @@ def test_a_volume_that_no_worker_can_hold_is_rejected_before_any_work(client: Cl
     plan = load_plan(config)
     executor = DaskExecutor(client, config.limits)
     assert executor.largest_task_bytes is not None
-    sizes = sorted(volume.memory_bytes(config.volume) for volume in plan.volumes)
+    sizes = sorted(volume.peak_bytes for volume in plan.volumes)
     executor.largest_task_bytes = sizes[-1] - 1
     done = build(config, plan, executor)
     too_large = [size for size in sizes if size == sizes[-1]]

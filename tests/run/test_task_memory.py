@@ -104,7 +104,7 @@ def large(tmp_path: Path) -> Config:
 
 
 def needed_bytes(config: Config) -> list[int]:
-    return [volume.memory_bytes(config.volume) for volume in load_plan(config).volumes]
+    return [volume.peak_bytes for volume in load_plan(config).volumes]
 
 
 def write(folder: Path, config: Config, cluster: dict[str, Any]) -> str:

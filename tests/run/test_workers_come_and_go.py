@@ -54,16 +54,14 @@ def test_the_window_follows_the_workers() -> None:
             wait_until(partial(is_as_wide_as, workers), f"the window was that of {workers} workers", 60)
 
 
-def test_an_adaptive_cluster_comes_from_nothing_and_replaces_who_retires(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_adaptive_cluster_comes_from_nothing_and_replaces_who_retires(tmp_path: Path) -> None:
     adaptive = kinds.Local(kind="local", workers=kinds.Size(minimum=0, maximum=2))
     with start_cluster(adaptive) as cluster, open_client(cluster) as client:
         for night, (kind, attempts) in enumerate({Retiring: 2, Noting: 1}.items()):
             wait_until(lambda: not client.nthreads(), "there was nothing to do")
             folder = tmp_path / str(night)
             executor = DaskExecutor(client)
-            done, tried = build_spoilt(kind, config_of(folder), executor, folder, monkeypatch)
+            done, tried = build_spoilt(kind, config_of(folder), executor, folder)
             counts = done.published.counts
             assert (counts.volumes, counts.rejects_by_reason) == (VOLUMES, {})
             # The first attempt of the one that was at work was lost with its worker.

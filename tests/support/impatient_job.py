@@ -18,6 +18,6 @@ if __name__ == "__main__":
     with pytest.MonkeyPatch.context() as patch:
         settings = replace(SHORT_WAITS, stall_s=0.3, tail_bytes=TAIL_BYTES)
         patch.setattr("etl.io.retries.DEFAULTS", settings)
-        for user in ("etl.pipeline.build", "etl.pipeline.staged"):
-            patch.setattr(f"{user}.Fetcher", partial(Fetcher, block_bytes=BLOCK_BYTES, blocks_a_task=2))
+        small = partial(Fetcher, block_bytes=BLOCK_BYTES, blocks_a_task=2)
+        patch.setattr("etl.pipeline.staged.Fetcher", small)
         main()

@@ -33,12 +33,20 @@ def planned(number: int, containers: Iterable[int]) -> PlannedVolume:
     slices["index"], slices["container"] = range(1, len(where) + 1), where
     shape, spacing_mm = (len(where), 8, 8), (1.0, 1.0, 1.0)
     return PlannedVolume(
-        SeriesKey(number + 1, 1, 1), slices, shape, spacing_mm, shape, spacing_mm, f"{number:016x}"
+        SeriesKey(number + 1, 1, 1),
+        slices,
+        shape,
+        spacing_mm,
+        shape,
+        spacing_mm,
+        Volume(),
+        0,
+        f"{number:016x}",
     )
 
 
 CONTAINERS = tuple(Container(f"/{n}.zip", f"{n}.zip", True, 100, 1, "ab") for n in range(20))
-CONVERTER = Converter("/store", Volume(), CONTAINERS)
+CONVERTER = Converter("/store", CONTAINERS)
 FETCHER = Fetcher("/staging")
 
 

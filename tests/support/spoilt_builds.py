@@ -6,19 +6,17 @@ import os
 import signal
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pytest
 from distributed import Status, get_worker
 
-import etl.pipeline.build
 from etl.convert.convert import Converter
 from etl.convert.results import Conversion, Lost
 from etl.core.config import Config
 from etl.pipeline.build import Build, build, load_plan
-from etl.plan.plan import Plan, PlannedVolume
+from etl.plan.plan import PlannedVolume
 from etl.run.protocol import Executor
 from tests.support.processes import wait_until
 from tests.support.tiny_release import csv_row, tiny_config, write_release
@@ -39,21 +37,14 @@ def config_of(folder: Path, slices: Mapping[str, int] = {}, **limits: Any) -> Co
 
 
 def build_spoilt(
-    kind: type[Spoilt], config: Config, executor: Executor, folder: Path, monkeypatch: pytest.MonkeyPatch
+    kind: type[Spoilt], config: Config, executor: Executor, folder: Path
 ) -> tuple[Build, list[str]]:
-    """The build with another converter, and the names of what that has left in its folder of notes."""
+    """Return the build with another converter, and the names of the notes that the converter left."""
     notes = folder / "notes"
     notes.mkdir()
-    whole = etl.pipeline.build.converter_of
-
-    def converter_of(config: Config, plan: Plan) -> Converter:
-        converter = whole(config, plan)
-        values = {field.name: getattr(converter, field.name) for field in fields(converter)}
-        return kind(**values, notes=str(notes), patient=BAD)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(etl.pipeline.build, "converter_of", converter_of)
-        done = build(config, load_plan(config), executor)
+    plan = load_plan(config)
+    converter = kind(config.store, plan.index.containers, notes=str(notes), patient=BAD)
+    done = build(config, plan, executor, converter=converter)
     return done, sorted(note.name for note in notes.iterdir())
 
 

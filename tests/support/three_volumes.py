@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from etl.convert.convert import Converter
 from etl.convert.results import Conversion
-from etl.convert.reuse import converter_of
 from etl.core.config import Config
 from etl.pipeline.build import load_plan
 from etl.plan.plan import Plan
@@ -31,7 +31,7 @@ def variant(config: Config, **sections: dict[str, Any]) -> Config:
 
 def converted(config: Config) -> tuple[Plan, list[Conversion]]:
     plan = load_plan(config)
-    return plan, list(SerialExecutor().run(converter_of(config, plan), plan.volumes))
+    return plan, list(SerialExecutor().run(Converter(config.store, plan.index.containers), plan.volumes))
 
 
 def files_of(folder: str, below: str = "") -> dict[str, bytes]:

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from etl.convert.results import Conversion
+from etl.pipeline.callback import Callback
 from etl.plan.plan import Plan
 from etl.staging.fetch import Fetched, RemoteArchive
 from etl.verify.volume import VolumeCheck
@@ -90,7 +91,7 @@ class _LiveProgress:
             logger.info("%s%s", work.status(), f", about {left:.0f} s left" if left else "")
 
 
-class BuildProgress(_LiveProgress):
+class BuildProgress(_LiveProgress, Callback):
     """Counts archives fetched, volumes converted and reused, rejects, rates and time left."""
 
     def __init__(self, console: Console, log_interval_s: float = 10.0) -> None:
@@ -100,23 +101,23 @@ class BuildProgress(_LiveProgress):
         self._converting: _Converting | None = None
         self._knows_wanted = False
 
-    def expect(self, archives: Iterable[RemoteArchive], *, directories: bool = False) -> None:
-        """Add archives to what will be fetched, or read once for their directories only."""
+    def on_unread(self, archives: Iterable[RemoteArchive], *, directories_only: bool = False) -> None:
+        """Add archives to those that will be fetched, or read once for their directories only."""
         sizes = {archive.url: archive.bytes or 0 for archive in archives}
-        if sizes and directories:
+        if sizes and directories_only:
             self._directories = _Fetching("directories read")
             self._directories.expect(sizes)
         elif sizes:
             self._fetching = self._fetching or _Fetching("archives staged")
             self._fetching.expect(sizes)
 
-    def start(self, plan: Plan) -> None:
+    def on_plan(self, plan: Plan) -> None:
         """Begin to count the volumes of a plan."""
         self._converting, self._knows_wanted = _Converting(plan), False
         if self._is_live:
             self._show(self._converting)
 
-    def add(self, conversion: Conversion) -> None:
+    def on_conversion(self, conversion: Conversion) -> None:
         """Count one conversion and log its rejects."""
         assert self._converting is not None  # started
         self._converting.add(conversion)
@@ -127,11 +128,11 @@ class BuildProgress(_LiveProgress):
             logger.warning("rejected %s%s: %s: %s", first.found_in, more, reason, message)
         self._show(self._converting)
 
-    def add_fetch(self, fetched: Fetched) -> None:
+    def on_fetch(self, fetched: Fetched) -> None:
         """Count one step of fetching an archive, and log its end."""
         if self._converting is not None and not self._knows_wanted:
             # Which volumes the store already has is known only now.
-            self.expect(self._converting.archives_wanted())
+            self.on_unread(self._converting.archives_wanted())
             self._knows_wanted = True
         work = self._directories if fetched.is_directory else self._fetching
         assert work is not None  # expected, or wanted by the plan
@@ -144,6 +145,11 @@ class BuildProgress(_LiveProgress):
             done = "was read for its directory, which is kept" if fetched.is_directory else "is staged"
             logger.info("%s %s", fetched.archive.name, done)
         self._show(work)
+
+    def on_stage(self, name: str) -> None:
+        """Log that publishing starts: it takes a while after the last conversion."""
+        if name == "publish":
+            logger.info("publishing: writing tables and the version")
 
     def _works(self) -> list[_Work]:
         works = (self._directories, self._fetching, self._converting)

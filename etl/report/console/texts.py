@@ -14,11 +14,9 @@ from etl.store.history import flattened
 from etl.store.layout import version_path
 
 if TYPE_CHECKING:
-    from etl.convert.convert import Converter
-    from etl.convert.results import Conversion, Recalled
     from etl.core.config import Config
     from etl.pipeline.build import Build
-    from etl.plan.plan import Plan, PlannedVolume
+    from etl.pipeline.preview import Preview
     from etl.verify.verify import Verification
 
 
@@ -42,33 +40,17 @@ def config_line(path: str, config: Config) -> str:
     return f"config {path}: store {config.store}; {values} (--show-config prints all values)"
 
 
-def plan_text(
-    config: Config,
-    plan: Plan,
-    converter: Converter,
-    reusable: Sequence[Recalled],
-    too_large: Sequence[Conversion],
-    known: TaskMemory,
-    staged: Mapping[int, int],
-    workers: int,
-    free: int | None,
-) -> str:
+def plan_text(preview: Preview, workers: int) -> str:
     """Return what a build would do: counts, sizes, memory and known rejects.
 
     Args:
-        converter: computes the memory of a volume's task.
-        reusable: conversions whose volumes the store already has.
-        too_large: rejected volumes that need more memory than any worker has.
-        known: the workers' memory.
-        staged: bytes in the staging area, by container number.
         workers: number of tasks that run at once.
-        free: bytes free at the store; None if unknown.
     """
-    fates = _fates(reusable, too_large)
-    count = Counter(fates.values())
-    held = [v for v in plan.volumes if fates.get(v.volume_id) != "reject"]
-    memory = sorted(((converter.memory_bytes(v), v) for v in held), key=lambda m: -m[0])
-    todo = [v for v in plan.volumes if v.volume_id not in fates]
+    config, plan, free = preview.config, preview.plan, preview.free_bytes
+    too_large, todo = preview.too_large, preview.to_convert
+    count = Counter(preview.fates.values())
+    held = [v for v in plan.volumes if preview.fates[v.volume_id] != "reject"]
+    memory = sorted(((v.peak_bytes, v) for v in held), key=lambda m: -m[0])
     archives = {number for v in plan.volumes for number in v.container_numbers}
     rows = [
         ("store", config.store),
@@ -88,7 +70,7 @@ def plan_text(
             f"({plan.rows_not_selected:,} not selected)",
         ),
         ("archives", f"{len(archives):,} of {len(plan.index.containers):,} touched"),
-        *_fetch_rows(config, plan, todo, staged),
+        *_fetch_rows(preview),
         ("bytes in", f"{bytes_text(sum(v.source_bytes for v in todo))} of PNG files"),
         ("bytes out", f"{bytes_text(sum(v.output_bytes for v in todo))} of voxels before compression"),
         ("free at the store", bytes_text(free) if free is not None else "unknown"),
@@ -100,10 +82,9 @@ def plan_text(
             ("peak memory a task", f"{bytes_text(peak)} ({largest.volume_id}, {_shape(largest.shape)})"),
             ("peak memory in all", f"{bytes_text(in_all)} with {workers} workers"),
         ]
-    rows.append(("memory for a task", _memory_text(known)))
+    rows.append(("memory for a task", _memory_text(preview.memory)))
     lines = _table(rows)
-    rejects = [*plan.rejects, *(reject for conversion in too_large for reject in conversion.rejects)]
-    lines += _reasons("rejects known so far", Counter(str(r.reason) for r in rejects))
+    lines += _reasons("rejects known so far", Counter(str(r.reason) for r in preview.rejects))
     if too_large:
         lines.append("too large for any worker:")
         lines += [f"  {c.planned_id}: {c.rejects[0].message}" for c in too_large[:NAMES_LISTED]]
@@ -116,15 +97,13 @@ def _memory_text(known: TaskMemory) -> str:
     return known.note if known.most_bytes is None else f"{bytes_text(known.most_bytes)} {known.note}"
 
 
-def _fetch_rows(
-    config: Config, plan: Plan, todo: Sequence[PlannedVolume], staged: Mapping[int, int]
-) -> list[tuple[str, str]]:
-    remote, unread = plan.index.remote, plan.index.unread
-    numbers = {number for v in todo for number in v.container_numbers} & set(remote)
+def _fetch_rows(preview: Preview) -> list[tuple[str, str]]:
+    config, plan, numbers = preview.config, preview.plan, preview.to_fetch
+    unread = plan.index.unread
     rows = []
     if numbers and config.source.staging:
         in_all = sum(plan.index.containers[number].bytes for number in numbers)
-        there = sum(staged.get(number, 0) for number in numbers)
+        there = sum(preview.staged_bytes.get(number, 0) for number in numbers)
         size = bytes_text(in_all - there) if there < in_all else "nothing"
         more = f"; {bytes_text(there)} is there already" if there else ""
         rows.append(("to fetch", f"{size} of {len(numbers):,} archives into {config.source.staging}{more}"))
@@ -142,21 +121,15 @@ def _fetch_rows(
     return rows
 
 
-def _fates(reusable: Sequence[Recalled], too_large: Sequence[Conversion]) -> dict[str, str]:
-    """Return what happens to each volume that is not converted, by volume_id."""
-    there = {r.conversion.planned_id: "check" if r.unproven else "reuse" for r in reusable}
-    return there | {c.planned_id: "reject" for c in too_large}
-
-
-def volume_lines(plan: Plan, reusable: Sequence[Recalled], too_large: Sequence[Conversion]) -> list[str]:
+def volume_lines(preview: Preview) -> list[str]:
     """Return one line per planned volume: name, what happens to it, shapes, bytes to read."""
-    fates = _fates(reusable, too_large)
-    width = max((len(v.volume_id) for v in plan.volumes), default=0)
+    volumes = preview.plan.volumes
+    width = max((len(v.volume_id) for v in volumes), default=0)
     return [
-        f"{v.volume_id:{width}}  {fates.get(v.volume_id, 'convert'):7}  "
+        f"{v.volume_id:{width}}  {preview.fates[v.volume_id]:7}  "
         f"{_shape(v.source_shape)} at {_spacing(v.source_spacing_mm)} mm -> "
         f"{_shape(v.shape)} at {_spacing(v.spacing_mm)} mm, {bytes_text(v.source_bytes)}"
-        for v in plan.volumes
+        for v in volumes
     ]
 
 

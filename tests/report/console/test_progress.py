@@ -27,7 +27,7 @@ def built_with(config: Config, console: Console, log_interval_s: float = 10.0) -
     plan = load_plan(config)
     with BuildProgress(console, log_interval_s) as shown:
         shown.start(plan)
-        build(config, plan, SerialExecutor(), shown.add, shown.add_fetch)
+        build(config, plan, SerialExecutor(), shown)
 
 
 def on_terminal(config: Config, width: int) -> str:
@@ -68,5 +68,6 @@ def test_log_is_quiet_when_all_is_quick(config: Config, caplog: pytest.LogCaptur
     with caplog.at_level(logging.INFO, logger="etl.report.console.progress"):
         built_with(config, Console(file=io.StringIO()))
     lines = [record.getMessage() for record in caplog.records if record.name == "etl.report.console.progress"]
-    assert len(lines) == 1
-    assert lines[0].startswith("3/3 volumes")
+    assert len(lines) == 2
+    assert lines[0].startswith("publishing")
+    assert lines[1].startswith("3/3 volumes")
