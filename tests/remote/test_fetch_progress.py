@@ -26,9 +26,7 @@ def built_with(console: Console, served: Served, folder: Path, log_interval_s: f
     config = config_of(store_data(folder / "store", source, limits={"rejects": 1.0, "lost_archives": 1}))
     plan = load_plan(config)
     with BuildProgress(console, log_interval_s) as shown:
-        shown.expect(plan.index.unread)
         plan = stage_unread(config, plan, SerialExecutor(), shown)
-        shown.start(plan)
         build(config, plan, SerialExecutor(), shown)
 
 
@@ -108,7 +106,6 @@ def test_an_archive_that_can_not_be_had_is_told_at_once(
     plan = load_plan(config)
     served.server.faults[f"/{ARCHIVES[1]}"] = [Answer(403)]
     with BuildProgress(Console(file=io.StringIO()), log_interval_s=0.0) as shown:
-        shown.start(plan)
         build(config, plan, SerialExecutor(), shown)
     told = lines(every_line)
     url = f"{served.server.url}/{ARCHIVES[1]}"

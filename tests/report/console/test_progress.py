@@ -26,7 +26,6 @@ def config(phantom: tuple[Path, PhantomTruth], tmp_path: Path) -> Config:
 def built_with(config: Config, console: Console, log_interval_s: float = 10.0) -> None:
     plan = load_plan(config)
     with BuildProgress(console, log_interval_s) as shown:
-        shown.start(plan)
         build(config, plan, SerialExecutor(), shown)
 
 
@@ -57,7 +56,7 @@ def test_log_has_a_line_a_volume_when_they_take_long(
     with caplog.at_level(logging.INFO, logger="etl.report.console.progress"):
         built_with(config, Console(file=io.StringIO()), log_interval_s=0.0)
     lines = [record.getMessage() for record in caplog.records if record.name == "etl.report.console.progress"]
-    assert [line.split(" ")[0] for line in lines] == ["1/3", "2/3", "3/3", "3/3"]
+    assert [line.split(" ")[0] for line in lines] == ["1/3", "2/3", "3/3", "publishing:", "3/3"]
     for line in lines[:2]:
         pattern = r"./3 volumes \(0 reused\), 1 rejects, \d+ slices/s, \d+\.\d MB/s, about \d+ s left"
         assert re.fullmatch(pattern, line), line
