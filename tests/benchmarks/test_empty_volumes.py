@@ -9,7 +9,7 @@ import pytest
 from benchmarks import empty_volumes, sample, workers
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_every_count_has_its_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DASK_SCHEDULER_ADDRESS", raising=False)
     found = empty_volumes.measure(tmp_path, counts=(20, 50), part=0.002)
@@ -17,7 +17,7 @@ def test_every_count_has_its_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert found["empty_volumes_per_second"] > 0
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_two_workers_against_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sample, "REAL_SLICES", tmp_path / "none")
     found = workers.measure(tmp_path, repeats=1, volumes=2, slices=3)

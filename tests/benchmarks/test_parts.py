@@ -118,7 +118,7 @@ def test_outputs_that_differ_are_not_compared(tmp_path: Path, monkeypatch: pytes
 PLACES = {"folder": False, "zip": True}
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_memory_of_a_task(tmp_path: Path) -> None:
     cases = {
         name: memory.Case(24, (5.0, 0.8, 0.8), Volume(), in_archive) for name, in_archive in PLACES.items()
@@ -132,7 +132,7 @@ def test_memory_of_a_task(tmp_path: Path) -> None:
     assert table["zip"]["planned_mib"] > table["folder"]["planned_mib"]
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_codecs_and_crops(tmp_path: Path) -> None:
     rows = codecs.measure(tmp_path, 1, 4, [Codec(name="lz4", level=1)], [(16, 64, 64)])["codecs"]
     assert [row["chunk"] for row in rows] == [[64, 64, 64], [16, 64, 64]]

@@ -9,7 +9,7 @@ import pytest
 from tests.chaos.arena import Arena, arena
 
 
-@pytest.fixture(scope="module", params=["disk", "S3"])
+@pytest.fixture(scope="module", params=["disk", pytest.param("S3", marks=pytest.mark.campaign)])
 def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
     """An arena of either kind."""
     url = request.getfixturevalue("s3_server") if request.param == "S3" else ""

@@ -35,6 +35,7 @@ def test_killed_at_boundaries(place: Arena, tally: TallyOf) -> None:
                 place.assert_survived(store)
 
 
+@pytest.mark.campaign
 def test_terminated_at_boundaries(place: Arena, tally: TallyOf) -> None:
     moments = place.moments() if LONG else random.Random(1).sample(place.moments(), 5)
     with tally("SIGTERM of the driver, at a write", place.kind) as count:

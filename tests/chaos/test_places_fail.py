@@ -18,7 +18,7 @@ from tests.chaos.arena import LONG, Arena
 from tests.chaos.conftest import TallyOf
 from tests.support.faulty_s3 import S3Fault, S3Request, seeded
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.campaign
 
 
 def after_writes(number: int, fault: S3Fault) -> object:

@@ -23,7 +23,7 @@ from tests.chaos.arena import LONG, Arena
 from tests.chaos.conftest import TallyOf
 from tests.support.processes import BUILD_STORE, LIMIT_SECONDS, environment, running, wait_until
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.campaign
 
 WORKERS = 2
 

@@ -126,7 +126,7 @@ def test_a_folder_that_cannot_be_written_is_named(demo_store: Store, tmp_path: P
     assert str(tmp_path / "file" / "out") in str(caught.value)
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_a_store_in_a_bucket_gives_the_same_files(
     demo_store: Store, s3_bucket: Bucket, tmp_path: Path
 ) -> None:

@@ -21,7 +21,7 @@ from tests.support.processes import DASK_SUBMIT, ROOT, run, wait_until
 from tests.support.spoilt_builds import VOLUMES, Outlasting, build_spoilt, config_of
 from tests.support.stored import config_data, version_names
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.campaign
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
 WORKER = {"kind": "slurm", "cores": 1, "memory": "1 GiB", "walltime": "00:10:00", "wait_for_worker_s": 90}
 LOOPBACK = {"scheduler_options": {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}}

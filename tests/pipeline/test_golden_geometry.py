@@ -23,9 +23,9 @@ from tests.support.stored import build_store, config_data
 
 LESIONS = phantom_truth().lesions
 SPACINGS = [
-    1.0,
-    pytest.param(0.8, marks=pytest.mark.slow),
-    pytest.param(2.0, marks=pytest.mark.slow),
+    2.0,
+    pytest.param(1.0, marks=pytest.mark.slow),
+    pytest.param(0.8, marks=pytest.mark.campaign),
     pytest.param("native", marks=pytest.mark.slow),
 ]
 

@@ -63,14 +63,14 @@ def reached_or_ended(cut: str, store: Path, process: subprocess.Popen[bytes]) ->
 
 @pytest.fixture
 def data(phantom: tuple[Path, PhantomTruth], tmp_path: Path) -> dict[str, Any]:
-    return config_data(phantom[0], tmp_path / "store", volume={"spacing_mm": 0.9})
+    return config_data(phantom[0], tmp_path / "store", volume={"spacing_mm": 1.5})
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(phantom: tuple[Path, PhantomTruth], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The store of a run that nobody cut. Read only."""
     root = tmp_path_factory.mktemp("uninterrupted")
-    build_store(config_data(phantom[0], root, volume={"spacing_mm": 0.9}), SerialExecutor())
+    build_store(config_data(phantom[0], root, volume={"spacing_mm": 1.5}), SerialExecutor())
     return root
 
 
@@ -101,7 +101,10 @@ def assert_same_as(uninterrupted: Path, store: Path) -> None:
 
 @pytest.mark.parametrize(
     ("cluster", "cuts"),
-    [("serial", ["first volume", "sixth volume", "tables"]), ("local", ["sixth volume"])],
+    [
+        ("serial", ["first volume", "sixth volume", "tables"]),
+        pytest.param("local", ["sixth volume"], marks=pytest.mark.campaign),
+    ],
 )
 def test_killed_run_is_continued_to_the_same_store(
     cluster: str, cuts: list[str], data: dict[str, Any], uninterrupted: Path, tmp_path: Path
@@ -140,9 +143,9 @@ SUBMITTED = [*DASK_SUBMIT, "--workers", "2", str(ROOT / "jobs" / "build_store.py
     ("command", "stop", "code"),
     [
         pytest.param(BUILD_STORE, interrupt, 130, id="python, Ctrl-C"),
-        pytest.param(BUILD_STORE, terminate, 143, id="python, SIGTERM"),
-        pytest.param(SUBMITTED, interrupt, 130, id="dask-submit, Ctrl-C"),
-        pytest.param(SUBMITTED, terminate, 143, id="dask-submit, SIGTERM"),
+        pytest.param(BUILD_STORE, terminate, 143, id="python, SIGTERM", marks=pytest.mark.campaign),
+        pytest.param(SUBMITTED, interrupt, 130, id="dask-submit, Ctrl-C", marks=pytest.mark.campaign),
+        pytest.param(SUBMITTED, terminate, 143, id="dask-submit, SIGTERM", marks=pytest.mark.campaign),
         pytest.param(SUBMITTED, terminate_all, 143, id="dask-submit, SIGTERM to all"),
     ],
 )
@@ -175,6 +178,7 @@ def test_a_signal_stops_in_order(
     assert_same_as(uninterrupted, store)
 
 
+@pytest.mark.campaign
 def test_a_worker_that_is_terminated_leaves_its_tasks_to_others(
     data: dict[str, Any], uninterrupted: Path, tmp_path: Path
 ) -> None:
@@ -195,6 +199,7 @@ def test_a_worker_that_is_terminated_leaves_its_tasks_to_others(
     assert_same_as(uninterrupted, store)
 
 
+@pytest.mark.campaign
 def test_a_scheduler_that_is_killed_ends_the_run_and_another_goes_on(
     data: dict[str, Any], uninterrupted: Path, tmp_path: Path
 ) -> None:

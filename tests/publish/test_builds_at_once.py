@@ -32,7 +32,7 @@ from tests.support.three_volumes import variant
 from tests.support.tiny_release import build_serial
 
 
-@pytest.fixture(params=["folder", "bucket"])
+@pytest.fixture(params=["folder", pytest.param("bucket", marks=pytest.mark.campaign)])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "folder":
         return str(tmp_path / "store")

@@ -24,7 +24,7 @@ from tests.support.remote_release import (
 )
 from tests.support.stored import version_names
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.campaign
 JOB = [sys.executable, str(ROOT / "tests" / "remote" / "impatient_job.py")]
 KILLS = 5
 SLOWLY = Trickle(16_384, 0.0005)

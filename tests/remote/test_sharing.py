@@ -96,7 +96,7 @@ def test_job_ends_with_2_and_names_place_worker_and_remedy(
     assert [path for path in files if path.parent.name != "runs"] == []
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_a_worker_that_may_not_write_ends_the_job_with_2(served: Served, tmp_path: Path) -> None:
     guarded, folder = tmp_path / "guarded", tmp_path / "scheduler"
     guarded.mkdir()

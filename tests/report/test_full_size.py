@@ -11,7 +11,7 @@ from etl.report.report import make_report
 from tests.support.browser import addresses, chromium, complaints, wait
 from tests.support.full_size import LESIONS, write_full_size
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.campaign
 
 
 def test_a_release_of_full_size(tmp_path: Path) -> None:

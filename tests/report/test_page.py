@@ -99,6 +99,7 @@ def test_the_gallery_is_filtered(page: Any, store: Store) -> None:
     assert complaints(page) == []
 
 
+@pytest.mark.campaign
 def test_a_link_leads_to_a_picture_that_the_filter_hid(page: Any, store: Store) -> None:
     choose(page, "by-size", "30 100000")
     lesion_id = next(n for n in store.lesions()["lesion_id"] if n not in shown(page))
@@ -108,6 +109,7 @@ def test_a_link_leads_to_a_picture_that_the_filter_hid(page: Any, store: Store) 
     assert page.execute_script("return document.querySelector(':target').closest('figure').checkVisibility()")
 
 
+@pytest.mark.campaign
 def test_a_row_of_a_check_leads_to_its_own_slice(page: Any, reported: Store) -> None:
     rows = pd.read_csv(Path(reported.objects.root) / "reports/000001/outlying_slices.csv").head(10)
     links = page.find_elements("css selector", "#outlying_slices tbody a[href]")
@@ -133,6 +135,7 @@ def test_a_row_of_a_check_leads_to_its_own_slice(page: Any, reported: Store) -> 
     assert complaints(page) == []
 
 
+@pytest.mark.campaign
 def test_marks_are_hidden_and_a_picture_enlarged(page: Any) -> None:
     visible = "return document.querySelector('#figures svg').checkVisibility()"
     assert page.execute_script(visible)
@@ -153,6 +156,7 @@ def background(page: Any, **media: str) -> tuple[int, ...]:
     return tuple(int(value) for value in np.asarray(Image.open(io.BytesIO(picture)).convert("RGB"))[2, 2])
 
 
+@pytest.mark.campaign
 def test_it_is_light_dark_or_on_paper(page: Any) -> None:
     light, dark = (255, 255, 255), background(page, scheme="dark")
     assert background(page, scheme="light") == light
@@ -164,6 +168,7 @@ def test_it_is_light_dark_or_on_paper(page: Any) -> None:
     assert background(page, scheme="light") == light
 
 
+@pytest.mark.campaign
 def test_no_table_of_a_check_is_cut_on_paper(page: Any) -> None:
     """A4 between its margins is 718 CSS pixels wide."""
     size = {"width": 718, "height": 1000, "deviceScaleFactor": 1, "mobile": False}
@@ -180,6 +185,7 @@ def test_no_table_of_a_check_is_cut_on_paper(page: Any) -> None:
         page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
 
 
+@pytest.mark.campaign
 def test_a_phone_scrolls_one_way_only(page: Any) -> None:
     size = {"width": 390, "height": 800, "deviceScaleFactor": 2, "mobile": True}
     page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
@@ -194,6 +200,7 @@ def test_a_phone_scrolls_one_way_only(page: Any) -> None:
         page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
+@pytest.mark.campaign
 def test_served_it_leads_to_the_viewer_and_back(page: Any, reported: Store) -> None:
     if not has_viewer():
         wanting("niivue", "needs niivue: make viewer")

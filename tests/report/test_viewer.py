@@ -81,6 +81,7 @@ def test_a_lesion_is_shown_with_the_stores_voxels(page: Any, address: str, store
     assert {asked.split("/")[2] for asked in addresses(page)} == {address.split("/")[2]}
 
 
+@pytest.mark.campaign
 def test_volumes_open_one_after_the_other(page: Any, address: str, store: Store) -> None:
     open_page(page, address)
     for volume_id in store.volumes()["volume_id"].iloc[[0, 1, 0]]:
@@ -90,6 +91,7 @@ def test_volumes_open_one_after_the_other(page: Any, address: str, store: Store)
     assert complaints(page) == []
 
 
+@pytest.mark.campaign
 def test_of_volumes_asked_for_at_once_the_last_is_shown(page: Any, address: str, store: Store) -> None:
     """Each is requested before the one before it is open; the volume shown is the one named."""
     open_page(page, address)
@@ -109,6 +111,7 @@ def test_of_volumes_asked_for_at_once_the_last_is_shown(page: Any, address: str,
     assert complaints(page) == []
 
 
+@pytest.mark.campaign
 def test_an_address_opens_a_plane(page: Any, address: str, store: Store) -> None:
     volume_id = store.volumes()["volume_id"].iloc[0]
     planes = store.array(volume_id).shape[0]
@@ -119,6 +122,7 @@ def test_an_address_opens_a_plane(page: Any, address: str, store: Store) -> None
     assert text(page, "message") == ""
 
 
+@pytest.mark.campaign
 def test_an_address_without_a_volume_opens_a_lesion_and_one_of_no_volume_says_so(
     page: Any, address: str, store: Store
 ) -> None:
@@ -130,6 +134,7 @@ def test_an_address_without_a_volume_opens_a_lesion_and_one_of_no_volume_says_so
     assert complaints(page) == []
 
 
+@pytest.mark.campaign
 def test_the_list_is_searched(page: Any, address: str, store: Store) -> None:
     open_page(page, address)
     lesions = store.lesions()
@@ -146,6 +151,7 @@ def test_the_list_is_searched(page: Any, address: str, store: Store) -> None:
     assert complaints(page) == []
 
 
+@pytest.mark.campaign
 def test_planes_are_gone_through(page: Any, address: str, store: Store) -> None:
     open_page(page, address, str(store.volumes()["volume_id"].iloc[0]))
     page.execute_script(
@@ -154,6 +160,7 @@ def test_planes_are_gone_through(page: Any, address: str, store: Store) -> None:
     assert page.execute_script("return viewer.voxelAtCrosshair()[0]") == 3
 
 
+@pytest.mark.campaign
 def test_a_damaged_volume_is_not_shown_as_if_it_were_whole(page: Any, store: Store, tmp_path: Path) -> None:
     shutil.copytree(store.objects.root, tmp_path / "store")
     damaged = open_store(str(tmp_path / "store"))
@@ -170,6 +177,7 @@ def test_a_damaged_volume_is_not_shown_as_if_it_were_whole(page: Any, store: Sto
         assert page.execute_script("return viewer.shown()") == []
 
 
+@pytest.mark.campaign
 def test_a_server_without_ranges_is_refused(page: Any, store: Store) -> None:
     """The page's requests are sent without the header `Range`, as if the server ignored it."""
     # The first lesion's volume is open already.
@@ -181,6 +189,7 @@ def test_a_server_without_ranges_is_refused(page: Any, store: Store) -> None:
         assert "206 and 4 are needed" in text(page, "message")
 
 
+@pytest.mark.campaign
 def test_a_plane_is_drawn_as_it_is_stored(page: Any, address: str, store: Store) -> None:
     """The picture correlates best with the stored plane, of its eight rotations and mirror images."""
     volume_id = store.volumes()["volume_id"].iloc[0]
@@ -200,6 +209,7 @@ def test_a_plane_is_drawn_as_it_is_stored(page: Any, address: str, store: Store)
     assert max(alike.values()) < 0.97
 
 
+@pytest.mark.campaign
 def test_a_store_on_s3_is_shown_through_the_job(
     page: Any, store: Store, s3_bucket: Bucket, tmp_path: Path
 ) -> None:

@@ -186,7 +186,7 @@ def test_what_a_class_refuses_is_said(tmp_path: Path) -> None:
         pass
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 @pytest.mark.parametrize(
     "data",
     [

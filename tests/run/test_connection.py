@@ -60,7 +60,7 @@ def test_python_of_another_minor_version_differs() -> None:
     assert version_differences(found) == ["python 3.11 here, 3.12 on the scheduler"]
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_workers_of_another_version_are_refused_in_one_line(tmp_path: Path) -> None:
     # Found first, as it lies in the folder where the worker runs.
     metadata = tmp_path / "zarr-1.2.3.dist-info"
@@ -89,7 +89,7 @@ with Client() as client:
 """
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_tls_from_the_clusters_file_to_the_script(tmp_path: Path) -> None:
     ca, cert, key = write_certificates(tmp_path)
     tls = {"ca_file": str(ca), "cert": str(cert), "key": str(key)}

@@ -77,6 +77,7 @@ def left_bytes(item: int) -> float:
     return get_worker().state.available_resources[MEMORY]
 
 
+@pytest.mark.campaign
 def test_a_cluster_that_is_without_a_worker_when_work_begins_is_asked_for_memory() -> None:
     """It adapts, and has let its first worker go by then."""
     adaptive = kinds.Local(kind="local", workers=kinds.Size(minimum=0, maximum=1), memory_per_worker="1 GiB")
@@ -113,6 +114,7 @@ def kubernetes_command() -> list[str]:
     return [sys.executable, "-m", *words, "--host", "127.0.0.1"]
 
 
+@pytest.mark.campaign
 def test_workers_of_slurm_and_kubernetes_declare_their_memory(tmp_path: Path) -> None:
     with contextlib.ExitStack() as stack:
         address, _ = stack.enter_context(dask_scheduler(tmp_path))

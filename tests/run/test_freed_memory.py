@@ -26,7 +26,7 @@ def has_dasks_threshold(item: int) -> bool:
     return os.environ.get("MALLOC_TRIM_THRESHOLD_") == "65536"
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_an_array_takes_the_memory_of_the_one_before(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DASK_SCHEDULER_ADDRESS", raising=False)
     monkeypatch.delenv("MALLOC_TRIM_THRESHOLD_", raising=False)

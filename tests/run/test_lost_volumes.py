@@ -56,7 +56,7 @@ def assert_all_but_one(done: Build, config: Config, reason: str) -> str:
     return str(volume["message"])
 
 
-@pytest.mark.parametrize("deaths", [2, 3])
+@pytest.mark.parametrize("deaths", [2, pytest.param(3, marks=pytest.mark.campaign)])
 def test_a_volume_that_kills_its_workers_is_rejected(deaths: int, client: Client, tmp_path: Path) -> None:
     config = config_of(tmp_path, worker_deaths=deaths)
     executor = DaskExecutor(client, config.limits)
@@ -73,6 +73,7 @@ def test_a_volume_that_kills_its_workers_is_rejected(deaths: int, client: Client
     assert (again.converted, again.reused, again.published.counts.volumes) == (1, VOLUMES - 1, VOLUMES)
 
 
+@pytest.mark.campaign
 def test_a_volume_that_hangs_is_tried_twice(client: Client, tmp_path: Path) -> None:
     config = config_of(tmp_path, volume_timeout_s=12)
     executor = DaskExecutor(client, config.limits)
@@ -82,6 +83,7 @@ def test_a_volume_that_hangs_is_tried_twice(client: Client, tmp_path: Path) -> N
     assert (len(tried), executor.stats.timeouts) == (2, 2)
 
 
+@pytest.mark.campaign
 def test_a_volume_that_hangs_once_is_built(client: Client, tmp_path: Path) -> None:
     config = config_of(tmp_path, volume_timeout_s=12)
     done, tried = build_spoilt(HangingOnce, config, DaskExecutor(client, config.limits), tmp_path)

@@ -61,6 +61,7 @@ def test_the_end_of_a_run_that_is_left_alone(client: Client, caplog: pytest.LogC
         executor.everywhere(os.getpid)
 
 
+@pytest.mark.campaign
 def test_a_run_goes_on_with_a_worker_that_comes(
     client: Client, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:

@@ -75,7 +75,7 @@ def script_file(folder: Path, text: str = SCRIPT) -> str:
     return str(path)
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [
@@ -92,14 +92,14 @@ def test_exit_code_and_arguments_are_the_scripts(
     assert (done.returncode, done.stderr) == (code, "")
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_scheduler_comes_from_the_environment(scheduler: str, tmp_path: Path) -> None:
     env = environment(DASK_SCHEDULER_ADDRESS=scheduler)
     done = run([*DASK_SUBMIT, script_file(tmp_path, USES_CLUSTER)], env=env)
     assert (done.returncode, done.stdout, done.stderr) == (0, "workers: 1 sum: 6\n", "")
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_option_wins_over_the_environment(scheduler: str, tmp_path: Path) -> None:
     env = environment(DASK_SCHEDULER_ADDRESS="tcp://127.0.0.1:1")
     done = run([*DASK_SUBMIT, "--scheduler", scheduler, script_file(tmp_path), "exit", "0"], env=env)
@@ -204,7 +204,7 @@ def test_server_of_another_kind_is_refused(greeting: bytes) -> None:
             thread.join()
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_scheduler_without_workers_is_refused() -> None:
     with local_cluster(1) as cluster:
         cluster.scale(0)
@@ -217,7 +217,7 @@ def test_scheduler_without_workers_is_refused() -> None:
             pass
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_workers_that_cannot_import_the_package_are_refused(tmp_path: Path) -> None:
     # Found first, as it lies in the folder where the worker runs.
     (tmp_path / "etl").mkdir()
@@ -231,7 +231,7 @@ def test_workers_that_cannot_import_the_package_are_refused(tmp_path: Path) -> N
         pass
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_sigterm_is_forwarded(scheduler: str, tmp_path: Path) -> None:
     ready, output = tmp_path / "ready", tmp_path / "output"
     command = [*DASK_SUBMIT, "--scheduler", scheduler, script_file(tmp_path, WAITING), str(ready)]
@@ -256,7 +256,7 @@ def test_ctrl_c_reaches_the_script_and_leaves_nothing_behind(tmp_path: Path) -> 
     assert output.read_text() == "got SIGINT\n"
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_killed_dask_submit_takes_its_script_and_workers_with_it(tmp_path: Path) -> None:
     ready = tmp_path / "ready"
     command = [*DASK_SUBMIT, "--workers", "1", script_file(tmp_path, WAITING), str(ready)]

@@ -80,7 +80,7 @@ def test_a_script_that_is_submitted_knows_what_the_cluster_says(monkeypatch: pyt
         assert there.wait_for_worker_s == cluster.wait_for_worker_s
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_a_scheduler_that_stands_is_asked(tmp_path: Path) -> None:
     with dask_scheduler(tmp_path, worker_options=["--memory-limit", "1 GB"]) as (address, _):
         with Client(address, set_as_default=False) as client:
@@ -151,7 +151,7 @@ def test_a_plan_names_some_of_many(large: Config, tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_an_adaptive_cluster_without_workers_refuses_what_none_will_hold(large: Config) -> None:
     cluster = kinds.Local.model_validate(LOCAL)
     with start_cluster(cluster) as place, Client(place, set_as_default=False) as client:

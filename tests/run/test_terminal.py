@@ -22,7 +22,7 @@ from tests.support.processes import (
 from tests.support.spoilt_builds import config_of
 from tests.support.terminals import CTRL_C, on_terminal
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.campaign
 
 # Its worker does what takes a minute. Then it ends at Ctrl-C, or does not hear it.
 SCRIPT = """

@@ -54,6 +54,7 @@ def test_the_window_follows_the_workers() -> None:
             wait_until(partial(is_as_wide_as, workers), f"the window was that of {workers} workers", 60)
 
 
+@pytest.mark.campaign
 def test_an_adaptive_cluster_comes_from_nothing_and_replaces_who_retires(tmp_path: Path) -> None:
     adaptive = kinds.Local(kind="local", workers=kinds.Size(minimum=0, maximum=2))
     with start_cluster(adaptive) as cluster, open_client(cluster) as client:
@@ -70,6 +71,7 @@ def test_an_adaptive_cluster_comes_from_nothing_and_replaces_who_retires(tmp_pat
         wait_until(lambda: not client.nthreads(), "there was nothing to do any more")
 
 
+@pytest.mark.campaign
 def test_a_local_worker_that_ends_is_replaced_however_long_that_takes() -> None:
     """Longer than after which Dask gives its nanny up."""
     one = kinds.Local(kind="local", workers=kinds.Size(minimum=1, maximum=1))
@@ -101,6 +103,7 @@ def leave_once(note: Path) -> bool:
     return False
 
 
+@pytest.mark.campaign
 def test_an_adaptive_cluster_of_one_replaces_it(tmp_path: Path) -> None:
     """A worker that goes by itself stays among what Dask has planned."""
     adaptive = kinds.Local(kind="local", workers=kinds.Size(minimum=0, maximum=1))
@@ -112,6 +115,7 @@ def test_an_adaptive_cluster_of_one_replaces_it(tmp_path: Path) -> None:
         assert client.submit(leave_once, tmp_path / "note").result(timeout=60)
 
 
+@pytest.mark.campaign
 def test_a_worker_of_another_version_that_comes_late_is_refused(tmp_path: Path) -> None:
     stranger = tmp_path / "stranger"
     # Found first, as it lies in the folder where the worker runs.

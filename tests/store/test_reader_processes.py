@@ -38,7 +38,7 @@ def test_workers_read_what_their_parent_reads(method: str) -> None:
     check_workers(str(STORE), method)
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 @pytest.mark.parametrize("method", [*METHODS, TORCH_SPAWN])
 def test_workers_read_from_a_bucket(s3_bucket: Bucket, method: str) -> None:
     for name, content in files_below(STORE).items():
