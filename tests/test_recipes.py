@@ -139,7 +139,7 @@ def test_on_s3(bucket: Bucket, tmp_path: Path, title: str, number: int) -> None:
     check(title, number, f"{bucket.url}/store", tmp_path)
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_with_credentials_of_a_profile(bucket: Bucket, s3_server: str, tmp_path: Path) -> None:
     title = "9. S3 with credentials"
     (profile,) = blocks(title, "ini")

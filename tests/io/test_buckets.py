@@ -20,6 +20,8 @@ from etl.verify.verify import verify
 from tests.support.s3_server import Bucket, serve_careless_s3, use_s3
 from tests.support.stored import build_store, config_data, config_of
 
+COARSE = {"spacing_mm": 3.0}
+
 
 def test_a_url_opens_a_bucket() -> None:
     assert open_objects("s3://bucket/deep/store/") == BucketObjects("s3://bucket/deep/store")
@@ -103,15 +105,14 @@ def test_an_endpoint_that_ignores_the_condition_is_refused(
             open_objects(s3_bucket.url).check_writable()
 
 
+@pytest.mark.slow
 def test_a_build_into_a_bucket_equals_one_on_disk(
     phantom: tuple[Path, Any], s3_bucket: Bucket, tmp_path: Path
 ) -> None:
     select = {"patients": [1, 3]}
-    on_disk = build_store(config_data(phantom[0], tmp_path / "store", select=select), SerialExecutor())
-    data = config_data(phantom[0], Path("unused"), select=select, cluster="local") | {
-        "store": f"{s3_bucket.url}/store"
-    }
-    config = config_of(data)
+    data = config_data(phantom[0], tmp_path / "store", select=select, volume=COARSE)
+    on_disk = build_store(data, SerialExecutor())
+    config = config_of(data | {"store": f"{s3_bucket.url}/store", "cluster": "local"})
     with connect(chosen_cluster("local")) as executor:
         built = build(config, load_plan(config), executor)
         assert built.converted == on_disk.converted > 1
@@ -135,7 +136,8 @@ def test_a_build_into_a_bucket_equals_one_on_disk(
 
 
 def test_a_half_written_volume_is_replaced(phantom: tuple[Path, Any], s3_bucket: Bucket) -> None:
-    data = config_data(phantom[0], Path("unused"), select={"patients": [1]}) | {"store": s3_bucket.url}
+    data = config_data(phantom[0], Path("unused"), select={"patients": [1]}, volume=COARSE)
+    data["store"] = s3_bucket.url
     build_store(data, SerialExecutor())
     (shard,) = (key for key in s3_bucket.all_keys() if key.endswith("/0/c/0/0/0"))
     whole = s3_bucket.get(shard)
