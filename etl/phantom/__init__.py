@@ -2,8 +2,8 @@
 
 OUT/Images_png_01.zip ..   archives, members `Images_png/PPPPPP_SS_RR/NNN.png`
 OUT/DL_info.csv            annotations with the official formatting
-OUT/Images_png/            the slices once more, extracted, where asked for
-OUT/phantom.json           the truth, and what the folder was made with
+OUT/Images_png/            the same slices as files, if requested
+OUT/phantom.json           the truth, and the arguments that made the folder
 """
 
 from etl.phantom.rows import COLUMNS, format_rows

@@ -33,15 +33,15 @@ class Grid(NamedTuple):
     pixel_mm: float
 
     def axis_mm(self) -> Image:
-        """Pixel centres in mm, shape (size,); the same for rows and columns."""
+        """Return pixel centres in mm, shape (size,); equal for rows and columns."""
         return ((np.arange(self.size) - (self.size - 1) / 2) * self.pixel_mm).astype(np.float32)
 
     def to_px(self, position_mm: float) -> float:
-        """1-based pixel coordinate, as the CSV counts, of a position in mm."""
+        """Return the 1-based pixel coordinate, as in the CSV, of a position in mm."""
         return position_mm / self.pixel_mm + (self.size + 1) / 2
 
     def to_mm(self, position_px: float) -> float:
-        """Position in mm of a 1-based pixel coordinate."""
+        """Return the position in mm of a 1-based pixel coordinate."""
         return (position_px - (self.size + 1) / 2) * self.pixel_mm
 
 
@@ -101,18 +101,18 @@ BACK = (
 
 @dataclass(frozen=True)
 class Body:
-    """One person: how wide and deep the trunk is against the standard one, and where lung vessels run.
+    """One person: the size of the trunk relative to the standard one, and the course of lung vessels.
 
     Attributes:
         scale: factor on x and y; z is not scaled.
-        lung_vessels: (x, y) in mm at z = 0 and slopes (dx, dy) in mm per mm, a row each.
+        lung_vessels: (x, y) in mm at z = 0 and slopes (dx, dy) in mm per mm, one row each.
     """
 
     scale: float
     lung_vessels: tuple[tuple[float, float, float, float], ...]
 
     def half_axes_mm(self, z_mm: float) -> tuple[float, float]:
-        """Half width and half depth of the trunk at a height."""
+        """Return half width and half depth of the trunk at a height."""
         width = np.interp(z_mm, (0, 60, 170, 330, 430, 560), (138, 158, 168, 160, 156, 172))
         depth = np.interp(z_mm, (0, 60, 170, 330, 430, 560), (94, 106, 114, 110, 104, 108))
         return float(width) * self.scale, float(depth) * self.scale
@@ -121,7 +121,7 @@ class Body:
 def ellipse_alpha(
     x: Image, y: Image, centre: tuple[float, float], half: tuple[float, float], pixel_mm: float
 ) -> Image:
-    """Share of each pixel inside an ellipse, its edge one pixel wide. Shape (len(y), len(x)), 0..1."""
+    """Return the share of each pixel inside an ellipse with a soft edge, shape (len(y), len(x)), 0..1."""
     radius = np.hypot((x[None, :] - centre[0]) / half[0], (y[:, None] - centre[1]) / half[1])
     alpha: Image = np.clip((1 - radius) * (min(half) / pixel_mm) + 0.5, 0, 1).astype(np.float32)
     return alpha
@@ -140,7 +140,7 @@ class Canvas:
         self.hu[where] += alpha * (hu - self.hu[where])
 
     def window(self, x: float, y: float, reach_x: float, reach_y: float) -> tuple[slice, slice]:
-        """Rows and columns within reach of a point, in mm; empty where they lie outside the slice."""
+        """Return rows and columns within a distance of a point, in mm; empty outside the slice."""
         low = np.searchsorted(self.axis_mm, (y - reach_y, x - reach_x))
         high = np.searchsorted(self.axis_mm, (y + reach_y, x + reach_x), side="right")
         return slice(int(low[0]), int(high[0])), slice(int(low[1]), int(high[1]))
@@ -148,7 +148,7 @@ class Canvas:
     def ellipse(
         self, x: float, y: float, half_x: float, half_y: float, hu: float, within: Image | None = None
     ) -> Image:
-        """Paint an ellipse, kept inside `within` (a share a pixel, whole slice); returns its own share."""
+        """Paint an ellipse, limited to `within` (share of each pixel, whole slice); return its own share."""
         margin = 2 * self.grid.pixel_mm
         where = self.window(x, y, half_x + margin, half_y + margin)
         rows, columns = where
@@ -169,7 +169,7 @@ class Canvas:
 
 
 def _table(canvas: Canvas, top_mm: float) -> None:
-    """A curved couch: a thin shell around foam."""
+    """Paint a curved couch: a thin shell around foam."""
     x, y = canvas.axis_mm[None, :], canvas.axis_mm[:, None]
     rows = slice(int(np.searchsorted(canvas.axis_mm, top_mm - 25)), canvas.grid.size)
     middle = top_mm + 12 - x * x / 2400
@@ -181,7 +181,7 @@ def _table(canvas: Canvas, top_mm: float) -> None:
 
 
 def _ribs(canvas: Canvas, z_mm: float, half: tuple[float, float]) -> None:
-    """Bones in the chest wall that slope down towards the front, so that a slice cuts them in pieces."""
+    """Paint ribs, which slope down towards the front, so that a slice cuts them into pieces."""
     x, y = canvas.axis_mm[None, :], canvas.axis_mm[:, None]
     radius = np.hypot(x / (half[0] - 26), y / (half[1] - 22))
     shell = np.clip((4 - np.abs(radius - 1) * half[1]) / canvas.grid.pixel_mm + 0.5, 0, 1)
@@ -190,7 +190,7 @@ def _ribs(canvas: Canvas, z_mm: float, half: tuple[float, float]) -> None:
 
 
 def _spine(canvas: Canvas, z_mm: float, scale: float) -> None:
-    """Vertebral bodies and discs, the canal behind them, and the arch."""
+    """Paint vertebral bodies and discs, the canal behind them, and the arch."""
     s = scale
     if z_mm % 34 < 7:
         canvas.ellipse(0, 58 * s, 21 * s, 16 * s, 90)

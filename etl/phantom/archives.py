@@ -16,19 +16,19 @@ _UNIX = 3
 
 
 def archive_name(number: int) -> str:
-    """`Images_png_01.zip` for 1."""
+    """Return `Images_png_01.zip` for 1."""
     return f"Images_png_{number:02d}.zip"
 
 
 def archive_parts(counts: Sequence[int], archives: int) -> tuple[int, ...]:
-    """Where each archive but the first begins, as positions in the list of all slices.
+    """Return the start of each archive but the first, as positions in the list of all slices.
 
     Args:
-        counts: slices a series, in order.
-        archives: how many, from 1 to the number of slices.
+        counts: slices per series, in order.
+        archives: number of archives, from 1 to the number of slices.
 
     Returns:
-        `archives - 1` ascending positions of near equal parts; one of them inside a series where that can be.
+        `archives - 1` ascending positions of nearly equal parts; one of them inside a series if possible.
     """
     total, ends = sum(counts), set(np.cumsum(counts).tolist())
     cuts = [round(total * part / archives) for part in range(1, archives)]
@@ -42,7 +42,7 @@ def archive_parts(counts: Sequence[int], archives: int) -> tuple[int, ...]:
 
 
 class ArchiveWriter:
-    """Writes one archive of the release: folders, slices and one file that macOS would leave beside them.
+    """Writes one archive of the release: folders, slices and one metadata file of macOS.
 
     Dates and attributes are fixed, so the same slices give the same bytes.
     """
@@ -76,13 +76,13 @@ class ArchiveWriter:
 
 
 def mac_file(series: Series, slice_index: int) -> tuple[str, bytes]:
-    """Name and content of what macOS leaves beside a slice: an AppleDouble header."""
+    """Return name and content of the file that macOS adds to a slice: an AppleDouble header."""
     folder, base = slice_name(series.key, slice_index).split("/")
     return f"{folder}/._{base}", bytes.fromhex("0005160700020000") + b"Mac OS X        " + bytes(58)
 
 
 def all_slices(release: Iterable[Series]) -> Iterator[tuple[Series, Run, int]]:
-    """Every slice of a release in the order of the archives."""
+    """Yield every slice of a release in the order of the archives."""
     for series in release:
         for index, run in series.slices():
             yield series, run, index

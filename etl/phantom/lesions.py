@@ -1,7 +1,7 @@
 """Lesions of the synthetic release: ellipsoids whose weighted centroid in the slices is their centre.
 
-Through the slices a lesion is averaged with a triangle as wide at half height as the slice interval. Sums
-over slices of such averages keep the first moment for every size and position, which box averages do not.
+Along z, a lesion is averaged with a triangle whose width at half height is the slice interval. Sums over
+slices of such averages keep the first moment for every size and position; box averages do not.
 """
 
 from __future__ import annotations
@@ -38,22 +38,22 @@ class Lesion:
     coarse_type: int
 
     def clear_radius_mm(self) -> float:
-        """Within this distance in the slice there is only the lesion and its background."""
+        """Distance in the slice within which there is only the lesion and its background."""
         return self.half_mm[0] + CLEAR_MARGIN_MM
 
     def clear_half_depth_mm(self, interval_mm: float) -> float:
-        """The same along z, in a run of slices with this interval."""
+        """Return the same distance along z, in a run of slices with this interval."""
         return self.half_mm[2] + 2 * interval_mm
 
     def cross_section_mm(self, z_mm: float) -> tuple[float, float]:
-        """Long and short half axis of the section at a height; zeros above and below the lesion."""
+        """Return long and short half axis of the section at a height; zeros above and below the lesion."""
         height = (z_mm - self.centre_mm[2]) / self.half_mm[2]
         share = float(np.sqrt(max(0.0, 1 - height * height)))
         return self.half_mm[0] * share, self.half_mm[1] * share
 
 
 def _triangle_integral(z: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Integral from -1 to z of the unit triangle on [-1, 1]."""
+    """Return the integral from -1 to z of the unit triangle on [-1, 1]."""
     z = np.clip(z, -1, 1)
     return 0.5 + z - 0.5 * z * np.abs(z)
 
@@ -61,9 +61,9 @@ def _triangle_integral(z: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 def coverage(
     lesion: Lesion, x_mm: Image, y_mm: Image, pixel_mm: float, z_mm: float, interval_mm: float
 ) -> Image:
-    """Share of the lesion in each voxel, shape (len(y_mm), len(x_mm)), 0..1.
+    """Return the share of the lesion in each voxel, shape (len(y_mm), len(x_mm)), 0..1.
 
-    Exact along z; averaged over 5 x 5 points in a pixel.
+    It is exact along z, and averaged over 5 x 5 points in a pixel.
     """
     shifts = ((np.arange(_SUBPIXELS) + 0.5) / _SUBPIXELS - 0.5) * pixel_mm
     x = (x_mm.astype(np.float64)[:, None] + shifts).ravel()[None, :] - lesion.centre_mm[0]
@@ -80,7 +80,7 @@ def coverage(
 
 
 def clear_surroundings(canvas: Canvas, lesion: Lesion, z_mm: float, interval_mm: float) -> None:
-    """Replace what lies around a lesion with its background."""
+    """Replace the surroundings of a lesion with its background."""
     if abs(z_mm - lesion.centre_mm[2]) > lesion.clear_half_depth_mm(interval_mm):
         return
     x, y, _ = lesion.centre_mm

@@ -1,8 +1,7 @@
-"""What the synthetic release holds: its patients, series, runs of slices and where their lesions are.
+"""The content of the synthetic release: patients, series, runs of slices and positions of lesions.
 
-The eight patients below carry between them what readers of the real release trip over; further patients
-repeat the ordinary ones. Everything random comes from (seed, patient, study, series), so a patient is the
-same however many others there are.
+The eight patients below have every oddity of the real release; further patients repeat the ordinary ones.
+Random numbers are seeded by (seed, patient, study, series), so a patient does not depend on the others.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ TRAIN, VAL, TEST = 1, 2, 3
 
 
 class Site(NamedTuple):
-    """A place for a lesion in the standard body: x and y in mm, the value around it, the CSV's type code."""
+    """A site for a lesion in the standard body: x and y in mm, the HU around it, the CSV's type code."""
 
     x: float
     y: float
@@ -55,7 +54,7 @@ IMAGE_EDGE_PX = 6.2
 
 
 class LesionPlan(NamedTuple):
-    """Key slice, place, full diameters (long, short, along z) in mm, value in HU."""
+    """Key slice, site, full diameters (long, short, along z) in mm, value in HU."""
 
     slice_index: int
     site: Site
@@ -153,17 +152,17 @@ class Run:
     lesions: tuple[Lesion, ...]
 
     def z_mm(self, slice_index: float) -> float:
-        """Height of a slice in the body."""
+        """Return the height of a slice in the body."""
         return self.plan.z_first_mm + (slice_index - self.plan.first) * self.plan.interval_mm
 
     def slice_index(self, z_mm: float) -> float:
-        """Fractional slice index at a height."""
+        """Return the fractional slice index at a height."""
         return self.plan.first + (z_mm - self.plan.z_first_mm) / self.plan.interval_mm
 
 
 @dataclass(frozen=True)
 class Series:
-    """A series to be written: whose it is, its pixel grid, its body and its runs."""
+    """A series to be written: its key, pixel grid, body and runs."""
 
     key: SeriesKey
     patient: PatientPlan
@@ -173,7 +172,7 @@ class Series:
     runs: tuple[Run, ...]
 
     def slices(self) -> tuple[tuple[int, Run], ...]:
-        """Slice numbers that the archives hold, ascending, with their runs."""
+        """Return the slice numbers that the archives hold, ascending, with their runs."""
         return tuple(
             (index, run)
             for run in self.runs
@@ -216,10 +215,10 @@ def _lesion(rng: np.random.Generator, planned: LesionPlan, run: RunPlan, grid: G
 
 
 def plan_release(patients: int, seed: int) -> tuple[Series, ...]:
-    """The series of a synthetic release, in the order of their names.
+    """Return the series of a synthetic release, in the order of their names.
 
     Args:
-        patients: how many, 1 or more.
+        patients: number of patients, 1 or more.
         seed: moves lesions by parts of a voxel, turns and scales them, and reshapes bodies.
     """
     planned = []

@@ -30,7 +30,7 @@ def _numbers(values: Iterable[float]) -> str:
 
 
 class Measurement(NamedTuple):
-    """What a reader would have drawn on the key slice, 1-based pixels, as printed: (x, y) a point."""
+    """The marks of a reader on the key slice: points (x, y), 1-based pixels, as printed."""
 
     recist_px: tuple[float, ...]
     box_px: tuple[float, float, float, float]
@@ -38,7 +38,7 @@ class Measurement(NamedTuple):
 
 
 def measure(series: Series, run: Run, planned: LesionPlan, lesion: Lesion) -> Measurement:
-    """RECIST lines along the axes of the lesion's section by its key slice, and the box around them."""
+    """Return RECIST lines along the axes of the lesion's section by its key slice, and their box."""
     pixel_mm = series.grid.pixel_mm
     x, y = (series.grid.to_px(centre) for centre in lesion.centre_mm[:2])
     long, short = (half / pixel_mm for half in lesion.cross_section_mm(run.z_mm(planned.slice_index)))
@@ -57,7 +57,7 @@ def measure(series: Series, run: Run, planned: LesionPlan, lesion: Lesion) -> Me
 def normalised_location(
     series: Series, stored: Stored, box_px: Sequence[float], z_mm: float
 ) -> tuple[float, float, float]:
-    """The lesion's place in the body as the release publishes it; z grows from head to feet."""
+    """Return the lesion's relative position as the release publishes it; z grows from head to feet."""
     mask = measure_masks(to_hu(stored), (series.grid.pixel_mm,) * 2)["location"]
     x1, y1, x2, y2 = (float(f"{value:g}") for value in box_px)
     x = norm_location("x", x1, x2, mask["column_first"], mask["column_last"])
@@ -68,7 +68,7 @@ def normalised_location(
 def csv_row(
     series: Series, run: Run, planned: LesionPlan, lesion: Lesion, key_slice: Stored
 ) -> tuple[str, ...]:
-    """One row of DL_info.csv, in the order of `COLUMNS`."""
+    """Return one row of DL_info.csv, in the order of `COLUMNS`."""
     patient, interval_mm = series.patient, run.plan.interval_mm
     measured = measure(series, run, planned, lesion)
     location = normalised_location(series, key_slice, measured.box_px, run.z_mm(planned.slice_index))
@@ -92,7 +92,7 @@ def csv_row(
 
 
 def format_rows(rows: Iterable[Sequence[str]]) -> bytes:
-    """DL_info.csv: the header and the rows, with the official quoting and line ends."""
+    """Return DL_info.csv: header and rows, with the official quoting and line ends."""
     text = io.StringIO(newline="")
     csv.writer(text, lineterminator="\n").writerows([COLUMNS, *rows])
     return text.getvalue().encode("ascii")

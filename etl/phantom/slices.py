@@ -18,7 +18,7 @@ Stored = npt.NDArray[np.uint16]
 
 
 def draw_slice(series: Series, run: Run, slice_index: int, seed: int) -> Stored:
-    """One slice as the release stores it: HU + 32768, shape (rows, columns)."""
+    """Return one slice as the release stores it: HU + 32768, shape (rows, columns)."""
     canvas = Canvas(series.grid)
     z_mm, interval_mm = run.z_mm(slice_index), run.plan.interval_mm
     trunk = paint_body(canvas, series.body, z_mm)
@@ -38,7 +38,7 @@ def draw_slice(series: Series, run: Run, slice_index: int, seed: int) -> Stored:
 
 
 def encode_png(stored: Stored) -> bytes:
-    """A 16-bit greyscale PNG of an array of shape (rows, columns)."""
+    """Return a 16-bit greyscale PNG of an array of shape (rows, columns)."""
     return iio.imwrite(
         "<bytes>", stored, extension=".png", plugin="pillow", compress_level=1, compress_type=Z_RLE
     )

@@ -1,4 +1,4 @@
-"""What a synthetic release holds, to compare with what is read from it."""
+"""The content of a synthetic release, to compare with the result of reading it."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ class PhantomLesion:
         file_name: its key slice, as the CSV names it.
         series_id: `PPPPPP_SS_RR`.
         slice_index: key slice, the one nearest the centre.
-        run_first, run_last: the consecutive slices in the archives that hold it; shorter than the CSV's
-            Slice_range where a slice is missing.
+        run_first, run_last: run of consecutive slices in the archives that holds it; shorter than the
+            CSV's Slice_range if a slice is missing.
         spacing_mm: (x, y, z): pixel width, pixel height, slice interval.
         centre_px: (x, y), 1-based, as the CSV counts pixels.
         centre_slice: fractional slice index of the centre.
-        diameter_mm, short_diameter_mm: of the ellipsoid in the slice's plane.
-        depth_mm: of the ellipsoid along z.
-        long_diameter_px, short_diameter_px: of its section by the key slice, as the CSV gives them.
-        hu, background_hu: values of the lesion and of everything around it. Where it is thinner than two
-            slice intervals, averaging over slices lowers the contrast in the image but keeps the centroid.
-        clear_radius_mm, clear_half_depth_mm: of a cylinder around the centre that holds nothing but lesion,
-            background and noise, as far as the run and the scanner's circle reach.
-        coarse_type: 1..8, also where the CSV says -1.
+        diameter_mm, short_diameter_mm: diameters of the ellipsoid in the slice's plane.
+        depth_mm: diameter of the ellipsoid along z.
+        long_diameter_px, short_diameter_px: diameters of its section by the key slice, as in the CSV.
+        hu, background_hu: values of the lesion and of its surroundings. If it is thinner than two slice
+            intervals, averaging over slices lowers the contrast in the image but keeps the centroid.
+        clear_radius_mm, clear_half_depth_mm: size of a cylinder around the centre that holds only lesion,
+            background and noise, within the run and the scanner's circle.
+        coarse_type: 1..8, even if the CSV has -1.
     """
 
     lesion_id: int
@@ -61,13 +61,13 @@ class PhantomLesion:
 
 @dataclass(frozen=True)
 class PhantomTruth:
-    """What a synthetic release holds.
+    """The content of a synthetic release.
 
     Attributes:
-        patients, archives, seed, extracted: the arguments it was made with.
-        series, slices: how many the archives hold.
-        volumes: how many maximal runs of consecutive slices they form.
-        missing_slices: slices that the CSV promises and the archives lack, as the CSV would name them.
+        patients, archives, seed, extracted: arguments of `write_phantom`.
+        series, slices: numbers of series and slices in the archives.
+        volumes: number of maximal runs of consecutive slices.
+        missing_slices: file names of slices that the CSV promises and the archives lack.
         lesions: in the order of DL_info.csv.
     """
 
@@ -116,7 +116,7 @@ def _truth_of_lesion(
 
 
 def planned_rows(release: tuple[Series, ...]) -> list[tuple[Series, Run, LesionPlan, Lesion]]:
-    """Every lesion in the order of the CSV."""
+    """Return every lesion in the order of the CSV."""
     return [
         (series, run, planned, lesion)
         for series in release
@@ -128,7 +128,7 @@ def planned_rows(release: tuple[Series, ...]) -> list[tuple[Series, Run, LesionP
 def phantom_truth(
     *, patients: int = 8, archives: int = 3, seed: int = 0, extracted: bool = False
 ) -> PhantomTruth:
-    """The truth about the release that `write_phantom` writes for the same arguments.
+    """Return the truth about the release that `write_phantom` writes for the same arguments.
 
     Raises:
         ConfigError: a number is out of range.

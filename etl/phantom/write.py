@@ -1,4 +1,4 @@
-"""Writing the synthetic release: whole, or not marked as done."""
+"""Write the synthetic release; phantom.json marks it as complete."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _is_own(name: str) -> bool:
 
 
 def _stamp(out: Path) -> dict[str, Any] | None:
-    """What phantom.json says, or None where it is absent or is not one."""
+    """Return the content of phantom.json; None if it is absent or invalid."""
     try:
         found = json.loads((out / TRUTH_NAME).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -39,7 +39,7 @@ def _stamp(out: Path) -> dict[str, Any] | None:
 
 
 def is_written(out: Path, truth: PhantomTruth) -> bool:
-    """True where `out` holds the whole release of `truth`: every file, of the size it was written with."""
+    """Return True if `out` holds the complete release of `truth`: every file with its recorded size."""
     stamp = _stamp(out)
     if stamp is None or stamp["phantom_version"] != PHANTOM_VERSION or "files" not in stamp:
         return False
@@ -58,7 +58,7 @@ def _write_stamp(out: Path, stamp: dict[str, Any]) -> None:
 
 
 def _take_over(out: Path) -> None:
-    """Mark `out` as a synthetic release that isn't complete and remove what was there of one, or refuse."""
+    """Mark `out` as an incomplete synthetic release and remove an older one; refuse other content."""
     out.mkdir(parents=True, exist_ok=True)
     held = sorted(entry.name for entry in out.iterdir() if entry.name != PARTIAL_NAME)
     if held and _stamp(out) is None:
@@ -78,10 +78,10 @@ def _take_over(out: Path) -> None:
 
 
 def _write_slices(out: Path, truth: PhantomTruth) -> tuple[dict[str, int], list[tuple[str, ...]]]:
-    """Write the archives and, where asked for, the extracted slices.
+    """Write the archives and, if requested, the extracted slices.
 
     Returns:
-        Sizes of the files by name below `out`, and the rows of the CSV.
+        Sizes of the files by name relative to `out`, and the rows of the CSV.
     """
     release = plan_release(truth.patients, truth.seed)
     cuts = archive_parts([len(series.slices()) for series in release], truth.archives)
@@ -115,17 +115,17 @@ def _write_slices(out: Path, truth: PhantomTruth) -> tuple[dict[str, int], list[
 def write_phantom(
     out: Path, *, patients: int = 8, archives: int = 3, seed: int = 0, extracted: bool = False
 ) -> PhantomTruth:
-    """Write a synthetic release, or leave it as it is where `out` holds it already.
+    """Write a synthetic release, or leave it unchanged if `out` already holds it.
 
-    The same arguments give the same bytes with the same versions of numpy, Pillow and zlib. phantom.json
-    names the files only once all of them are written; what is cut short is written anew.
+    Equal arguments give equal bytes with the same versions of numpy, Pillow and zlib. phantom.json names the
+    files only after all of them are written; an incomplete release is written again.
 
     Args:
-        out: a folder: new, empty, or one that this function wrote. Files in it that aren't a release's stay.
+        out: a folder: new, empty, or written by this function. Other files in it stay.
         patients: 1 gives one series of 13 slices; 8 give everything that `plan` lists.
-        archives: how many zips the slices are spread over, odd ones deflated, even ones stored.
-        seed: changes noise, bodies, and the lesions' places by parts of a voxel.
-        extracted: write the slices as files too.
+        archives: number of zips; odd ones are deflated, even ones stored.
+        seed: changes noise, bodies, and the lesions' positions by parts of a voxel.
+        extracted: also write the slices as files.
 
     Raises:
         ConfigError: an argument is out of range, or `out` holds something else.
@@ -136,7 +136,7 @@ def write_phantom(
         StoreError,
         "the synthetic release can't be written",
         where=str(out),
-        remedy="name a folder that you can write to, on a disk with room",
+        remedy="name a writable folder on a disk with free space",
     ):
         if not is_written(out, truth):
             _take_over(out)
