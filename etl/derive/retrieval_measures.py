@@ -1,0 +1,152 @@
+"""How good an embedding finds lesions of other patients that are like a lesion: type, place and size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from etl.derive.lesion_arrays import Floats, Ints, LesionArrays
+from etl.derive.nearest import nearest
+
+NEIGHBOURS = 20
+SHOWN = 10
+TYPES = 8
+FOLDS = 5
+RESAMPLES = 2000
+SEED = 20
+NAMES = ("top1", "p_at_10", "nn20", "macro_recall", "place_error", "size_error_mm")
+
+
+class Labelled(NamedTuple):
+    """Lesions with a coarse type: n lesions, and (n,) codes 1 to 8."""
+
+    lesions: LesionArrays
+    coarse_type: Ints
+
+    def take(self, rows: Ints) -> Labelled:
+        """Return some rows."""
+        return Labelled(self.lesions.take(rows), self.coarse_type[rows])
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What was found for n queries.
+
+    Attributes:
+        patient, coarse_type: (n,) of the queries.
+        top1: (n,) 1 where the nearest lesion is of the query's type.
+        p_at_10: (n,) share of the query's type among the ten nearest.
+        voted: (n,) type that most of the twenty nearest have; of equal numbers, that of the nearest lesion.
+        place_error: (n,) mean Euclidean distance of the published places of the ten nearest.
+        size_error_mm: (n,) mean difference of their long diameters.
+    """
+
+    patient: Ints
+    coarse_type: Ints
+    top1: Floats
+    p_at_10: Floats
+    voted: Ints
+    place_error: Floats
+    size_error_mm: Floats
+
+
+def answer(gallery: Labelled, queries: Labelled, embed: Callable[[LesionArrays], Floats]) -> Answers:
+    """Search each query among the gallery's lesions of other patients."""
+    rows, _ = nearest(
+        embed(gallery.lesions),
+        gallery.lesions.lesion_id,
+        embed(queries.lesions),
+        NEIGHBOURS,
+        gallery.lesions.patient,
+        queries.lesions.patient,
+    )
+    return answers_of(gallery, queries, rows)
+
+
+def answers_of(gallery: Labelled, queries: Labelled, rows: Ints) -> Answers:
+    """Judge neighbours.
+
+    Args:
+        rows: (n, 20) rows of the gallery, nearest first, -1 for none.
+    """
+    there = rows >= 0
+    found = np.where(there, gallery.coarse_type[rows], 0)
+    right = found == queries.coarse_type[:, None]
+    shown = there[:, :SHOWN]
+    count = np.maximum(shown.sum(axis=1), 1)
+    apart = gallery.lesions.place[rows[:, :SHOWN]] - queries.lesions.place[:, None]
+    size = np.exp(gallery.lesions.log_diameters[:, 0])[rows[:, :SHOWN]]
+    size_apart = np.abs(size - np.exp(queries.lesions.log_diameters[:, :1]))
+    return Answers(
+        patient=queries.lesions.patient,
+        coarse_type=queries.coarse_type,
+        top1=right[:, 0].astype(float),
+        p_at_10=right[:, :SHOWN].sum(axis=1) / SHOWN,
+        voted=_votes(found),
+        place_error=np.where(shown, np.sqrt((apart**2).sum(axis=-1)), 0).sum(axis=1) / count,
+        size_error_mm=np.where(shown, size_apart, 0).sum(axis=1) / count,
+    )
+
+
+def _votes(found: Ints) -> Ints:
+    votes = np.stack([(found == code).sum(axis=1) for code in range(TYPES + 1)], axis=1)
+    votes[:, 0] = 0
+    most = votes == votes.max(axis=1, keepdims=True)
+    first = np.argmax(np.take_along_axis(most, found, axis=1), axis=1)
+    return found[np.arange(len(found)), first]
+
+
+def summarize(answers: Answers) -> dict[str, Any]:
+    """Return the measures with 95 % bootstrap intervals over patients, JSON-ready."""
+    patients, at = np.unique(answers.patient, return_inverse=True)
+    hit = answers.voted == answers.coarse_type
+    columns = [
+        answers.top1,
+        answers.p_at_10,
+        hit,
+        answers.place_error,
+        answers.size_error_mm,
+        np.ones(len(at)),
+    ]
+    for code in range(1, TYPES + 1):
+        columns += [hit & (answers.coarse_type == code), answers.coarse_type == code]
+    sums = np.stack([np.bincount(at, values.astype(float), len(patients)) for values in columns], axis=1)
+    draws = np.random.default_rng(SEED).integers(0, len(patients), (RESAMPLES, len(patients)))
+    counted = np.array([np.bincount(draw, minlength=len(patients)) for draw in draws], np.float64)
+    point, spread = _ratios(sums.sum(axis=0, keepdims=True))[0], _ratios(counted @ sums)
+    return {
+        **{name: round(float(value), 4) for name, value in zip(NAMES, point, strict=True)},
+        "intervals": {
+            name: [round(float(v), 4) for v in np.nanquantile(spread[:, column], (0.025, 0.975))]
+            for column, name in enumerate(NAMES)
+        },
+        "queries": len(at),
+        "patients": len(patients),
+    }
+
+
+def _ratios(sums: Floats) -> Floats:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        means = sums[:, :5] / sums[:, 5:6]
+        recall = np.nanmean(sums[:, 6::2] / sums[:, 7::2], axis=1)
+    return np.column_stack([means[:, :3], recall, means[:, 3:]])
+
+
+def by_folds(
+    rows: Labelled, learn: Callable[[Labelled], Callable[[LesionArrays], Floats]], seed: int = 0
+) -> Answers:
+    """Answer each patient's lesions by the other folds' lesions and an embedding learned on these."""
+    patients = np.unique(rows.lesions.patient)
+    fold_of = np.random.default_rng(seed).permutation(len(patients)) % FOLDS
+    fold = fold_of[np.searchsorted(patients, rows.lesions.patient)]
+    parts = []
+    for number in range(FOLDS):
+        gallery = rows.take(np.flatnonzero(fold != number))
+        parts.append(answer(gallery, rows.take(np.flatnonzero(fold == number)), learn(gallery)))
+    joined = {
+        name: np.concatenate([getattr(part, name) for part in parts]) for name in Answers.__annotations__
+    }
+    return Answers(**joined)

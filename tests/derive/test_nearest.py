@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from etl.derive.nearest import nearest
+
+GALLERY = np.array([[1.0, 0.0], [0.0, 0.0], [1.0, 0.0], [3.0, 0.0], [np.nan, 1.0]])
+LESION_ID = np.array([8, 1, 2, 5, 3])
+
+
+def test_ties_go_by_lesion_id_and_zero_and_missing_rows_are_never_found() -> None:
+    rows, distance = nearest(GALLERY, LESION_ID, np.array([[1.0, 0.0], [2.0, 0.0]]), 4)
+    assert rows.tolist() == [[2, 0, 3, -1], [2, 3, 0, -1]]
+    np.testing.assert_array_equal(distance, [[0, 0, 2, np.nan], [1, 1, 1, np.nan]])
+
+
+def test_zero_and_missing_queries_find_nothing() -> None:
+    rows, distance = nearest(GALLERY, LESION_ID, np.array([[0.0, 0.0], [np.nan, 1.0], [3.0, 0.1]]), 1)
+    assert rows.tolist() == [[-1], [-1], [3]]
+    assert np.isnan(distance[:2]).all()
+
+
+def test_lesions_of_the_own_patient_are_left_out() -> None:
+    patients = np.array([1, 1, 2, 1, 1])
+    rows, _ = nearest(GALLERY, LESION_ID, np.array([[1.0, 0.0]] * 2), 2, patients, np.array([2, 1]))
+    assert rows.tolist() == [[0, 3], [2, -1]]
+    only = nearest(GALLERY[:1], LESION_ID[:1], GALLERY[:1], 1, patients[:1], patients[:1])
+    assert only[0].tolist() == [[-1]]
+
+
+def test_an_empty_gallery_has_no_nearest() -> None:
+    assert nearest(np.zeros((3, 2)), np.arange(3), np.ones((2, 2)), 2)[0].tolist() == [[-1, -1]] * 2
+
+
+vectors = st.lists(st.tuples(*[st.integers(-3, 3)] * 3), min_size=1, max_size=40)
+
+
+@settings(max_examples=80, deadline=None)
+@given(vectors, vectors, st.integers(1, 12), st.randoms(use_true_random=False))
+def test_search_is_that_of_all_distances(gallery: list, queries: list, k: int, random: object) -> None:
+    lesion_id = list(range(len(gallery)))
+    random.shuffle(lesion_id)  # type: ignore[attr-defined]
+    found, distance = nearest(np.array(gallery, float), np.array(lesion_id), np.array(queries, float), k)
+    for query, rows, apart in zip(queries, found, distance, strict=True):
+        every = sorted(
+            (float(np.linalg.norm(np.subtract(row, query))), lesion_id[at], at)
+            for at, row in enumerate(gallery)
+            if any(row) and any(query)
+        )[:k]
+        assert rows.tolist() == [at for _, _, at in every] + [-1] * (k - len(every))
+        np.testing.assert_allclose(apart[: len(every)], [d for d, _, _ in every])

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from etl.derive.place_model import COMMITTED, read_place_model
+from jobs.evaluate_retrieval import main
+from tests.support.tiny_release import csv_bytes, csv_row
+
+
+def printed(*arguments: str) -> dict[str, Any]:
+    done = CliRunner().invoke(main, list(arguments))
+    assert done.exit_code == 0, done.output
+    return json.loads(done.stdout)
+
+
+@pytest.fixture
+def val(real_release: Path) -> list[str]:
+    return ["--gallery", str(real_release / "DL_info_row_index.csv"), "--gallery-split", "val"]
+
+
+@pytest.mark.slow
+def test_folds_on_real_rows_and_the_committed_weights(val: list[str], tmp_path: Path) -> None:
+    floor = printed("--model", "xyz", *val)
+    assert floor["queries"] == 4889
+    assert (floor["top1"], floor["p_at_10"], floor["nn20"]) == pytest.approx((0.756, 0.726, 0.792), abs=0.002)
+    out = tmp_path / "weights.json"
+    place = printed(*val, "--learn", str(out))
+    assert place["top1"] >= 0.770
+    assert place["p_at_10"] >= 0.755
+    assert place["nn20"] >= 0.825
+    assert place["macro_recall"] > floor["macro_recall"]
+    assert abs(read_place_model(out).weights - read_place_model(COMMITTED).weights).max() < 1e-4
+
+
+def test_two_files_are_scored_by_the_committed_weights(tmp_path: Path) -> None:
+    lung, pelvis = "0.7, 0.4, 0.3", "0.5, 0.6, 0.85"
+    rows = [
+        csv_row("000001_01_01", 4, (3, 5), Normalized_lesion_location=lung),
+        csv_row("000002_01_01", 4, (3, 5), Normalized_lesion_location=pelvis, Coarse_lesion_type="8"),
+        csv_row("000003_01_01", 4, (3, 5), Coarse_lesion_type="-1", Train_Val_Test="1"),
+    ]
+    queries = [csv_row("000009_01_01", 4, (3, 5), Normalized_lesion_location=lung, Train_Val_Test="3")]
+    (tmp_path / "gallery.csv").write_bytes(csv_bytes(rows))
+    (tmp_path / "queries.csv").write_bytes(csv_bytes(queries))
+    files = ["--gallery", str(tmp_path / "gallery.csv"), "--queries", str(tmp_path / "queries.csv")]
+    result = printed(*files)
+    assert (result["top1"], result["p_at_10"], result["nn20"]) == (1.0, 0.1, 1.0)
+    assert result["weights"] == read_place_model().made
+    assert printed("--model", "xyz", *files)["weights"] is None
+
+
+def test_wrong_inputs_end_with_one_message(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(csv_bytes([csv_row("000001_01_01", 4, (3, 5))]))
+    for arguments, said in (
+        (["--gallery", str(tmp_path / "b.csv")], "there is no file"),
+        (["--gallery", str(tmp_path / "a.csv"), "--gallery-split", "test"], "has a coarse type in test"),
+        (["--gallery", str(tmp_path / "nothing")], "there is no store here"),
+    ):
+        done = CliRunner().invoke(main, arguments)
+        assert done.exit_code == 2
+        assert said in done.output
