@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from etl.core.errors import StoreError, explained
-from etl.io.drivers import as_oserrors, may_pass, s3_driver, status_of
+from etl.io.drivers import as_oserrors, code_of, may_pass, s3_driver, status_of
 from etl.io.places import PARTIAL, Listed, PartGoneError, checked_name
 from etl.io.retries import RetryBudget, retried
 
 Result = TypeVar("Result")
+
+# Answers of older MinIO, CubeFS and others to a batch of deletions, for which botocore sends no Content-MD5.
+_NO_BATCHES = ("MissingContentMD5", "InvalidDigest", "NotImplemented", "MethodNotAllowed")
+_SINGLE_DELETES_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
@@ -150,12 +155,22 @@ class BucketObjects:
         self._ask(lambda driver: driver.pipe_file(path, data, mode=mode, timeout=seconds, **parts))
 
     def _delete(self, paths: Sequence[str]) -> None:
-        """Delete objects given as `bucket/key`, those that exist."""
+        """Delete objects given as `bucket/key`, those that exist; one by one where there are no batches."""
         for start in range(0, len(paths), self.settings.deleted_at_once):
             some = paths[start : start + self.settings.deleted_at_once]
             bucket = some[0].partition("/")[0]
             keys = [{"Key": path.partition("/")[2]} for path in some]
-            self._ask(lambda driver: self._delete_some(driver, bucket, keys))  # noqa: B023
+            try:
+                self._ask(lambda driver: self._delete_some(driver, bucket, keys))  # noqa: B023
+            except OSError as error:
+                if code_of(error) not in _NO_BATCHES:
+                    raise
+                with ThreadPoolExecutor(_SINGLE_DELETES_AT_ONCE) as pool:
+                    list(pool.map(self._delete_one, paths[start:]))
+                return
+
+    def _delete_one(self, path: str) -> None:
+        self._ask(lambda driver: driver.rm_file(path))
 
     def _delete_some(self, driver: Any, bucket: str, keys: Sequence[dict[str, str]]) -> None:
         # s3fs's own rm() hides keys that could not be deleted, and takes brackets for patterns.

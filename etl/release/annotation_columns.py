@@ -1,4 +1,4 @@
-"""The columns of DL_info.csv: their names, codes and limits, and how each is read."""
+"""The columns of DL_info.csv: their names, codes and limits, and a reader for each."""
 
 from __future__ import annotations
 
@@ -39,34 +39,36 @@ COARSE_TYPES = {
     7: "soft tissue",
     8: "pelvis",
 }
-"""Coarse_lesion_type -> name; -1 is a lesion that was not labelled."""
+"""Names of Coarse_lesion_type; -1 is a lesion without label."""
 
 SPLITS = {1: "train", 2: "val", 3: "test"}
-"""Train_Val_Test -> name."""
+"""Names of Train_Val_Test."""
 
 MAX_SLICE_INDEX = 999_999
 MAX_RANGE_SLICES = 2_000
-"""The longest run of the release has 545 slices; more is damage, and would promise as many absent ones."""
+"""The longest run of the release has 545 slices; a damaged range would count thousands as missing."""
 MAX_IMAGE_SIZE_PX = 4096
 SPACING_LIMITS_MM = (0.001, 100.0)
 MAX_AGE_YEARS = 200
 
 _RECIST = tuple(f"recist_{axis}_{end}_px" for axis in ("long", "short") for end in ("x1", "y1", "x2", "y2"))
-_AGE = re.compile(r"(-?[0-9]{1,9})(?:\.0+)?")
+_AGE = re.compile(r"(-?[0-9]{1,9})(?:\.0*)?")
+# Empty cells as pandas, R and spreadsheets print them.
+_MISSING = ("nan", "na", "n/a", "<na>", "none", "null")
 
 
 def read_key_slice(fields: FieldReader) -> int | None:
-    """Number of the slice that was measured on."""
+    """Read the number of the slice with the measurement."""
     return fields.whole_number("Key_slice_index", "key_slice_index", low=0, high=MAX_SLICE_INDEX)
 
 
 def read_recist(fields: FieldReader) -> None:
-    """Two points of the long axis, then two of the short one, in pixels."""
+    """Read two points of the long axis, then two of the short one, in pixels."""
     fields.decimals("Measurement_coordinates", *_RECIST)
 
 
 def read_box(fields: FieldReader) -> tuple[float, ...] | None:
-    """x1, y1, x2, y2 in pixels."""
+    """Read x1, y1, x2, y2 in pixels."""
     column = "Bounding_boxes"
     box = fields.decimals(column, "bbox_x1_px", "bbox_y1_px", "bbox_x2_px", "bbox_y2_px")
     if box and not (box[0] < box[2] and box[1] < box[3]):
@@ -77,7 +79,7 @@ def read_box(fields: FieldReader) -> tuple[float, ...] | None:
 
 
 def read_diameters(fields: FieldReader) -> None:
-    """Long and short diameter in pixels."""
+    """Read long and short diameter in pixels."""
     column = "Lesion_diameters_Pixel_"
     diameters = fields.decimals(column, "long_diameter_px", "short_diameter_px")
     if diameters and min(diameters) <= 0:
@@ -85,12 +87,12 @@ def read_diameters(fields: FieldReader) -> None:
 
 
 def read_location(fields: FieldReader) -> None:
-    """Centre of the lesion relative to the body, 0 to 1 a direction."""
+    """Read the centre of the lesion relative to the body, 0 to 1 in each direction."""
     fields.decimals("Normalized_lesion_location", "norm_x", "norm_y", "norm_z")
 
 
 def read_type(fields: FieldReader) -> None:
-    """Code and name of the body part; both None where not labelled."""
+    """Read code and name of the body part; both are None for a lesion without label."""
     column = "Coarse_lesion_type"
     code = fields.whole_number(column, "coarse_type_code")
     if code is None:
@@ -103,12 +105,12 @@ def read_type(fields: FieldReader) -> None:
 
 
 def read_noisy(fields: FieldReader) -> None:
-    """Whether the authors flagged the row as possibly noisy."""
-    fields.whole_number("Possibly_noisy", "possibly_noisy", low=0, high=1)
+    """Read the authors' flag of a possibly noisy row."""
+    fields.flag("Possibly_noisy", "possibly_noisy")
 
 
 def read_slice_range(fields: FieldReader) -> tuple[int, ...] | None:
-    """First and last slice of the run, both included."""
+    """Read first and last slice of the run, both included."""
     column = "Slice_range"
     slices = fields.whole_numbers(column, "slice_first", "slice_last", low=0, high=MAX_SLICE_INDEX)
     if slices and slices[0] > slices[1]:
@@ -123,7 +125,7 @@ def read_slice_range(fields: FieldReader) -> tuple[int, ...] | None:
 
 
 def read_spacing(fields: FieldReader) -> tuple[float, ...] | None:
-    """x, y and z spacing in mm."""
+    """Read x, y and z spacing in mm."""
     column = "Spacing_mm_px_"
     low, high = SPACING_LIMITS_MM
     allowed = f"{low:g} to {high:g} mm"
@@ -138,14 +140,14 @@ def read_spacing(fields: FieldReader) -> tuple[float, ...] | None:
 
 
 def read_image_size(fields: FieldReader) -> tuple[int, ...] | None:
-    """Height and width in pixels, the order of MATLAB's sizes; all published images are square."""
+    """Read height and width in pixels, MATLAB's order of sizes; all published images are square."""
     return fields.whole_numbers(
         "Image_size", "image_height_px", "image_width_px", low=1, high=MAX_IMAGE_SIZE_PX
     )
 
 
 def read_window(fields: FieldReader) -> None:
-    """Lower and upper end of the display window in HU."""
+    """Read lower and upper end of the display window in HU."""
     column = "DICOM_windows"
     window = fields.decimals(column, "window_low_hu", "window_high_hu")
     if window and window[0] >= window[1]:
@@ -153,7 +155,7 @@ def read_window(fields: FieldReader) -> None:
 
 
 def read_sex(fields: FieldReader) -> None:
-    """M or F."""
+    """Read M or F."""
     column = "Patient_gender"
     sex = fields.text(column)
     if sex and sex not in ("M", "F"):
@@ -162,14 +164,13 @@ def read_sex(fields: FieldReader) -> None:
 
 
 def read_age(fields: FieldReader) -> None:
-    """Whole years; None where the cell is empty or NaN."""
+    """Read whole years; None where the cell is empty, NaN or NA."""
     column = "Patient_age"
     age = fields.text(column, optional=True)
     fields.values["age_years"] = None
-    if age is None or age.lower() == "nan":
+    if age is None or age.lower() in _MISSING:
         return
     allowed = f"a whole number of years, 0 to {MAX_AGE_YEARS}; empty or NaN where unknown"
-    # A column that holds a NaN is printed by pandas as 62.0, so copies of the CSV have that.
     match = _AGE.fullmatch(age)
     if not match:
         fields.problem(Reason.FIELD_UNPARSABLE, column, "is not a whole number", allowed)
@@ -180,7 +181,7 @@ def read_age(fields: FieldReader) -> None:
 
 
 def read_split(fields: FieldReader) -> None:
-    """The official, patient-level split."""
+    """Read the official, patient-level split."""
     column = "Train_Val_Test"
     split = fields.whole_number(column, "split")
     if split is not None and split not in SPLITS:

@@ -1,4 +1,4 @@
-"""One row of DL_info.csv: what it says of its lesion and of its volume, and all that is wrong with it."""
+"""Read one row of DL_info.csv: its lesion, the geometry of its run of slices, and its problems."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from etl.release.names import SeriesKey, parse_file_name, parse_series_id
 
 @dataclass(frozen=True)
 class RunGeometry:
-    """What one row says of the contiguous run of slices that its lesion lies in.
+    """Geometry of the contiguous run of slices around a lesion, as its row gives it.
 
     Attributes:
         lesion_id: 0-based row number in the CSV.
@@ -41,9 +41,10 @@ class RowReading:
     Attributes:
         values: the row's values by their names in the lesions table; complete where `problems` is empty.
         problems: every problem found, in the order of `read_row`.
-        series: the row's series, or None where it can't be told.
-        slice_index: number of the key slice, or -1 where it can't be told.
-        run: the geometry of the lesion's run, or None where a field that it needs can't be used.
+        series: the row's series, or None where it is unknown.
+        slice_index: number of the key slice, or -1 where it is unknown.
+        run: the geometry of the lesion's run, or None where a field for it can't be used.
+        as_decimals: a whole number was printed as 62.0.
     """
 
     values: dict[str, Value]
@@ -51,6 +52,7 @@ class RowReading:
     series: SeriesKey | None
     slice_index: int
     run: RunGeometry | None
+    as_decimals: bool = False
 
 
 def read_row(record: Record, header_count: int, lesion_id: int) -> RowReading:
@@ -102,7 +104,7 @@ def read_row(record: Record, header_count: int, lesion_id: int) -> RowReading:
     if series and slices and spacing and image_size:
         (x_mm, y_mm, z_mm), (height, width) = spacing, image_size
         run = RunGeometry(lesion_id, series, slices[0], slices[1], (z_mm, y_mm, x_mm), height, width)
-    return RowReading(fields.values, tuple(fields.problems), series, slice_index, run)
+    return RowReading(fields.values, tuple(fields.problems), series, slice_index, run, fields.as_decimals)
 
 
 def _record_problem(record: Record, header_count: int) -> Problem:
@@ -131,7 +133,7 @@ def _read_file_name(fields: FieldReader) -> tuple[SeriesKey, int] | None:
 def _agreed_series(
     fields: FieldReader, named: SeriesKey | None, indices: tuple[int | None, int | None, int | None]
 ) -> SeriesKey | None:
-    """The series by the file name, or by the indices where that has none; None where they disagree."""
+    """Return the series by the file name, or by the indices without one; None where they disagree."""
     if named is None:
         patient, study, series = indices
         if patient is None or study is None or series is None:
@@ -146,7 +148,7 @@ def _agreed_series(
 
 
 def _agreed_slice(fields: FieldReader, named: int | None, key_slice: int | None) -> int:
-    """The key slice by the file name, or by its index where that has none; -1 where they disagree."""
+    """Return the key slice by the file name, or by its index without one; -1 where they disagree."""
     if named is None:
         return -1 if key_slice is None else key_slice
     if key_slice is not None and key_slice != named:
@@ -156,7 +158,7 @@ def _agreed_slice(fields: FieldReader, named: int | None, key_slice: int | None)
 
 
 def _check_box(fields: FieldReader, box: tuple[float, ...], image_size: tuple[int, ...]) -> None:
-    """Coordinates count pixel centres from 1, so an image `width` wide covers [0.5, width + 0.5]."""
+    """Compare the box with the image, which covers [0.5, width + 0.5]: pixel centres count from 1."""
     x1, y1, x2, y2 = box
     bottom, right = (size + 0.5 for size in image_size)
     if x2 <= 0.5 or y2 <= 0.5 or x1 >= right or y1 >= bottom:

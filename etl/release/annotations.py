@@ -1,18 +1,24 @@
-"""The release's annotations: DL_info.csv -> typed lesions, the geometry of their runs, and rejected rows."""
+"""Read DL_info.csv into typed lesions, the geometry of their runs, and rejects."""
 
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from etl.core.rejects import Kind, Reason, Reject
 from etl.release.annotation_columns import COARSE_TYPES, COLUMNS, SPLITS
 from etl.release.annotation_fields import Value
 from etl.release.annotation_rows import RowReading, RunGeometry, read_row
 from etl.release.csv_records import Record, excerpt, read_records
+from etl.release.sources import ANNOTATIONS_SHA256
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+logger = logging.getLogger(__name__)
 
 __all__ = [
     "COARSE_TYPES",
@@ -75,10 +81,10 @@ class Annotations:
     Attributes:
         lesions: one row an accepted CSV row, sorted by `lesion_id`, with the columns of `LESION_DTYPES`.
             Pixel coordinates are 1-based as published: an image of width W covers [0.5, W + 0.5].
-        geometries: one a CSV row whose run is known, in the CSV's order. A row rejected for a fault of its
-            lesion is among them, so its volume can still be built; a duplicate row is not.
+        geometries: one a CSV row whose run is known, in the CSV's order. They include rows rejected for a
+            fault of their lesion, so that its volume can still be built, and no duplicate rows.
         rejects: one a rejected row, in the CSV's order.
-        row_count: rows of the CSV; wholly blank lines don't count.
+        row_count: rows of the CSV without blank lines.
         bytes: size of the file.
         sha256: of the file, as hex.
         source: name of the file, as given.
@@ -94,13 +100,14 @@ class Annotations:
 
 
 def parse_annotations(data: bytes, source: str) -> Annotations:
-    """Read DL_info.csv. A faulty row becomes one reject; the others are read all the same.
+    """Read DL_info.csv. A faulty row becomes one reject and does not affect the others.
 
     A reject's reason is the first problem of its row and its message names all of them, in the order of
-    `etl.release.annotation_rows.read_row`; a row that repeats an earlier one is a duplicate and nothing else.
+    `etl.release.annotation_rows.read_row`; a row that repeats an earlier one is only a duplicate. A log line
+    says how a file was understood that is not the official one.
 
     Args:
-        data: the whole file. UTF-8, with or without a byte order mark; LF or CRLF.
+        data: the whole file; see `etl.release.csv_records.read_records` for its encodings and separators.
         source: its name, for messages and rejects.
 
     Raises:
@@ -111,8 +118,10 @@ def parse_annotations(data: bytes, source: str) -> Annotations:
     geometries: list[RunGeometry] = []
     rejects: list[Reject] = []
     first_with: dict[tuple[str, ...], int] = {}
+    as_decimals = False
     for lesion_id, record in enumerate(table.records):
         row = read_row(record, table.header_count, lesion_id)
+        as_decimals |= row.as_decimals
         if len(record.cells) == len(COLUMNS) and not record.damage:
             earlier = first_with.setdefault(tuple(record.cells.values()), lesion_id)
             if earlier != lesion_id:
@@ -126,13 +135,22 @@ def parse_annotations(data: bytes, source: str) -> Annotations:
             rejects.append(_reject(source, lesion_id, record, row, row.problems[0].reason, message))
         else:
             accepted.append({"lesion_id": lesion_id, **row.values})
+    sha256 = hashlib.sha256(data).hexdigest()
+    if sha256 != ANNOTATIONS_SHA256:
+        notes = [table.dialect, "whole numbers printed as 1.0" if as_decimals else ""]
+        logger.info(
+            "%s is not the release's own file; read as %s, %d rows",
+            source,
+            ", ".join(filter(None, notes)) or "comma-separated UTF-8",
+            len(table.records),
+        )
     return Annotations(
         lesions=_lesions(accepted),
         geometries=tuple(geometries),
         rejects=tuple(rejects),
         row_count=len(table.records),
         bytes=len(data),
-        sha256=hashlib.sha256(data).hexdigest(),
+        sha256=sha256,
         source=source,
     )
 
@@ -153,6 +171,8 @@ def _reject(
 
 
 def _lesions(rows: Sequence[Mapping[str, Value]]) -> pd.DataFrame:
+    import pandas as pd
+
     return pd.DataFrame(
         {name: pd.Series([row[name] for row in rows], dtype=dtype) for name, dtype in LESION_DTYPES.items()}
     )

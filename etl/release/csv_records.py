@@ -1,21 +1,26 @@
-"""The bytes of a CSV -> its header and one record a line, where a damaged line costs that line only."""
+"""Split the bytes of a CSV into its header and one record a line; a damaged line costs that line only."""
 
 from __future__ import annotations
 
+import codecs
 import csv
 import logging
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from etl.core.errors import SourceError
 
 _LOG = logging.getLogger(__name__)
 _REMEDY = "use DL_info.csv as the release publishes it: comma-separated UTF-8 text with its header line"
+_SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab"}
+# The official file has 8.5 MB.
+_MAX_BYTES = 1 << 30
 
 
 def excerpt(text: str, limit: int = 80) -> str:
-    """Text from the data, fit for a message: unprintable characters escaped, cut after `limit` characters."""
+    """Return text of the data for a message: unprintable characters escaped, cut after `limit` characters."""
     cut = text if len(text) <= limit else text[:limit] + "..."
     return repr(cut)[1:-1]
 
@@ -26,9 +31,9 @@ class Record:
 
     Attributes:
         cells: the wanted columns' cells as printed, by column name. A line with too few fields lacks the
-            last of the header's columns here; a line that could not be split holds what could be told.
-        field_count: fields in the line; 0 where `damage` says why it could not be split.
-        damage: why the line is not one CSV record, or empty.
+            last of the header's columns here; a line that can't be split has its unquoted first cells.
+        field_count: fields in the line; 0 where it can't be split.
+        damage: reason why the line is not one CSV record, or empty.
     """
 
     cells: Mapping[str, str]
@@ -38,19 +43,28 @@ class Record:
 
 @dataclass(frozen=True)
 class Records:
-    """The lines of a CSV that are not blank, in order, and the number of columns that its header names."""
+    """A CSV, split.
+
+    Attributes:
+        header_count: columns in its header.
+        records: its lines below the header that are not blank, in order.
+        dialect: differences from the official file's format, in words; empty where there are none.
+    """
 
     header_count: int
     records: tuple[Record, ...]
+    dialect: str = field(default="", compare=False)
 
 
 def read_records(data: bytes, source: str, columns: Sequence[str]) -> Records:
-    """Split a CSV into records that hold the wanted columns.
+    """Split a CSV into records of the wanted columns.
 
-    Bytes that are not UTF-8 become U+FFFD, so only their own cell suffers; a byte order mark is dropped.
-    No field of the release holds a line break, so each line is one record, and a quote that is never
-    closed can't swallow the lines below it. Lines end in LF or CRLF (in CR where the file holds no LF).
-    Blank lines are skipped. Columns may stand in any order; those not wanted are ignored with a warning.
+    Text is UTF-8, or UTF-16 with a byte order mark; the file may be gzipped. Bytes that can't be decoded
+    become U+FFFD, so only their own cell suffers. Fields are separated as the header is: by commas,
+    semicolons or tabs. No field of the release holds a line break, so each line is one record, and a quote
+    that is never closed does not swallow the lines below it. Lines end in LF or CRLF (in CR where the file
+    holds no LF). Blank lines are skipped. Columns may be in any order; those not wanted are ignored with a
+    warning.
 
     Args:
         data: the whole file.
@@ -60,42 +74,96 @@ def read_records(data: bytes, source: str, columns: Sequence[str]) -> Records:
     Raises:
         SourceError: the file is empty, is not CSV text, lacks a column, names one twice or has no rows.
     """
-    lines = _lines(data)
+    text, dialect = _decoded(data, source)
+    lines = _lines(text)
     header_line = next(lines, None)
     if header_line is None:
         raise SourceError("the CSV is empty", where=source, allowed="a header line and rows", remedy=_REMEDY)
-    header, damage = _split(header_line)
-    header = [name.strip(" ") for name in header]
+    separator, header, damage = _split_header(header_line, columns)
+    if separator != ",":
+        dialect.append(f"separated by {_SEPARATORS[separator]}s")
     _check_header(header, damage, header_line, source, columns)
     position = {name: header.index(name) for name in columns}
-    records = tuple(_record(line, position) for line in lines)
+    records = tuple(_record(line, separator, position) for line in lines)
     if not records:
         raise SourceError("the CSV has a header but no rows", where=source, remedy=_REMEDY)
-    return Records(len(header), records)
+    if len(header) > len(columns):
+        dialect.append(f"{len(header) - len(columns)} other columns")
+    if [name for name in header if name in columns] != list(columns):
+        dialect.append("columns in another order")
+    return Records(len(header), records, ", ".join(dialect))
 
 
-def _lines(data: bytes) -> Iterator[str]:
-    text = data.decode("utf-8-sig", errors="replace")
+def _decoded(data: bytes, source: str) -> tuple[str, list[str]]:
+    """Return the text of a CSV, and in words how it was encoded where that is not UTF-8."""
+    dialect = []
+    if data[:2] == b"\x1f\x8b":
+        data = _unzipped(data, source)
+        dialect.append("gzipped")
+    if data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        return data.decode("utf-16", errors="replace"), [*dialect, "UTF-16"]
+    if any(len(half) > 10 and half.count(0) > 0.9 * len(half) for half in (data[:200:2], data[1:200:2])):
+        raise SourceError(
+            "the CSV is UTF-16 or UTF-32 without a byte order mark",
+            where=source,
+            value=data[:40],
+            allowed="UTF-8; UTF-16 with a byte order mark",
+            remedy="save it again as UTF-8, or use DL_info.csv as the release publishes it",
+        )
+    if data.startswith(codecs.BOM_UTF8):
+        dialect.append("byte order mark")
+    return data.decode("utf-8-sig", errors="replace"), dialect
+
+
+def _unzipped(data: bytes, source: str) -> bytes:
+    inflater = zlib.decompressobj(zlib.MAX_WBITS | 16)
+    try:
+        plain = inflater.decompress(data, _MAX_BYTES)
+        fault = "" if inflater.eof else "it ends early" if len(plain) < _MAX_BYTES else "it is too large"
+    except zlib.error as error:
+        plain, fault = b"", str(error)
+    if fault:
+        raise SourceError(
+            "the gzipped CSV can't be inflated",
+            where=source,
+            value=fault,
+            allowed=f"a gzip file of at most {_MAX_BYTES:,} bytes of text",
+            remedy="inflate it with gunzip, or fetch DL_info.csv again",
+        )
+    return plain
+
+
+def _split_header(line: str, columns: Sequence[str]) -> tuple[str, list[str], str]:
+    """Return the separator that gives most of the wanted columns, the columns, and the line's damage."""
+    readings = []
+    for separator in _SEPARATORS:
+        header, damage = _split(line, separator)
+        header = [name.strip(" ") for name in header]
+        readings.append((separator, header, damage))
+    return max(readings, key=lambda reading: len(set(reading[1]) & set(columns)))
+
+
+def _lines(text: str) -> Iterator[str]:
     for line in text.split("\n" if "\n" in text else "\r"):
         ended = line.removesuffix("\r")
         if ended.strip(" \t"):
             yield ended
 
 
-def _split(line: str) -> tuple[list[str], str]:
-    """The fields of one line and an empty text, or no fields and why it is not one CSV record."""
+def _split(line: str, separator: str) -> tuple[list[str], str]:
+    """Return the fields of one line and an empty text, or no fields and why it is not one CSV record."""
     if "\r" in line:
         return [], "a carriage return stands inside the line"
     try:
-        return next(csv.reader([line], strict=True)), ""
+        return next(csv.reader([line], strict=True, delimiter=separator)), ""
     except csv.Error as error:
         return [], str(error)
 
 
-def _record(line: str, position: Mapping[str, int]) -> Record:
-    fields, damage = _split(line)
-    # A damaged line still shows its unquoted first cells, which say what it is about.
-    known = fields if not damage else line[:1000].split('"', 1)[0].split(",")[:-1]
+def _record(line: str, separator: str, position: Mapping[str, int]) -> Record:
+    fields, damage = _split(line, separator)
+    # The unquoted first cells of a damaged line name its slice.
+    known = fields if not damage else line[:1000].split('"', 1)[0].split(separator)[:-1]
     cells = {name: known[at] for name, at in position.items() if at < len(known)}
     return Record(cells, len(fields), damage)
 

@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from etl.io.buckets import BucketObjects, WriteSettings
+from etl.io.buckets import BucketObjects, BucketStaging, WriteSettings
 from etl.io.drivers import REQUEST_ATTEMPTS
 from etl.io.opening import open_objects
 from etl.io.places import Objects
 from etl.store.versions import publish_version, version_numbers
-from tests.support.faulty_s3 import PASSING, FaultyS3, S3Fault, S3Request, serve_faulty_s3
+from tests.support.faulty_s3 import ERROR, PASSING, FaultyS3, S3Fault, S3Request, serve_faulty_s3
+from tests.support.http_faults import Answer
 from tests.support.s3_server import Bucket, use_s3
 from tests.support.transfers import USUAL
 
@@ -100,6 +101,31 @@ def test_a_refusal_is_raised_at_once(objects: Objects, faulty: FaultyS3) -> None
     with pytest.raises(PermissionError):
         objects.write("new", b"new")
     assert len(faulty.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [(400, "MissingContentMD5"), (400, "InvalidDigest"), (405, "MethodNotAllowed"), (501, "NotImplemented")],
+)
+def test_where_a_bucket_refuses_batches_objects_are_deleted_one_by_one(
+    faulty: FaultyS3, s3_bucket: Bucket, status: int, code: str
+) -> None:
+    refusal = Answer(status, {"Content-Type": "application/xml"}, ERROR.format(code, "no batch").encode())
+    faulty.choose = lambda request: refusal if "delete" in request.query else None
+    store = BucketObjects(f"{s3_bucket.url}/store", WriteSettings(deleted_at_once=2))
+    names = [f"a/{number}[1] b" for number in range(5)]
+    for name in [*names, "a/stays"]:
+        store.write(name, b"x")
+    store.remove_all([*names, "a/never there"])
+    assert list(store.list("a")) == ["a/stays"]
+    area = BucketStaging(f"{s3_bucket.url}/staging")
+    area.append("a.zip", 0, b"12345")
+    area.append("a.zip", 5, b"678")
+    area.discard("a.zip")
+    assert area.part_names("") == []
+    faulty.choose = lambda request: S3Fault.FORBIDDEN
+    with pytest.raises(PermissionError):
+        store.remove_all(["a/stays"])
 
 
 def test_what_is_not_there_is_asked_for_once(objects: Objects, faulty: FaultyS3) -> None:

@@ -52,6 +52,17 @@ def test_wrong_arguments_are_told_before_anything_is_written(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("out", ["s3://bucket/x", "s3:/bucket/x", "gs://bucket/x"])
+def test_an_export_to_a_url_is_refused(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(main, [str(store), out, "--format", "csv"])
+    assert done.exit_code == 2
+    assert "URL" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_no_store_is_told(tmp_path: Path) -> None:
     done = call_job("export", str(tmp_path / "nowhere"), str(tmp_path / "out"), "--format", "nifti", code=2)
     assert "there is no store here" in done.stderr

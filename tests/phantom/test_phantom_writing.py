@@ -187,4 +187,5 @@ def test_job_refuses_a_folder_that_holds_something_else(tmp_path: Path) -> None:
     assert contents(tmp_path / "out") == {"thesis.tex": b"all of it"}
     assert make_phantom("new", "--patients", "none", folder=tmp_path).returncode == 2
     assert make_phantom("new", "--archives", "1000", folder=tmp_path).returncode == 2
-    assert not (tmp_path / "new").exists()
+    assert make_phantom("s3://bucket/new", folder=tmp_path).returncode == 2
+    assert [entry.name for entry in tmp_path.iterdir()] == ["out"]

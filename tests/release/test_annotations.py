@@ -143,7 +143,7 @@ REJECTED = [
     (Reason.FIELD_MISSING, "Slice_range", "  ", False),
     (Reason.FIELD_MISSING, "File_name", "", True),
     (Reason.FIELD_UNPARSABLE, "Study_index", "three", True),
-    (Reason.FIELD_UNPARSABLE, "Patient_index", "12.0", True),
+    (Reason.FIELD_UNPARSABLE, "Patient_index", "12.5", True),
     (Reason.FIELD_UNPARSABLE, "Patient_index", "1_2", True),
     (Reason.FIELD_UNPARSABLE, "Patient_index", "\uff11\uff12", True),
     (Reason.FIELD_UNPARSABLE, "Patient_index", "9" * 5000, True),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import io
 import logging
 
@@ -28,8 +29,16 @@ def read(data: bytes) -> Records:
         b'\n \t\nname,size\n\na,"1, 2"\n  \nb,\n\n',
         b'size,name\n"1, 2",a\n,b\n',
         b' name , size\na,"1, 2"\nb,\n',
+        b"name;size\na;1, 2\nb;\n",
+        b'"name"\t"size"\n"a"\t"1, 2"\n"b"\t""\n',
+        'name,size\na,"1, 2"\nb,\n'.encode("utf-16"),
+        "name;size\r\na;1, 2\r\nb;\r\n".encode("utf-16-be").join((b"\xfe\xff", b"")),
+        gzip.compress(b'\xef\xbb\xbfname,size\r\na,"1, 2"\r\nb,'),
     ],
-    ids=["LF", "no end", "CRLF", "CR", "byte order mark", "blank lines", "other order", "spaces in header"],
+    ids=[
+        *("LF", "no end", "CRLF", "CR", "byte order mark", "blank lines", "other order", "spaces in header"),
+        *("semicolons", "tabs and quotes", "UTF-16", "UTF-16 with semicolons", "gzip"),
+    ],
 )
 def test_spellings_of_one_table(data: bytes) -> None:
     assert read(data) == TABLE
@@ -90,8 +99,11 @@ def test_a_missing_column_is_named_with_those_found_and_the_remedy() -> None:
         (b"name,size,name\na,1,a\n", "more than once: name"),
         (b"PK\x03\x04\x14\x00\x00\x00", "not the release's CSV"),
         (b"<!DOCTYPE html>\n<html>\n", "not the release's CSV"),
-        ("name,size\na,1\n".encode("utf-16"), "not the release's CSV"),
-        (b"name;size\na;1\n", "not the release's CSV"),
+        ("name,size\nabc,1\n".encode("utf-16-le"), "UTF-16 or UTF-32 without a byte order mark"),
+        ("name,size\nabc,1\n".encode("utf-32"), "UTF-16 or UTF-32|not the release's CSV"),
+        (b"name|size\na|1\n", "not the release's CSV"),
+        (gzip.compress(b"name,size\na,1\n")[:-12], r"gzipped CSV can't be inflated"),
+        (b"\x1f\x8bnot gzip", r"gzipped CSV can't be inflated"),
         (b'"name,size\na,1\n', "not the release's CSV"),
         (b"name,size,\0\na,1,\n", "not the release's CSV"),
         (b"name,size," + b"x" * 200_000 + b"\na,1,\n", "not the release's CSV"),
