@@ -60,10 +60,10 @@ def test_a_member_with_an_unexpected_name(workshop: Workshop, form: str, name: s
 
 def test_a_slice_under_an_unexpected_name_is_missing_too(workshop: Workshop) -> None:
     slices = workshop.slices()
-    slices["000001_01_01/112.PNG"] = slices.pop("000001_01_01/112.png")
+    slices["000001_01_01/112.jpg"] = slices.pop("000001_01_01/112.png")
     workshop.write_archives(zipped(slices))
     assert workshop.build().rejects == [
-        ("slice", "member_name_unexpected", "0.zip: Images_png/000001_01_01/112.PNG"),
+        ("slice", "member_name_unexpected", "0.zip: Images_png/000001_01_01/112.jpg"),
         ("slice", "slice_missing", "DL_info.csv row 0: 000001_01_01_112.png"),
     ]
 

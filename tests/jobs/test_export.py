@@ -57,8 +57,7 @@ def test_an_export_to_a_url_is_refused(
     store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    done = CliRunner().invoke(main, [str(store), out, "--format", "csv"])
-    assert done.exit_code == 2
+    done = call_job("export", str(store), out, "--format", "csv", code=2)
     assert "URL" in done.stderr
     assert list(tmp_path.iterdir()) == []
 
