@@ -1,4 +1,4 @@
-"""A build while another one is at work on the store: a process each, as `overlap` has it."""
+"""A build while another one runs on the store, with each value of `overlap`."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from etl.core.config import Config
 from etl.io.opening import open_objects
 from etl.store.running import mark_path, running
 from etl.store.versions import version_numbers
-from tests.support.processes import BUILD_STORE, run, wait_until
+from tests.support.jobs import call_job
+from tests.support.processes import BUILD_STORE, wait_until
 from tests.support.processes import running as process_running
 from tests.support.s3_server import Bucket
 from tests.support.stored import version_names
 from tests.support.written_times import move_written
 
-pytestmark = pytest.mark.slow
 BEFORE = "20000101T000000Z-00000000"
 # Names by machines whose clocks are wrong: when a run began the store tells.
 EITHER = ("20000101T000000Z-00000000", "29990101T000000Z-00000000")
 
 
-def command(config: Config, overlap: str, folder: Path) -> list[str]:
-    data = config.model_dump(mode="json") | {"overlap": overlap}
+def config_file(config: Config, overlap: str, folder: Path) -> str:
+    data = config.model_dump(mode="json") | {"overlap": overlap, "report": False}
     (folder / "build.yaml").write_text(yaml.safe_dump(data))
-    return [*BUILD_STORE, str(folder / "build.yaml")]
+    return str(folder / "build.yaml")
 
 
 @pytest.fixture(params=["folder", "bucket"])
@@ -43,8 +43,7 @@ def test_leave_ends_with_a_code_of_its_own(other: str, placed: Config, tmp_path:
     objects = open_objects(placed.store)
     with running(objects, other, "build"):
         move_written(objects, mark_path(other), -60)
-        done = run(command(placed, "leave", tmp_path))
-    assert done.returncode == 5
+        done = call_job("build_store", config_file(placed, "leave", tmp_path), code=5)
     assert f"build {other}" in done.stderr
     assert version_numbers(objects) == []
 
@@ -55,22 +54,21 @@ def test_the_later_of_two_gives_way(overlap: str, other: str, placed: Config, tm
     objects = open_objects(placed.store)
     with running(objects, other, "build"):
         move_written(objects, mark_path(other), 600)
-        done = run(command(placed, overlap, tmp_path))
-    assert done.returncode == 0, done.stderr
+        call_job("build_store", config_file(placed, overlap, tmp_path))
     assert version_numbers(objects) == [1]
 
 
 def test_beside_goes_on_and_says_so(config: Config, tmp_path: Path) -> None:
     with running(open_objects(config.store), BEFORE, "build"):
-        done = run(command(config, "beside", tmp_path))
-    assert done.returncode == 0, done.stderr
-    assert f"beside this run there is build {BEFORE}" in done.stderr
+        done = call_job("build_store", config_file(config, "beside", tmp_path))
+    assert f"at the same time on this store: build {BEFORE}" in done.stderr
 
 
+@pytest.mark.slow
 def test_wait_goes_on_when_the_other_has_ended(config: Config, tmp_path: Path) -> None:
     log, store = tmp_path / "log", Path(config.store)
     with running(open_objects(config.store), BEFORE, "build"):
-        process = process_running(command(config, "wait", tmp_path), log)
+        process = process_running([*BUILD_STORE, config_file(config, "wait", tmp_path)], log)
         waiting = process.__enter__()
         try:
             wait_until(lambda: f"waiting for the end of build {BEFORE}" in log.read_text(), "it waited")
