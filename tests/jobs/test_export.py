@@ -11,7 +11,7 @@ import pytest
 from etl.phantom import PhantomTruth
 from etl.run.serial import SerialExecutor
 from tests.support.jobs import call_job
-from tests.support.processes import ROOT, running, wait_until
+from tests.support.processes import LIMIT_SECONDS, ROOT, running, wait_until
 from tests.support.stored import build_store, config_data, files_below
 
 EXPORT = [sys.executable, str(ROOT / "jobs" / "export.py")]
@@ -79,7 +79,7 @@ def test_an_export_that_is_stopped_leaves_whole_files_and_continues(
     with running(command, tmp_path / "log") as process:
         wait_until(lambda: any(cut.glob("*.nii.gz")), "a first file")
         process.send_signal(end)
-        process.wait(60)
+        process.wait(LIMIT_SECONDS)
     log = (tmp_path / "log").read_text()
     expected = files_below(whole)
     there = {name: data for name, data in files_below(cut).items() if name.endswith(".nii.gz")}

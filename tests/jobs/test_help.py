@@ -13,7 +13,7 @@ import pytest
 
 from etl.report.console.command import typed_command
 from etl.run.submit import SUBMITTED_AS, typed_program
-from tests.support.processes import ROOT, environment
+from tests.support.processes import LIMIT_SECONDS, ROOT, environment
 
 JOBS = sorted(path.stem for path in (ROOT / "jobs").glob("*.py"))
 HEAVY = ("pandas", "numba", "s3fs", "pyarrow", "zarr", "dask", "distributed", "numpy", "pydantic", "rich")
@@ -35,7 +35,9 @@ def commands_of(command: click.Command) -> list[click.Command]:
 )
 def test_help_is_complete_and_loads_nothing_heavy(module: str, name: str) -> None:
     command = [sys.executable, "-c", SHOW_HELP, module, name]
-    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=120, check=True)
+    done = subprocess.run(
+        command, env=environment(), capture_output=True, text=True, timeout=LIMIT_SECONDS, check=True
+    )
     exit_code, text, loaded = json.loads(done.stdout)
     assert exit_code == 0
     for parameter in getattr(importlib.import_module(module), name).params:

@@ -17,7 +17,7 @@ from etl.run.cluster_config import load_cluster
 from etl.run.clusters import connect
 from etl.verify.verify import verify
 from tests.support.one_node import Slurm, one_node
-from tests.support.processes import DASK_SUBMIT, ROOT, run, wait_until
+from tests.support.processes import DASK_SUBMIT, LIMIT_SECONDS, ROOT, run, wait_until
 from tests.support.spoilt_builds import VOLUMES, Outlasting, build_spoilt, config_of
 from tests.support.stored import config_data, version_names
 
@@ -69,7 +69,7 @@ def test_the_crontab_line(checkout: Path) -> None:
     home = checkout.parent
     environment = {"HOME": str(home), "LOGNAME": "user", "SHELL": "/bin/sh", "PATH": "/usr/bin:/bin"}
     for _ in range(2):
-        subprocess.run(["/bin/sh", "-c", command], cwd=home, env=environment, timeout=120)
+        subprocess.run(["/bin/sh", "-c", command], cwd=home, env=environment, timeout=LIMIT_SECONDS)
         log = (checkout / "build" / "nightly.log").read_text()
         assert log.endswith("exit code 0\n"), log
     assert "converted 0" in log
@@ -83,12 +83,12 @@ def test_the_batch_file(slurm: Slurm, checkout: Path) -> None:
     done = run(["sbatch", "nightly.sbatch"], cwd=checkout, env=slurm.environment())
     assert done.returncode == 0, done.stderr
     job = done.stdout.split()[-1]
-    wait_until(lambda: job not in slurm.jobs(), "the driver had ended", 200)
+    wait_until(lambda: job not in slurm.jobs(), "the driver had ended")
     log = (checkout / "build" / f"nightly-{job}.log").read_text()
     assert "JobState=COMPLETED" in slurm.command("scontrol", "show", "job", job), log
     assert version_names(checkout / "store") == ["000001.json"], log
     assert "1 workers at tcp://127.0.0.1" in log
-    wait_until(lambda: slurm.jobs() == [], "the workers' jobs were cancelled", 30)
+    wait_until(lambda: slurm.jobs() == [], "the workers' jobs were cancelled")
 
 
 TASKS = """
@@ -122,7 +122,7 @@ def test_a_build_goes_on_where_its_workers_retire_at_their_walltime(
     assert (executor.stats.worker_deaths, executor.stats.timeouts) == (0, 0)
     assert len(list(tmp_path.glob("*.err"))) >= 2  # a log of each worker's job
     assert "worker-lifetime-reached" in "".join(path.read_text() for path in tmp_path.glob("*.err"))
-    wait_until(lambda: slurm.jobs() == [], "the workers' jobs were cancelled", 30)
+    wait_until(lambda: slurm.jobs() == [], "the workers' jobs were cancelled")
 
 
 def test_a_worker_whose_job_slurm_ends_is_replaced(slurm: Slurm, tmp_path: Path) -> None:
@@ -140,12 +140,12 @@ def test_a_worker_whose_job_slurm_ends_is_replaced(slurm: Slurm, tmp_path: Path)
             first = process.stdout.readline()
             slurm.command("scancel", slurm.jobs()[0])
             rest = process.stdout.read()
-            assert process.wait(60) == 0
+            assert process.wait(LIMIT_SECONDS) == 0
         finally:
             process.kill()
     assert sorted(map(int, (first + rest).split())) == list(range(8))
     assert len(list(tmp_path.glob("*.err"))) == 2
-    wait_until(lambda: slurm.jobs() == [], "the workers' jobs were cancelled", 30)
+    wait_until(lambda: slurm.jobs() == [], "the workers' jobs were cancelled")
 
 
 def test_jobs_that_slurm_refuses_are_one_line(slurm: Slurm, tmp_path: Path) -> None:

@@ -163,7 +163,7 @@ def test_a_signal_stops_in_order(
         wait_until(lambda: receipts(store) >= 1 or process.poll() is not None, "the first volume was there")
         others = descendants(process)
         stop(process)
-        assert process.wait(60) == code, log.read_text()
+        assert process.wait(LIMIT_SECONDS) == code, log.read_text()
         assert_gone(others)
     assert version_names(store) == []
     told = log.read_text().splitlines()[-1]
@@ -193,7 +193,7 @@ def test_a_worker_that_is_terminated_leaves_its_tasks_to_others(
             with running(job, tmp_path / "log", env=env) as process:
                 wait_until(lambda: receipts(store) >= 1 or process.poll() is not None, "a volume was there")
                 second.terminate()
-                assert second.wait(60) is not None
+                assert second.wait(LIMIT_SECONDS) is not None
                 assert process.wait(LIMIT_SECONDS) == 0, (tmp_path / "log").read_text()
     assert "Traceback" not in (tmp_path / "log").read_text()
     assert_same_as(uninterrupted, store)
@@ -214,7 +214,7 @@ def test_a_scheduler_that_is_killed_ends_the_run_and_another_goes_on(
     with dask_scheduler(tmp_path) as (address, scheduler), running(submitted(address), log) as process:
         wait_until(lambda: receipts(store) >= 1 or process.poll() is not None, "a volume was there")
         scheduler.kill()
-        assert process.wait(60) == 4, log.read_text()
+        assert process.wait(LIMIT_SECONDS) == 4, log.read_text()
     told = log.read_text()
     assert told.count("error: the connection to the scheduler was lost") == 1
     assert "start the cluster anew, run the same again" in told.splitlines()[-1]

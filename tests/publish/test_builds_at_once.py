@@ -25,7 +25,7 @@ from etl.store.running import DEAD_SECONDS, running
 from etl.store.versions import version_numbers
 from etl.verify.verify import verify
 from tests.store.test_running import make_older
-from tests.support.processes import BUILD_STORE, wait_until
+from tests.support.processes import BUILD_STORE, LIMIT_SECONDS, wait_until
 from tests.support.processes import running as process_running
 from tests.support.s3_server import Bucket
 from tests.support.three_volumes import variant
@@ -57,7 +57,7 @@ def test_two_builds_of_the_same_end_well_and_publish_the_same(
     config = config.model_copy(update={"store": place})
     with contextlib.ExitStack() as stack:
         processes = [start(stack, tmp_path, name, config) for name in ("a", "b")]
-        codes = [process.wait(120) for process in processes]
+        codes = [process.wait(LIMIT_SECONDS) for process in processes]
     assert codes == [0, 0], (tmp_path / "a.log").read_text() + (tmp_path / "b.log").read_text()
     assert_published(open_objects(place), 1.0, 1.0)
 
@@ -70,7 +70,7 @@ def test_two_builds_of_different_parameters_both_publish(place: str, config: Con
             start(stack, tmp_path, name, config, spacing_mm=spacing)
             for name, spacing in (("a", 1.0), ("b", 2.0))
         ]
-        codes = [process.wait(120) for process in processes]
+        codes = [process.wait(LIMIT_SECONDS) for process in processes]
     assert codes == [0, 0], (tmp_path / "a.log").read_text() + (tmp_path / "b.log").read_text()
     assert len(assert_published(open_objects(place), 1.0, 2.0)) == 2
 
@@ -103,7 +103,7 @@ def test_a_build_waits_for_a_prune_and_marks_itself(place: str, config: Config, 
             kinds = [b'"kind": "build"' in objects.read(name) for name in objects.list(".running")]
             assert sorted(kinds) == [False, True]
             assert version_numbers(objects) == [1]
-        assert process.wait(120) == 0
+        assert process.wait(LIMIT_SECONDS) == 0
     assert version_numbers(objects) == [1, 2]
     assert list(objects.list(".running")) == []
 

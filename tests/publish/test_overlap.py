@@ -12,7 +12,7 @@ from etl.io.opening import open_objects
 from etl.store.running import mark_path, running
 from etl.store.versions import version_numbers
 from tests.support.jobs import call_job
-from tests.support.processes import BUILD_STORE, wait_until
+from tests.support.processes import BUILD_STORE, LIMIT_SECONDS, wait_until
 from tests.support.processes import running as process_running
 from tests.support.s3_server import Bucket
 from tests.support.stored import version_names
@@ -77,7 +77,7 @@ def test_wait_goes_on_when_the_other_has_ended(config: Config, tmp_path: Path) -
             process.__exit__(None, None, None)
             raise
     try:
-        assert waiting.wait(120) == 0, log.read_text()
+        assert waiting.wait(LIMIT_SECONDS) == 0, log.read_text()
     finally:
         process.__exit__(None, None, None)
     assert version_names(store) == ["000001.json"]

@@ -21,7 +21,7 @@ from etl.release.index import MAX_SLICE_BYTES
 from etl.run.serial import SerialExecutor
 from etl.store.reader import open_store
 from jobs.build_store import main
-from tests.support.processes import BUILD_STORE, environment
+from tests.support.processes import BUILD_STORE, LIMIT_SECONDS, environment
 from tests.support.remote_release import (
     ARCHIVES,
     VOLUMES,
@@ -249,7 +249,7 @@ def test_a_write_that_is_refused_ends_the_process_with_4(
         text=True,
         env=environment(),
         check=False,
-        timeout=60,
+        timeout=LIMIT_SECONDS,
         preexec_fn=partial(resource.setrlimit, resource.RLIMIT_FSIZE, (2_000_000, 2_000_000)),
     )
     assert done.returncode == 4, done.stderr

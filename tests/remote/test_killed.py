@@ -12,7 +12,7 @@ import pytest
 
 from tests.remote.test_passing_faults import ALL, bursts
 from tests.support.http_faults import PAGE, Fault, NoRange, Request, Trickle, seeded_faults
-from tests.support.processes import ROOT, running, wait_until
+from tests.support.processes import LIMIT_SECONDS, ROOT, running, wait_until
 from tests.support.remote_release import (
     ARCHIVES,
     TAIL_BYTES,
@@ -106,7 +106,7 @@ def test_killed_at_five_moments_of_the_download(
         before = bytes_there(staging, served)
         served.server.requests.clear()
         with running(command, log) as process:
-            code = process.wait(60)
+            code = process.wait(LIMIT_SECONDS)
         assert_nothing_came_twice(served, before)
         if code == 0:
             break

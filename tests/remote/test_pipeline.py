@@ -14,7 +14,7 @@ from etl.run.dask import DaskExecutor
 from etl.run.protocol import Executor
 from etl.run.serial import SerialExecutor
 from tests.support.http_faults import Request
-from tests.support.processes import dask_scheduler
+from tests.support.processes import LIMIT_SECONDS, dask_scheduler
 from tests.support.remote_release import (
     ARCHIVES,
     VOLUMES,
@@ -27,7 +27,6 @@ from tests.support.remote_release import (
 from tests.support.stored import config_of
 
 pytestmark = pytest.mark.usefixtures("small_blocks")
-LIMIT_SECONDS = 60.0
 
 
 def needing(*archives: int) -> set[str]:

@@ -22,7 +22,7 @@ from etl.run.dask import DaskExecutor
 from etl.run.dask_run import Tuning
 from etl.run.protocol import RETRIES, Executor, Queue, Task
 from etl.run.serial import SerialExecutor
-from tests.support.processes import dask_scheduler, wait_until
+from tests.support.processes import LIMIT_SECONDS, dask_scheduler, wait_until
 
 WORKERS = 2
 WINDOW = Tuning().window_per_thread * WORKERS
@@ -38,7 +38,7 @@ def cluster() -> Iterator[LocalCluster]:
 def client(cluster: LocalCluster) -> Iterator[Client]:
     with Client(cluster, set_as_default=False) as client:
         # A test may have cost the cluster a worker; its nanny starts another.
-        client.wait_for_workers(WORKERS, timeout=60)
+        client.wait_for_workers(WORKERS, timeout=LIMIT_SECONDS)
         yield client
 
 
@@ -169,7 +169,7 @@ def test_what_is_withdrawn_is_not_begun_and_not_given(
 ) -> None:
     results = list(DaskExecutor(client).execute(OneIsEnough(partial(linger, tmp_path), 100)))
     assert len(results) == 1
-    wait_until(lambda: not held_by(cluster), "the scheduler held no task", 10)
+    wait_until(lambda: not held_by(cluster), "the scheduler held no task")
     assert len(list(tmp_path.iterdir())) < WINDOW
 
 
@@ -224,7 +224,7 @@ def test_embedded_cluster_listens_on_the_loopback_interface_only(
 def test_results_are_released(cluster: LocalCluster, client: Client) -> None:
     for _ in DaskExecutor(client).run(square, range(30)):
         assert len(held_by(cluster)) <= 2 * WINDOW
-    wait_until(lambda: not held_by(cluster), "the scheduler held no task", 10)
+    wait_until(lambda: not held_by(cluster), "the scheduler held no task")
 
 
 @pytest.mark.parametrize("how", ["closed", "failed"])
@@ -236,7 +236,7 @@ def test_unfinished_run_is_cancelled(how: str, cluster: LocalCluster, client: Cl
     else:
         with pytest.raises(RunError):
             list(results)
-    wait_until(lambda: not held_by(cluster), "the scheduler held no task", 10)
+    wait_until(lambda: not held_by(cluster), "the scheduler held no task")
     assert len({path.name.split("-")[0] for path in tmp_path.iterdir()}) < 100
 
 

@@ -25,6 +25,7 @@ from etl.run.connection import check_scheduler, open_client
 from etl.run.submit import submit
 from tests.support.processes import (
     DASK_SUBMIT,
+    LIMIT_SECONDS,
     ROOT,
     assert_gone,
     dask_scheduler,
@@ -238,7 +239,7 @@ def test_sigterm_is_forwarded(scheduler: str, tmp_path: Path) -> None:
     with running(command, output) as process:
         wait_until(ready.exists, "the script ran")
         process.terminate()
-        assert process.wait(60) == 7
+        assert process.wait(LIMIT_SECONDS) == 7
     assert output.read_text() == "got SIGTERM\n"
 
 
@@ -251,7 +252,7 @@ def test_ctrl_c_reaches_the_script_and_leaves_nothing_behind(tmp_path: Path) -> 
         others = descendants(process)
         assert len(others) >= 2  # the script and a worker
         interrupt(process)
-        assert process.wait(60) == 7
+        assert process.wait(LIMIT_SECONDS) == 7
         assert_gone(others)
     assert output.read_text() == "got SIGINT\n"
 

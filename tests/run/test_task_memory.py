@@ -18,7 +18,7 @@ from etl.run.clusters import chosen_cluster, environment_of, executor_of, expect
 from etl.run.task_memory import WORKER_BYTES, TaskMemory
 from etl.store.reader import open_store
 from jobs.build_store import main
-from tests.support.processes import dask_scheduler
+from tests.support.processes import LIMIT_SECONDS, dask_scheduler
 from tests.support.spoilt_builds import SERIES, VOLUMES, config_of
 
 SLURM = {"kind": "slurm", "workers": 4, "cores": 2, "memory": "4 GB"}
@@ -84,7 +84,7 @@ def test_a_script_that_is_submitted_knows_what_the_cluster_says(monkeypatch: pyt
 def test_a_scheduler_that_stands_is_asked(tmp_path: Path) -> None:
     with dask_scheduler(tmp_path, worker_options=["--memory-limit", "1 GB"]) as (address, _):
         with Client(address, set_as_default=False) as client:
-            client.wait_for_workers(1, timeout=60)
+            client.wait_for_workers(1, timeout=LIMIT_SECONDS)
         known = expected_memory(kinds.Standing(kind="scheduler", address=address, task_bytes=7))
     assert known == TaskMemory(ONE_GB, f"on the largest worker of 1 at {address}")
     threads: dict[str, Any] = {"processes": False, "dashboard_address": "127.0.0.1:0"}

@@ -21,7 +21,7 @@ from etl.run.clusters import start_cluster
 from etl.run.connection import open_client
 from etl.run.dask import DaskExecutor
 from etl.run.dask_run import Tuning
-from tests.support.processes import dask_scheduler, running, wait_until
+from tests.support.processes import LIMIT_SECONDS, dask_scheduler, running, wait_until
 from tests.support.spoilt_builds import VOLUMES, Noting, Retiring, build_spoilt, config_of
 
 pytestmark = pytest.mark.slow
@@ -51,7 +51,7 @@ def test_the_window_follows_the_workers() -> None:
     ):
         for workers in (1, 3, 1, 2):
             cluster.scale(workers)
-            wait_until(partial(is_as_wide_as, workers), f"the window was that of {workers} workers", 60)
+            wait_until(partial(is_as_wide_as, workers), f"the window was that of {workers} workers")
 
 
 @pytest.mark.campaign
@@ -89,7 +89,7 @@ def test_a_local_worker_that_ends_is_replaced_however_long_that_takes() -> None:
         assert dask.config.get("distributed.deploy.lost-worker-timeout") == "10 ms"
         (first,) = others(client, 0)
         os.kill(first, signal.SIGKILL)
-        wait_until(lambda: bool(others(client, first)), "another was there", 30)
+        wait_until(lambda: bool(others(client, first)), "another was there")
 
 
 def leave_once(note: Path) -> bool:
@@ -99,7 +99,7 @@ def leave_once(note: Path) -> bool:
     note.touch()
     worker = get_worker()
     worker.loop.add_callback(worker.close_gracefully)
-    wait_until(lambda: worker.status == Status.closing, "the scheduler had let the worker go", 60)
+    wait_until(lambda: worker.status == Status.closing, "the scheduler had let the worker go")
     return False
 
 
@@ -112,7 +112,7 @@ def test_an_adaptive_cluster_of_one_replaces_it(tmp_path: Path) -> None:
         start_cluster(adaptive) as cluster,
         open_client(cluster) as client,
     ):
-        assert client.submit(leave_once, tmp_path / "note").result(timeout=60)
+        assert client.submit(leave_once, tmp_path / "note").result(timeout=LIMIT_SECONDS)
 
 
 @pytest.mark.campaign

@@ -12,6 +12,7 @@ from typing import Any
 
 from etl.report.serving import make_server
 from etl.store.reader import Store
+from tests.support.processes import LIMIT_SECONDS
 from tests.support.require import wanting
 
 # WebGL in software; nothing that looks for a network of its own.
@@ -45,7 +46,7 @@ def chromium(profile: Path, width: int = 1300, height: int = 900) -> Iterator[An
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     page = webdriver.Chrome(options=options, service=Service(driver))
-    page.set_script_timeout(120)
+    page.set_script_timeout(LIMIT_SECONDS)
     try:
         yield page
     finally:
@@ -68,7 +69,7 @@ def wait(page: Any, condition: str) -> None:
     """Wait until a script returns true."""
     from selenium.webdriver.support.ui import WebDriverWait
 
-    WebDriverWait(page, 120).until(lambda page: page.execute_script(condition))
+    WebDriverWait(page, LIMIT_SECONDS).until(lambda page: page.execute_script(condition))
 
 
 @contextmanager

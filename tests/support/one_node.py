@@ -152,10 +152,10 @@ def one_node(folder: Path, cpus: int = 2) -> Iterator[Slurm]:
             stack.enter_context(running(command, folder / f"{name}.out", env=slurm.environment()))
 
         start("munged", munged)
-        wait_until((folder / "munge.socket").exists, "munged listened", 30)
+        wait_until((folder / "munge.socket").exists, "munged listened")
         start("slurmctld", [_program(prefix, "slurmctld"), "-D", "-f", str(config)])
         start("slurmd", [_program(prefix, "slurmd"), "-D", "-f", str(config), "-d", stepd])
-        wait_until(lambda: _is_idle(slurm), f"the node was idle; see {folder}", 60)
+        wait_until(lambda: _is_idle(slurm), f"the node was idle; see {folder}")
         try:
             yield slurm
         finally:

@@ -106,7 +106,7 @@ class Retiring(Spoilt):
         if len(list(Path(self.notes).iterdir())) == 1:
             worker = get_worker()
             worker.loop.add_callback(worker.close_gracefully)
-            wait_until(lambda: worker.status == Status.closing, "the scheduler had let the worker go", 60)
+            wait_until(lambda: worker.status == Status.closing, "the scheduler had let the worker go")
 
 
 class Outlasting(Spoilt):
@@ -114,7 +114,7 @@ class Outlasting(Spoilt):
 
     def spoil(self) -> None:
         if len(list(Path(self.notes).iterdir())) == 1:
-            wait_until(lambda: get_worker().status == Status.closing, "the worker's lifetime had ended", 60)
+            wait_until(lambda: get_worker().status == Status.closing, "the worker's lifetime had ended")
 
 
 class Lingering(Spoilt):
