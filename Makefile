@@ -1,11 +1,11 @@
-# Bare `make` lists the targets. Everything installs from the package index that pip and uv are set to.
+# Bare `make` lists the targets. Packages are installed from the index that pip and uv are configured for.
 
 PYTHON ?= python3
 VENV ?= .venv
 READY := $(VENV)/.installed
 VIEWER := etl/report/viewer
 
-# One thread a process in every numeric library: the work is parallel over volumes, not inside one.
+# One thread per process in every numeric library: work is parallel over volumes, not inside a volume.
 export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 export NUMBA_NUM_THREADS ?= 1
@@ -16,7 +16,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # As many processes as cores; a file's tests share fixtures, so one process runs all of them.
 PYTEST = python -m pytest -n auto --dist loadfile --no-loadscope-reorder --durations=10
 UV = $(VENV)/bin/uv --quiet
-# Too large for the lock. The index of packages has this version for CUDA only, several GB: never that one.
+# Too large for the lock. The default index has only CUDA builds of several GB of this version.
 TORCH = torch==2.13.0+cpu
 COMPILE = $(UV) pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --output-file requirements.lock
@@ -27,21 +27,21 @@ COMPILE = $(UV) pip compile pyproject.toml --all-extras --universal --python-ver
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
-venv: $(READY) ## make .venv from requirements.lock (PYTHON=python3.12 and VENV=.venv-3.12 choose others)
+venv: $(READY) ## create .venv from requirements.lock (PYTHON=python3.12 VENV=.venv-3.12 for another one)
 
-demo: $(READY) ## write a small synthetic release and build a store of it, under build/
+demo: $(READY) ## write a small synthetic release and build a store of it, in build/
 	$(VENV)/bin/python jobs/make_phantom.py build/phantom
 	$(VENV)/bin/dask-submit jobs/build_store.py conf/demo.yaml
 
-torch: $(READY) ## install the CPU build of PyTorch into .venv, where pip finds one: for the recipe that uses it
+torch: $(READY) ## install the CPU build of PyTorch into .venv, if pip finds one; one recipe needs it
 	@if $(VENV)/bin/python -m pip --version >/dev/null 2>&1; then $(VENV)/bin/python -m pip install --quiet $(TORCH); \
 	else $(PYTHON) -m pip --python $(VENV)/bin/python install --quiet $(TORCH); fi
 
-viewer: ## install niivue with npm, for the page of jobs/serve_store.py
-	@command -v npm >/dev/null || { echo 'npm is missing: apt install npm' >&2; exit 1; }
+viewer: ## install niivue with npm, which the page of jobs/serve_store.py needs
+	@command -v npm >/dev/null || { echo 'npm is not installed: apt install npm' >&2; exit 1; }
 	npm ci --prefix $(VIEWER) --no-audit --no-fund
 
-bench: $(READY) ## measure speed and memory against other tools: build/benchmark.json (200,000 empty volumes take longest)
+bench: $(READY) ## measure speed and memory, compare them with other tools, write build/benchmark.json
 	$(VENV)/bin/python -m benchmarks
 
 test: $(READY) ## run the tests, but for those of test-slow
@@ -56,15 +56,15 @@ test-slow: $(READY) ## run the long tests: process kills, whole clusters and bro
 chaos: $(READY) ## the long fault campaign: every fault at every moment, about two hours on 2 cores; the table goes to build/chaos.txt
 	CHAOS=long $(VENV)/bin/$(PYTEST) --timeout 0 tests/chaos
 
-lint: $(READY) ## ruff and mypy
+lint: $(READY) ## run ruff and mypy
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
-lock: $(READY) ## bring requirements.lock in line with pyproject.toml, keeping the versions in it
+lock: $(READY) ## update requirements.lock for pyproject.toml, keeping its versions
 	$(COMPILE)
 
-upgrade: $(READY) ## renew every version in requirements.lock
+upgrade: $(READY) ## update every version in requirements.lock
 	$(COMPILE) --upgrade
 
 lowest: $(READY) ## run the tests with the lower bounds of pyproject.toml, in .venv-lowest
@@ -72,13 +72,13 @@ lowest: $(READY) ## run the tests with the lower bounds of pyproject.toml, in .v
 	$(UV) pip install --python .venv-lowest/bin/python --resolution lowest-direct --editable '.[test,bench,slurm,kubernetes,performance]'
 	.venv-lowest/bin/$(PYTEST) -m "not campaign"
 
-clean: ## remove the environments, what was built and every cache
+clean: ## remove environments, build output and caches
 	rm -rf $(VIEWER)/node_modules .venv .venv-* build *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# uv is one of the packages in the lock, so it too is pinned and hashed, and syncing keeps it.
+# uv is in the lock, so it is pinned and hashed, too, and syncing keeps it.
 UV_PIN = awk '/^uv==/ {on = 1} on; on && !/\\$$/ {exit}' requirements.lock
-TOO_OLD = $(PYTHON) is missing or older than Python 3.11: install python3, or name one with make PYTHON=...
+TOO_OLD = $(PYTHON) is not installed or older than Python 3.11: install python3, or choose another with make PYTHON=...
 NO_PIP = $(PYTHON) has neither venv nor pip: apt install python3-venv
 
 $(READY): requirements.lock pyproject.toml
@@ -87,11 +87,11 @@ $(READY): requirements.lock pyproject.toml
 	@if $(VENV)/bin/uv --version >/dev/null 2>&1 && $(VENV)/bin/python -c '' 2>/dev/null; then \
 		:; \
 	elif $(PYTHON) -c 'import ensurepip' 2>/dev/null; then \
-		echo 'making $(VENV)'; \
+		echo 'creating $(VENV)'; \
 		$(PYTHON) -m venv --clear $(VENV) && \
 		$(VENV)/bin/python -m pip install --quiet --require-hashes -r build/uv-pin.txt; \
 	elif $(PYTHON) -m pip --version >/dev/null 2>&1; then \
-		echo 'making $(VENV) with uv, since $(PYTHON) has no ensurepip'; \
+		echo 'creating $(VENV) with uv, because $(PYTHON) has no ensurepip'; \
 		$(PYTHON) -m pip install --quiet --upgrade --target build/uv --require-hashes -r build/uv-pin.txt && \
 		build/uv/bin/uv --quiet venv --clear --python $(PYTHON) $(VENV) && \
 		build/uv/bin/uv --quiet pip install --python $(VENV)/bin/python --require-hashes -r build/uv-pin.txt; \
