@@ -1,11 +1,11 @@
-"""Train a tiny lesion detector on the crops of a store: numpy alone, one process, about a minute.
+"""Train a tiny lesion detector on the crops of a store: NumPy only, one process, about a minute.
 
     python docs/examples/train_detector.py build/store
 
-For every pixel of a key slice it says how likely it is the middle of a lesion, from the 15 x 15 pixels
-around it on three planes: 16 filters, a rectifier, one sum. The lesion is in the middle of its crop, but the
-detector sees patches, not places, so it can't learn that. A lesion is found where the likeliest pixel lies in
-its box.
+For every pixel of a key slice it estimates the probability that the pixel is the centre of a lesion, from
+15 x 15 pixels around it on three planes: 16 filters, a rectifier, one sum. The lesion is at the centre of its
+crop, but the detector sees only patches, so it can't learn that. A lesion counts as found if the most
+probable pixel lies in its box.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ LEARNING_RATE, MIDDLE_PX = 0.002, 2.5
 
 @dataclass(frozen=True)
 class Example:
-    """One crop: patches (rows, columns, features), which of them are middles of lesions, boxes in patches."""
+    """One crop: patches (rows, columns, features), a mask of lesion centres, boxes in patches."""
 
     patches: np.ndarray
     is_middle: np.ndarray
@@ -33,7 +33,7 @@ class Example:
 
 
 def load(crops: LesionCrops) -> list[Example]:
-    """All crops of a split, cut into patches."""
+    """Return all crops of a split, cut into patches."""
     examples = []
     for sample in crops:
         planes = sample["image"][list(PLANES)] - 0.5
@@ -64,12 +64,12 @@ class Detector:
         self._steps = 0
 
     def scores(self, patches: np.ndarray) -> np.ndarray:
-        """Log odds (...) that patches (..., features) have a lesion in their middle."""
+        """Return the log odds (...) that patches (..., features) have a lesion at their centre."""
         first, offset, second, bias = self.weights
         return np.maximum(patches @ first + offset, 0) @ second + bias
 
     def learn(self, patches: np.ndarray, is_middle: np.ndarray) -> float:
-        """One step on patches (n, features); returns the loss before it."""
+        """Take one step on patches (n, features); return the loss before it."""
         first, offset, second, bias = self.weights
         hidden = np.maximum(patches @ first + offset, 0)
         scores = hidden @ second + bias
@@ -89,7 +89,7 @@ class Detector:
 
 
 def found(detector: Detector, examples: list[Example]) -> int:
-    """In how many crops the likeliest pixel lies in the box of a lesion."""
+    """Count the crops whose most probable pixel lies in the box of a lesion."""
     hits = 0
     for example in examples:
         scores = detector.scores(example.patches)
@@ -100,7 +100,7 @@ def found(detector: Detector, examples: list[Example]) -> int:
 
 
 def batch(examples: list[Example], rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Patches of four crops, a quarter of them middles of lesions."""
+    """Return patches of four crops, a quarter of them at centres of lesions."""
     patches, is_middle = [], []
     for example in rng.choice(np.array(examples, dtype=object), 4):
         for wanted, count in ((True, 16), (False, 48)):
@@ -113,10 +113,10 @@ def batch(examples: list[Example], rng: np.random.Generator) -> tuple[np.ndarray
 
 @click.command()
 @click.argument("store")
-@click.option("--seconds", default=60.0, show_default=True, help="How long to train.")
-@click.option("--steps", type=int, help="Train this many steps, however long they take.")
+@click.option("--seconds", default=60.0, show_default=True, help="Duration of the training.")
+@click.option("--steps", type=int, help="Number of training steps, instead of a duration.")
 def main(store: str, seconds: float, steps: int | None) -> None:
-    """Train on the lesions of STORE's split train and look for those of val."""
+    """Train on the lesions of STORE's split train and find those of val."""
     opened = open_store(store)
     train, val = (load(LesionCrops(opened, split, SIZE_VOX)) for split in ("train", "val"))
     rng = np.random.default_rng(0)
