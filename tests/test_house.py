@@ -144,6 +144,27 @@ def test_package_is_imported_in_its_places_only(package: str) -> None:
     assert [user for user in users if not user.startswith(ONLY_IN[package])] == []
 
 
+def test_imaging_knows_no_column() -> None:
+    from etl.core.rejects import Reason
+    from etl.tables.registry import TABLES
+
+    columns = {name for table in TABLES.values() for name in table.schema.names}
+    known = columns | {reason.value for reason in Reason}
+    found = {
+        relative(path): sorted(texts)
+        for path in sources("etl/imaging")
+        if (
+            texts := known
+            & {
+                str(node.value)
+                for node in ast.walk(ast.parse(path.read_text()))
+                if isinstance(node, ast.Constant)
+            }
+        )
+    }
+    assert found == {}
+
+
 def test_imaging_takes_arrays_and_gives_arrays() -> None:
     found = {
         relative(path): sorted(tops)

@@ -83,33 +83,5 @@ def measure_masks(hu: NDArray[np.int16], spacing_mm: tuple[float, float]) -> NDA
     return found
 
 
-def mask_columns(
-    masks: NDArray[np.void], spacing_mm: NDArray[np.float64]
-) -> dict[str, NDArray[np.int32] | NDArray[np.float64]]:
-    """What the `slices` table says of masks: area, centroid and box by column name.
-
-    Args:
-        masks: `SLICE_MASKS_DTYPE`, (slices,).
-        spacing_mm: of rows and columns, (slices, 2).
-
-    Returns:
-        Arrays of shape (slices,). NaN: the centroid of an empty mask, and the box of an empty body.
-    """
-    columns: dict[str, NDArray[np.int32] | NDArray[np.float64]] = {}
-    for mask in SLICE_MASKS_DTYPE.names or ():
-        found = masks[mask]
-        area_px = found["area_px"]
-        per_pixel = np.where(area_px > 0, 1 / np.maximum(area_px, 1), np.nan)
-        columns[f"{mask}_mask_area_px"] = area_px
-        columns[f"{mask}_mask_area_mm2"] = area_px * (spacing_mm[:, 0] * spacing_mm[:, 1])
-        columns[f"{mask}_mask_centroid_x_mm"] = found["column_sum"] * per_pixel * spacing_mm[:, 1]
-        columns[f"{mask}_mask_centroid_y_mm"] = found["row_sum"] * per_pixel * spacing_mm[:, 0]
-        for name in ("column_first", "column_last", "row_first", "row_last"):
-            # Published locations take the whole slice where their mask is empty; no body has no box.
-            box = found[name] if mask == "location" else np.where(area_px > 0, found[name], np.nan)
-            columns[f"{mask}_mask_{name}"] = box
-    return columns
-
-
 def _block_px(size_mm: float, spacing_mm: tuple[float, float]) -> int:
     return max(1, round(size_mm / max(spacing_mm)))

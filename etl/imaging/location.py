@@ -50,13 +50,6 @@ def norm_location_px(axis: str, norm: float, first: int, last: int) -> float:
     return first + (norm - intercept) / slope * (last - first) - 1
 
 
-AGREES_WITHIN = 0.002
-"""`location_agrees`: a slice of another body, or from elsewhere in the same, is further off."""
-
-EXACT_WITHIN = 1e-4
-"""The same pixels: printed digits leave about 1e-6, and even a neighbouring slice is mostly further off."""
-
-
 @dataclass(frozen=True)
 class Line:
     """A least-squares line y = slope x + intercept.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from etl.imaging.location import AGREES_WITHIN, EXACT_WITHIN
+from etl.tables.locations import AGREES_WITHIN, EXACT_WITHIN
 
 UNUSUAL = 8.0
 """Limit in median absolute deviations from the median; robust for any distribution."""

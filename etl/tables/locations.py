@@ -9,12 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from etl.imaging.location import AGREES_WITHIN, EXACT_WITHIN, PUBLISHED_LINES, fit_line, norm_location
+from etl.imaging.location import PUBLISHED_LINES, fit_line, norm_location
 from etl.tables.built import BuiltVolume
 from etl.tables.checks import StoredTables, Wrong, differing
 
 if TYPE_CHECKING:
     import pandas as pd
+
+AGREES_WITHIN = 0.002
+"""Largest difference at which `location_agrees`; other bodies, or other parts of it, are further off."""
+
+EXACT_WITHIN = 1e-4
+"""Largest difference on the same slice: printed digits leave 1e-6, neighbouring slices mostly more."""
 
 # Locations are sums and quotients of floats.
 _TOLERANCE = 1e-9

@@ -92,7 +92,7 @@ def slice_rows(built: Sequence[BuiltVolume], archives: Sequence[str], lines: Seq
         archives: names by the number that `slices` of a volume has for its archive.
         lines: one a volume, of `etl.tables.volumes.z_lines`.
     """
-    from etl.imaging.body import SLICE_MASKS_DTYPE, mask_columns
+    from etl.imaging.body import SLICE_MASKS_DTYPE
     from etl.release.index import SLICE_DTYPE
 
     slices = np.concatenate([np.zeros(0, SLICE_DTYPE), *(volume.slices for volume in built)])
@@ -116,6 +116,34 @@ def slice_rows(built: Sequence[BuiltVolume], archives: Sequence[str], lines: Seq
     for name in ("minimum", "maximum", "mean", "standard_deviation"):
         columns[f"hu_{name}"] = [getattr(row, name) for row in statistics]
     return SLICES.rows(columns)
+
+
+def mask_columns(masks: np.ndarray, spacing_mm: np.ndarray) -> dict[str, np.ndarray]:
+    """Return area, centroid and box of both masks of slices, by column name.
+
+    Args:
+        masks: `SLICE_MASKS_DTYPE`, (slices,).
+        spacing_mm: row and column spacing, (slices, 2).
+
+    Returns:
+        Arrays of shape (slices,). The centroid of an empty mask is NaN, and so is the box of an empty body.
+    """
+    from etl.imaging.body import SLICE_MASKS_DTYPE
+
+    columns: dict[str, np.ndarray] = {}
+    for mask in SLICE_MASKS_DTYPE.names or ():
+        found = masks[mask]
+        area_px = found["area_px"]
+        per_pixel = np.where(area_px > 0, 1 / np.maximum(area_px, 1), np.nan)
+        columns[f"{mask}_mask_area_px"] = area_px
+        columns[f"{mask}_mask_area_mm2"] = area_px * (spacing_mm[:, 0] * spacing_mm[:, 1])
+        columns[f"{mask}_mask_centroid_x_mm"] = found["column_sum"] * per_pixel * spacing_mm[:, 1]
+        columns[f"{mask}_mask_centroid_y_mm"] = found["row_sum"] * per_pixel * spacing_mm[:, 0]
+        for name in ("column_first", "column_last", "row_first", "row_last"):
+            # Published locations take the whole slice where their mask is empty; no body has no box.
+            box = found[name] if mask == "location" else np.where(area_px > 0, found[name], np.nan)
+            columns[f"{mask}_mask_{name}"] = box
+    return columns
 
 
 def _predicted_z(lines: Sequence[ZLine], built: Sequence[BuiltVolume]) -> np.ndarray:

@@ -13,7 +13,6 @@ from ome_zarr_models.v05.image import Image
 from zarr.buffer.cpu import Buffer
 from zarr.storage import MemoryStore
 
-from etl.imaging.body import mask_columns
 from etl.imaging.geometry import voxel_to_lps_mm
 from etl.imaging.hounsfield import HuStatistics, statistics
 from etl.imaging.pyramid import level_translation_mm
@@ -23,6 +22,7 @@ from etl.release.names import is_ignorable
 from etl.store.layout import AXES, CONTRACT_VERSION, METADATA, RECEIPT, SHARD, SPLIT_RECORD, Shape
 from etl.store.receipts import Receipt
 from etl.tables.checks import VolumeFacts, digest
+from etl.tables.slices import mask_columns
 from etl.verify.problems import CountedReads, Problem, Repair, collect, describe, differences, read_whole
 
 SpacingYX = tuple[float, float]
