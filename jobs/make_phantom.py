@@ -23,8 +23,14 @@ from etl.report.console.command import job
 @click.option("--archives", default=3, show_default=True, help="Number of zip archives for the slices.")
 @click.option("--seed", default=0, show_default=True, help="Seed of noise, bodies and lesion positions.")
 @click.option("--extracted", is_flag=True, help="Also write OUT/Images_png/<series>/<slice>.png.")
+@click.option(
+    "--followups",
+    default=0,
+    show_default=True,
+    help="Image each patient so often again, with lesions that grow or shrink.",
+)
 @job("the release is incomplete")
-def main(out: Path, patients: int, archives: int, seed: int, extracted: bool) -> None:
+def main(out: Path, patients: int, archives: int, seed: int, extracted: bool, followups: int) -> None:
     from etl.core.urls import parse_folder
     from etl.phantom import is_written, phantom_truth, write_phantom
 

@@ -214,12 +214,36 @@ def _lesion(rng: np.random.Generator, planned: LesionPlan, run: RunPlan, grid: G
     )
 
 
-def plan_release(patients: int, seed: int) -> tuple[Series, ...]:
+def _followed_up(patient: PatientPlan, followups: int) -> tuple[SeriesPlan, ...]:
+    """Return a patient's series and, for each follow-up, all of them again in later studies, lesions changed.
+
+    In every follow-up each second lesion of a run grows by a fifth and the others shrink by a fifth.
+    """
+    studies = max(series.study for series in patient.series)
+    planned = list(patient.series)
+    for time in range(1, followups + 1):
+        for series in patient.series:
+            runs = tuple(run._replace(lesions=_changed(run.lesions, time)) for run in series.runs)
+            planned.append(series._replace(study=series.study + time * studies, runs=runs))
+    return tuple(planned)
+
+
+def _changed(lesions: tuple[LesionPlan, ...], time: int) -> tuple[LesionPlan, ...]:
+    changed = []
+    for at, lesion in enumerate(lesions):
+        factor = (0.8 if at % 2 else 1.2) ** time
+        long, short, depth = (size * factor for size in (lesion.long_mm, lesion.short_mm, lesion.depth_mm))
+        changed.append(lesion._replace(long_mm=long, short_mm=short, depth_mm=depth))
+    return tuple(changed)
+
+
+def plan_release(patients: int, seed: int, followups: int = 0) -> tuple[Series, ...]:
     """Return the series of a synthetic release, in the order of their names.
 
     Args:
         patients: number of patients, 1 or more.
         seed: moves lesions by parts of a voxel, turns and scales them, and reshapes bodies.
+        followups: how often each patient is imaged again, with lesions that grow or shrink.
     """
     planned = []
     for number in range(1, patients + 1):
@@ -228,7 +252,7 @@ def plan_release(patients: int, seed: int) -> tuple[Series, ...]:
         else:
             patient = PATIENTS[_ORDINARY[number % len(_ORDINARY)]]
         body = _body(seed, number)
-        for series in patient.series:
+        for series in _followed_up(patient, followups):
             grid = Grid(series.size, series.pixel_mm)
             rng = np.random.default_rng((seed, number, series.study, series.series))
             runs = tuple(

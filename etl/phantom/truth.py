@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 from etl.core.errors import ConfigError
 from etl.phantom.archives import all_slices
 from etl.phantom.lesions import Lesion
-from etl.phantom.plan import LesionPlan, Run, Series, plan_release
+from etl.phantom.plan import LesionPlan, Run, Series, Site, plan_release
 from etl.phantom.rows import measure
 from etl.release.names import file_name
+
+MOST_FOLLOWUPS = 3
+"""Lesions that grow more often would reach the organs around them."""
 
 
 @dataclass(frozen=True)
@@ -64,22 +68,25 @@ class PhantomTruth:
     """The content of a synthetic release.
 
     Attributes:
-        patients, archives, seed, extracted: arguments of `write_phantom`.
+        patients, archives, seed, extracted, followups: arguments of `write_phantom`.
         series, slices: numbers of series and slices in the archives.
         volumes: number of maximal runs of consecutive slices.
         missing_slices: file names of slices that the CSV promises and the archives lack.
         lesions: in the order of DL_info.csv.
+        sequences: lesion_ids of each lesion over its patient's studies, also of those seen once.
     """
 
     patients: int
     archives: int
     seed: int
     extracted: bool
+    followups: int
     series: int
     slices: int
     volumes: int
     missing_slices: tuple[str, ...]
     lesions: tuple[PhantomLesion, ...]
+    sequences: tuple[tuple[int, ...], ...]
 
 
 def _truth_of_lesion(
@@ -126,7 +133,12 @@ def planned_rows(release: tuple[Series, ...]) -> list[tuple[Series, Run, LesionP
 
 
 def phantom_truth(
-    *, patients: int = 8, archives: int = 3, seed: int = 0, extracted: bool = False
+    *,
+    patients: int = 8,
+    archives: int = 3,
+    seed: int = 0,
+    extracted: bool = False,
+    followups: int = 0,
 ) -> PhantomTruth:
     """Return the truth about the release that `write_phantom` writes for the same arguments.
 
@@ -138,7 +150,11 @@ def phantom_truth(
         raise ConfigError("wrong number of patients", where=where, value=patients, allowed="1 to 9999")
     if not 0 <= seed < 2**32:
         raise ConfigError("wrong seed", where=where, value=seed, allowed="0 to 4294967295")
-    release = plan_release(patients, seed)
+    if not 0 <= followups <= MOST_FOLLOWUPS:
+        raise ConfigError(
+            "wrong number of follow-ups", where=where, value=followups, allowed=f"0 to {MOST_FOLLOWUPS}"
+        )
+    release = plan_release(patients, seed, followups)
     slices = [(series.key, index) for series, _, index in all_slices(release)]
     if not 1 <= archives <= min(99, len(slices)):
         raise ConfigError(
@@ -153,6 +169,7 @@ def phantom_truth(
         archives=archives,
         seed=seed,
         extracted=extracted,
+        followups=followups,
         series=len(release),
         slices=len(slices),
         volumes=sum((key, index - 1) not in before for key, index in slices),
@@ -162,4 +179,19 @@ def phantom_truth(
         lesions=tuple(
             _truth_of_lesion(*row, lesion_id) for lesion_id, row in enumerate(planned_rows(release))
         ),
+        sequences=_sequences(release),
     )
+
+
+def _sequences(release: tuple[Series, ...]) -> tuple[tuple[int, ...], ...]:
+    """Return the lesion_ids of each lesion over a patient's studies.
+
+    One site holds one lesion; a second one there in the same study is another lesion.
+    """
+    found: dict[tuple[int, Site, int], list[int]] = {}
+    seen: Counter[tuple[int, int, Site]] = Counter()
+    for lesion_id, (series, _, planned, _) in enumerate(planned_rows(release)):
+        patient, study, _ = series.key
+        found.setdefault((patient, planned.site, seen[patient, study, planned.site]), []).append(lesion_id)
+        seen[patient, study, planned.site] += 1
+    return tuple(sorted(tuple(lesion_ids) for lesion_ids in found.values()))

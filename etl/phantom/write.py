@@ -83,7 +83,7 @@ def _write_slices(out: Path, truth: PhantomTruth) -> tuple[dict[str, int], list[
     Returns:
         Sizes of the files by name relative to `out`, and the rows of the CSV.
     """
-    release = plan_release(truth.patients, truth.seed)
+    release = plan_release(truth.patients, truth.seed, truth.followups)
     cuts = archive_parts([len(series.slices()) for series in release], truth.archives)
     files: dict[str, int] = {}
     rows: list[tuple[str, ...]] = []
@@ -113,7 +113,13 @@ def _write_slices(out: Path, truth: PhantomTruth) -> tuple[dict[str, int], list[
 
 
 def write_phantom(
-    out: Path, *, patients: int = 8, archives: int = 3, seed: int = 0, extracted: bool = False
+    out: Path,
+    *,
+    patients: int = 8,
+    archives: int = 3,
+    seed: int = 0,
+    extracted: bool = False,
+    followups: int = 0,
 ) -> PhantomTruth:
     """Write a synthetic release, or leave it unchanged if `out` already holds it.
 
@@ -126,12 +132,15 @@ def write_phantom(
         archives: number of zips; odd ones are deflated, even ones stored.
         seed: changes noise, bodies, and the lesions' positions by parts of a voxel.
         extracted: also write the slices as files.
+        followups: how often each patient is imaged again, with lesions that grow or shrink; 0 to 3.
 
     Raises:
         ConfigError: an argument is out of range, or `out` holds something else.
         StoreError: `out` can't be written.
     """
-    truth = phantom_truth(patients=patients, archives=archives, seed=seed, extracted=extracted)
+    truth = phantom_truth(
+        patients=patients, archives=archives, seed=seed, extracted=extracted, followups=followups
+    )
     with explained(
         StoreError,
         "the synthetic release can't be written",
