@@ -113,7 +113,7 @@ def _publish(url: str, settings: MoreAnnotations, config: str) -> None:
         "volume": set(volumes["volume_id"].tolist()),
         "lesion": {row.lesion_id for row in given.rows.rows},
     }
-    tables = annotation_tables(list(joins.values()), Grids(volumes), given.lesion_ids)
+    tables = annotation_tables(list(joins.values()), Grids(volumes), given)
     new = [NewTable(table, rows, covered[table.unit]) for table, rows in tables]
     version, is_new = add_tables(store.objects, store.version, new)
     click.echo(json.dumps(_report(given, joins), indent=2))

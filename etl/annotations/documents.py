@@ -5,10 +5,10 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn, TypeVar
 
-from etl.annotations.entries import Box, Fault, FaultyEntry
+from etl.annotations.entries import Box, Fault, FaultyEntry, Volume
 from etl.core.errors import SourceError
 from etl.release.csv_records import Record, excerpt, read_records
 from etl.release.names import SeriesKey, parse_series_id
@@ -216,6 +216,18 @@ def sub_volume(name: Any, *endings: str) -> tuple[SeriesKey, int, int]:
             f"the sub-volume is named '{excerpt(stem)}'; allowed: a name like 000001_01_01_103-115",
         )
     return series, int(first), int(last)
+
+
+def sub_volumes(names: Iterable[Any], *endings: str) -> tuple[Volume, ...]:
+    """Return the sub-volumes among names; others are left out, as each of their entries is a reject."""
+    found: list[Volume] = []
+    for name in names:
+        try:
+            series, first, last = sub_volume(name, *endings)
+        except _EntryError:
+            continue
+        found.append((series, (first, last)))
+    return tuple(dict.fromkeys(found))
 
 
 def slice_in(z: int, first: int, last: int) -> int:

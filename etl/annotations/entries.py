@@ -19,6 +19,9 @@ from etl.release.names import SeriesKey
 Box = tuple[float, float, float, float]
 """x1, y1, x2, y2 in 0-based pixels."""
 
+Volume = tuple[SeriesKey, tuple[int, int]]
+"""A sub-volume: its series, first and last slice."""
+
 
 class Fault(StrEnum):
     """Reason codes of entries that are rejected."""
@@ -195,12 +198,14 @@ class Reading(Generic[Entry]):
         rejects: the others.
         tags: names of tags by their numbers, where the file has any.
         notes: counts worth knowing, by name: repeats, listings, files of other data sets.
+        volumes: sub-volumes that the file says it looked at, with boxes or without.
     """
 
     entries: tuple[Entry, ...]
     rejects: tuple[FaultyEntry, ...] = ()
     tags: tuple[str, ...] = ()
     notes: Mapping[str, int] = field(default_factory=dict)
+    volumes: tuple[Volume, ...] = ()
 
     @property
     def entry_count(self) -> int:

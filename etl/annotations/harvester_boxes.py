@@ -12,12 +12,23 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from etl.annotations.documents import box, listing, number, read_each, reject, slice_in, sub_volume, whole
+from etl.annotations.documents import (
+    box,
+    listing,
+    number,
+    read_each,
+    reject,
+    slice_in,
+    sub_volume,
+    sub_volumes,
+    whole,
+)
 from etl.annotations.entries import BoxEntry, Fault, Reading
 from etl.annotations.pickles import read_pickle
 from etl.core.errors import SourceError
 
 _TINY = 1e-6
+_ENDINGS = (".annot", ".nii.gz")
 _Raw = tuple[Any, Any, Any]
 
 
@@ -41,7 +52,9 @@ def read_harvester_boxes(data: bytes, source: str) -> Reading[BoxEntry]:
         )
     entries, rejects = read_each(_boxes(document), _read, source)
     empty = sum(not boxes for boxes in document.values())
-    return Reading(entries, rejects, notes={"sub_volumes": len(document), "sub_volumes_without_boxes": empty})
+    notes = {"sub_volumes": len(document), "sub_volumes_without_boxes": empty}
+    volumes = sub_volumes(document, *_ENDINGS)
+    return Reading(entries, rejects, notes=notes, volumes=volumes)
 
 
 def _boxes(document: dict[Any, Any]) -> Iterator[tuple[str, _Raw]]:
@@ -58,7 +71,7 @@ def _boxes(document: dict[Any, Any]) -> Iterator[tuple[str, _Raw]]:
 
 def _read(where: str, value: _Raw) -> BoxEntry:
     name, z, values = value
-    series, first, last = sub_volume(name, ".annot", ".nii.gz")
+    series, first, last = sub_volume(name, *_ENDINGS)
     numbers = [number(part, "a coordinate") for part in listing(values, "the box", 6)]
     low, high = math.ceil(numbers[4] - _TINY), math.floor(numbers[5] + _TINY)
     if low > high:

@@ -142,6 +142,23 @@ def _numbered(entry: BoxEntry, row: PrintedRow, rows: Rows) -> JoinedBox | Fault
     return JoinedBox(entry, row, iou(entry.box_px, row.box_px))
 
 
+def unboxed_lesions(reading: Reading[BoxEntry], rows: Rows) -> dict[str, int]:
+    """Count the printed lesions of a source's sub-volumes, and those without a box of an IoU above 0.3."""
+    boxes: dict[object, list[BoxEntry]] = {}
+    for entry in reading.entries:
+        boxes.setdefault((entry.series, entry.volume), []).append(entry)
+    listed = [row for volume in reading.volumes for row in rows.by_volume.get(volume, ())]
+    missed = [
+        row
+        for row in listed
+        if not any(
+            entry.z_first <= row.key_slice <= entry.z_last and iou(entry.box_px, row.box_px) > LEAST_IOU
+            for entry in boxes.get((row.series, row.volume), ())
+        )
+    ]
+    return {"printed_lesions": len(listed), "printed_lesions_without_box": len(missed)}
+
+
 def join_pair(entry: PairEntry, rows: Rows) -> JoinedPair | Unmatched | FaultyEntry:
     """Join both boxes of a pair by their upper left corners; sizes are clipped at an image's edge."""
     found = []

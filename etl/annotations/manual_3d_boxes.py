@@ -9,7 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from etl.annotations.documents import box, listing, read_each, reject, slice_in, sub_volume, whole
+from etl.annotations.documents import (
+    box,
+    listing,
+    read_each,
+    reject,
+    slice_in,
+    sub_volume,
+    sub_volumes,
+    whole,
+)
 from etl.annotations.entries import BoxEntry, Fault, Reading
 from etl.annotations.pickles import read_pickle
 from etl.core.errors import SourceError
@@ -36,7 +45,8 @@ def read_manual_3d_boxes(data: bytes, source: str) -> Reading[BoxEntry]:
     entries, rejects = read_each(_boxes(document), _read, source)
     volumes = [boxes for part in document.values() for boxes in part.values()]
     notes = {"sub_volumes": len(volumes), "sub_volumes_without_boxes": sum(not boxes for boxes in volumes)}
-    return Reading(entries, rejects, notes=notes)
+    named = sub_volumes((name for part in document.values() for name in part), ".nii.gz")
+    return Reading(entries, rejects, notes=notes, volumes=named)
 
 
 def _boxes(document: dict[Any, dict[Any, Any]]) -> Iterator[tuple[str, tuple[Any, Any]]]:

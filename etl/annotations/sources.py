@@ -185,7 +185,8 @@ def _merged(readings: list[Reading[Any]], name: str) -> Reading[Any]:
             notes[note] = notes.get(note, 0) + count
     entries = tuple(entry for reading in readings for entry in reading.entries)
     rejects = tuple(reject for reading in readings for reject in reading.rejects)
-    return Reading(entries, rejects, first.tags, notes)
+    volumes = tuple(volume for reading in readings for volume in reading.volumes)
+    return Reading(entries, rejects, first.tags, notes, volumes)
 
 
 def _with_types(joined: SourceJoin) -> SourceJoin:

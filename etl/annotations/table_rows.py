@@ -20,6 +20,7 @@ from etl.annotations.joined import (
     JoinedTags,
     SourceJoin,
 )
+from etl.annotations.sources import GivenRows
 from etl.imaging.geometry import mm_to_voxel
 from etl.release.names import SeriesKey
 from etl.tables.annotation_sources import ANNOTATION_REJECTS, ANNOTATION_SOURCES
@@ -27,6 +28,7 @@ from etl.tables.boxes import BOXES
 from etl.tables.masks import MASKS
 from etl.tables.other_splits import OTHER_SPLITS
 from etl.tables.pairs import PAIRS
+from etl.tables.release_rows import RELEASE_ROWS
 from etl.tables.table import Table
 from etl.tables.tags import TAGS
 
@@ -71,14 +73,14 @@ class Grids:
 
 
 def annotation_tables(
-    joins: Sequence[SourceJoin], grids: Grids, lesion_ids: str
+    joins: Sequence[SourceJoin], grids: Grids, given: GivenRows
 ) -> list[tuple[Table, pa.Table]]:
     """Return every table of annotations with its rows, sorted by key.
 
     Args:
         joins: the sources.
         grids: the store's volumes.
-        lesion_ids: `official` or `other`.
+        given: the store's rows, and their official numbers.
     """
     rows: Mapping[Table, Iterable[Row]] = {
         TAGS: (row for join in joins for row in _tags(join)),
@@ -86,7 +88,8 @@ def annotation_tables(
         BOXES: (row for join in joins for row in _boxes(join, grids)),
         MASKS: (row for join in joins for row in _masks(join)),
         OTHER_SPLITS: (row for join in joins for row in _splits(join)),
-        ANNOTATION_SOURCES: (_account(join, lesion_ids) for join in _with_splits(joins)),
+        RELEASE_ROWS: _numbers(given),
+        ANNOTATION_SOURCES: (_account(join, given.lesion_ids) for join in _with_splits(joins)),
         ANNOTATION_REJECTS: (row for join in _with_splits(joins) for row in _rejects(join)),
     }
     return [(table, _table(table, found)) for table, found in rows.items()]
@@ -194,6 +197,12 @@ def _splits(join: SourceJoin) -> Iterator[Row]:
     for item in (*join.joined, *(join.splits.joined if join.splits else ())):
         if isinstance(item, (JoinedTags, JoinedSplit)) and item.entry.split:
             yield {"lesion_id": item.row.lesion_id, "source": join.name, "split": item.entry.split}
+
+
+def _numbers(given: GivenRows) -> Iterator[Row]:
+    for row in given.rows.rows:
+        if row.lesion_id in given.numbers.numbers:
+            yield {"lesion_id": row.lesion_id, "release_row": given.numbers.numbers[row.lesion_id]}
 
 
 def _account(join: SourceJoin, lesion_ids: str) -> Row:

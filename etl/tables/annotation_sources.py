@@ -17,7 +17,9 @@ _SOURCES = pa.schema(
         field("reasons", TEXT, "unmatched entries and rejects by reason, as JSON"),
         field("residual_x_px", FLOAT, "median of its centres minus the printed ones", "pixel", nullable=True),
         field("residual_y_px", FLOAT, "the same down the image", "pixel", nullable=True),
-        field("lesion_ids", TEXT, "official: lesion_id is the release's row number; other: of another CSV"),
+        field(
+            "lesion_ids", TEXT, "official: the CSV is the release's or part of it in its order; else other"
+        ),
         field("problem", TEXT, "why a source that names rows was refused as a whole", nullable=True),
     ]
 )

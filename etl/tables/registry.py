@@ -15,6 +15,7 @@ from etl.tables.masks import MASKS
 from etl.tables.other_splits import OTHER_SPLITS
 from etl.tables.pairs import PAIRS
 from etl.tables.rejects import REJECTS
+from etl.tables.release_rows import RELEASE_ROWS
 from etl.tables.slices import SLICES
 from etl.tables.table import BUILD, Table, schema_columns
 from etl.tables.tags import TAGS
@@ -32,6 +33,7 @@ TABLES: dict[str, Table] = {
         BOXES,
         MASKS,
         OTHER_SPLITS,
+        RELEASE_ROWS,
         ANNOTATION_SOURCES,
         ANNOTATION_REJECTS,
     )

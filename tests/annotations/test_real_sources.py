@@ -84,7 +84,8 @@ def test_manual_boxes_are_all_sound(all_known: GivenRows, others: Path) -> None:
         all_known, "manual_3d_boxes", others / "manual_1k" / "DeepLesion_manual_1K_test_release.pkl"
     )
     assert (found.entries, len(found.rejects)) == (5_447, 0)
-    assert found.notes == {"sub_volumes": 1_000, "sub_volumes_without_boxes": 31}
+    assert found.notes["sub_volumes"] == 1_000
+    assert found.notes["sub_volumes_without_boxes"] == 31
 
 
 def test_aim_rows_all_join(val: GivenRows, others: Path) -> None:

@@ -143,6 +143,7 @@ def test_annotations_through_the_life_of_a_store(store: tuple[Config, Path], tmp
     assert manual[["x1_px", "y2_px", "x1_mm", "y2_mm", "z1_mm", "z2_mm"]].tolist() == [5, 12, 2, 5.5, 8, 16]
     assert manual[["x1_vox", "y2_vox", "z1_vox", "z2_vox"]].tolist() == [2, 5.5, 8, 16]
     assert opened.table("other_splits").values.tolist() == [[0, "lesanet", "train"], [0, "uls23", "train"]]
+    assert opened.table("release_rows").values.tolist() == [[0, 0]]
     accounts = opened.table("annotation_sources").set_index("source")
     assert (accounts["entries"] == accounts[["joined", "unmatched", "rejects"]].sum(axis=1)).all()
     rejects = opened.table("annotation_rejects")[["source", "reason"]].values.tolist()
