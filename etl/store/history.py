@@ -1,4 +1,4 @@
-"""What the versions of a store hold and how they differ, and going back to one of them."""
+"""The versions of a store: their sizes, their differences, and rollback to one of them."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from etl.store.receipts import Receipt
 from etl.store.running import Running
 from etl.store.versions import Version, now_text, publish_version, read_version, table_entries
 
-# How many of a long list of names a message holds.
 NAMES_SHOWN = 10
+"""Names of a long list that a message contains."""
 
 
 @dataclass(frozen=True)
 class Change:
-    """One value that differs; None where a version has no such key."""
+    """One value that differs; None if a version has no such key."""
 
     key: str
     before: Any
@@ -29,14 +29,14 @@ class Change:
 
 @dataclass(frozen=True)
 class Difference:
-    """What changed from one version to another.
+    """The changes from one version to another.
 
     Attributes:
         config, code, annotations, archives, counts, locations: values that differ, by dotted key; archives by
             name.
         rows: numbers of rows of the tables.
         added, removed, changed: volume_ids; changed ones have other voxels or another encoding.
-        same: how many volumes are the same in both.
+        same: number of volumes that are the same in both.
     """
 
     config: tuple[Change, ...]
@@ -53,7 +53,7 @@ class Difference:
 
 
 def difference(before: Version, after: Version) -> Difference:
-    """What changed from one version to another, by what their files say. Volumes are compared by digest."""
+    """Return the changes from one version to another, by their files; volumes are compared by SHA-256."""
     old, new = ({entry["volume_id"]: entry["sha256"] for entry in v["volumes"]} for v in (before, after))
     common = [volume_id for volume_id in old if volume_id in new]
     changed = tuple(volume_id for volume_id in common if old[volume_id] != new[volume_id])
@@ -63,7 +63,7 @@ def difference(before: Version, after: Version) -> Difference:
         annotations=_changes(before["annotations"], after["annotations"]),
         archives=_changes(*({a["name"]: a for a in v["archives"]} for v in (before, after))),
         counts=_changes(before["counts"], after["counts"]),
-        # Versions that were published before locations were checked have none.
+        # Versions from before locations were checked have none.
         locations=_changes(before.get("locations", {}), after.get("locations", {})),
         rows=_changes(table_rows(before), table_rows(after)),
         added=tuple(volume_id for volume_id in new if volume_id not in old),
@@ -96,12 +96,12 @@ def table_rows(version: Version) -> dict[str, int]:
 
 
 def stored_bytes(version: Version) -> int:
-    """Bytes of everything that a version names."""
+    """Return the bytes of everything that a version names."""
     return sum(entry["bytes"] for entry in (*table_entries(version), *version["volumes"]))
 
 
 def missing_objects(objects: Objects, version: Version) -> list[str]:
-    """What a version names and the store lacks, or has in another size. Receipts are read, shards are not.
+    """Return what a version names but the store lacks or has in another size; only receipts are read.
 
     Raises:
         OSError: the store can't be read.

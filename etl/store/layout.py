@@ -35,42 +35,42 @@ SPLIT_RECORD = "split.json"
 
 
 def volume_path(volume_id: str, fingerprint: str) -> str:
-    """Of one volume's OME-Zarr group, relative to the store."""
+    """Return the path of a volume's OME-Zarr group, relative to the store."""
     return f"{VOLUMES}/{volume_id}/{fingerprint}"
 
 
 def tables_path(run_id: str) -> str:
-    """Of the tables that one run wrote, relative to the store."""
+    """Return the path of the tables that one run wrote, relative to the store."""
     return f"{TABLES_FOLDER}/{run_id}"
 
 
 def path_in_tables(path: str) -> str:
-    """The path of a table file below its run's folder: a rolled-back version names files of another run."""
+    """Return the path of a table file in its run's folder; a rollback names files of another run."""
     return path.split("/", 2)[2]
 
 
 def run_path(run_id: str, kind: str) -> str:
-    """Of what is told of one run, relative to the store: its record (`json`), Dask's report (`html`)."""
+    """Return the path of a run's record (`json`) or of Dask's report (`html`), relative to the store."""
     return f"{RUNS}/{run_id}.{kind}"
 
 
 def version_path(number: int) -> str:
-    """Of one version's file, relative to the store."""
+    """Return the path of a version's file, relative to the store."""
     return f"{VERSIONS}/{number:06d}.json"
 
 
 def report_path(number: int) -> str:
-    """Of the folder of one version's report, relative to the store."""
+    """Return the path of the folder of a version's report, relative to the store."""
     return f"{REPORTS}/{number:06d}"
 
 
 def to_json(data: Any) -> bytes:
-    """JSON as every file of the store has it: indented, UTF-8, one newline at the end; no NaN."""
+    """Return JSON as in every file of the store: indented, UTF-8, one newline at the end, no NaN."""
     return (json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
 def root_metadata() -> bytes:
-    """The root `zarr.json`: a Zarr v3 group that says what this is, whence, and how to cite it."""
+    """Return the root `zarr.json`: a Zarr v3 group with the contract version, the source and its citation."""
     attributes = {
         "deeplesion_store": {
             "contract_version": CONTRACT_VERSION,

@@ -1,4 +1,4 @@
-"""Receipts: the proof that a volume is there whole, and the record of a run that had to be split."""
+"""Receipts, which prove that a volume is complete, and records of runs that had to be split."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ PIECE_BYTES = 64 << 20
 
 @dataclass(frozen=True, eq=False)
 class Receipt:
-    """What was written, complete and right: the last object of a volume.
+    """The record of a complete volume; the last of its objects to be written.
 
     Attributes:
-        volume_id, fingerprint: which volume.
-        shape, spacing_mm: of the stored voxels (z, y, x).
-        hu: of the stored voxels.
-        slice_hu: of each source slice as it was read, before clipping.
+        volume_id, fingerprint: identify the volume.
+        shape, spacing_mm: shape and spacing of the stored voxels (z, y, x).
+        hu: statistics of the stored voxels.
+        slice_hu: statistics of each source slice as read, before clipping.
         slice_masks: where the body lies in each source slice: `SLICE_MASKS_DTYPE`, (slices,); (0,) in
             a receipt from before it was measured.
         objects: every other object of the volume, path relative to the volume.
@@ -74,7 +74,7 @@ class Receipt:
 
     @staticmethod
     def from_bytes(data: bytes) -> Receipt:
-        """Raises ValueError, KeyError or TypeError where the bytes are not a receipt."""
+        """Parse a receipt; raise ValueError, KeyError or TypeError if the bytes are none."""
         fields = json.loads(data)
         columns = fields["slice_hu"]
         rows = tuple(zip(*(columns[name] for name in HuStatistics.__dataclass_fields__), strict=True))
@@ -98,14 +98,14 @@ class Receipt:
         return receipt
 
     def info(self) -> ObjectInfo:
-        """The volume as one entry: bytes of all its objects, SHA-256 of its receipt, which lists theirs."""
+        """Return the volume as one entry: bytes of all objects, SHA-256 of the receipt that lists them."""
         if self._entry is None:
             self.to_bytes()
         assert self._entry is not None
         return self._entry
 
     def _keep_entry(self, data: bytes) -> None:
-        """For `info`, while the bytes are at hand: of 20,000 receipts they take half a minute to make."""
+        """Keep the entry for `info`: encoding 20,000 receipts again would take half a minute."""
         total = len(data) + sum(item.bytes for item in self.objects)
         entry = ObjectInfo(self.path, total, object_info(RECEIPT, data).sha256)
         object.__setattr__(self, "_entry", entry)
@@ -120,10 +120,10 @@ def _integers(values: list[int], count: int, dtype: np.dtype[Any]) -> np.ndarray
 
 @dataclass(frozen=True, eq=False)
 class FoundReceipt:
-    """The receipt of a volume whose objects are all there, each of its size.
+    """The receipt of a volume whose objects all exist with their sizes.
 
     Attributes:
-        is_last: none of them was written after it, so they are what it tells of. Else that is to be proven.
+        is_last: True if no object was written after it, which proves them; else `prove` has to read them.
     """
 
     receipt: Receipt
@@ -131,9 +131,9 @@ class FoundReceipt:
 
 
 def find_receipt(objects: Objects, volume_id: str, fingerprint: str) -> FoundReceipt | None:
-    """The receipt of a volume that is there whole: all was measured, every object of its size. Else None.
+    """Return the receipt of a complete volume, whose objects have their sizes; else None.
 
-    One object is read and one folder listed; nothing is written.
+    This reads one object, lists one folder and writes nothing.
     """
     path = volume_path(volume_id, fingerprint)
     try:
@@ -152,10 +152,10 @@ def find_receipt(objects: Objects, volume_id: str, fingerprint: str) -> FoundRec
 
 
 def prove(objects: Objects, found: FoundReceipt) -> bool:
-    """Is every object of the volume the one that its receipt tells of?
+    """Return True if every object of the volume is the one in its receipt.
 
-    Where it isn't known already all are read, and a receipt that is right is written anew, so that it is the
-    last again and the next look costs no reading.
+    If the times of the objects do not prove this, all are read. A correct receipt is then written again, so
+    that it is the newest object and the next check reads nothing.
 
     Raises:
         OSError: the store can't be read or written.
@@ -182,18 +182,18 @@ def _sha256(objects: Objects, name: str, size: int) -> str:
 
 
 def read_receipt(objects: Objects, volume_id: str, fingerprint: str) -> Receipt | None:
-    """The receipt of a volume that is there whole, and proven to be right. Else None. See `prove`."""
+    """Return the receipt of a volume that is complete and proven to be right, else None; see `prove`."""
     found = find_receipt(objects, volume_id, fingerprint)
     return found.receipt if found is not None and prove(objects, found) else None
 
 
 @dataclass(frozen=True)
 class SplitRecord:
-    """A run that could not be built whole because slices of it are unreadable: what was built instead.
+    """The volumes that were built instead of a run with unreadable slices.
 
     Attributes:
-        parts: (volume_id, fingerprint) of the volumes on either side.
-        unreadable: (slice index, reason, message) of the slices between them.
+        parts: (volume_id, fingerprint) of each volume.
+        unreadable: (slice index, reason, message) of each slice between them.
     """
 
     parts: tuple[tuple[str, str], ...]
@@ -201,12 +201,12 @@ class SplitRecord:
 
 
 def write_split(objects: Objects, volume_id: str, fingerprint: str, record: SplitRecord) -> None:
-    """Record that a planned run was split, so that the next build need not read it again."""
+    """Record that a planned run was split, so that the next build does not read it again."""
     objects.write(f"{volume_path(volume_id, fingerprint)}/{SPLIT_RECORD}", to_json(asdict(record)))
 
 
 def read_split(objects: Objects, volume_id: str, fingerprint: str) -> SplitRecord | None:
-    """The record of a split run, or None."""
+    """Return the record of a split run, or None."""
     try:
         fields = json.loads(objects.read(f"{volume_path(volume_id, fingerprint)}/{SPLIT_RECORD}"))
         parts = tuple((str(volume), str(mark)) for volume, mark in fields["parts"])

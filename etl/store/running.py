@@ -1,14 +1,14 @@
-"""Running marks: what is at work on a store, told to others by an object that is renewed while it runs.
+"""Running marks: each job that changes a store has an object there, renewed by a heartbeat while it runs.
 
-    .running/<run_id>.json    who, where, since when; written before anything else, removed at the end
+    .running/<run_id>.json    user, host, start; written before anything else, removed at the end
 
-A build adds objects and names them at its end; a prune deletes what no version names. Neither may meet the
-other. Each writes its mark first and looks at the others' marks next, so of two that start at once at least
-one sees the other: a prune refuses then, a build waits. Builds beside each other are no harm.
+A build adds objects and names them at its end; a prune deletes what no version names, so they exclude each
+other. Each writes its mark first and reads the others' marks next, so of two that start at once at least one
+sees the other: a prune then refuses, a build waits. Concurrent builds are harmless.
 
-A mark that was not renewed for 15 minutes is dead. All times are the store's own, so that no machine's clock
-matters: a mark's age is the time of the looker's own mark, written a moment ago, less its time. When a run
-began is the time at which its mark was written first: its first renewal notes that in the mark.
+A mark without a heartbeat for 15 minutes is dead. All times are the store's own, so no machine's clock
+matters: the age of a mark is the time of the reader's own mark, just written, minus its time. A run began
+when its mark was first written; the first heartbeat records that time in the mark.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ Kind = Literal["build", "rollback", "tables", "prune"]
 
 @dataclass(frozen=True)
 class Mark:
-    """What is running.
+    """The mark of one running job.
 
     Attributes:
-        run_id: which run.
+        run_id: name of the run.
         kind: its work: build, rollback, tables (a job that adds some) or prune.
-        host, process, user: where, and who started it.
+        host, process, user: where it runs, and the user who started it.
         since: ISO 8601, by the clock of its own machine; for people only.
         began_s: by the store's clock, in seconds since 1970; None in a mark that was not renewed yet.
     """
@@ -65,12 +65,12 @@ class Mark:
 
 
 def mark_path(run_id: str) -> str:
-    """Of one run's mark, relative to the store."""
+    """Return the path of a run's mark, relative to the store."""
     return f"{RUNNING}/{run_id}.json"
 
 
 class Running:
-    """This run's own mark, while it is there. `running` makes it."""
+    """This run's own mark while it exists; `running` creates it."""
 
     def __init__(self, objects: Objects, run_id: str, kind: Kind) -> None:
         self.mark = Mark(run_id, kind, socket.gethostname(), os.getpid(), _user(), now_text())
@@ -80,10 +80,10 @@ class Running:
         self._write()
 
     def renew(self) -> float:
-        """Write the mark anew. Returns the time of that by the store's clock, in seconds since 1970.
+        """Write the mark again; return the time of that by the store's clock, in seconds since 1970.
 
         Raises:
-            OSError: it can't be written.
+            OSError: the mark can't be written.
         """
         with self._lock:
             before = self._written_s()
@@ -91,7 +91,7 @@ class Running:
                 self.mark = replace(self.mark, began_s=before)
             self._write()
             after = self._written_s()
-            # Others took it for dead if they removed it, or could have seen it older than that.
+            # It was dead to others if they removed it, or could have seen it older than this limit.
             if before is None or after is None or after - before > DEAD_SECONDS:
                 self._has_lapsed = True
             if after is None:
@@ -99,18 +99,17 @@ class Running:
             return after
 
     def lapsed(self) -> bool:
-        """Renew the mark. Was it dead to others at any time since this was asked last, so that a prune may
-        have run meanwhile?
+        """Renew the mark; return True if it was dead since the last call, so that a prune may have run.
 
         Raises:
-            OSError: it can't be written.
+            OSError: the mark can't be written.
         """
         self.renew()
         lapsed, self._has_lapsed = self._has_lapsed, False
         return lapsed
 
     def others(self) -> list[Mark]:
-        """Everything else that is running on the store.
+        """Return the marks of all other running jobs of the store.
 
         Raises:
             OSError: the store can't be read or written.
@@ -118,7 +117,7 @@ class Running:
         return [mark for mark, age_s in self._ages() if age_s <= DEAD_SECONDS]
 
     def remove_dead(self) -> None:
-        """Delete the marks of runs that ended without doing so. A run that was only held up notices.
+        """Delete the marks of runs that ended without doing so; a run that was only suspended notices.
 
         Raises:
             OSError: the store can't be read or written.
@@ -128,37 +127,37 @@ class Running:
                 self._objects.remove(mark_path(mark.run_id))
 
     def earlier(self, kind: Kind) -> list[Mark]:
-        """What of this kind runs beside this run and began before it, by the store's clock.
+        """Return concurrent runs of this kind that began before this one, by the store's clock.
 
-        Of runs that began at the same time, to the clock's resolution, the names decide.
+        If two began at the same time, within the clock's resolution, the name of the run decides.
 
         Raises:
             StoreError: the store can't be read or written.
         """
         with writable(self._objects):
-            others = self._beside(kind)
+            others = self._concurrent(kind)
             return [mark for mark in others if _order(mark) < _order(self.mark)]
 
     def wait_for(self, kind: Kind, *, only_earlier: bool = False) -> None:
-        """Return when nothing of this kind is running beside this run; says in the log what is waited for.
+        """Wait until no other run of this kind is active, and log each one that is waited for.
 
         Args:
-            only_earlier: do not wait for what began after this run, and may wait for it in turn.
+            only_earlier: True ignores runs that began after this one, because they may wait for it.
 
         Raises:
             StoreError: the store can't be read or written.
         """
-        look = self.earlier if only_earlier else self._beside
-        told: set[str] = set()
+        look = self.earlier if only_earlier else self._concurrent
+        logged: set[str] = set()
         with writable(self._objects):
             while found := look(kind):
                 for mark in found:
-                    if mark.run_id not in told:
-                        told.add(mark.run_id)
+                    if mark.run_id not in logged:
+                        logged.add(mark.run_id)
                         logger.info("waiting for the end of %s", mark)
                 time.sleep(POLL_SECONDS)
 
-    def _beside(self, kind: Kind) -> list[Mark]:
+    def _concurrent(self, kind: Kind) -> list[Mark]:
         return [mark for mark in self.others() if mark.kind == kind]
 
     def _ages(self) -> Iterator[tuple[Mark, float]]:
@@ -176,7 +175,7 @@ class Running:
         run_id = name.removesuffix(".json")
         try:
             return Mark(**(json.loads(data) | {"run_id": run_id}))
-        except (ValueError, TypeError):  # a version of this package that writes other marks, or damage
+        except (ValueError, TypeError):  # written by another version of this package, or damaged
             return Mark(run_id, "run", "unknown", 0, "unknown", "unknown")
 
     def _write(self) -> None:

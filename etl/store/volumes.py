@@ -1,7 +1,7 @@
-"""One volume on the store: an OME-Zarr 0.5 image with one shard a level.
+"""One volume in the store: an OME-Zarr 0.5 image with one shard per level.
 
-The objects are built in memory and written shard first, metadata next, receipt last, so a volume without a
-right receipt is not there.
+The objects are built in memory and written in this order: shards, metadata, receipt. A volume without a valid
+receipt does not exist.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from etl.store.receipts import Receipt
 from etl.store.shards import ShardEncoder
 
 Pieces = tuple[bytes, ...]
-"""The bytes of an object, to be written one after the other."""
+"""The bytes of an object in pieces, to be written in order."""
 
 ORIENTATION = ("superior-to-inferior", "anterior-to-posterior", "right-to-left")
 
 
 @dataclass(frozen=True)
 class Encoding:
-    """How voxels are laid out: inner chunk (z, y, x), Blosc settings, fill value in HU."""
+    """The layout of voxels: inner chunk (z, y, x), Blosc settings, fill value in HU."""
 
     chunk: Shape
     codec: Literal["zstd", "lz4", "lz4hc", "zlib"]
@@ -46,10 +46,10 @@ class Encoding:
 
 @dataclass(frozen=True)
 class Description:
-    """What a volume's metadata says of it beside its voxels. Shapes and spacings are (z, y, x).
+    """The metadata of a volume. Shapes and spacings are (z, y, x).
 
     Attributes:
-        processing: interpolation, clipping and the like, as in the config.
+        processing: the parameters of the config that change voxels, such as interpolation and clipping.
     """
 
     volume_id: str
@@ -72,7 +72,7 @@ class Level:
 
 
 def blosc(encoding: Encoding) -> Blosc:
-    """The compressor of an encoding's chunks."""
+    """Return the compressor of an encoding's chunks."""
     shuffles = {"noshuffle": Blosc.NOSHUFFLE, "shuffle": Blosc.SHUFFLE, "bitshuffle": Blosc.BITSHUFFLE}
     return Blosc(
         encoding.codec,
@@ -84,9 +84,9 @@ def blosc(encoding: Encoding) -> Blosc:
 
 
 def chunk_bytes(chunk: Shape) -> int:
-    """Bytes of a chunk before compression, and of a Blosc block: nobody reads less than a chunk of a shard.
+    """Return the bytes of a chunk before compression, which is also the Blosc block.
 
-    Blocks as Blosc chooses them are smaller, and each is compressed anew: more bytes, and more time.
+    No reader reads less than a chunk. Smaller blocks, as Blosc chooses them, need more bytes and more time.
     """
     return 2 * math.prod(chunk)
 
@@ -94,7 +94,7 @@ def chunk_bytes(chunk: Shape) -> int:
 def encode_levels(
     planes: Iterable[np.ndarray], shape: Shape, level_count: int, encoding: Encoding
 ) -> tuple[Level, ...]:
-    """Encode a volume that comes plane by plane, and its coarser levels.
+    """Encode a volume that arrives plane by plane, and its coarser levels.
 
     Args:
         planes: shape[0] planes of HU, int16 (y, x); the next may overwrite the last.
@@ -104,7 +104,7 @@ def encode_levels(
     Raises:
         ValueError: too few or too many planes, or one of another shape.
     """
-    # With several threads Blosc lays blocks out in the order in which they finish: other bytes every time.
+    # With several threads, Blosc stores blocks in the order in which they finish, so bytes would vary.
     numcodecs.blosc.use_threads = False
     codec = blosc(encoding)
     encoders: list[tuple[Shape, ShardEncoder]] = []
@@ -133,12 +133,12 @@ def write_volume(
     slice_hu: Sequence[HuStatistics],
     slice_masks: np.ndarray,
 ) -> Receipt:
-    """Write a volume and, last, its receipt. What is left of an earlier, cut attempt is overwritten.
+    """Write a volume and, last, its receipt; overwrite the rest of an interrupted attempt.
 
     Args:
-        levels: of `encode_levels`, full resolution first.
-        hu: of the voxels.
-        slice_hu, slice_masks: of each source slice; `SLICE_MASKS_DTYPE`, (slices,).
+        levels: result of `encode_levels`, full resolution first.
+        hu: statistics of the voxels.
+        slice_hu, slice_masks: statistics and masks of each source slice; `SLICE_MASKS_DTYPE`, (slices,).
 
     Raises:
         OSError: the store can't be written; no receipt was.
@@ -146,8 +146,8 @@ def write_volume(
     path = volume_path(description.volume_id, description.fingerprint)
     built = _build(levels, description, encoding)
     names = sorted(built, key=lambda name: (name.endswith("zarr.json"), -len(name), name))
-    # The checksums are computed while the disk or the bucket is waited for. Not the other way round: a signal
-    # interrupts the main thread only, and so a write of a run in this process.
+    # Checksums are computed in a thread while this one waits for the disk or bucket. Writing stays in the
+    # main thread, because a signal interrupts only that.
     with ThreadPoolExecutor(1) as aside:
         infos = aside.submit(lambda: tuple(object_info(name, *built[name]) for name in names))
         for name in names:
@@ -167,7 +167,7 @@ def write_volume(
 
 
 def _build(levels: Sequence[Level], description: Description, encoding: Encoding) -> dict[str, Pieces]:
-    """All objects of the OME-Zarr group, by name."""
+    """Return all objects of the OME-Zarr group by name."""
     memory: dict[str, Any] = {}
     group = zarr.create_group(
         MemoryStore(memory), zarr_format=3, attributes=_attributes(description, len(levels))
