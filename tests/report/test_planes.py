@@ -90,7 +90,7 @@ def test_every_plane_of_a_small_store_is_counted(store: Store) -> None:
 def test_of_many_planes_some_are_drawn_evenly(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[tuple[str, int]] = []
 
-    def noted(_: Store, name: str, path: str, planes: list[int]) -> np.ndarray:
+    def noted(_: Store, name: str, planes: list[int]) -> np.ndarray:
         read.extend((name, plane) for plane in planes)
         return np.zeros((len(planes), 2, 2), np.int16)
 
