@@ -18,36 +18,39 @@ from etl.core.errors import RunError, StoreError
 from etl.io.places import Objects
 from etl.store.layout import CONTRACT_VERSION, VERSIONS, to_json, version_path
 
-_NAME = re.compile(rf"{VERSIONS}/([0-9]{{6,}})\.json\Z")
+_NAME = re.compile(rf"{VERSIONS}/([0-9]{{6}}|[1-9][0-9]{{6,}})\.json\Z")
+
+# How many faults of a version file a message holds.
+_FAULTS_SHOWN = 3
 
 Version = Mapping[str, Any]
 
 
 def new_run_id() -> str:
-    """A name for one run that sorts by time: `20261123T160000Z-1a2b3c4d`."""
+    """Return a new name for one run that sorts by time: `20261123T160000Z-1a2b3c4d`."""
     now = datetime.datetime.now(datetime.UTC)
     return f"{now:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}"
 
 
 def now_text() -> str:
-    """The time as versions and marks keep it: ISO 8601, UTC, whole seconds."""
+    """Return the time as versions and marks keep it: ISO 8601, UTC, whole seconds."""
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
 def table_entries(version: Version) -> list[Mapping[str, Any]]:
-    """Every table file that a version names: path, bytes, sha256, rows."""
+    """Return every table file that a version names: path, bytes, sha256, rows."""
     return [entry for files in version["tables"].values() for entry in files]
 
 
 def version_numbers(objects: Objects) -> list[int]:
-    """Numbers of all published versions, ascending."""
+    """Return the numbers of all published versions, ascending."""
     matches = (_NAME.match(name) for name in objects.list(VERSIONS))
     return sorted(int(match[1]) for match in matches if match)
 
 
 @contextlib.contextmanager
 def readable(objects: Objects) -> Iterator[None]:
-    """For those who only read: a store that can't be read is a StoreError, not an OSError."""
+    """Turn an OSError while a store is read into a StoreError."""
     try:
         yield
     except OSError as error:
@@ -61,7 +64,7 @@ def readable(objects: Objects) -> Iterator[None]:
 
 @contextlib.contextmanager
 def writable(objects: Objects) -> Iterator[None]:
-    """For what is written before any work: a store that can't be written is a StoreError, not an OSError."""
+    """Turn an OSError while a store is written, before any work, into a StoreError."""
     try:
         yield
     except OSError as error:
@@ -74,13 +77,16 @@ def writable(objects: Objects) -> Iterator[None]:
 
 
 def read_version(objects: Objects, number: int | None = None) -> Version | None:
-    """One version, or the current one; None where nothing was published yet.
+    """Return a version, the current one by default; None where nothing was published yet.
 
     Versions are listed to find the current one only.
 
     Raises:
-        StoreError: there is no version of that number, or it can't be understood.
+        StoreError: there is no version of that number, or its file is damaged. See `version_file.faults`.
+        OSError: the store can't be read.
     """
+    from etl.store.version_file import faults
+
     if number is None:
         numbers = version_numbers(objects)
         if not numbers:
@@ -98,7 +104,7 @@ def read_version(objects: Objects, number: int | None = None) -> Version | None:
         version = json.loads(data)
         contract = version["contract_version"]
     except (ValueError, KeyError, TypeError) as error:
-        raise StoreError("the version file is damaged", where=where, value=str(error)) from error
+        raise _damaged(where, f"{type(error).__name__}: {error}") from error
     if contract != CONTRACT_VERSION:
         raise StoreError(
             "the store follows another contract",
@@ -107,11 +113,24 @@ def read_version(objects: Objects, number: int | None = None) -> Version | None:
             allowed=f"contract version {CONTRACT_VERSION}",
             remedy="use the release of this package that wrote it, or build into a new store",
         )
+    if found := list(faults(version, number)):
+        raise _damaged(where, "; ".join(found[:_FAULTS_SHOWN]) + (" ..." if found[_FAULTS_SHOWN:] else ""))
     return dict(version)
 
 
+def _damaged(where: str, value: str) -> StoreError:
+    return StoreError(
+        "the version file is damaged",
+        where=where,
+        value=value,
+        allowed="a version file as it was published, under its own number",
+        remedy="bring the file back from a copy, or move it out of the folder and run the same build again; "
+        "other versions can be read by their number",
+    )
+
+
 def choose_version(objects: Objects, number: int | None = None) -> int:
-    """The version of that number, or the current one.
+    """Return the number of a version that is there, the current one by default.
 
     Raises:
         StoreError: there is no store, or it has no such version.

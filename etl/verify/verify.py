@@ -1,11 +1,10 @@
-"""Is everything that a version names there, whole, and in agreement? Everything is read again."""
+"""Verification: everything that a version names is read again, and must be whole and agree."""
 
 from __future__ import annotations
 
 import json
 import math
 import random
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,13 +21,11 @@ from etl.verify.tables import TableChecks
 from etl.verify.volume import SpacingYX, VolumeCheck, VolumeTask, VolumeVerifier
 
 Entry = Mapping[str, Any]
-# What the entry of a volume in a version file has.
-ENTRY = {"volume_id", "path", "bytes", "sha256"}
 
 
 @dataclass(frozen=True)
 class Verification:
-    """What verification of one version found.
+    """The outcome of the verification of one version.
 
     Attributes:
         problems: all that is wrong; none where the version is all right.
@@ -46,7 +43,7 @@ class Verification:
 
 @dataclass(frozen=True)
 class Sample:
-    """Which part of a version's volumes is read.
+    """The part of a version's volumes that is read.
 
     Attributes:
         share: of all volumes, 0 to 1, rounded up; None where `count` says how many.
@@ -59,7 +56,7 @@ class Sample:
     seed: int = 0
 
     def choose(self, entries: Sequence[Entry]) -> list[Entry]:
-        """The chosen ones, in their order."""
+        """Return the chosen entries, in their order."""
         share = math.ceil(round((self.share or 0) * len(entries), 6))  # 7 % of 100 is 7.000000000000001
         count = share if self.count is None else self.count
         chosen = random.Random(self.seed).sample(range(len(entries)), min(count, len(entries)))
@@ -96,18 +93,8 @@ def verify(
         wrong = Problem("can't be read", where, Repair.VERSION, describe(error))
         return Verification((*problems, wrong), 0, 0, reads.count, reads.bytes)
 
-    listed = version.get("volumes")
-    if not isinstance(listed, list):
-        problems.append(Problem("has no list of volumes", where, Repair.VERSION))
-        listed = []
-    entries = []
-    for entry in listed:
-        if isinstance(entry, Mapping) and entry.keys() >= ENTRY:
-            entries.append(entry)
-        else:
-            problems.append(Problem("is no entry of a volume", where, Repair.VERSION, repr(entry)))
-    version = {**version, "volumes": entries}
-    problems += collect(_check_head(objects, version, number), where, Repair.VERSION)
+    entries = version["volumes"]
+    problems += collect(_check_parent(objects, version), where, Repair.VERSION)
     tables = TableChecks(reads, version, where)
     spacings = _source_spacings(tables.rows)
     chosen = entries if sample is None else sample.choose(entries)
@@ -147,26 +134,17 @@ def _check_root(reads: CountedReads) -> Iterator[Problem]:
     yield from differences(ROOT, Repair.ROOT, values)
 
 
-def _check_head(objects: Objects, version: Version, number: int) -> Iterator[Problem]:
-    """The version file's own number, its parent, its volumes' names."""
-    where = version_path(number)
-    yield from differences(where, Repair.VERSION, [("version", version["version"], number)])
+def _check_parent(objects: Objects, version: Version) -> Iterator[Problem]:
+    """The parent version can be read."""
     parent = version["parent"]
-    if parent is not None:
-        if not isinstance(parent, int) or not 1 <= parent < number:
-            yield Problem("parent is wrong", where, Repair.VERSION, repr(parent), f"1 to {number - 1}")
-            return
-        # A prune removes the oldest versions: where all up to the parent are gone, it was not lost.
-        if parent < version_numbers(objects)[0]:
-            return
-        try:
-            read_version(objects, parent)
-        except Exception as error:
-            wrong = error.what if isinstance(error, StoreError) else describe(error)
-            yield Problem("the parent version can't be read", version_path(parent), Repair.PARENT, wrong)
-    named = Counter(entry["volume_id"] for entry in version["volumes"])
-    for name in (name for name, times in named.items() if times > 1):
-        yield Problem("volume is named more than once", where, Repair.VERSION, name)
+    # A prune removes the oldest versions: where all up to the parent are gone, it was not lost.
+    if parent is None or parent < version_numbers(objects)[0]:
+        return
+    try:
+        read_version(objects, parent)
+    except Exception as error:
+        wrong = error.what if isinstance(error, StoreError) else describe(error)
+        yield Problem("the parent version can't be read", version_path(parent), Repair.PARENT, wrong)
 
 
 def _source_spacings(tables: Mapping[str, pd.DataFrame]) -> dict[str, SpacingYX]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from etl.core.errors import StoreError
+from etl.core.errors import RunError, StoreError
 from etl.io.local import LocalObjects
 from etl.io.opening import open_objects
 from etl.store.versions import Version, publish_version, read_version, version_numbers
@@ -16,8 +16,21 @@ def objects(tmp_path: Path) -> LocalObjects:
     return open_objects(str(tmp_path))
 
 
+def body(run_id: str) -> Version:
+    """Content of the smallest version that can be read."""
+    empty: dict[str, dict[str, str]] = {name: {} for name in ("annotations", "config", "code")}
+    tables: dict[str, list[str]] = {name: [] for name in ("volumes", "lesions", "slices")}
+    counts = dict.fromkeys(tables, 0)
+    lists: dict[str, list[str]] = {"archives": [], "volumes": []}
+    return (
+        {"run_id": run_id, "created_at": "x", "counts": counts, "tables": tables, "schemas": tables}
+        | empty
+        | lists
+    )
+
+
 def publish(objects: LocalObjects, run_id: str) -> Version:
-    return publish_version(objects, run_id, lambda parent: {"run_id": run_id, "tables": {}})
+    return publish_version(objects, run_id, lambda parent: body(run_id))
 
 
 def test_an_empty_store_has_no_version(objects: LocalObjects) -> None:
@@ -34,8 +47,7 @@ def test_versions_count_up_and_name_their_parents(objects: LocalObjects) -> None
             "contract_version": 1,
             "version": number,
             "parent": number - 1 or None,
-            "run_id": f"run-{number}",
-            "tables": {},
+            **body(f"run-{number}"),
         }
     assert version_numbers(objects) == [1, 2, 3]
     current, first = read_version(objects), read_version(objects, 1)
@@ -103,3 +115,26 @@ def test_an_unknown_number_names_the_known(objects: LocalObjects) -> None:
     with pytest.raises(StoreError, match="no such version") as caught:
         read_version(objects, 7)
     assert "published: 1, 2, 3" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["000003.json", "000009.json"])
+def test_a_copied_version_file_ends_publishing_with_an_error(objects: LocalObjects, name: str) -> None:
+    for run in "ab":
+        publish(objects, run)
+    objects.write(f"versions/{name}", objects.read("versions/000002.json"))
+    with pytest.raises(StoreError, match="the version file is damaged") as caught:
+        publish(objects, "c")
+    assert f"version: 2 in a file that is named {name}" in str(caught.value)
+
+
+def test_publishing_gives_up_when_the_next_number_is_always_taken(tmp_path: Path) -> None:
+    class Overtaken(LocalObjects):
+        def create(self, name: str, data: bytes) -> bool:
+            publish(LocalObjects(self.root), f"other of {name}")
+            return super().create(name, data)
+
+    objects = Overtaken(str(tmp_path))
+    with pytest.raises(RunError) as caught:
+        publish_version(objects, "mine", lambda parent: body("mine"), attempts=3, wait_s=0)
+    assert "version 2 is current, and 3 exists after 3 attempts" in str(caught.value)
+    assert version_numbers(objects) == [1, 2, 3]
