@@ -265,8 +265,14 @@ def _file_bytes(path: Path) -> int | None:
 
 
 def _files_below(folder: Path) -> Iterator[Path]:
-    for below, _, files in os.walk(folder):
+    for below, _, files in os.walk(folder, onerror=_raise_if_there):
         yield from (Path(below, file) for file in files)
+
+
+def _raise_if_there(error: OSError) -> None:
+    """Raise the error of a folder that can't be listed, unless there is no such folder."""
+    if not isinstance(error, FileNotFoundError):
+        raise error
 
 
 def _names(folder: Path, prefix: str) -> Sequence[str]:

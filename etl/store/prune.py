@@ -1,17 +1,21 @@
-"""Deleting what no version that is kept names, in an order that a kill at any place does no harm.
+"""Deletion of what no kept version names, in an order in which a kill at any moment does no harm.
 
-1. Version files, oldest first: what is left is always the newest versions, each with all that it names.
-2. Receipts and split records: a build never takes a volume without a receipt for whole.
-3. Everything else. A second prune finds what a cut one left: nothing names it.
+1. Version files, oldest first: the rest is always the newest versions, each with all that it names.
+2. Receipts and split records: a build never reuses a volume without a receipt.
+3. Everything else. The next prune finds what a killed one left, because no version names it.
+
+Only objects with names that a build gives are deleted; foreign files stay.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+import re
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from etl.core.errors import GuardError, RunError
+from etl.core.errors import ConfigError, GuardError, RunError, StoreError
 from etl.io.places import PARTIAL, Listed, Objects
 from etl.store.layout import (
     RECEIPT,
@@ -25,18 +29,33 @@ from etl.store.layout import (
 )
 from etl.store.receipts import read_split
 from etl.store.running import DEAD_SECONDS, Running, mark_path, running
-from etl.store.versions import choose_version, new_run_id, read_version, table_entries, version_numbers
+from etl.store.versions import (
+    Version,
+    choose_version,
+    new_run_id,
+    read_version,
+    table_entries,
+    version_numbers,
+)
 
-# Between two of these a prune sees that it was not taken for dead.
+# Between two batches a prune checks that its own mark did not lapse.
 REMOVED_AT_ONCE = 1000
+
+OWN_NAMES = {
+    VOLUMES: re.compile(r"[0-9]{6}_[0-9]{2,}_[0-9]{2,}_[0-9]{3,}-[0-9]{3,}/[0-9a-f]{16}(?=/.)"),
+    TABLES_FOLDER: re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}(?=/.)"),
+    REPORTS: re.compile(r"[0-9]+(?=/.)"),
+    PARTIAL: re.compile(r"[0-9a-f]{32}\Z"),
+}
+"""The names that builds give, by folder: a volume, the tables of a run, a report, an unfinished object."""
 
 
 @dataclass(frozen=True)
 class Unit:
-    """Objects that go together: a volume, a run's tables, one leftover.
+    """Objects that are deleted together: a volume, the tables of a run, a report, an unfinished object.
 
     Attributes:
-        path: what they lie below; relative to the store.
+        path: common start of their names; relative to the store.
         sizes: bytes of each, by name relative to the store.
     """
 
@@ -50,12 +69,12 @@ class Unit:
 
 @dataclass(frozen=True)
 class Pruning:
-    """What a prune removes.
+    """The result of a prune.
 
     Attributes:
-        kept, versions: numbers of the versions that stay, and that go; ascending.
-        units: by the folder that they lie in: `volumes`, `tables`, `reports`, `.partial`.
-        younger: how many more no kept version names, that are younger than the grace period and stay.
+        kept, versions: numbers of the versions that stay, and of the deleted ones; ascending.
+        units: deleted units by folder: `volumes`, `tables`, `reports`, `.partial`.
+        younger: number of units that no kept version names, but that are too young to be deleted.
     """
 
     kept: tuple[int, ...]
@@ -65,38 +84,47 @@ class Pruning:
 
 
 def prune(objects: Objects, keep: int, grace_s: float, *, dry_run: bool = False) -> Pruning:
-    """Remove old versions and what no other version names.
+    """Delete old versions and what no other version names.
 
     Args:
-        keep: how many of the newest versions stay; 1 or more. Versions younger than the grace period stay
+        keep: number of the newest versions that stay; 1 or more. Versions younger than the grace period stay
             too, and all after them.
-        grace_s: what is younger, in seconds by the store's clock, stays.
-        dry_run: remove nothing.
+        grace_s: objects younger than this stay; seconds by the store's clock.
+        dry_run: delete and write nothing; other jobs on the store are not looked for.
 
     Returns:
-        What was removed, or would be.
+        What was deleted, or would be.
 
     Raises:
-        StoreError: there is no store, or a version that stays can't be read.
-        GuardError: something else is at work on the store; nothing was removed.
-        RunError: this prune was held up so long that others took it for dead; a second one finishes.
+        ConfigError: `keep` or `grace_s` is no usable number.
+        StoreError: there is no store, or a kept version is damaged or lacks objects; nothing was deleted.
+        GuardError: another job runs on the store; nothing was deleted.
+        RunError: the mark of this prune lapsed, so that others took it for dead; a second prune finishes.
         OSError: the store can't be read or written.
     """
+    if keep < 1 or not 0 <= grace_s < math.inf:
+        raise ConfigError(
+            "a prune needs a number of versions to keep and an age",
+            where="--keep, --older-than",
+            value=f"keep {keep}, older than {grace_s} s",
+            allowed="keep at least 1, and an age of 0 or more",
+            remedy="for example --keep 3 --older-than 7",
+        )
     choose_version(objects)
+    if dry_run:
+        return find_prunable(objects, keep, grace_s, time.time())
     with running(objects, new_run_id(), "prune") as own:
-        _refuse_beside_others(objects, own)
-        if not dry_run:
-            own.remove_dead()
-            # A run that was held up may have gone on just before its mark was removed.
-            _refuse_beside_others(objects, own)
+        _refuse_if_others_run(objects, own)
+        own.remove_dead()
+        # A run that was suspended may have continued just before its mark was removed.
+        _refuse_if_others_run(objects, own)
         pruning = find_prunable(objects, keep, grace_s, own.renew())
-        if not dry_run:
-            _remove(objects, pruning, own)
+        _remove(objects, pruning, own)
     return pruning
 
 
 def find_prunable(objects: Objects, keep: int, grace_s: float, now_s: float) -> Pruning:
-    """What a prune at `now_s`, by the store's clock in seconds since 1970, would remove. See `prune`."""
+    """Return what a prune at `now_s`, seconds since 1970 by the store's clock, would delete. See `prune`."""
     numbers = version_numbers(objects)
     written = objects.listed(VERSIONS)
 
@@ -104,13 +132,16 @@ def find_prunable(objects: Objects, keep: int, grace_s: float, now_s: float) -> 
         return any(now_s - item.written_s < grace_s for item in items)
 
     young = [n for n in numbers if is_young([written[version_path(n).removeprefix(f"{VERSIONS}/")]])]
-    # All after the first that stays, so that a parent that is missing is known to be pruned, not lost.
+    # All after the first that stays, so that a missing parent is known to be pruned, not lost.
     first = min([*numbers[-keep:], *young])
     kept = tuple(number for number in numbers if number >= first)
+    listed = {folder: objects.listed(folder) for folder in (VOLUMES, TABLES_FOLDER, REPORTS, PARTIAL)}
     tables: set[str] = set()
     volumes: set[str] = set()
     for number in kept:
-        version: Any = read_version(objects, number)
+        version = read_version(objects, number)
+        assert version is not None  # a given number raises where there is none
+        _check_complete(objects, version, listed)
         tables |= {entry["path"] for entry in table_entries(version)}
         volumes |= {entry["path"] for entry in version["volumes"]}
 
@@ -118,15 +149,14 @@ def find_prunable(objects: Objects, keep: int, grace_s: float, now_s: float) -> 
         if unit.path.startswith(f"{VOLUMES}/"):
             return unit.path in volumes or _splits_into(objects, unit, volumes)
         if unit.path.startswith(f"{REPORTS}/"):
-            name = unit.path.removeprefix(f"{REPORTS}/")
-            return not name.isdecimal() or int(name) >= first
+            return int(unit.path.removeprefix(f"{REPORTS}/")) >= first
         return not tables.isdisjoint(unit.sizes)
 
     units: dict[str, tuple[Unit, ...]] = {}
     younger = 0
-    for folder, depth in ((VOLUMES, 2), (TABLES_FOLDER, 1), (REPORTS, 1), (PARTIAL, 1)):
+    for folder, items_below in listed.items():
         found: list[Unit] = []
-        for unit, items in _units(objects, folder, depth):
+        for unit, items in _units(folder, items_below):
             if is_named(unit):
                 continue
             if is_young(items):
@@ -137,22 +167,37 @@ def find_prunable(objects: Objects, keep: int, grace_s: float, now_s: float) -> 
     return Pruning(kept, tuple(number for number in numbers if number < first), units, younger)
 
 
-def _units(objects: Objects, folder: str, depth: int) -> Iterator[tuple[Unit, list[Listed]]]:
-    """What lies in a folder, taken together by the first parts of its names."""
+def _check_complete(objects: Objects, version: Version, listed: Mapping[str, Mapping[str, Listed]]) -> None:
+    """Raise StoreError where a version names a table or volume that the store lacks.
+
+    Such a version may name the wrong objects, and deleting by it would delete the right ones.
+    """
+    names = [entry["path"] for entry in table_entries(version)]
+    names += [f"{entry['path']}/{RECEIPT}" for entry in version["volumes"]]
+    missing = [name for name in names if name.partition("/")[2] not in listed[name.partition("/")[0]]]
+    if missing:
+        raise StoreError(
+            f"version {version['version']} stays, and names objects that are missing; nothing was deleted",
+            where=objects.root,
+            value=f"{len(missing):,} objects, such as {missing[0]}",
+            allowed="every table and receipt of the versions that stay",
+            remedy="verify that version and repair it, or keep fewer versions",
+        )
+
+
+def _units(folder: str, listed: Mapping[str, Listed]) -> Iterator[tuple[Unit, list[Listed]]]:
+    """Yield the objects in a folder that builds name, grouped."""
     units: dict[str, dict[str, Listed]] = {}
-    for name, item in objects.listed(folder).items():
-        parts = name.split("/")
-        # What lies higher is no part of a store, so it isn't touched; leftovers are one object each.
-        if len(parts) > depth or folder == PARTIAL:
-            path = "/".join((folder, *parts[:depth]))
-            units.setdefault(path, {})[f"{folder}/{name}"] = item
+    for name, item in listed.items():
+        if own := OWN_NAMES[folder].match(name):
+            units.setdefault(f"{folder}/{own[0]}", {})[f"{folder}/{name}"] = item
     for path, items in sorted(units.items()):
         sizes = {name: item.bytes for name, item in sorted(items.items())}
         yield Unit(path, sizes), list(items.values())
 
 
 def _splits_into(objects: Objects, unit: Unit, volumes: set[str]) -> bool:
-    """It is the record of a run that was split into volumes that stay."""
+    """Return if a unit is the record of a run that was split into volumes that stay."""
     if f"{unit.path}/{SPLIT_RECORD}" not in unit.sizes:
         return False
     _, volume_id, fingerprint = unit.path.split("/")
@@ -160,14 +205,14 @@ def _splits_into(objects: Objects, unit: Unit, volumes: set[str]) -> bool:
     return record is not None and all(volume_path(*part) in volumes for part in record.parts)
 
 
-def _refuse_beside_others(objects: Objects, own: Running) -> None:
+def _refuse_if_others_run(objects: Objects, own: Running) -> None:
     others = own.others()
     if others:
         raise GuardError(
-            "something else is at work on the store; nothing was removed",
+            "another job runs on the store; nothing was deleted",
             where=objects.root,
             value="; ".join(map(str, others)),
-            allowed="no build, rollback or prune beside this one",
+            allowed="no build, rollback or prune at the same time",
             remedy="wait for its end. If it was killed, wait until its mark is "
             f"{DEAD_SECONDS / 60:.0f} minutes old, or delete that: "
             f"{', '.join(mark_path(mark.run_id) for mark in others)}",
@@ -182,7 +227,7 @@ def _remove(objects: Objects, pruning: Pruning, own: Running) -> None:
     for step in steps:
         if own.lapsed():
             raise RunError(
-                "the prune was held up, and others may have gone to work meanwhile; it stopped",
+                "the mark of this prune lapsed, and other jobs may have started meanwhile; it stopped",
                 where=objects.root,
                 value=f"its mark was not renewed for {DEAD_SECONDS / 60:.0f} minutes",
                 remedy="run it again; it finishes what is left",

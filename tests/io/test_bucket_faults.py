@@ -11,6 +11,7 @@ from etl.io.drivers import REQUEST_ATTEMPTS
 from etl.io.opening import open_objects
 from etl.io.places import Objects
 from etl.store.versions import publish_version, version_numbers
+from tests.store.test_versions import body
 from tests.support.faulty_s3 import ERROR, PASSING, FaultyS3, S3Fault, S3Request, serve_faulty_s3
 from tests.support.http_faults import Answer
 from tests.support.s3_server import Bucket, use_s3
@@ -67,7 +68,7 @@ def test_what_passes_is_tried_again(
 @pytest.mark.parametrize("fault", [S3Fault.LOST_REPLY, S3Fault.CONFLICT, S3Fault.SLOW_DOWN])
 def test_a_version_is_published_once(fault: S3Fault, objects: Objects, faulty: FaultyS3) -> None:
     faulty.choose = once(fault, "PUT")
-    version = publish_version(objects, "mine", lambda parent: {"run_id": "mine"})
+    version = publish_version(objects, "mine", lambda parent: body("mine"))
     assert faulty.faults == [fault]
     assert (version["version"], version["run_id"]) == (1, "mine")
     assert version_numbers(objects) == [1]

@@ -141,7 +141,7 @@ def test_a_changed_schema_refuses_until_allowed_by_name(
 
 def test_a_table_that_would_vanish_is_a_changed_schema(config: Config) -> None:
     version = dict(build_serial(config).published.version)
-    version["schemas"]["segmentations"] = [["lesion_id", "int32"]]
+    version["schemas"]["segmentations"], version["tables"]["segmentations"] = [["lesion_id", "int32"]], []
     Path(config.store, version_path(1)).write_text(json.dumps(version))
     told = "segmentations: the table is dropped"
     refused(variant(config, volume={"spacing_mm": 2.0}), "schema of segmentations", told)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,13 +12,14 @@ from pathlib import Path
 import pytest
 
 from etl.core.config import Config
-from etl.core.errors import GuardError, RunError, StoreError
+from etl.core.errors import ConfigError, GuardError, RunError, StoreError
 from etl.io.local import LocalObjects
 from etl.io.opening import open_objects
 from etl.store import prune as module
 from etl.store.history import rollback
 from etl.store.layout import version_path
 from etl.store.prune import Pruning, prune
+from etl.store.reader import open_store
 from etl.store.receipts import read_receipt, read_split
 from etl.store.running import DEAD_SECONDS, mark_path, running
 from etl.store.versions import read_version, version_numbers
@@ -132,17 +135,20 @@ def test_a_young_version_keeps_all_after_it(config: Config) -> None:
 def test_what_the_store_does_not_know_is_left_alone(config: Config) -> None:
     objects = LocalObjects(config.store)
     strangers = [
-        "notes.txt",
-        "volumes/notes.txt",
-        "tables/notes.txt",
-        "versions/notes.txt",
-        "reports/x/a.html",
+        *("notes.txt", "volumes/notes.txt", "tables/notes.txt", "versions/notes.txt", ".partial/notes.txt"),
+        *(
+            "volumes/masks/0123456789abcdef/0",
+            "volumes/000001_01_01_003-005/notes/0",
+            "tables/mine/a.parquet",
+        ),
+        *("versions/0000004.json", "reports/x/a.html", ".partial/keep/0123456789abcdef0123456789abcdef"),
     ]
-    for name in (*strangers, "reports/000001/index.html", "reports/3/index.html", ".partial/cut"):
+    partial = ".partial/0123456789abcdef0123456789abcdef"
+    for name in (*strangers, "reports/000001/index.html", "reports/3/index.html", partial):
         objects.write(name, b"x")
     assert counts(prune(objects, 1, 0)) == {"volumes": 6, "tables": 2, "reports": 1, ".partial": 1}
     assert all(objects.size(name) == 1 for name in (*strangers, "reports/3/index.html"))
-    assert objects.size("reports/000001/index.html") is objects.size(".partial/cut") is None
+    assert objects.size("reports/000001/index.html") is objects.size(partial) is None
 
 
 def test_the_record_of_a_split_run_stays_with_its_parts(tmp_path: Path) -> None:
@@ -268,7 +274,7 @@ def test_a_prune_that_was_held_up_stops(config: Config, monkeypatch: pytest.Monk
                 (mark,) = self.list(".running")
                 make_older(self.root, Path(mark).stem, DEAD_SECONDS + 1)
 
-    with pytest.raises(RunError, match="held up"):
+    with pytest.raises(RunError, match="the mark of this prune lapsed"):
         prune(HeldUp(config.store), 1, 0)
     assert len(list(Path(config.store).glob("volumes/*/*/receipt.json"))) == 9 - 1
     assert_whole(config.store, 3)
@@ -284,6 +290,54 @@ def test_a_kept_version_that_cannot_be_read_stops_it(config: Config) -> None:
     assert files_of(config.store) == before | {version_path(2): b"{"}
     # One that goes need not be read.
     assert prune(objects, 1, 0).versions == (1, 2)
+
+
+@pytest.mark.parametrize("what", ["volumes", "tables"])
+def test_a_kept_version_that_names_what_is_not_there_stops_it(config: Config, what: str) -> None:
+    """As when one character of a path was changed: what it should name is named by no version."""
+    objects, path = LocalObjects(config.store), Path(config.store, version_path(3))
+    version = json.loads(path.read_bytes())
+    entry = (version["volumes"] if what == "volumes" else version["tables"]["slices"])[0]
+    entry["path"] = entry["path"][:-1] + ("0" if entry["path"][-1] != "0" else "1")
+    path.write_text(json.dumps(version))
+    before = files_of(config.store)
+    for dry_run in (True, False):
+        with pytest.raises(StoreError, match="names objects that are missing") as caught:
+            prune(objects, 1, 0, dry_run=dry_run)
+        assert entry["path"] in str(caught.value)
+        assert files_of(config.store) == before
+
+
+@pytest.mark.parametrize(("keep", "grace_s"), [(0, 1.0), (-1, 1.0), (1, -1.0), (1, math.nan), (1, math.inf)])
+def test_numbers_that_mean_nothing_are_refused(config: Config, keep: int, grace_s: float) -> None:
+    before = files_of(config.store)
+    with pytest.raises(ConfigError, match="--keep 3"):
+        prune(LocalObjects(config.store), keep, grace_s)
+    assert files_of(config.store) == before
+
+
+def test_a_dry_run_writes_nothing_at_all(config: Config) -> None:
+    class ReadOnly(LocalObjects):
+        def write(self, name: str, *pieces: bytes) -> None:
+            raise PermissionError(name)
+
+    assert prune(ReadOnly(config.store), 1, 0, dry_run=True) == prune(LocalObjects(config.store), 1, 0)
+
+
+@pytest.mark.parametrize("folder", ["versions", "volumes", "tables"])
+def test_a_folder_that_cannot_be_listed_is_an_error(config: Config, folder: str) -> None:
+    objects, path = LocalObjects(config.store), Path(config.store, folder)
+    path.rename(path.with_name("moved"))
+    path.symlink_to(folder)  # a link to itself, which no user can list
+    with pytest.raises((OSError, StoreError), match="Too many"):
+        prune(objects, 1, 0)
+    if folder == "versions":
+        for read in (lambda: open_store(config.store), lambda: build_serial(config)):
+            with pytest.raises((StoreError, RunError), match="Too many"):
+                read()
+    path.unlink()
+    path.with_name("moved").rename(path)
+    assert_whole(config.store, 1, 2, 3)
 
 
 def test_where_there_is_no_store(tmp_path: Path) -> None:
