@@ -8,14 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from distributed import Client
 
 from etl.convert.reuse import find_all
 from etl.core.errors import GuardError, RunError, SourceError, StoreError
 from etl.phantom import PhantomTruth
 from etl.pipeline.build import load_plan
-from etl.run.clusters import chosen_cluster, connect, local_cluster
-from etl.run.dask import DaskExecutor
+from etl.run.clusters import chosen_cluster, connect
+from etl.run.protocol import Executor
 from etl.run.serial import SerialExecutor
 from etl.store.reader import open_store
 from tests.support.stored import (
@@ -34,6 +33,11 @@ SELECT = {"patients": [1, 2, 3]}
 VOLUMES = 6
 
 
+def coarse(release: Path, store: Path, **sections: Any) -> dict[str, Any]:
+    """Return a config of 3 mm voxels."""
+    return config_data(release, store, **{"volume": {"spacing_mm": 3.0}} | sections)
+
+
 @pytest.fixture(scope="module")
 def release(phantom: tuple[Path, PhantomTruth]) -> Path:
     return phantom[0]
@@ -43,17 +47,15 @@ def release(phantom: tuple[Path, PhantomTruth]) -> Path:
 def serial_store(release: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Built by the serial executor, the oracle. Read only."""
     root = tmp_path_factory.mktemp("serial")
-    build_store(config_data(release, root, select=SELECT), SerialExecutor())
+    build_store(coarse(release, root, select=SELECT), SerialExecutor())
     return root
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", [1, 2])
-def test_dask_builds_the_same_bytes(workers: int, release: Path, serial_store: Path, tmp_path: Path) -> None:
-    data = config_data(release, tmp_path / "store", select=SELECT, cluster="local")
-    with local_cluster(workers) as cluster, Client(cluster, set_as_default=False) as client:
-        assert len(client.nthreads()) == workers
-        done = build_store(data, DaskExecutor(client))
+def test_dask_builds_the_same_bytes(
+    two_workers: Executor, release: Path, serial_store: Path, tmp_path: Path
+) -> None:
+    done = build_store(coarse(release, tmp_path / "store", select=SELECT, cluster="local"), two_workers)
     assert (done.converted, done.reused) == (VOLUMES, 0)
     assert files_below(tmp_path / "store" / "volumes") == files_below(serial_store / "volumes")
     (version,), (serial,) = read_versions(tmp_path / "store"), read_versions(serial_store)
@@ -62,7 +64,7 @@ def test_dask_builds_the_same_bytes(workers: int, release: Path, serial_store: P
 
 
 def test_second_build_converts_nothing_and_adds_no_version(release: Path, tmp_path: Path) -> None:
-    data = config_data(release, tmp_path / "store", select={"patients": [1]})
+    data = coarse(release, tmp_path / "store", select={"patients": [1]})
     first = build_store(data, SerialExecutor())
     before = published_files(tmp_path / "store")
     second = build_store(data, SerialExecutor())
@@ -73,7 +75,7 @@ def test_second_build_converts_nothing_and_adds_no_version(release: Path, tmp_pa
 
 
 def test_damaged_volume_is_built_again_to_the_same_bytes(release: Path, tmp_path: Path) -> None:
-    data = config_data(release, tmp_path / "store", select={"patients": [2]})
+    data = coarse(release, tmp_path / "store", select={"patients": [2]})
     build_store(data, SerialExecutor())
     before = published_files(tmp_path / "store")
     cut, lost, _ = sorted(path.parent for path in (tmp_path / "store" / "volumes").rglob("receipt.json"))
@@ -86,7 +88,7 @@ def test_damaged_volume_is_built_again_to_the_same_bytes(release: Path, tmp_path
 
 
 def test_a_shard_of_other_bytes_and_the_same_size_is_replaced(release: Path, tmp_path: Path) -> None:
-    data = config_data(release, tmp_path / "store", select={"patients": [2]})
+    data = coarse(release, tmp_path / "store", select={"patients": [2]})
     build_store(data, SerialExecutor())
     before = published_files(tmp_path / "store")
     shard = next((tmp_path / "store" / "volumes").rglob("0/c/0/0/0"))
@@ -98,7 +100,7 @@ def test_a_shard_of_other_bytes_and_the_same_size_is_replaced(release: Path, tmp
 
 def test_a_copied_store_is_planned_unread_then_read_once(release: Path, tmp_path: Path) -> None:
     """What a copy gives its receipts as times tells nothing: here they are older than what they prove."""
-    data = config_data(release, tmp_path / "store", select={"patients": [2]})
+    data = coarse(release, tmp_path / "store", select={"patients": [2]})
     build_store(data, SerialExecutor())
     receipts = sorted((tmp_path / "store" / "volumes").rglob("receipt.json"))
     for receipt in receipts:
@@ -133,13 +135,13 @@ def test_changed_parameter_adds_paths_and_keeps_the_old_version(
 ) -> None:
     select = {"patients": [1]}
     root = tmp_path / "store"
-    build_store(config_data(release, root, select=select, volume={"spacing_mm": 1.5}), SerialExecutor())
+    build_store(coarse(release, root, select=select), SerialExecutor())
     before = files_below(root)
     old = open_store(str(root))
     voxels = old.array("000001_01_01_103-115")[...]
 
-    volume = {"spacing_mm": 1.5} | change
-    again = build_store(config_data(release, root, select=select, volume=volume), SerialExecutor())
+    volume = {"spacing_mm": 3.0} | change
+    again = build_store(coarse(release, root, select=select, volume=volume), SerialExecutor())
     assert (again.converted, again.published.version["version"]) == (1, 2)
     after = files_below(root)
     assert {name: after[name] for name in before} == before
@@ -152,8 +154,8 @@ def test_changed_parameter_adds_paths_and_keeps_the_old_version(
 
 def test_guard_refuses_fewer_volumes_unless_allowed_by_name(release: Path, tmp_path: Path) -> None:
     root = tmp_path / "store"
-    build_store(config_data(release, root, select={"patients": [1, 5]}), SerialExecutor())
-    fewer = config_data(release, root, select={"patients": [1]})
+    build_store(coarse(release, root, select={"patients": [1, 5]}), SerialExecutor())
+    fewer = coarse(release, root, select={"patients": [1]})
     with pytest.raises(GuardError, match="fewer volumes than version 1"):
         build_store(fewer, SerialExecutor())
     assert len(read_versions(root)) == 1
@@ -163,7 +165,7 @@ def test_guard_refuses_fewer_volumes_unless_allowed_by_name(release: Path, tmp_p
 
 def test_store_that_cannot_be_written_stops_before_any_work(release: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
-    data = config_data(release, tmp_path / "file" / "store")
+    data = coarse(release, tmp_path / "file" / "store")
 
     class Unused(SerialExecutor):
         def run(self, function: object, items: object) -> Any:
@@ -174,7 +176,7 @@ def test_store_that_cannot_be_written_stops_before_any_work(release: Path, tmp_p
 
 
 def test_selection_of_nothing_says_so(release: Path, tmp_path: Path) -> None:
-    data = config_data(release, tmp_path / "store", select={"patients": [99]})
+    data = coarse(release, tmp_path / "store", select={"patients": [99]})
     with pytest.raises(SourceError, match="nothing to build") as caught:
         build_store(data, SerialExecutor())
     assert "280 not selected" in str(caught.value)
@@ -185,7 +187,7 @@ def test_failed_publishing_keeps_the_volumes(release: Path, tmp_path: Path) -> N
     root = tmp_path / "store"
     root.mkdir()
     (root / "tables").write_text("in the way")
-    data = config_data(release, root, select={"patients": [1]})
+    data = coarse(release, root, select={"patients": [1]})
     with pytest.raises(RunError, match="could not be published") as caught:
         build_store(data, SerialExecutor())
     assert str(root) in str(caught.value)
