@@ -117,7 +117,8 @@ class BucketObjects:
             "the store can't be written",
             where=self.root,
             allowed="a bucket that these credentials may read, list, write and delete in",
-            remedy="check the bucket's name, AWS_PROFILE or AWS_ACCESS_KEY_ID, and AWS_ENDPOINT_URL",
+            remedy="check the bucket's name, AWS_PROFILE or AWS_ACCESS_KEY_ID, and AWS_ENDPOINT_URL; see "
+            "`Other buckets` in docs/operations.md",
         ):
             # A lost reply makes another try at this fail although the first one wrote it.
             self.create(name, b"probe")

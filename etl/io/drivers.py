@@ -23,6 +23,8 @@ _PASSING_CODES = ("NoSuchUpload",)
 # Passing errors whose answer may say when to come back.
 _BUSY_STATUS = (429, 503)
 
+_ACCESS_HINT = " (credentials, public and requester-pays buckets: see `Other buckets` in docs/operations.md)"
+
 
 class PastTheEndError(BlobError):
     """A range was requested that begins at or after the end."""
@@ -82,7 +84,8 @@ def as_blob_errors(url: str) -> Iterator[None]:
         if status == 416:
             raise PastTheEndError(f"{where} ends before the requested range") from error
         if not may_pass(error):
-            raise BlobRefused(f"{where}: {type(error).__name__}: {error}") from error
+            hint = _ACCESS_HINT if isinstance(error, PermissionError) else ""
+            raise BlobRefused(f"{where}: {type(error).__name__}: {error}{hint}") from error
         if str(error).startswith(where):
             raise
         if status in _BUSY_STATUS:

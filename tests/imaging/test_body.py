@@ -61,7 +61,7 @@ def test_a_table_that_touches_the_body_is_removed() -> None:
     body = (slice(20, 60), slice(20, 80), FAT)
     touching = slice_of(90, 100, body, (slice(60, 63), slice(0, 100), SHELL))
     found = measure_masks(touching, (1.0, 1.0))["body"].tolist()
-    assert found[:4] == (20, 79, 20, 62)  # the part right below the body can't be told from it
+    assert found[:4] == (20, 79, 20, 62)  # the part right below the body looks the same
     assert found[4] == 2400 + 3 * 60
     # A closed shell with foam in it, joined to the body by a thin bridge.
     bridged = slice_of(

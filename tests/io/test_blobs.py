@@ -97,14 +97,14 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
         memory.rm("/folder", recursive=True)
 
 
-def test_a_place_tells_size_tag_and_head(place: Place) -> None:
+def test_a_place_has_size_tag_and_head(place: Place) -> None:
     info = place.blob.info()
     assert info == BlobInfo(SIZE, info.tag, True, CONTENT[:4])
     assert info.tag
     assert place.blob.info() == info
 
 
-def test_empty_and_tiny_blobs_are_told(place: Place) -> None:
+def test_empty_and_tiny_blobs_are_described(place: Place) -> None:
     for content in (b"", b"PK"):
         place.put(content)
         info = place.blob.info()

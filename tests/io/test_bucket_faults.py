@@ -135,7 +135,7 @@ def test_what_is_not_there_is_asked_for_once(objects: Objects, faulty: FaultyS3)
     assert [request.method for request in faulty.requests] == ["GET"]
 
 
-def test_what_does_not_pass_is_given_up(objects: Objects, faulty: FaultyS3) -> None:
+def test_what_does_not_pass_fails_in_the_end(objects: Objects, faulty: FaultyS3) -> None:
     faulty.choose = lambda request: S3Fault.SLOW_DOWN
     with pytest.raises(OSError, match="as the test wants it"):
         objects.read("there")

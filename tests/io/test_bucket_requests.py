@@ -1,4 +1,4 @@
-"""How many requests a build costs in a bucket; docs/operations.md tells the same numbers."""
+"""How many requests a build costs in a bucket; docs/operations.md has the same numbers."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_a_shard_of_other_bytes_and_the_same_size_is_replaced(log: FaultyS3, con
     assert objects.read(name) == before
 
 
-def test_the_document_tells_what_the_whole_release_costs() -> None:
+def test_the_document_says_what_the_whole_release_costs() -> None:
     text = (ROOT / "docs" / "operations.md").read_text()
     assert f"{4 * RELEASE:,}" in text
     assert f"{RELEASE:,}" in text

@@ -44,12 +44,12 @@ def test_what_is_written_is_read(objects: Objects) -> None:
         objects.read("a/b")
 
 
-def test_a_listing_tells_sizes_and_times_of_one_clock(objects: Objects) -> None:
+def test_a_listing_has_sizes_and_times_of_one_clock(objects: Objects) -> None:
     objects.write("a/b/c", b"first")
     objects.write("a/d", b"")
     found = objects.listed("a")
     assert {name: item.bytes for name, item in found.items()} == {"b/c": 5, "d": 0}
-    # A bucket tells whole seconds.
+    # A bucket gives whole seconds.
     assert -1 <= found["d"].written_s - found["b/c"].written_s < 3600
     assert objects.listed("x") == {}
 

@@ -59,7 +59,7 @@ def test_a_transfer_that_moves_on_is_given_new_attempts(http_server: HttpServer)
     assert [r and r[0] for r in http_server.ranges("/a.zip")] == [100_000 * n for n in range(many + 1)]
 
 
-def test_without_a_byte_more_it_is_given_up(http_server: HttpServer) -> None:
+def test_without_a_byte_more_it_fails_in_the_end(http_server: HttpServer) -> None:
     blob = put(http_server, Cut(1000), *[Cut(0)] * 50)
     with pytest.raises(ConnectionError, match=r"/a\.zip") as caught:
         blob.read(0, SIZE)
@@ -76,7 +76,7 @@ def test_a_burst_of_busy_answers_is_waited_out(http_server: HttpServer, status: 
 
 
 @pytest.mark.parametrize("question", ["info", "read", "stream"])
-def test_a_server_that_stays_busy_is_given_up(http_server: HttpServer, question: str) -> None:
+def test_a_server_that_stays_busy_fails_in_the_end(http_server: HttpServer, question: str) -> None:
     blob = put(http_server, *[busy(503)] * 50)
     with pytest.raises(
         ConnectionError, match=r"/a\.zip: the server answers 503 Service Unavailable"
@@ -121,7 +121,7 @@ def test_a_stalled_body_goes_on_from_where_it_stopped(http_server: HttpServer) -
     assert http_server.ranges("/a.zip") == [(0, SIZE), (500_000, SIZE), (500_000, SIZE)]
 
 
-def test_a_server_that_stalls_for_ever_is_given_up(http_server: HttpServer) -> None:
+def test_a_server_that_stalls_for_ever_fails_in_the_end(http_server: HttpServer) -> None:
     url = http_server.put("/a.zip", CONTENT, *[Stall()] * 50)
     blob = HttpBlob(url, RetryBudget(settings=replace(IMPATIENT, stall_s=0.05)))
     with pytest.raises(ConnectionError, match=r"/a\.zip: ReadTimeoutError"):
@@ -221,7 +221,7 @@ def test_a_refusal_is_not_tried_again(http_server: HttpServer, status: int, ques
     assert len(http_server.requests) == 1
 
 
-def test_a_web_page_in_place_of_the_file_is_told(http_server: HttpServer) -> None:
+def test_a_web_page_in_place_of_the_file_is_named(http_server: HttpServer) -> None:
     blob = put(http_server, PAGE, PAGE, PAGE)
     info = blob.info()
     assert (info.has_ranges, info.head) == (False, b"<!DO")
@@ -231,7 +231,7 @@ def test_a_web_page_in_place_of_the_file_is_told(http_server: HttpServer) -> Non
         blob.read(0, 100, '"some tag"')
 
 
-def test_a_link_that_expires_on_the_way_is_told(http_server: HttpServer) -> None:
+def test_a_link_that_expires_on_the_way_is_named(http_server: HttpServer) -> None:
     with pytest.raises(BlobRefused, match="a web page came instead"):
         put(http_server, Cut(1000), PAGE).read(0, SIZE)
 

@@ -37,7 +37,7 @@ def blob(http_server: HttpServer) -> HttpBlob:
     return put(http_server)
 
 
-def test_a_look_tells_and_fetches_no_more_than_the_beginning(http_server: HttpServer, blob: HttpBlob) -> None:
+def test_a_look_fetches_no_more_than_the_beginning(http_server: HttpServer, blob: HttpBlob) -> None:
     http_server.files["/a.zip"] = CONTENT * 20
     info = blob.info()
     assert info == BlobInfo(20 * SIZE, info.tag, False, CONTENT[:4])
@@ -87,7 +87,7 @@ def test_a_stream_that_breaks_passes_over_what_it_gave(http_server: HttpServer, 
     assert len(http_server.requests) == 2
 
 
-def test_a_stream_without_a_byte_more_is_given_up(http_server: HttpServer) -> None:
+def test_a_stream_without_a_byte_more_fails_in_the_end(http_server: HttpServer) -> None:
     blob = put(http_server, *[Cut(1000)] * 50)
     with pytest.raises(ConnectionError, match=r"/a\.zip"):
         list(blob.stream())

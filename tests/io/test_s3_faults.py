@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import random
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -15,6 +17,7 @@ from etl.io.bucket_blobs import S3Blob
 from etl.io.places import BlobChanged, BlobRefused
 from tests.support.faulty_s3 import FaultyS3, S3Request, at_object, serve_faulty_s3
 from tests.support.http_faults import PAGE, Answer, Cut, Fault, NoRange, Stall, WrongLength, busy
+from tests.support.processes import ROOT
 from tests.support.s3_server import Bucket, use_s3
 from tests.support.transfers import IMPATIENT, USUAL
 
@@ -78,7 +81,7 @@ def test_a_change_on_the_way_is_noticed(faulty: FaultyS3, blob: S3Blob, path: st
         blob.read(0, SIZE)
 
 
-def test_a_server_that_stays_busy_is_given_up(faulty: FaultyS3, blob: S3Blob) -> None:
+def test_a_server_that_stays_busy_fails_in_the_end(faulty: FaultyS3, blob: S3Blob) -> None:
     faulty.choose = lambda request: busy(503)
     with pytest.raises(ConnectionError, match=r"/a\.zip: .*Service Unavailable"):
         blob.info()
@@ -105,8 +108,29 @@ def test_without_credentials_it_is_refused(blob: S3Blob, monkeypatch: pytest.Mon
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    with pytest.raises(BlobRefused, match="credentials"):
+    with pytest.raises(BlobRefused, match=r"credentials.*`Other buckets` in docs/operations\.md"):
         blob.info()
+
+
+def test_public_and_requester_pays_buckets_are_named_in_the_environment(
+    blob: S3Blob, s3_bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """fsspec reads these variables when it is imported, so they need a process of their own."""
+    s3_bucket.client.put_object_acl(Bucket=s3_bucket.name, Key="a.zip", ACL="public-read")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("FSSPEC_S3_ANON", "true")
+    monkeypatch.setenv("FSSPEC_S3_REQUESTER_PAYS", "true")
+    script = (
+        "import sys; from etl.io.drivers import s3_driver; from etl.io.opening import open_blob\n"
+        "assert open_blob(sys.argv[1]).read(0, 4) == b'PK\\x03\\x04'\n"
+        "assert s3_driver().req_kw == {'RequestPayer': 'requester'}"
+    )
+    subprocess.run([sys.executable, "-c", script, blob.url], check=True, timeout=120)
+    text = (ROOT / "docs" / "operations.md").read_text()
+    for words in ("## Other buckets", "FSSPEC_S3_ANON", "FSSPEC_S3_REQUESTER_PAYS", "AWS_ENDPOINT_URL"):
+        assert words in text
 
 
 def test_a_stalled_body_goes_on_from_where_it_stopped(faulty: FaultyS3, blob: S3Blob, path: str) -> None:
@@ -116,7 +140,7 @@ def test_a_stalled_body_goes_on_from_where_it_stopped(faulty: FaultyS3, blob: S3
     assert starts == [0, 0, 100_000]
 
 
-def test_a_bucket_that_stalls_for_ever_is_given_up(faulty: FaultyS3, blob: S3Blob) -> None:
+def test_a_bucket_that_stalls_for_ever_fails_in_the_end(faulty: FaultyS3, blob: S3Blob) -> None:
     faulty.choose = lambda request: Stall()
     with pytest.raises(ConnectionError, match=r"s3://.*/a\.zip: "):
         blob.info()

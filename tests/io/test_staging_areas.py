@@ -77,7 +77,7 @@ def test_a_discarded_part_is_gone_with_all_its_blocks(area: StagingArea) -> None
 
 
 def test_a_late_block_never_makes_a_gap_that_counts(area: StagingArea) -> None:
-    """Another run finished or discarded the part meanwhile, and a third has begun it anew."""
+    """Another run finished or discarded the part meanwhile, and a third has restarted it."""
     for name, begun in (("a.zip", b""), ("b.zip", b"123")):
         if begun:
             area.append(name, 0, begun)
@@ -90,7 +90,7 @@ def test_a_late_block_never_makes_a_gap_that_counts(area: StagingArea) -> None:
 
 
 def test_a_part_of_another_size_is_not_finished(area: StagingArea) -> None:
-    """Another run is discarding it block by block, or has begun it anew."""
+    """Another run is discarding it block by block, or has restarted it."""
     area.append("a.zip", 0, b"12345")
     with pytest.raises(PartGoneError):
         area.finish("a.zip", 6)

@@ -70,7 +70,7 @@ def test_minimal_release(minimal: Phantom) -> None:
     assert (out / "Images_png/000001_01_01/._103.png").read_bytes()[:4] == bytes.fromhex("00051607")
 
 
-def test_the_truth_is_written_beside(minimal: Phantom) -> None:
+def test_the_truth_is_written_next_to_it(minimal: Phantom) -> None:
     out, truth = minimal
     written = json.loads((out / "phantom.json").read_text())
     assert written["phantom_version"] == 1

@@ -240,7 +240,7 @@ def test_a_reject_names_every_problem_and_the_first_gives_the_reason() -> None:
         ({"Key_slice_index": "110"}, "000012_03_01", -1),
     ],
 )
-def test_a_reject_says_what_can_be_told(cells: dict[str, str], series_id: str, slice_index: int) -> None:
+def test_a_reject_names_what_is_known(cells: dict[str, str], series_id: str, slice_index: int) -> None:
     (reject,) = parse(changed(**cells)).rejects
     assert (reject.series_id, reject.slice_index) == (series_id, slice_index)
 

@@ -91,7 +91,7 @@ def test_what_is_kept_costs_no_second_pass(http_server: HttpServer, staged: Stag
     assert http_server.requests == []
 
 
-def test_a_whole_archive_is_fetched_beside_its_directory(http_server: HttpServer, staged: Staged) -> None:
+def test_a_whole_archive_is_fetched_next_to_its_directory(http_server: HttpServer, staged: Staged) -> None:
     archive = serve(http_server)
     DirectoryFetcher(staged.root)(archive)
     assert staged.fetcher(archive).is_whole

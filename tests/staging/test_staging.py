@@ -65,7 +65,7 @@ class TestNames:
             "https://me:word@host/x/Images_png_01.zip",
         ],
     )
-    def test_a_link_that_is_signed_anew_names_the_same_file(self, url: str) -> None:
+    def test_a_link_that_is_signed_again_names_the_same_file(self, url: str) -> None:
         assert replace(self.archive, url=url).staged_name == self.archive.staged_name
 
     def test_links_that_differ_in_anything_else_are_other_archives(self) -> None:
@@ -208,7 +208,7 @@ def test_a_checksum_in_capitals_is_the_same(http_server: HttpServer, folder: Sta
     assert fetch(folder.fetcher, serve_archive(http_server, sha256=SHA256.upper()))[-1].is_whole
 
 
-def test_a_spoilt_part_is_thrown_away_and_the_next_run_fetches_it_anew(
+def test_a_spoilt_part_is_thrown_away_and_the_next_run_fetches_it_again(
     http_server: HttpServer, staged: Staged
 ) -> None:
     archive = serve_archive(http_server)
@@ -229,7 +229,7 @@ def test_another_size_than_announced_is_refused(
     if announced > SIZE:
         assert last.reason is Reason.ARCHIVE_CHANGED
         assert f"has {SIZE:,} bytes, expected at least {announced:,}" in last.message
-    else:  # what was asked for has come; only the checksum tells
+    else:  # all bytes arrived; only the checksum shows it
         assert last.reason is Reason.ARCHIVE_CHECKSUM
     assert folder.area.names("") == []
 
@@ -263,7 +263,7 @@ class TestChangedSource:
         assert "changed since it was looked at" in last.message
         assert "secret" not in last.message
 
-    def test_the_new_state_is_fetched_anew_and_the_old_one_goes(
+    def test_the_new_state_is_fetched_again_and_the_old_one_goes(
         self, http_server: HttpServer, staged: Staged
     ) -> None:
         old = serve_archive(http_server)

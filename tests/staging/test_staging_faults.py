@@ -59,7 +59,7 @@ def test_a_server_that_takes_no_body_is_not_waited_for(s3_bucket: Bucket, faulty
     assert b"".join(area.read_part("a.zip")) == b"first"
 
 
-def test_a_server_that_never_takes_a_body_is_given_up(
+def test_a_server_that_never_takes_a_body_fails_in_the_end(
     s3_bucket: Bucket, faulty: FaultyS3, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("etl.io.retries.DEFAULTS", replace(IMPATIENT, attempts=2))
@@ -121,7 +121,7 @@ def test_what_another_run_finished_meanwhile_is_gone(
     area: BucketStaging, faulty: FaultyS3, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It joins and clears up while this run's copies are under way."""
-    # The other run works inside one request of this one, which must not be given up and sent again meanwhile.
+    # The other run works inside one request of this one, which must not time out and be sent again meanwhile.
     monkeypatch.setattr("s3fs.S3FileSystem.read_timeout", 60)
     area.append("a.zip", 0, CONTENT[:HALF])
     area.append("a.zip", HALF, CONTENT[HALF:])

@@ -135,7 +135,7 @@ class TestKilled:
         staged.assert_holds_only(archive)
 
 
-def test_a_file_of_another_size_under_the_name_is_fetched_anew(
+def test_a_file_of_another_size_under_the_name_is_fetched_again(
     http_server: HttpServer, folder: Staged
 ) -> None:
     archive = serve_archive(http_server)
@@ -146,7 +146,7 @@ def test_a_file_of_another_size_under_the_name_is_fetched_anew(
 
 
 class TestNoRoom:
-    """What the staging area does wrong is no reason: it passes as OSError, and a later run goes on."""
+    """A fault of the staging area is an OSError and no reject, and a later run continues."""
 
     def test_a_write_that_is_refused_stops_the_fetcher(self, http_server: HttpServer, folder: Staged) -> None:
         archive = serve_archive(http_server)

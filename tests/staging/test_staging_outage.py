@@ -1,4 +1,4 @@
-"""A server that is away for some minutes: an archive waits for it, says so, and goes on."""
+"""A server that is away for some minutes: an archive waits for it, logs that, and continues."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_one_of_ten_minutes_does_and_the_next_archive_does_not_wait(
     assert (last.is_whole, last.bytes_there) == (True, SIZE)
 
 
-def test_a_server_that_comes_and_goes_is_not_given_up(
+def test_a_server_that_comes_and_goes_is_outlasted(
     http_server: HttpServer, folder: Staged, clock: list[float]
 ) -> None:
     """Away for five minutes after each block: an hour in all."""
