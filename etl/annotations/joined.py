@@ -1,4 +1,4 @@
-"""What became of a source's entries: joined to lesions, unmatched, or rejected. None is lost."""
+"""The result for each entry of a source: joined to a lesion, unmatched, or rejected. None is lost."""
 
 from __future__ import annotations
 

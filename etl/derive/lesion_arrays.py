@@ -1,4 +1,4 @@
-"""What matching and retrieval know of lesions, as numpy arrays: no pixels, no windows, no file names."""
+"""Properties of lesions that matching and retrieval use, as NumPy arrays, without pixels or file names."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ ALGORITHMS: tuple[Algorithm, ...] = ("mutual", "paper")
 
 @dataclass(frozen=True, eq=False)
 class PatientMatch:
-    """What matching found for one patient's n lesions.
+    """The result of matching one patient's n lesions.
 
     Attributes:
         distance: (n, n) symmetric; the smaller, the likelier one lesion. `mutual`: about -2 log likelihood,

@@ -33,7 +33,7 @@ class Labelled(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """What was found for n queries.
+    """The results of n queries.
 
     Attributes:
         patient, coarse_type: (n,) of the queries.

@@ -21,7 +21,7 @@ from etl.staging.fetch import RemoteArchive
 
 @dataclass(frozen=True, eq=False)
 class Preview:
-    """What a build of a plan will do, for `--plan` and for the build itself.
+    """The work of a build of a plan, for `--plan` and for the build itself.
 
     Attributes:
         reusable: volumes that the store has; those with unproven objects are read before they are reused.

@@ -25,12 +25,12 @@ from etl.tables.table import Table, schema_columns
 
 @dataclass(frozen=True, eq=False)
 class NewTable:
-    """What a job made of one table.
+    """The rows that a job made for one table.
 
     Attributes:
         table: its declaration.
-        rows: whole rows, of `Table.rows`.
-        covered: the volumes (volume_id) or lesions (lesion_id) that the job looked at, with rows or without.
+        rows: complete rows, from `Table.rows`.
+        covered: the volumes (volume_id) or lesions (lesion_id) that the job processed, with or without rows.
     """
 
     table: Table

@@ -81,7 +81,7 @@ class Units:
 
 @dataclass(frozen=True, eq=False)
 class AddedTables:
-    """What a version file says of added tables, and the files that have to be written for it.
+    """The entries of added tables in a version file, and the files that have to be written for them.
 
     Attributes:
         tables, schemas, declarations: entries of the version's `tables`, `schemas` and `added_tables`.

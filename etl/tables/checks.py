@@ -34,11 +34,11 @@ class Wrong:
 
 @dataclass(frozen=True)
 class VolumeFacts:
-    """What a volume's receipt says that the tables say too; a kilobyte, however many slices the volume has.
+    """The content of a volume's receipt that tables also have; about a kilobyte for any number of slices.
 
     Attributes:
-        shape, spacing_mm: of the stored voxels (z, y, x).
-        slice_count, mask_count: source slices, and how many of them have masks.
+        shape, spacing_mm: shape and spacing of the stored voxels (z, y, x).
+        slice_count, mask_count: number of source slices, and of those with masks.
         slice_digests: digests of the columns of `slices` that the receipt measured, by name. See `digest`.
     """
 

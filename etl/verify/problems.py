@@ -1,4 +1,4 @@
-"""What verification finds wrong in a store, and what repairs it."""
+"""The problems that verification finds in a store, and their repairs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class CountedReads:
 
 
 class Repair(Enum):
-    """What to do about a problem."""
+    """The repair of a problem."""
 
     VOLUME = (
         "a damaged volume: delete the folder volumes/<volume_id>/<fingerprint> that is named and run the "
@@ -42,13 +42,13 @@ class Repair(Enum):
     )
     VERSION = (
         "a damaged version file: move versions/NNNNNN.json aside and run the same build again; it reuses the "
-        "volumes and publishes the tables anew (of an earlier version: bring the file back from a copy)"
+        "volumes and publishes the tables again (of an earlier version: bring the file back from a copy)"
     )
     CONTENT = (
         "whole files that contradict each other: build into a new store and verify that; if it is wrong too, "
         "the fault is in this program, so report it with these lines"
     )
-    ROOT = "a damaged root: delete the store's zarr.json and run the same build again; it writes it anew"
+    ROOT = "a damaged root: delete the store's zarr.json and run the same build again; it writes it again"
     PARENT = "a missing or damaged parent: bring its file back from a copy; this version reads without it"
 
 

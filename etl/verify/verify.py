@@ -25,13 +25,13 @@ Entry = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Verification:
-    """The outcome of the verification of one version.
+    """The result of verifying one version.
 
     Attributes:
-        problems: all that is wrong; none where the version is all right.
-        volumes: how many the version names.
-        checked: how many of them were read; fewer than all in a sample.
-        objects, bytes: read.
+        problems: everything that is wrong; empty for an intact version.
+        volumes: number of volumes that the version names.
+        checked: number of these that were read; fewer in a sample.
+        objects, bytes: numbers of objects and bytes read.
     """
 
     problems: tuple[Problem, ...]

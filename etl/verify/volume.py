@@ -1,4 +1,4 @@
-"""Is one volume what its receipt and the version say it is: every byte, every voxel, all metadata."""
+"""Verify one volume against its receipt and the version: every byte, every voxel, all metadata."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ from etl.tables.slices import mask_columns
 from etl.verify.problems import CountedReads, Problem, Repair, collect, describe, differences, read_whole
 
 SpacingYX = tuple[float, float]
-# So that a folder full of something else is not a report of thousands of lines.
 MOST_PROBLEMS = 20
+"""Problems listed per volume; a folder of foreign files would give thousands."""
 
 
 @dataclass(frozen=True, eq=False)
 class VolumeCheck:
-    """What verification found out about one volume.
+    """The result of verifying one volume.
 
     Attributes:
-        volume_id, path: which volume; as in the version file.
-        facts: None where the receipt is not the one that the version names.
-        problems: what is wrong, the first `MOST_PROBLEMS`, and how many more.
-        objects, bytes: read, the receipt included.
+        volume_id, path: identify the volume, as in the version file.
+        facts: None if the receipt is not the one that the version names.
+        problems: the first `MOST_PROBLEMS`, and the number of others.
+        objects, bytes: numbers of objects and bytes read, including the receipt.
     """
 
     volume_id: str
@@ -54,8 +54,8 @@ class VolumeTask:
     """A volume to verify.
 
     Attributes:
-        entry: of the version file's `volumes`: volume_id, path, bytes and sha256.
-        source_spacing_mm: by the table `volumes`; None where that can't be had.
+        entry: entry of the version file's `volumes`: volume_id, path, bytes and sha256.
+        source_spacing_mm: from the table `volumes`; None if the table has none.
     """
 
     entry: Mapping[str, Any]
@@ -93,13 +93,13 @@ def facts_of(receipt: Receipt, source_spacing_mm: SpacingYX | None) -> VolumeFac
 
 
 def verify_volume(objects: Objects, task: VolumeTask) -> VolumeCheck:
-    """Read and decode one volume whole: one unit of work, independent of every other.
+    """Read and decode a whole volume: one unit of work, independent of all others.
 
-    Each object is read once and held in memory, compressed, beside one level's decoded voxels. Voxels and
-    metadata are checked where their bytes are as the receipt lists them; otherwise that is the problem.
+    Each object is read once and kept in memory, compressed, together with the decoded voxels of one level.
+    Voxels and metadata are checked only if their bytes match the receipt; a mismatch is a problem itself.
 
     Returns:
-        What was found; nothing is raised, whatever state the volume is in.
+        The result; no state of the volume raises an error.
     """
     entry, reads = task.entry, CountedReads(objects)
     path = str(entry.get("path"))
