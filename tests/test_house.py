@@ -25,7 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "tables": {"core", "imaging", "release"},
     "derive": {"core", "tables"},
     "plan": {"core", "io", "imaging", "release"},
-    "store": {"core", "io", "imaging", "tables"},
+    "store": {"core", "io", "imaging", "tables", "derive"},
     "annotations": {"core", "io", "imaging", "release", "tables", "store"},
     "convert": {"core", "io", "imaging", "release", "plan", "store"},
     "publish": {"core", "io", "imaging", "release", "tables", "plan", "store", "convert"},

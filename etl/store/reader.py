@@ -122,6 +122,18 @@ class Store:
             raise self._absent("table", name, ", ".join(self.version["tables"]))
         return self._table(name, columns)
 
+    def sequences(self, patient: int | None = None) -> pd.DataFrame:
+        """Return lesions, of one patient or all, matched over time. StoreError if they were not matched."""
+        from etl.store.lesion_sequences import sequences_of
+
+        return sequences_of(self, patient)
+
+    def growth(self) -> pd.DataFrame:
+        """Return diameters over studies and their change, see `etl.derive.growth`; no clinical assessment."""
+        from etl.store.lesion_sequences import growth_of
+
+        return growth_of(self)
+
     def covered(self, name: str) -> set[Any]:
         """Return the volume_ids or lesion_ids for which an added table was made, also those without rows.
 

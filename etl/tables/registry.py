@@ -11,11 +11,13 @@ import pyarrow as pa
 from etl.tables.annotation_sources import ANNOTATION_REJECTS, ANNOTATION_SOURCES
 from etl.tables.boxes import BOXES
 from etl.tables.lesions import LESIONS
+from etl.tables.links import LINKS
 from etl.tables.masks import MASKS
 from etl.tables.other_splits import OTHER_SPLITS
 from etl.tables.pairs import PAIRS
 from etl.tables.rejects import REJECTS
 from etl.tables.release_rows import RELEASE_ROWS
+from etl.tables.sequences import SEQUENCES
 from etl.tables.slices import SLICES
 from etl.tables.table import BUILD, Table, schema_columns
 from etl.tables.tags import TAGS
@@ -36,6 +38,8 @@ TABLES: dict[str, Table] = {
         RELEASE_ROWS,
         ANNOTATION_SOURCES,
         ANNOTATION_REJECTS,
+        SEQUENCES,
+        LINKS,
     )
 }
 """Every table by name, in the order of documents and version files."""

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from etl.core.config import Config
+from etl.core.errors import StoreError
+from etl.io.opening import open_objects
+from etl.store import open_store
+from etl.verify.verify import verify
+from jobs.match_lesions import main
+from tests.support.tiny_release import build_serial, csv_row, tiny_config, write_release
+
+EARLY, LOWER, LATE, ALONE = "000001_01_01", "000001_01_02", "000001_02_01", "000002_01_01"
+PRESENT = {EARLY: [3, 4, 5], LOWER: [1, 2], LATE: [3, 4, 5], ALONE: [1, 2]}
+FAR = "not nearer than the threshold"
+GROWN = {
+    "Measurement_coordinates": "5, 9, 12, 9, 8.5, 7, 8.5, 11",
+    "Lesion_diameters_Pixel_": "7, 4",
+}
+ROWS = (
+    csv_row(EARLY, 4, (3, 5), Patient_age="61"),
+    csv_row(LOWER, 2, (1, 2), Patient_age="61", Normalized_lesion_location="0.2, 0.3, 0.9"),
+    csv_row(LATE, 4, (3, 5), Patient_age="31", **GROWN),
+    csv_row(ALONE, 2, (1, 2)),
+)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    write_release(tmp_path, PRESENT, ROWS)
+    config = tiny_config(tmp_path, tmp_path / "store")
+    build_serial(config)
+    return config
+
+
+def match(config: Config, *arguments: str) -> str:
+    done = CliRunner().invoke(main, [config.store, *arguments])
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+def problems(config: Config, number: int) -> list[str]:
+    return [f"{p.where}: {p.what}" for p in verify(open_objects(config.store), number).problems]
+
+
+def test_sequences_are_published_read_carried_and_completed(config: Config, tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="were not matched over time"):
+        open_store(config.store).sequences()
+    said = match(config)
+    assert "4 lesions in 3 sequences, 1 over several studies, 3 links, 1 kept" in said
+    store = open_store(config.store)
+    assert (store.version["version"], store.version["parent"]) == (2, 1)
+    assert store.version["added_tables"]["sequences"]["coverage"] == {"covered": 4, "of": 4}
+    found = store.sequences()
+    assert found["sequence_id"].tolist() == ["000001_00000", "000001_00001", "000001_00000", "000002_00003"]
+    assert found["age_falls"].tolist() == [True, True, True, False]
+    assert store.sequences(patient=2)["lesion_id"].tolist() == [3]
+    with pytest.raises(StoreError, match="no lesion of this patient"):
+        store.sequences(patient=7)
+
+    growth = store.growth()
+    assert growth["sequence_id"].tolist() == ["000001_00000"] * 2
+    assert growth["long_diameter_mm"].tolist() == [2.5, 3.5]
+    assert growth["change_from_first_percent"].tolist()[1] == pytest.approx(40)
+    assert growth["over_progression_threshold"].tolist() == [False, False]  # 1 mm is under 5 mm
+    links = store.table("links")
+    assert links["reason"].tolist() == [FAR, "nearest both ways", FAR]
+    assert problems(config, 2) == []
+
+    assert "has them already" in match(config)
+    assert open_store(config.store).version["version"] == 2
+    assert build_serial(config).published.is_new is False  # the nightly build
+
+    write_release(tmp_path, PRESENT | {LATE: [4, 5]}, ROWS)
+    build_serial(config)
+    carried = open_store(config.store)
+    assert carried.version["version"] == 3
+    assert carried.version["added_tables"]["sequences"]["coverage"] == {"covered": 3, "of": 4}
+    assert carried.sequences()["lesion_id"].tolist() == [0, 1, 3]
+    assert carried.table("links")["other_lesion_id"].tolist() == [1]
+    match(config)
+    assert open_store(config.store).sequences().equals(found)
+    assert problems(config, 4) == []
+
+
+def test_algorithm_1_can_be_chosen(config: Config) -> None:
+    match(config, "--algorithm", "paper")
+    assert open_store(config.store).sequences()["method"].str.startswith("paper, calibration of 20").all()
+
+
+def test_a_place_without_a_store_ends_with_one_message(tmp_path: Path) -> None:
+    done = CliRunner().invoke(main, [str(tmp_path / "nothing")])
+    assert done.exit_code == 2
+    assert "there is no store here" in done.output
