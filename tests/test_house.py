@@ -47,6 +47,13 @@ ONLY_IN = {
 NOT_IN_IMAGING = {"dask", "distributed", "zarr", "fsspec", "s3fs", "pandas", "pyarrow"}
 
 
+NO_FIRST_WORDS = ("What ", "Of ", "Whether ", "None of ")
+# `beside` is also a value of the config key `overlap`, `whence` the name of seek's parameter.
+BANNED = re.compile(
+    r"\b(?:anew|whence(?!: int|\])|and the like|or the like|can't be had|is given up|of what is told)\b"
+    r"|(?<!overlap: )(?<![`'\"|] )(?<![`'\"])\bbeside\b(?![`'\"])",
+    re.IGNORECASE,
+)
 # Folders of tests that are no room: other top-level folders, and scenarios across rooms.
 OTHER_TESTS = {"benchmarks", "jobs", "operations", "support", "contract", "bad_input", "chaos", "remote"}
 
@@ -196,6 +203,36 @@ def test_files_read_in_one_sitting() -> None:
         relative(path): len(path.read_text().splitlines()) for path in sources("etl", "jobs", "benchmarks")
     }
     assert {name: lines for name, lines in lengths.items() if lines > 300} == {}
+
+
+def docstrings(path: Path) -> Iterator[tuple[ast.AST, str]]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        if documented and (text := ast.get_docstring(node)):
+            yield node, text
+
+
+def test_docstrings_say_what_a_thing_is_or_does() -> None:
+    found = [
+        f"{relative(path)}:{getattr(node, 'lineno', 1)}: {text.splitlines()[0]}"
+        for path in sources("etl", "jobs", "benchmarks")
+        for node, text in docstrings(path)
+        if text.startswith(NO_FIRST_WORDS)
+    ]
+    assert found == []
+
+
+def test_no_text_has_a_banned_phrase() -> None:
+    texts = [path for folder in ("docs", "conf", "deploy") for path in (ROOT / folder).rglob("*.*")]
+    texts += [*sources("etl", "jobs", "benchmarks"), *ROOT.glob("*.md")]
+    found = [
+        f"{relative(path)}:{number}: {match[0]}"
+        for path in texts
+        if path.is_file() and path.suffix in (".py", ".md", ".yaml")
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        for match in BANNED.finditer(line)
+    ]
+    assert found == []
 
 
 def test_no_file_names_a_machine_or_a_registry() -> None:
