@@ -26,6 +26,7 @@ from etl.annotations.joins import (
     join_split,
     join_tags,
     sort_outcomes,
+    unboxed_lesions,
 )
 from etl.annotations.lesanet_tags import read_lesanet_tags
 from etl.annotations.manual_3d_boxes import read_manual_3d_boxes
@@ -139,9 +140,10 @@ def join_source(name: str, more: More, given: GivenRows) -> SourceJoin:
     if len(readings) > 1:
         names = [blob_name(file.url) for file in more.places]
         readings = [_named(reading, file) for reading, file in zip(readings, names, strict=True)]
-    joined = join_entries(
-        name, more.kind, _merged(readings, name), lambda entry: kind.join(entry, given.rows)
-    )
+    reading = _merged(readings, name)
+    joined = join_entries(name, more.kind, reading, lambda entry: kind.join(entry, given.rows))
+    if reading.volumes:
+        joined = replace(joined, notes={**joined.notes, **unboxed_lesions(reading, given.rows)})
     return _refuse_rows(_with_types(joined), given) if more.kind == ROW_KEYED else joined
 
 

@@ -86,6 +86,8 @@ def test_manual_boxes_are_all_sound(all_known: GivenRows, others: Path) -> None:
     assert (found.entries, len(found.rejects)) == (5_447, 0)
     assert found.notes["sub_volumes"] == 1_000
     assert found.notes["sub_volumes_without_boxes"] == 31
+    assert found.notes["printed_lesions_without_box"] <= found.notes["printed_lesions"]
+    assert found.notes["printed_lesions"] > 0
 
 
 def test_aim_rows_all_join(val: GivenRows, others: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -101,6 +102,18 @@ def store(tmp_path: Path) -> tuple[Config, Path]:
     return config, more
 
 
+def check_recipes(store: str) -> None:
+    """Run the recipes of docs/annotations.md on a store."""
+    text = (ROOT / "docs" / "annotations.md").read_text()
+    tags, pairs, boxes = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    found: dict[str, Any] = {}
+    for recipe in (tags, pairs, boxes):
+        exec(recipe.replace("build/store", store), found)
+    assert found["nodules"]["lesion_id"].tolist() == [0]
+    assert found["lesions_over_time"] == [[0, 1]]
+    assert found["inside_hu"].shape == (9, 5, 4)
+
+
 def counts(report: dict[str, Any], name: str) -> list[int]:
     source = report["sources"][name]
     return [source[key] for key in ("entries", "joined", "unmatched", "rejects")]
@@ -149,6 +162,8 @@ def test_annotations_through_the_life_of_a_store(store: tuple[Config, Path], tmp
     rejects = opened.table("annotation_rejects")[["source", "reason"]].values.tolist()
     assert rejects == [["coco", "box_inverted"], ["uls23", "mask_misses_key_slice"]]
     assert [str(problem) for problem in verify(opened.objects, 2).problems] == []
+
+    check_recipes(config.store)
 
     again = run_job(config.store, str(more))
     assert "version 2 holds the same already" in again.stderr
