@@ -15,11 +15,13 @@ from etl.convert.pixels import readable_parts, unreadable_slices
 from etl.convert.results import Conversion, Reusable, conversion_of
 from etl.core.errors import SliceError
 from etl.io.opening import open_objects
+from etl.io.places import Objects
 from etl.plan.plan import Plan, PlannedVolume
 from etl.release.index import Container
 from etl.release.slices import ArchiveLostError
+from etl.store.layout import RECEIPT
 from etl.store.receipts import find_receipt, prove, read_split
-from etl.store.versions import readable
+from etl.store.versions import read_version, readable
 
 logger = logging.getLogger(__name__)
 
@@ -91,10 +93,19 @@ def proven_all(
 ) -> Generator[Conversion, None, None]:
     """Yield the conversions that are proven: at once where receipts prove it, else once the volume was read.
 
+    A receipt that is not the one that the current version names is damaged, and deleted: its volume is
+    converted again.
+
     Args:
         found: result of `find_all`.
         run: calls a function for each item in some process and yields the results in any order.
+
+    Raises:
+        StoreError: the current version is damaged.
+        OSError: the store can't be read or written.
     """
+    damaged = _delete_damaged(open_objects(store), found)
+    found = [reusable for reusable in found if reusable.conversion.planned_id not in damaged]
     unproven = {
         reusable.conversion.planned_id: reusable.conversion for reusable in found if reusable.unproven
     }
@@ -106,3 +117,19 @@ def proven_all(
     proof = _Proof(open_objects(store).root, plan.index.containers)
     with contextlib.closing(run(proof, volumes)) as results:
         yield from (unproven[volume_id] for volume_id in results if volume_id)
+
+
+def _delete_damaged(objects: Objects, found: Sequence[Reusable]) -> set[str]:
+    """Delete receipts that are not those of the current version; return the ids of their planned volumes."""
+    with readable(objects):
+        version = read_version(objects)
+    expected = {entry["path"]: entry["sha256"] for entry in version["volumes"]} if version else {}
+    damaged = set()
+    for reusable in found:
+        for _, receipt in reusable.conversion.built:
+            if receipt.info().sha256 != expected.get(receipt.path, receipt.info().sha256):
+                name = f"{receipt.path}/{RECEIPT}"
+                logger.warning("%s is not the one that the version names: converting again", name)
+                objects.remove(name)
+                damaged.add(reusable.conversion.planned_id)
+    return damaged
