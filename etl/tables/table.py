@@ -125,7 +125,9 @@ class Table:
             "key": list(self.key),
             "unit": self.unit,
             "unit_columns": list(self.unit_columns),
-            "partition": None if partition is None else asdict(partition),
+            "partition": None
+            if partition is None
+            else asdict(partition) | {"values": list(partition.values)},
         }
 
     @staticmethod
