@@ -48,6 +48,7 @@ def main(config: str, overrides: tuple[str, ...], plan_only: bool, show_config: 
                 5  another build is running on this store and `overlap` is `leave`; nothing was done
                 130  interrupted (Ctrl-C); finished volumes are kept
                 143  terminated (SIGTERM), within a batch system's grace period; finished volumes are kept
+                129  the terminal was closed (SIGHUP); finished volumes are kept
     """
     import logging
     import os

@@ -159,13 +159,11 @@ def build_text(config: Config, build: Build) -> str:
         ),
         *location_rows(version["locations"]),
         ("stored", bytes_text(stored)),
-        (
-            "speed",
-            f"{build.converted_slices:,} slices in {seconds:.1f} s: "
-            f"{build.converted_slices / seconds:,.0f} slices/s, "
-            f"{build.source_bytes / 1e6 / seconds:,.1f} MB/s of PNG files",
-        ),
     ]
+    if build.converted:
+        slices, megabytes = build.converted_slices, build.source_bytes / 1e6
+        speed = f"{slices / seconds:,.0f} slices/s, {megabytes / seconds:,.1f} MB/s of PNG files"
+        rows.append(("speed", f"{slices:,} slices in {seconds:.1f} s: {speed}"))
     lines = _table(rows)
     lines += _reasons("rejects (table `rejects`)", counts.rejects_by_reason)
     first = version["volumes"][0]["volume_id"]

@@ -214,14 +214,15 @@ function markBox() {
     for (let x = left; x <= right; x++) [top, bottom].forEach((y) => mark(y, x))
     for (let y = top; y <= bottom; y++) [left, right].forEach((x) => mark(y, x))
   }
-  nv.refreshDrawing(true)
   showMarks()
+  nv.refreshDrawing(true)
 }
 
 function showMarks() {
-  const shown = element('marks').checked
-  nv.setDrawOpacity(shown ? 0.9 : 0)
-  nv.setCrosshairWidth(shown ? CROSSHAIR_WIDTH : 0)
+  const [opacity, width] = element('marks').checked ? [0.9, CROSSHAIR_WIDTH] : [0, 0]
+  // Each of these draws again.
+  if (nv.drawOpacity !== opacity) nv.setDrawOpacity(opacity)
+  if (nv.opts.crosshairWidth !== width) nv.setCrosshairWidth(width)
 }
 
 function list() {
