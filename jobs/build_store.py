@@ -43,7 +43,8 @@ def main(config: str, overrides: tuple[str, ...], plan_only: bool, show_config: 
     \b
     Exit codes: 0  published, or the current version already holds the same
                 2  wrong config, unusable release or unusable store; nothing was done
-                3  built, but a guard refused to publish (see `limits` in the config)
+                3  a guard refused (see `limits` in the config): before any work, also with --plan, or when
+                   everything was built
                 4  the machine failed even after retries; finished volumes are kept
                 5  another build is running on this store and `overlap` is `leave`; nothing was done
                 130  interrupted (Ctrl-C); finished volumes are kept
@@ -95,7 +96,7 @@ def _plan(settings: Config) -> None:
     from dask.system import CPU_COUNT
 
     from etl.pipeline.build import load_plan
-    from etl.pipeline.preview import make_preview
+    from etl.pipeline.preview import check_guards, make_preview
     from etl.report.console.texts import plan_text, volume_lines
     from etl.run.clusters import chosen_cluster, expected_memory
 
@@ -103,6 +104,7 @@ def _plan(settings: Config) -> None:
     preview = make_preview(settings, load_plan(settings), expected_memory(cluster))
     click.echo("\n".join([*volume_lines(preview), ""]))
     click.echo(plan_text(preview, CPU_COUNT))
+    check_guards(preview)
 
 
 if __name__ == "__main__":

@@ -124,7 +124,7 @@ class LocalObjects:
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             try:
-                os.link(partial, target)
+                _link(partial, target)
             except FileExistsError:
                 return False
         finally:
@@ -251,6 +251,21 @@ class LocalStaging(LocalObjects):
 
     def _part(self, name: str) -> Path:
         return Path(self.root, PARTIAL, name)
+
+
+def _link(partial: Path, target: Path) -> None:
+    """Link a file to another folder; on file systems with hard links inside one folder only, from there."""
+    try:
+        os.link(partial, target)
+    except FileExistsError:
+        raise
+    except OSError:
+        sibling = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+        os.replace(partial, sibling)
+        try:
+            os.link(sibling, target)
+        finally:
+            sibling.unlink()
 
 
 def _tag(status: os.stat_result) -> str:

@@ -19,8 +19,8 @@ from etl.io.opening import open_objects
 from etl.io.places import Objects
 from etl.pipeline.callback import Callback
 from etl.pipeline.overlap import apply_policy
-from etl.pipeline.preflight import check_shared
-from etl.pipeline.preview import make_preview, split_fitting
+from etl.pipeline.preflight import check_places, check_shared, check_sources
+from etl.pipeline.preview import check_guards, make_preview, split_fitting
 from etl.pipeline.run_record import Record, recorded
 from etl.pipeline.staged import conversion_queue, fetch_archives, log_delay
 from etl.plan.plan import Plan, make_plan
@@ -64,8 +64,11 @@ def load_plan(config: Config) -> Plan:
     An archive whose server gives no ranges, and of which nothing is staged yet, is in `plan.index.unread`.
 
     Raises:
+        ConfigError: the store lies in its source, or the source in the store.
+        StoreError: no store can be in that place.
         SourceError: the release can't be used, or nothing in it is to be built.
     """
+    check_places(config)
     plan = make_plan(*read_release(config), config)
     if not plan.index.unread:
         _check_not_empty(plan)
@@ -140,7 +143,7 @@ def build(
             runs is waited for.
         RunError: work failed after retries, or the version could not be written; finished volumes are kept
             and a rerun continues from them.
-        GuardError: built, but publishing was refused.
+        GuardError: publishing was refused, or is certain to be, before any work.
     """
     if plan.index.unread:
         raise SourceError(
@@ -212,8 +215,10 @@ class _Line:
     def _reuse(self) -> None:
         memory = TaskMemory(self.executor.largest_task_bytes, "on the largest worker")
         preview = make_preview(self.config, self.plan, memory)
+        check_guards(preview)
         if preview.needs_workers:
             check_shared(self.executor.everywhere, self.objects, self.config.source.staging)
+            check_sources(self.executor.everywhere, self.plan)
         results = proven_all(self.config.store, self.plan, preview.reusable, self.executor.run)
         with contextlib.closing(results):
             for conversion in results:

@@ -1,16 +1,22 @@
-"""Checks before any work that every worker reads what the driver reads, and can write there."""
+"""Checks before any work: the places of the config, and what every worker reads and can write there."""
 
 from __future__ import annotations
 
 import contextlib
+import glob
+import os
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from etl.core.errors import ConfigError, EtlError, StoreError
+from etl.core.config import Config
+from etl.core.errors import ConfigError, EtlError, RunError, StoreError
+from etl.core.urls import is_local, parse_place
 from etl.io.opening import open_objects, open_staging
 from etl.io.places import PARTIAL, BlobError, Objects, PartGoneError, object_info
-from etl.store.versions import writable
+from etl.plan.plan import Plan
+from etl.store.layout import VERSIONS
+from etl.store.versions import readable, writable
 
 _PROBE = b"deeplesion-store: do all workers see this?"
 
@@ -129,6 +135,107 @@ def check_shared(
                 remedy="start the workers as a user who may write there, mount it writable where they run, "
                 "or give them credentials that may write and delete",
             )
+
+
+def check_places(config: Config) -> None:
+    """Check the place of the store before the release is read. Writes nothing.
+
+    Raises:
+        ConfigError: the store lies inside the source, or the source inside the store.
+        StoreError: no store can be in that place.
+    """
+    objects = open_objects(config.store)
+    root = objects.root
+    if not is_local(root):
+        with readable(objects):
+            next(objects.list(VERSIONS), None)
+        return
+    store, source = os.path.realpath(root), config.source
+    images = [source.images] if isinstance(source.images, str) else list(source.images or ())
+    files = [source.annotations.url, *(file.url for file in source.archives or ())]
+    for key, places in (("source.images", images), ("source", files)):
+        for place in places:
+            for found in _matches(place):
+                holds_store = key == "source.images" and _is_inside(store, found)
+                if holds_store or _is_inside(found, store):
+                    raise ConfigError(
+                        "the store lies inside its source"
+                        if holds_store
+                        else "the source lies inside the store",
+                        where=f"store, {key}",
+                        value=f"{store}, {found}",
+                        allowed="two places of which none is inside the other",
+                        remedy="set `store` to another folder",
+                    )
+    existing = root
+    while not os.path.lexists(existing):
+        existing = os.path.dirname(existing)
+    is_folder = os.path.isdir(existing)
+    if not is_folder or not os.access(existing, os.W_OK | os.X_OK):
+        raise StoreError(
+            "the store can't be written",
+            where=root,
+            value=f"{existing} is no folder"
+            if not os.path.isdir(existing)
+            else f"no permission in {existing}",
+            allowed="a folder that this user may write",
+            remedy="change its permissions, or set `store` to another folder",
+        )
+
+
+def _matches(place: str) -> list[str]:
+    """Return the real local paths of a path or glob; none for a URL or a word such as `official`."""
+    path = parse_place(place)
+    return [os.path.realpath(found) for found in glob.glob(path) or [path]] if is_local(path) else []
+
+
+def _is_inside(path: str, folder: str) -> bool:
+    return os.path.commonpath([path, folder]) == folder
+
+
+@dataclass(frozen=True)
+class _Readable:
+    """Returns the error of the first path that can't be read, else ""; a value that travels to workers."""
+
+    paths: tuple[str, ...]
+
+    def __call__(self) -> str:
+        for path in self.paths:
+            try:
+                if os.path.isdir(path):
+                    os.scandir(path).close()
+                else:
+                    with open(path, "rb") as file:
+                        file.read(1)
+            except OSError as error:
+                return f"{path}: {error.strerror}"
+        return ""
+
+
+def check_sources(everywhere: Callable[[Callable[[], str]], Mapping[str, str]], plan: Plan) -> None:
+    """Check that every worker reads the local archives and folders of a plan.
+
+    Args:
+        everywhere: calls a function in every worker and returns the results by the worker's name.
+
+    Raises:
+        RunError: naming the workers that can't; the release itself is not at fault, so nothing is rejected.
+    """
+    numbers = sorted({number for volume in plan.volumes for number in volume.container_numbers})
+    paths = [plan.index.containers[n].path for n in numbers if n not in plan.index.remote]
+    look = _Readable(tuple(paths))
+    # An archive that the driver can't read either is a fault of the archive, which conversion rejects.
+    if not paths or look():
+        return
+    blind = [f"{worker} ({error})" for worker, error in everywhere(look).items() if error]
+    if blind:
+        raise RunError(
+            "workers can't read the source that the driver reads; nothing was converted",
+            where="source",
+            value=f"{len(blind)} workers, such as {'; '.join(blind[:3])}",
+            allowed="a source that the driver and every worker reach under the same path",
+            remedy="mount it where those workers run, or stop those workers",
+        )
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,10 @@ from etl.core.rejects import Reason, Reject
 from etl.io.opening import open_objects, open_staging
 from etl.io.places import StagingArea
 from etl.plan.plan import Plan, PlannedVolume
+from etl.publish.guards import check_before_work
 from etl.run.task_memory import TaskMemory
 from etl.staging.fetch import RemoteArchive
+from etl.store.versions import read_version
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,6 +88,12 @@ def make_preview(config: Config, plan: Plan, memory: TaskMemory) -> Preview:
         _staged_bytes(config, plan) if to_convert else {},
         open_objects(config.store).free_bytes(),
     )
+
+
+def check_guards(preview: Preview) -> None:
+    """Raise GuardError if a guard is already certain to refuse what the build will publish."""
+    parent = read_version(open_objects(preview.config.store))
+    check_before_work(preview.plan, preview.rejects, parent, preview.config.limits)
 
 
 def split_fitting(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
 from etl.core.config import Limits
 from etl.core.errors import GuardError
-from etl.core.rejects import Reject
+from etl.core.rejects import Kind, Reason, Reject
+from etl.plan.plan import Plan
 from etl.publish.assemble import Counts
 from etl.store.versions import Version
 from etl.tables.locations import Agreement
@@ -42,8 +44,64 @@ def check_archives(lost: Sequence[Reject], given: int, limits: Limits) -> None:
     )
 
 
+def check_before_work(plan: Plan, rejects: Sequence[Reject], parent: Version | None, limits: Limits) -> None:
+    """Raise one GuardError with all refusals that the CSV and the archives' directories already prove.
+
+    Rejects only become more while a build converts, and lesions only become fewer.
+
+    Args:
+        rejects: rejects that are known before any pixel is read.
+        parent: current version of the store.
+    """
+    refusals: list[GuardError] = []
+    lost = [reject for reject in rejects if reject.kind is Kind.ARCHIVE]
+    try:
+        check_archives(lost, len(plan.index.containers), limits)
+    except GuardError as error:
+        refusals.append(error)
+    refusals += _reject_refusals(_known_counts(plan, rejects), limits)
+    if parent is not None:
+        most = {"counts": {"lesions": len(plan.selected_lesion_ids)}}
+        refusals += _fewer(parent, most, "lesions", limits.allow_fewer_lesions)
+    if refusals:
+        raise GuardError(
+            "; ".join(refusal.what.partition(";")[0] for refusal in refusals) + "; nothing was converted",
+            where=", ".join(filter(None, (refusal.where for refusal in refusals))),
+            value="; ".join(str(refusal.value) for refusal in refusals),
+            allowed="; ".join(dict.fromkeys(refusal.allowed for refusal in refusals)),
+            remedy="; ".join(dict.fromkeys(refusal.remedy for refusal in refusals)),
+        )
+
+
+def _known_counts(plan: Plan, rejects: Sequence[Reject]) -> Counts:
+    """Return the counts of a build without any further reject."""
+    rows = sum(reject.kind is Kind.ROW for reject in rejects)
+    slices = [reject.reason for reject in rejects if reject.kind is Kind.SLICE]
+    missing = slices.count(Reason.SLICE_MISSING)
+    rejected, found = len(slices) - missing, plan.index.found_count
+    return Counts(
+        volumes=len(plan.volumes),
+        patients=len({volume.series.patient for volume in plan.volumes}),
+        lesions=plan.annotations.row_count - plan.rows_not_selected - rows,
+        rows_rejected=rows,
+        rows_not_selected=plan.rows_not_selected,
+        rows_found=plan.annotations.row_count,
+        slices=found - plan.slices_not_selected - rejected,
+        slices_rejected=rejected,
+        slices_not_selected=plan.slices_not_selected,
+        slices_found=found,
+        slices_missing=missing,
+        rejects_by_reason=dict(sorted(Counter(str(reject.reason) for reject in rejects).items())),
+    )
+
+
 def check_rejects(counts: Counts, limits: Limits) -> None:
     """Raise GuardError where a larger share of rows or slices is rejected than `limits.rejects`."""
+    for refusal in _reject_refusals(counts, limits):
+        raise refusal
+
+
+def _reject_refusals(counts: Counts, limits: Limits) -> Iterator[GuardError]:
     promised = counts.slices + counts.slices_rejected + counts.slices_missing
     for noun, rejected, total in (
         ("rows", counts.rows_rejected, counts.lesions + counts.rows_rejected),
@@ -52,7 +110,7 @@ def check_rejects(counts: Counts, limits: Limits) -> None:
         share = rejected / total if total else 0.0
         if share > limits.rejects:
             reasons = ", ".join(f"{reason} {count}" for reason, count in counts.rejects_by_reason.items())
-            raise GuardError(
+            yield GuardError(
                 f"too many {noun} are rejected; nothing was published, the converted volumes are kept",
                 value=f"{rejected} of {total} ({share:.2%}): {reasons}",
                 allowed=f"limits.rejects = {limits.rejects:.2%}",
@@ -87,14 +145,8 @@ def check_parent(parent: Version | None, body: Version, limits: Limits) -> None:
     if parent is None:
         return
     for noun, allowed in (("volumes", limits.allow_fewer_volumes), ("lesions", limits.allow_fewer_lesions)):
-        before, now = parent["counts"][noun], body["counts"][noun]
-        if now < before and not allowed:
-            raise GuardError(
-                f"fewer {noun} than version {parent['version']}; nothing was published",
-                value=f"{now}, before {before}",
-                allowed=f"at least {before}",
-                remedy=f"mend the source, or allow it by name: --set limits.allow_fewer_{noun}=true",
-            )
+        for refusal in _fewer(parent, body, noun, allowed):
+            raise refusal
     before, now = _made_by_builds(parent), _made_by_builds(body)
     changed = [name for name in before | now if before.get(name) != now.get(name)]
     if changed and not limits.allow_schema_change:
@@ -110,6 +162,17 @@ def _made_by_builds(version: Version) -> dict[str, Columns]:
     """Return the columns of each table but those that jobs added."""
     added = version.get("added_tables", {})
     return {name: columns for name, columns in version["schemas"].items() if name not in added}
+
+
+def _fewer(parent: Version, body: Version, noun: str, is_allowed: bool) -> Iterator[GuardError]:
+    before, now = parent["counts"][noun], body["counts"][noun]
+    if now < before and not is_allowed:
+        yield GuardError(
+            f"fewer {noun} than version {parent['version']}; nothing was published",
+            value=f"{now}, before {before}",
+            allowed=f"at least {before}",
+            remedy=f"mend the source, or allow it by name: --set limits.allow_fewer_{noun}=true",
+        )
 
 
 def _schema_change(table: str, before: Columns | None, now: Columns | None) -> str:

@@ -177,7 +177,7 @@ def test_guard_ends_with_3_and_publishes_nothing(data: dict[str, Any], tmp_path:
     assert "--set limits.rejects=SHARE" in done.stderr
     assert version_names(Path(data["store"])) == []
     allowed = build_store(data, SerialExecutor())
-    assert (allowed.converted, allowed.reused) == (0, 4)
+    assert (allowed.converted, allowed.reused) == (4, 0)
 
 
 def test_broken_machine_ends_with_4_and_keeps_the_volumes(data: dict[str, Any], tmp_path: Path) -> None:

@@ -156,7 +156,7 @@ def test_guard_refuses_fewer_volumes_unless_allowed_by_name(release: Path, tmp_p
     root = tmp_path / "store"
     build_store(coarse(release, root, select={"patients": [1, 5]}), SerialExecutor())
     fewer = coarse(release, root, select={"patients": [1]})
-    with pytest.raises(GuardError, match="fewer volumes than version 1"):
+    with pytest.raises(GuardError, match="fewer lesions than version 1; nothing was converted"):
         build_store(fewer, SerialExecutor())
     assert len(read_versions(root)) == 1
     fewer["limits"] |= {"allow_fewer_volumes": True, "allow_fewer_lesions": True}

@@ -53,7 +53,7 @@ def test_of_a_run_that_a_guard_stopped(tmp_path: Path) -> None:
     record = record_of(tmp_path / "store")
     assert (record["exit_code"], record["version"]) == (3, None)
     assert record["error"].startswith("GuardError: too many rows are rejected")
-    assert record["volumes"]["converted"] == 2
+    assert record["volumes"]["converted"] == 0
 
 
 @pytest.mark.parametrize(("error", "code"), [(KeyboardInterrupt(), 130), (ZeroDivisionError("bug"), 1)])
