@@ -20,7 +20,7 @@ from tests.support.processes import ROOT, run
 kubernetes_validate = pytest.importorskip("kubernetes_validate")
 MANIFESTS = [
     document
-    for path in sorted((ROOT / "conf" / "kubernetes").glob("*.yaml"))
+    for path in sorted((ROOT / "deploy" / "kubernetes").glob("*.yaml"))
     for document in yaml.safe_load_all(path.read_text())
 ]
 OPERATOR = "kubernetes.dask.org/"

@@ -82,7 +82,7 @@ def test_their_directories_are_read_once(
 def test_plan_tells_that_they_travel_twice(served: Served, data: dict[str, Any], tmp_path: Path) -> None:
     config = write_config(tmp_path, data)
     plan = CliRunner().invoke(main, [config, "--plan"]).stdout
-    assert "what 3 archives hold" in plan
+    assert "the content of 3 archives" in plan
     assert "fetched before planning, their directories kept, and fetched again for their volumes" in plan
     assert CliRunner().invoke(main, [config]).exit_code == 0
     plan = CliRunner().invoke(main, [config, "--plan", "--set", "volume.spacing_mm=4.0"]).stdout
