@@ -27,8 +27,6 @@ from etl.io.places import (
     checked_name,
 )
 
-_PART_READ_BYTES = 8 << 20
-
 
 @dataclass(frozen=True)
 class LocalBlob:
@@ -88,10 +86,9 @@ class LocalObjects:
             return file.read(stop - start)
 
     def size(self, name: str) -> int | None:
-        try:
+        with contextlib.suppress(NotADirectoryError):
             return _file_bytes(self._path(name))
-        except NotADirectoryError:
-            return None
+        return None
 
     def listed(self, prefix: str) -> dict[str, Listed]:
         base, found = self._path(prefix), {}
@@ -120,13 +117,12 @@ class LocalObjects:
 
     def create(self, name: str, data: bytes) -> bool:
         target = self._path(name)
+        target.parent.mkdir(parents=True, exist_ok=True)
         partial = self._write_partial(data)
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                _link(partial, target)
-            except FileExistsError:
-                return False
+            _link(partial, target)
+        except FileExistsError:
+            return False
         finally:
             partial.unlink(missing_ok=True)
         _sync_folder(target.parent)
@@ -214,9 +210,8 @@ class LocalStaging(LocalObjects):
         except FileNotFoundError as error:
             raise PartGoneError(name) from error
         try:
-            if (
-                os.fstat(descriptor).st_size < at
-            ):  # restarted by another run; a gap in it would count as bytes
+            # A part that another run restarted: a gap in it would count as bytes.
+            if os.fstat(descriptor).st_size < at:
                 raise PartGoneError(name)
             view, position = memoryview(block), at
             while view:
@@ -233,7 +228,7 @@ class LocalStaging(LocalObjects):
     def read_part(self, name: str) -> Iterator[bytes]:
         try:
             with open(self._part(name), "rb") as file:
-                while piece := file.read(_PART_READ_BYTES):
+                while piece := file.read(8 << 20):
                     yield piece
         except FileNotFoundError as error:
             raise PartGoneError(name) from error
@@ -254,14 +249,13 @@ class LocalStaging(LocalObjects):
 
 
 def _link(partial: Path, target: Path) -> None:
-    """Link a file to another folder; on file systems with hard links inside one folder only, from there."""
+    """Link a file into another folder; from there if the file system has links inside one folder only."""
     try:
         os.link(partial, target)
-    except FileExistsError:
-        raise
-    except OSError:
-        sibling = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
-        os.replace(partial, sibling)
+    except OSError as error:
+        if isinstance(error, FileExistsError):
+            raise
+        sibling = partial.replace(target.with_name(f"{target.name}.{uuid.uuid4().hex}"))
         try:
             os.link(sibling, target)
         finally:
@@ -273,10 +267,9 @@ def _tag(status: os.stat_result) -> str:
 
 
 def _file_bytes(path: Path) -> int | None:
-    try:
+    with contextlib.suppress(FileNotFoundError):
         return path.stat().st_size
-    except FileNotFoundError:
-        return None
+    return None
 
 
 def _files_below(folder: Path) -> Iterator[Path]:
