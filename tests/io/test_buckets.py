@@ -11,7 +11,6 @@ import pytest
 from etl.core.errors import StoreError
 from etl.io.buckets import BucketObjects
 from etl.io.opening import open_objects
-from etl.io.places import Objects
 from etl.pipeline.build import build, load_plan
 from etl.run.clusters import chosen_cluster, connect
 from etl.run.serial import SerialExecutor
@@ -27,60 +26,6 @@ def test_a_url_opens_a_bucket() -> None:
     assert open_objects("s3://bucket/deep/store/") == BucketObjects("s3://bucket/deep/store")
     with pytest.raises(StoreError, match="not supported"):
         open_objects("ftp://host/store")
-
-
-def test_what_is_written_is_read(objects: Objects) -> None:
-    objects.write("a/b", b"first")
-    objects.write("a/b", memoryview(b"second"))
-    objects.write("a/c/d", b"")
-    assert objects.read("a/b") == b"second"
-    assert (objects.size("a/b"), objects.size("a"), objects.size("a/x")) == (6, objects.size("a"), None)
-    assert objects.sizes("a") == {"b": 6, "c/d": 0}
-    assert list(objects.list("a")) == ["a/b", "a/c/d"]
-    assert (objects.sizes("x"), list(objects.list("x"))) == ({}, [])
-    objects.remove("a/b")
-    assert objects.size("a/b") is None
-    with pytest.raises(FileNotFoundError):
-        objects.read("a/b")
-
-
-def test_a_listing_has_sizes_and_times_of_one_clock(objects: Objects) -> None:
-    objects.write("a/b/c", b"first")
-    objects.write("a/d", b"")
-    found = objects.listed("a")
-    assert {name: item.bytes for name, item in found.items()} == {"b/c": 5, "d": 0}
-    # A bucket gives whole seconds.
-    assert -1 <= found["d"].written_s - found["b/c"].written_s < 3600
-    assert objects.listed("x") == {}
-
-
-def test_many_are_deleted_at_once(objects: Objects) -> None:
-    names = (
-        [f"a/{number % 7}/{number}" for number in range(1005)] if "s3" in objects.root else ["a/b/c", "a/d"]
-    )
-    for name in names[::100] if "s3" in objects.root else names:
-        objects.write(name, b"x")
-    objects.write("a/other", b"x")
-    objects.remove_all(names)
-    assert list(objects.list("a")) == ["a/other"]
-    objects.remove_all([])
-
-
-def test_a_create_is_exclusive(objects: Objects) -> None:
-    assert objects.create("versions/000001.json", b"one") is True
-    assert objects.create("versions/000001.json", b"two") is False
-    assert objects.read("versions/000001.json") == b"one"
-
-
-def test_it_leaves_nothing_behind_where_it_looked(objects: Objects) -> None:
-    objects.check_writable()
-    assert list(objects.list(".partial")) == []
-
-
-@pytest.mark.parametrize("name", ["", "/a", "a/../b", ".."])
-def test_no_name_leads_out(objects: Objects, name: str) -> None:
-    with pytest.raises(StoreError, match="not the name of an object"):
-        objects.write(name, b"")
 
 
 def test_a_large_object_arrives_in_parts(s3_bucket: Bucket) -> None:

@@ -10,15 +10,15 @@ import pytest
 from etl.core.errors import StoreError
 from etl.io.local import LocalObjects
 from etl.io.opening import open_objects
-from etl.io.places import object_info
+from etl.io.places import Objects, object_info
 
 ROOT = Path(__file__).resolve().parents[2]
 TIMEOUT_S = 60
 
 
 @pytest.fixture
-def objects(tmp_path: Path) -> LocalObjects:
-    return open_objects(str(tmp_path / "store"))
+def local(tmp_path: Path) -> LocalObjects:
+    return LocalObjects(str(tmp_path / "store"))
 
 
 def start(code: str, *arguments: str) -> subprocess.Popen[str]:
@@ -32,50 +32,64 @@ def start(code: str, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
-def leftovers(objects: LocalObjects) -> list[Path]:
-    partial = Path(objects.root, ".partial")
+def leftovers(local: LocalObjects) -> list[Path]:
+    partial = Path(local.root, ".partial")
     return list(partial.iterdir()) if partial.exists() else []
 
 
-def test_what_is_written_is_read(objects: LocalObjects) -> None:
-    assert objects.size("a/b/c.bin") is None
+def test_what_is_written_is_read(objects: Objects) -> None:
+    objects.write("a/b", b"first")
+    objects.write("a/b", memoryview(b"second"))
+    objects.write("a/c/d", b"")
+    objects.write("a.txt", b"")
+    assert objects.read("a/b") == b"second"
+    assert objects.read_range("a/b", 1, 4) == b"eco"
+    assert (objects.size("a/b"), objects.size("a/x"), objects.size("a/b/below")) == (6, None, None)
+    assert objects.sizes("a") == {"b": 6, "c/d": 0}
+    assert list(objects.list("a")) == ["a/b", "a/c/d"]
+    assert (objects.sizes("x"), list(objects.list("x"))) == ({}, [])
+    objects.remove("a/b")
+    objects.remove("a/x")
+    assert objects.size("a/b") is None
     with pytest.raises(FileNotFoundError):
-        objects.read("a/b/c.bin")
-    objects.write("a/b/c.bin", b"first")
-    objects.write("a/b/c.bin", memoryview(b"second"))
-    assert (objects.read("a/b/c.bin"), objects.size("a/b/c.bin")) == (b"second", 6)
-    assert objects.size("a/b/c.bin/below") is None
-    assert leftovers(objects) == []
+        objects.read("a/b")
 
 
-def test_create_is_exclusive(objects: LocalObjects) -> None:
-    assert objects.create("versions/000001.json", b"mine")
-    assert not objects.create("versions/000001.json", b"other")
-    assert objects.read("versions/000001.json") == b"mine"
-    assert leftovers(objects) == []
+def test_a_listing_has_sizes_and_times_of_one_clock(objects: Objects) -> None:
+    objects.write("a/b/c", b"first")
+    objects.write("a/d", b"")
+    found = objects.listed("a")
+    assert {name: item.bytes for name, item in found.items()} == {"b/c": 5, "d": 0}
+    # A bucket gives whole seconds.
+    assert -1 <= found["d"].written_s - found["b/c"].written_s < 3600
+    assert objects.listed("x") == {}
 
 
-def test_a_file_in_place_of_a_folder_is_an_error_and_not_a_taken_name(objects: LocalObjects) -> None:
-    objects.write("versions", b"")
-    with pytest.raises(OSError, match="versions"):
-        objects.create("versions/000001.json", b"mine")
-    with pytest.raises(OSError, match="versions"):
-        objects.write("versions/000001.json", b"mine")
-    assert leftovers(objects) == []
+def test_many_are_deleted_at_once(objects: Objects) -> None:
+    names = (
+        [f"a/{number % 7}/{number}" for number in range(1005)] if "s3" in objects.root else ["a/b/c", "a/d"]
+    )
+    for name in names[::100] if "s3" in objects.root else names:
+        objects.write(name, b"x")
+    objects.write("a/other", b"x")
+    objects.remove_all(names)
+    assert list(objects.list("a")) == ["a/other"]
+    objects.remove_all([])
 
 
-def test_list_is_sorted_by_name_and_knows_no_folders(objects: LocalObjects) -> None:
-    names = ["t/b.txt", "t/a/z.txt", "t/a/b/c.txt", "t/a.txt", "t/c/d.txt", "other/x"]
-    for name in names:
-        objects.write(name, b"")
-    Path(objects.root, "t", "empty").mkdir()
-    assert list(objects.list("t")) == sorted(name for name in names if name.startswith("t/"))
-    assert list(objects.list("t/a")) == ["t/a/b/c.txt", "t/a/z.txt"]
-    assert list(objects.list("nothing/here")) == []
+def test_a_create_is_exclusive(objects: Objects) -> None:
+    assert objects.create("versions/000001.json", b"one") is True
+    assert objects.create("versions/000001.json", b"two") is False
+    assert objects.read("versions/000001.json") == b"one"
+
+
+def test_it_leaves_nothing_behind_where_it_looked(objects: Objects) -> None:
+    objects.check_writable()
+    assert list(objects.list(".partial")) == []
 
 
 @pytest.mark.parametrize("name", ["", ".", "/etc/passwd", "..", "../x", "a/../../x", "a/..", "a/../b"])
-def test_names_that_leave_the_store_are_refused(objects: LocalObjects, name: str) -> None:
+def test_no_name_leads_out(objects: Objects, name: str) -> None:
     calls = (
         lambda: objects.read(name),
         lambda: objects.size(name),
@@ -87,7 +101,15 @@ def test_names_that_leave_the_store_are_refused(objects: LocalObjects, name: str
         with pytest.raises(StoreError, match="not the name of an object") as caught:
             call()
         assert repr(name) in str(caught.value)
-    assert not Path(objects.root).exists()
+
+
+def test_a_file_in_place_of_a_folder_is_an_error_and_not_a_taken_name(local: LocalObjects) -> None:
+    local.write("versions", b"")
+    with pytest.raises(OSError, match="versions"):
+        local.create("versions/000001.json", b"mine")
+    with pytest.raises(OSError, match="versions"):
+        local.write("versions/000001.json", b"mine")
+    assert leftovers(local) == []
 
 
 def test_info_is_size_and_sha256() -> None:
@@ -96,14 +118,14 @@ def test_info_is_size_and_sha256() -> None:
     assert info.sha256 == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 
 
-def test_of_many_processes_that_create_one_object_one_wins(objects: LocalObjects) -> None:
+def test_of_many_processes_that_create_one_object_one_wins(local: LocalObjects) -> None:
     code = (
         "import sys; from etl.io.local import LocalObjects\n"
         "data = sys.argv[2].encode() * 300_000; objects = LocalObjects(sys.argv[1])\n"
         "print('ready', flush=True); sys.stdin.readline()\n"
         "print(''.join('01'[objects.create(f'versions/{n}.json', data)] for n in range(20)))"
     )
-    processes = [start(code, objects.root, letter) for letter in "abc"]
+    processes = [start(code, local.root, letter) for letter in "abc"]
     try:
         for process in processes:
             assert process.stdout is not None
@@ -120,11 +142,11 @@ def test_of_many_processes_that_create_one_object_one_wins(objects: LocalObjects
     for number in range(20):
         winners = [letter for letter, replies in zip("abc", won, strict=True) if replies[number] == "1"]
         assert len(winners) == 1
-        assert objects.read(f"versions/{number}.json") == winners[0].encode() * 300_000
-    assert leftovers(objects) == []
+        assert local.read(f"versions/{number}.json") == winners[0].encode() * 300_000
+    assert leftovers(local) == []
 
 
-def test_a_reader_never_sees_part_of_an_object_that_is_replaced(objects: LocalObjects) -> None:
+def test_a_reader_never_sees_part_of_an_object_that_is_replaced(local: LocalObjects) -> None:
     code = (
         "import sys; from etl.io.local import LocalObjects\n"
         "objects = LocalObjects(sys.argv[1]); seen = set(); reads = 0\n"
@@ -135,14 +157,14 @@ def test_a_reader_never_sees_part_of_an_object_that_is_replaced(objects: LocalOb
         "    seen.add(data[:1])\n"
         "print(len(seen))"
     )
-    objects.write("x", b"a" * 400_000)
-    process = start(code, objects.root)
+    local.write("x", b"a" * 400_000)
+    process = start(code, local.root)
     try:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         rounds = 0
         while process.poll() is None and rounds < 2000:
-            objects.write("x", b"abcdefgh"[rounds % 8 : rounds % 8 + 1] * 400_000)
+            local.write("x", b"abcdefgh"[rounds % 8 : rounds % 8 + 1] * 400_000)
             rounds += 1
         seen, _ = process.communicate(timeout=TIMEOUT_S)
     finally:
@@ -150,20 +172,14 @@ def test_a_reader_never_sees_part_of_an_object_that_is_replaced(objects: LocalOb
     assert (process.returncode, seen.strip()) == (0, "6")
 
 
-def test_a_failed_write_leaves_the_old_object_and_nothing_else(objects: LocalObjects) -> None:
-    objects.write("x", b"old")
+def test_a_failed_write_leaves_the_old_object_and_nothing_else(local: LocalObjects) -> None:
+    local.write("x", b"old")
     with pytest.raises(TypeError):
-        objects.write("x", "not bytes")  # type: ignore[arg-type]
+        local.write("x", "not bytes")  # type: ignore[arg-type]
     with pytest.raises(TypeError):
-        objects.create("y", "not bytes")  # type: ignore[arg-type]
-    assert (objects.read("x"), objects.size("y")) == (b"old", None)
-    assert leftovers(objects) == []
-
-
-def test_a_writable_store_is_probed_without_a_trace(objects: LocalObjects) -> None:
-    objects.check_writable()
-    assert list(objects.list(".partial")) == []
-    objects.check_writable()
+        local.create("y", "not bytes")  # type: ignore[arg-type]
+    assert (local.read("x"), local.size("y")) == (b"old", None)
+    assert leftovers(local) == []
 
 
 @pytest.mark.parametrize("below", ["", "/store", "/a/b/store"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from etl.convert.decoding import REASONS, decode_slice
+from etl.convert.pixels import REASONS, decode_slice
 from etl.core.errors import SliceError
 from etl.core.rejects import Reason
 from etl.imaging.png import PngFault
