@@ -9,9 +9,7 @@ from numpy.typing import NDArray
 
 from etl.imaging.geometry import output_shape
 from etl.imaging.kernels import combine_planes, resample_plane
-from etl.imaging.weights import INTERPOLATIONS, Taps, axis_taps, is_identity, tap_count
-
-__all__ = ["INTERPOLATIONS", "RESAMPLE_VERSION", "Taps", "axis_taps", "resample", "task_memory_bytes"]
+from etl.imaging.weights import axis_taps, is_identity, tap_count
 
 # Part of every volume's fingerprint: raise it with any change that changes a voxel.
 RESAMPLE_VERSION: int = 1

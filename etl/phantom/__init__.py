@@ -6,13 +6,12 @@ OUT/Images_png/            the same slices as files, if requested
 OUT/phantom.json           the truth, and the arguments that made the folder
 """
 
-from etl.phantom.rows import COLUMNS, format_rows
+from etl.phantom.rows import format_rows
 from etl.phantom.slices import encode_png
 from etl.phantom.truth import PhantomLesion, PhantomTruth, phantom_truth
 from etl.phantom.write import is_written, write_phantom
 
 __all__ = [
-    "COLUMNS",
     "PhantomLesion",
     "PhantomTruth",
     "encode_png",

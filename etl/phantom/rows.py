@@ -14,14 +14,9 @@ from etl.imaging.location import norm_location
 from etl.phantom.lesions import Lesion
 from etl.phantom.plan import TRAIN, LesionPlan, Run, Series
 from etl.phantom.slices import Stored
+from etl.release.annotation_columns import COLUMNS
 from etl.release.names import file_name
 
-COLUMNS = (
-    "File_name", "Patient_index", "Study_index", "Series_ID", "Key_slice_index", "Measurement_coordinates",
-    "Bounding_boxes", "Lesion_diameters_Pixel_", "Normalized_lesion_location", "Coarse_lesion_type",
-    "Possibly_noisy", "Slice_range", "Spacing_mm_px_", "Image_size", "DICOM_windows", "Patient_gender",
-    "Patient_age", "Train_Val_Test",
-)  # fmt: skip
 BOX_MARGIN_PX = 5
 
 

@@ -8,6 +8,7 @@ import imageio.v3 as iio
 import numpy as np
 import numpy.typing as npt
 
+from etl.imaging.png import STORED_ZERO_HU
 from etl.phantom.anatomy import Canvas, paint_body
 from etl.phantom.lesions import clear_surroundings, paint_lesion
 from etl.phantom.plan import Run, Series
@@ -33,7 +34,7 @@ def draw_slice(series: Series, run: Run, slice_index: int, seed: int) -> Stored:
     axis_px = np.arange(series.grid.size) - (series.grid.size - 1) / 2
     outside = axis_px[None, :] ** 2 + axis_px[:, None] ** 2 > (series.grid.size / 2) ** 2
     hu[outside] = series.plan.padding_hu
-    stored: Stored = (hu + 32768).astype(np.uint16)
+    stored: Stored = (hu + STORED_ZERO_HU).astype(np.uint16)
     return stored
 
 

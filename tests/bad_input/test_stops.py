@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from etl.core.errors import EtlError, SourceError, StoreError
-from etl.phantom import COLUMNS
 from etl.pipeline.build import build, load_plan
+from etl.release.annotation_columns import COLUMNS
 from etl.run.serial import SerialExecutor
 from tests.support.workshop import Workshop, config_of, zipped
 
@@ -36,7 +36,7 @@ def test_a_missing_column(workshop: Workshop, column: str) -> None:
         (b"\x89PNG\r\n\x1a\n" + bytes(100), "not the release's CSV"),
         (b"<html><body>Sign in</body></html>", "not the release's CSV"),
         (",".join(COLUMNS).encode(), "no rows"),
-        (";".join(COLUMNS).encode() + b"\n1;2", "not the release's CSV"),
+        ("|".join(COLUMNS).encode() + b"\n1|2", "not the release's CSV"),
     ],
 )
 def test_a_csv_that_is_none(workshop: Workshop, data: bytes, match: str) -> None:

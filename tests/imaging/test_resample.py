@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from etl.imaging.geometry import output_shape
 from etl.imaging.hounsfield import to_hu
 from etl.imaging.png import read_png
-from etl.imaging.resample import INTERPOLATIONS, axis_taps, resample, task_memory_bytes
+from etl.imaging.resample import resample, task_memory_bytes
+from etl.imaging.weights import INTERPOLATIONS, axis_taps
 
 CLIP_HU = (-1024, 3071)
 Triple = tuple[float, float, float]

@@ -13,10 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etl.phantom import COLUMNS, encode_png, format_rows
+from etl.phantom import encode_png, format_rows
 from etl.phantom.anatomy import Grid
 from etl.phantom.archives import archive_parts
 from etl.phantom.lesions import Lesion, coverage
+from etl.release.annotation_columns import COLUMNS
 
 
 def numbers(text: str) -> list[float]:

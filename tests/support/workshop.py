@@ -15,9 +15,9 @@ import yaml
 
 from etl.core.config import Config
 from etl.core.config_file import load_config
-from etl.phantom import COLUMNS
 from etl.pipeline.build import Build, build, load_plan
 from etl.plan.plan import Plan
+from etl.release.annotation_columns import COLUMNS
 from etl.run.serial import SerialExecutor
 from etl.store.reader import Store, open_store
 
