@@ -102,7 +102,9 @@ def _decoded(data: bytes, source: str) -> tuple[str, list[str]]:
         dialect.append("gzipped")
     if data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
         return data.decode("utf-16", errors="replace"), [*dialect, "UTF-16"]
-    if any(len(half) > 10 and half.count(0) > 0.9 * len(half) for half in (data[:200:2], data[1:200:2])):
+    # Every second byte of such a text is 0; the others are letters, or in UTF-32 half of them.
+    few, many = sorted(half.count(0) / max(1, len(half)) for half in (data[:200:2], data[1:200:2]))
+    if len(data) > 20 and many > 0.9 and few < 0.6:
         raise SourceError(
             "the CSV is UTF-16 or UTF-32 without a byte order mark",
             where=source,
