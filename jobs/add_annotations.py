@@ -16,6 +16,7 @@ from etl.run.logs import start_logging
 if TYPE_CHECKING:
     from etl.annotations.joined import SourceJoin
     from etl.annotations.sources import GivenRows
+    from etl.core.config import File
     from etl.core.more_annotations import MoreAnnotations
 
 
@@ -49,13 +50,14 @@ def main(store: str, config: str, check: bool) -> None:
                 130  interrupted; nothing was published
                 143  terminated; the same
     """
+    from etl.core.config import File
     from etl.core.config_file import read_mapping, validated
     from etl.core.more_annotations import MoreAnnotations
 
     start_logging()
     settings = validated(MoreAnnotations, read_mapping(config), config)
     if check:
-        given = _read_csv(store)
+        given = _read_csv(File.model_validate(store))
         joins = _join(settings, given)
         click.echo(json.dumps(_report(given, joins), indent=2))
         _stop_if_refused(joins)
@@ -63,13 +65,12 @@ def main(store: str, config: str, check: bool) -> None:
         _publish(store, settings, config)
 
 
-def _read_csv(url: str) -> GivenRows:
-    from etl.annotations.containers import read_bytes
-    from etl.annotations.sources import given_rows
+def _read_csv(file: File) -> GivenRows:
+    from etl.annotations.sources import given_rows, read_checked
     from etl.core.urls import blob_name
     from etl.release.annotations import parse_annotations
 
-    return given_rows(parse_annotations(read_bytes(url), blob_name(url)))
+    return given_rows(parse_annotations(read_checked(file), blob_name(file.url)))
 
 
 def _join(settings: MoreAnnotations, given: GivenRows) -> dict[str, SourceJoin]:
@@ -104,7 +105,7 @@ def _publish(url: str, settings: MoreAnnotations, config: str) -> None:
             remedy="give the config of the build, with `source.more` added",
         )
     store = open_store(url)
-    given = stored_rows(_read_csv(settings.source.annotations.url), store.lesions())
+    given = stored_rows(_read_csv(settings.source.annotations), store.lesions())
     joins = _join(settings, given)
     _stop_if_refused(joins)
     volumes = store.volumes()

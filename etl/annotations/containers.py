@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import lzma
 import os
@@ -88,6 +89,21 @@ def read_bytes(url: str, most_bytes: int = MOST_MEMBER_BYTES) -> bytes:
     except OSError as error:
         _unreadable(url, str(error))
     return b"".join(pieces)
+
+
+def sha256_of(url: str) -> str:
+    """Return the SHA-256 of a file of any size, as hex.
+
+    Raises:
+        SourceError: it can't be read.
+    """
+    digest = hashlib.sha256()
+    try:
+        for piece in open_blob(url).stream():
+            digest.update(piece)
+    except OSError as error:
+        _unreadable(url, str(error))
+    return digest.hexdigest()
 
 
 def unpack(name: str, data: bytes) -> Iterator[Member]:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from etl.annotations.aim_rows import read_aim_rows
 from etl.annotations.coco_boxes import read_coco_boxes
-from etl.annotations.containers import MOST_MEMBER_BYTES, Member, read_bytes, read_place
+from etl.annotations.containers import MOST_MEMBER_BYTES, Member, read_bytes, read_place, sha256_of
 from etl.annotations.dl_info_like import read_dl_info_like
 from etl.annotations.dlt_pairs import read_dlt_pairs
 from etl.annotations.entries import Fault, FaultyEntry, Missing, Reading, SplitEntry
@@ -136,7 +136,7 @@ def join_source(name: str, more: More, given: GivenRows) -> SourceJoin:
     if more.kind == MASKS:
         return _join_masks(name, more, given.rows)
     kind = KINDS[more.kind]
-    readings = [kind.read(_checked(file), public_url(file.url)) for file in more.places]
+    readings = [kind.read(read_checked(file), public_url(file.url)) for file in more.places]
     if len(readings) > 1:
         names = [blob_name(file.url) for file in more.places]
         readings = [_named(reading, file) for reading, file in zip(readings, names, strict=True)]
@@ -147,18 +147,26 @@ def join_source(name: str, more: More, given: GivenRows) -> SourceJoin:
     return _refuse_rows(_with_types(joined), given) if more.kind == ROW_KEYED else joined
 
 
-def _checked(file: File) -> bytes:
+def read_checked(file: File) -> bytes:
+    """Read one file, and compare its SHA-256 where the config gives one.
+
+    Raises:
+        SourceError: it can't be read, is too large, or is another file.
+    """
     data = read_bytes(file.url, MOST_MEMBER_BYTES)
-    found = hashlib.sha256(data).hexdigest()
+    _compare(file, hashlib.sha256(data).hexdigest())
+    return data
+
+
+def _compare(file: File, found: str) -> None:
     if file.sha256 is not None and found != file.sha256:
         raise SourceError(
             "the annotations are not the file that is expected",
             where=public_url(file.url),
-            value=f"sha256 {found}, {len(data):,} bytes",
+            value=f"sha256 {found}",
             allowed=file.sha256,
-            remedy="fetch the file again, or correct its sha256 in source.more",
+            remedy="fetch the file again, or correct its sha256 in the config",
         )
-    return data
 
 
 def _named(reading: Reading[Any], name: str) -> Reading[Any]:
@@ -263,5 +271,5 @@ def mask_members(more: More) -> Iterator[Member]:
     """
     for file in more.places:
         if file.sha256 is not None:
-            _checked(file)
+            _compare(file, sha256_of(file.url))
         yield from read_place(file.url)

@@ -22,6 +22,7 @@ from etl.report.summary import Summary
 from etl.report.voxels import data_url
 from etl.store.layout import ACKNOWLEDGEMENT, CITATION, SOURCE_URL
 from etl.store.reader import Store
+from etl.tables.annotation_sources import ANNOTATION_SOURCES
 from etl.tables.lesions import SPLITS
 
 _PAGES = jinja2.Environment(
@@ -66,6 +67,7 @@ def render(store: Store, content: Content) -> bytes:
         script=Markup(_source("page.js")),
         summary=summary,
         rejects=_cells(summary.rejects),
+        annotations=_annotation_sources(store),
         archives=[(row.name, bytes_text(row.bytes), f"{row.slices:,}") for row in _rows(summary.archives)],
         release=[_drawn(picture) for picture in content.release],
         hu=[_drawn(picture) for picture in content.hu],
@@ -189,6 +191,14 @@ def _headings(table: pd.DataFrame) -> list[str]:
     """Return column names as words: `long_diameter_mm` as `long diameter (mm)`."""
     words = [re.sub(r"_(mm|px|years)$", r" (\1)", str(name)) for name in table.columns]
     return [word.replace("_", " ").replace("hu ", "HU ") for word in words]
+
+
+def _annotation_sources(store: Store) -> list[list[str]]:
+    """Return the account of each source of annotations; none where the version has no such table."""
+    if ANNOTATION_SOURCES.name not in store.version["tables"]:
+        return []
+    names = [name for name in ANNOTATION_SOURCES.schema.names if name not in ("lesion_ids", "problem")]
+    return _cells(store.table(ANNOTATION_SOURCES.name, names))
 
 
 def _cells(table: pd.DataFrame) -> list[list[str]]:

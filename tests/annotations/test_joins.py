@@ -135,6 +135,7 @@ def reasons(masks: list[MaskEntry], given: GivenRows, **fields: object) -> Count
     return Counter(item.reason if isinstance(item, FaultyEntry) else type(item).__name__ for item in found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("moved", "least"), [((10, 0), 0.9), ((0, 10), 0.9), ((-40, 0), 0.95), ((0, 204), 1.0)]
 )
@@ -150,6 +151,7 @@ def test_moved_masks_are_rejected(
     assert set(found) <= {"JoinedMask", Fault.MASK_OFF_LESION, Fault.MASK_OUTSIDE_IMAGE}
 
 
+@pytest.mark.slow
 def test_masks_read_without_the_flips_are_rejected(
     joined_masks: list[MaskEntry], all_known: GivenRows
 ) -> None:
@@ -165,6 +167,7 @@ def test_masks_read_without_the_flips_are_rejected(
     assert reasons(flipped, all_known)["JoinedMask"] < 0.1 * len(flipped)
 
 
+@pytest.mark.slow
 def test_masks_of_other_voxels_are_rejected(joined_masks: list[MaskEntry], all_known: GivenRows) -> None:
     found = reasons(joined_masks, all_known, spacing_mm=(0.123, 0.123, 1.0))
     assert found == {Fault.MASK_GRID_DISAGREES: len(joined_masks)}

@@ -12,6 +12,8 @@ from etl.annotations.joined import JoinedBox, JoinedMask, JoinedPair, JoinedTags
 from etl.annotations.sources import GivenRows, join_source
 from etl.core.config import More
 
+pytestmark = pytest.mark.slow
+
 
 def joined(given: GivenRows, kind: str, *files: Path) -> SourceJoin:
     more = More.model_validate({"kind": kind, "files": tuple(str(file) for file in files)})

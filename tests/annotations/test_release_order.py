@@ -36,6 +36,7 @@ def wrong(found: GivenRows, table: pd.DataFrame) -> int:
     return sum(truth[lesion_id] != number for lesion_id, number in found.numbers.numbers.items())
 
 
+@pytest.mark.slow
 def test_the_shipped_facts_are_those_of_the_files(real_release: Path) -> None:
     shipped = Path(make_release_order.__code__.co_filename).with_name("release_order.csv.gz")
     assert shipped.read_bytes() == make_release_order(real_release)
@@ -58,6 +59,7 @@ def test_a_split_in_the_release_s_order_is_official(val: GivenRows, numbered: pd
     assert wrong(val, table) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("how", ["inside series", "whole file", "one series", "by key slice"])
 def test_a_csv_in_another_order_never_gets_a_wrong_number(
@@ -96,6 +98,7 @@ def test_rows_that_nothing_proves_have_no_number(real_release: Path) -> None:
     assert found.numbers.ascending_share == 1.0
 
 
+@pytest.mark.slow
 def test_another_release_s_csv_has_no_numbers(numbered: pd.DataFrame, others: Path) -> None:
     """Names alone prove nothing: rows of other slices under the release's names are unknown."""
     table = numbered.head(300).copy()
@@ -123,6 +126,7 @@ def as_other_rows(table: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "release_order", lambda: facts)
 
 
+@pytest.mark.slow
 def test_without_checksums_the_order_is_believed_where_all_speaks_for_it(
     numbered: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -134,6 +138,7 @@ def test_without_checksums_the_order_is_believed_where_all_speaks_for_it(
     assert wrong(found, table) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2))
 def test_without_checksums_shuffled_series_of_several_rows_have_no_numbers(
     numbered: pd.DataFrame, monkeypatch: pytest.MonkeyPatch, seed: int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import pickle
 import re
@@ -14,12 +15,15 @@ import numpy as np
 import pytest
 import yaml
 
-from etl.core.config import Config
+from etl.annotations.sources import given_rows, join_source
+from etl.core.config import Config, More
+from etl.core.errors import SourceError
+from etl.report.report import write_report
 from etl.store import open_store
 from etl.verify.verify import verify
 from tests.annotations.documents import nifti, zipped
 from tests.support.processes import ROOT, environment
-from tests.support.tiny_release import build_serial, csv_row, tiny_config, write_release
+from tests.support.tiny_release import build_serial, csv_row, parse_rows, tiny_config, write_release
 
 FIRST, SECOND = "000001_01_01", "000001_02_01"
 PRESENT = {FIRST: range(103, 116), SECOND: range(8, 24)}
@@ -119,6 +123,7 @@ def counts(report: dict[str, Any], name: str) -> list[int]:
     return [source[key] for key in ("entries", "joined", "unmatched", "rejects")]
 
 
+@pytest.mark.slow
 def test_annotations_through_the_life_of_a_store(store: tuple[Config, Path], tmp_path: Path) -> None:
     config, more = store
     done = run_job(config.store, str(more))
@@ -165,6 +170,11 @@ def test_annotations_through_the_life_of_a_store(store: tuple[Config, Path], tmp
 
     check_recipes(config.store)
 
+    name, _ = write_report(opened, 1.0)
+    page = (Path(config.store) / name).read_text()
+    assert "Annotations by others" in page
+    assert "mask_misses_key_slice" in page
+
     again = run_job(config.store, str(more))
     assert "version 2 holds the same already" in again.stderr
     assert build_serial(config).published.is_new is False
@@ -177,6 +187,7 @@ def test_annotations_through_the_life_of_a_store(store: tuple[Config, Path], tmp
     assert len(carried.table("pairs")) == 0
 
 
+@pytest.mark.slow
 def test_a_csv_of_another_store_is_refused(store: tuple[Config, Path], tmp_path: Path) -> None:
     config, more = store
     write_release(tmp_path, PRESENT, (ROWS[1], ROWS[0], ROWS[2]))
@@ -186,6 +197,7 @@ def test_a_csv_of_another_store_is_refused(store: tuple[Config, Path], tmp_path:
     assert open_store(config.store).version["version"] == 1
 
 
+@pytest.mark.slow
 def test_tags_of_unknown_rows_are_refused_as_a_whole(tmp_path: Path) -> None:
     write_release(tmp_path, {}, ROWS[1:], zipped=False)
     more = {"lesanet": write_sources(tmp_path / "others")["lesanet"]}
@@ -197,6 +209,26 @@ def test_tags_of_unknown_rows_are_refused_as_a_whole(tmp_path: Path) -> None:
     assert counts(json.loads(done.stdout), "lesanet") == [3, 0, 3, 0]
 
 
+def test_a_file_with_another_sha256_is_refused(tmp_path: Path) -> None:
+    sources = write_sources(tmp_path / "others")
+    given = given_rows(parse_rows(*ROWS))
+    for name, key in (("coco", "file"), ("uls23", "files")):
+        path = str(tmp_path / "others" / ("coco.json" if key == "file" else "masks.zip"))
+        for sha256, is_right in (
+            (hashlib.sha256(Path(path).read_bytes()).hexdigest(), True),
+            ("0" * 64, False),
+        ):
+            file = {"url": path, "sha256": sha256}
+            data = {"kind": sources[name]["kind"], key: file if key == "file" else (file,)}
+            more = More.model_validate(data)
+            if is_right:
+                assert join_source(name, more, given).joined
+                continue
+            with pytest.raises(SourceError, match="not the file that is expected"):
+                join_source(name, more, given)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("more", "named"),
     [
