@@ -27,6 +27,7 @@ from tests.support.stored import without_run
 from tests.support.tiny_release import csv_row, write_release
 
 LONG = os.environ.get("CHAOS") == "long"
+THOROUGH = os.environ.get("EXAMPLES") == "thorough"
 FIRST, SECOND = "000001_01_01", "000002_01_01"
 # What the store holds before: the same release on another grid.
 BASE = ["--set", "volume.spacing_mm=2.0"]
@@ -95,7 +96,9 @@ class Arena:
         self.boundaries = outcome.boundaries
 
     def moments(self) -> list[int]:
-        """Numbers of the boundaries to strike at: one of each kind; all of them in the long campaign."""
+        """Return the numbers of boundaries to strike at: a few; one of each kind in the thorough run; all in
+        the long campaign.
+        """
         if LONG:
             return list(range(len(self.boundaries)))
         last = len(self.boundaries) - 1
@@ -104,7 +107,8 @@ class Arena:
             # After one change is before the next one.
             if not self.boundaries[number].startswith("after"):
                 by_kind.setdefault(self.kind_of(number), []).append(number)
-        return [random.Random(kind).choice(numbers) for kind, numbers in by_kind.items()] + [last]
+        chosen = [random.Random(kind).choice(numbers) for kind, numbers in by_kind.items()]
+        return [*(chosen if THOROUGH else random.Random(0).sample(chosen, 4)), last]
 
     def kind_of(self, number: int) -> str:
         """What is done to what at a boundary, without the names of one run, volume or probe.

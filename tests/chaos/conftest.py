@@ -9,9 +9,9 @@ import pytest
 from tests.chaos.arena import Arena, arena
 
 
-@pytest.fixture(scope="module", params=["disk", pytest.param("S3", marks=pytest.mark.campaign)])
+@pytest.fixture(scope="session", params=["disk", pytest.param("S3", marks=pytest.mark.campaign)])
 def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
-    """An arena of either kind."""
+    """An arena of either kind, for all files: each test takes a new store in it."""
     url = request.getfixturevalue("s3_server") if request.param == "S3" else ""
     with arena(request.param, tmp_path_factory.mktemp(request.param.lower()), url) as made:
         yield made

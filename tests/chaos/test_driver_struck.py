@@ -1,8 +1,7 @@
-"""A build that is killed or terminated at the boundaries of its writes, each kind of them at least once."""
+"""A build that is killed or terminated at the boundaries of its writes."""
 
 from __future__ import annotations
 
-import random
 import signal
 
 import pytest
@@ -37,7 +36,7 @@ def test_killed_at_boundaries(place: Arena, tally: TallyOf) -> None:
 
 @pytest.mark.campaign
 def test_terminated_at_boundaries(place: Arena, tally: TallyOf) -> None:
-    moments = place.moments() if LONG else random.Random(1).sample(place.moments(), 5)
+    moments = place.moments() if LONG else place.moments()[:5]
     with tally("SIGTERM of the driver, at a write", place.kind) as count:
         for number in moments:
             with count.attempt(place.boundaries[number]):

@@ -18,7 +18,7 @@ from tests.chaos.arena import LONG, Arena
 from tests.chaos.conftest import TallyOf
 from tests.support.faulty_s3 import S3Fault, S3Request, seeded
 
-pytestmark = pytest.mark.campaign
+pytestmark = pytest.mark.slow
 
 
 def after_writes(number: int, fault: S3Fault) -> object:
@@ -112,6 +112,7 @@ def failing(place: Arena, writes: int, fault: S3Fault) -> Iterator[None]:
         place.faulty.choose = lambda request: None
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize("place", ["S3"], indirect=True)
 @pytest.mark.parametrize("fault", [S3Fault.FORBIDDEN, S3Fault.FULL])
 def test_a_bucket_that_takes_no_more(place: Arena, fault: S3Fault, tally: TallyOf) -> None:
@@ -125,6 +126,7 @@ def test_a_bucket_that_takes_no_more(place: Arena, fault: S3Fault, tally: TallyO
                 place.assert_survived(store)
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize("place", ["S3"], indirect=True)
 def test_one_request_in_twenty_fails(place: Arena, tally: TallyOf) -> None:
     assert place.faulty is not None

@@ -18,7 +18,7 @@ from tests.chaos.conftest import TallyOf
 from tests.chaos.foundry import Orders, Outcome
 from tests.support.written_times import move_written
 
-pytestmark = pytest.mark.campaign
+pytestmark = pytest.mark.slow
 
 # Of a store of two versions; which versions it may have in between, and which are kept.
 COMMANDS: dict[str, tuple[list[str], list[list[int]], list[int]]] = {
