@@ -39,7 +39,7 @@ def check_archives(lost: Sequence[Reject], given: int, limits: Limits) -> None:
         where="source.archives",
         value=f"{len(lost)} of {given}: {names}{' ...' if len(lost) > NAMES_SHOWN else ''}",
         allowed=f"limits.lost_archives = {limits.lost_archives}",
-        remedy="run the same again when they can be read, which goes on from there, or allow it by name: "
+        remedy="run the same again when they can be read; it continues. Or allow it by name: "
         f"--set limits.lost_archives={len(lost)}",
     )
 

@@ -80,7 +80,7 @@ def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[Chang
 
 
 def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested values by dotted key; an empty mapping is a value."""
+    """Return nested values by dotted key; an empty mapping is a value."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, Mapping) and value:
@@ -91,7 +91,7 @@ def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def table_rows(version: Version) -> dict[str, int]:
-    """Number of rows of each table."""
+    """Return the number of rows of each table."""
     return {name: sum(entry["rows"] for entry in files) for name, files in version["tables"].items()}
 
 
@@ -175,10 +175,10 @@ def rollback(objects: Objects, number: int, run_id: str) -> tuple[Version, bool]
 
 
 def check_not_pruned(objects: Objects, own: Running, version: Version) -> None:
-    """Raise RunError where this run was held up so long that a prune took what the version would name."""
+    """Raise RunError if the mark of this run lapsed and a prune deleted what the version would name."""
     if own.lapsed() and (missing := missing_objects(objects, version)):
         raise RunError(
-            "this run was held up, and what it relied on was pruned meanwhile; nothing was published",
+            "the mark of this run lapsed, and a prune deleted what it relied on; nothing was published",
             where=objects.root,
             value=f"{len(missing):,} objects, such as {missing[0]}",
             remedy="run the same again: it converts what is missing and reuses the rest",

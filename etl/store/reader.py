@@ -52,7 +52,7 @@ class Store:
     def lesions(
         self, split: str | None = None, type: str | None = None, columns: Sequence[str] | None = None
     ) -> pd.DataFrame:
-        """Annotations, one row a lesion, sorted by lesion_id; column `split` included.
+        """Return annotations, one row a lesion, sorted by lesion_id; column `split` included.
 
         Args:
             split: train, val or test; only its files are read.
@@ -77,7 +77,7 @@ class Store:
         return found
 
     def volumes(self, split: str | None = None, columns: Sequence[str] | None = None) -> pd.DataFrame:
-        """The catalogue, one row a volume.
+        """Return the catalogue, one row a volume.
 
         Args:
             split: only volumes with lesions of it.
@@ -91,7 +91,7 @@ class Store:
         return self._table("volumes", columns, None if split is None else pc.field("split") == split)
 
     def slices(self, volume_id: str | None = None, columns: Sequence[str] | None = None) -> pd.DataFrame:
-        """Source slices, one row a slice of a volume.
+        """Return source slices, one row a slice of a volume.
 
         Args:
             volume_id: only those of this volume.
@@ -148,7 +148,7 @@ class Store:
         return {unit for data in files for unit in covered_units(pq.read_schema(io.BytesIO(data)))}
 
     def array(self, volume_id: str, level: int = 0) -> zarr.Array[Any]:
-        """A volume's voxels: int16 HU, axes (z, y, x), read lazily.
+        """Return a volume's voxels: int16 HU, axes (z, y, x), read lazily.
 
         A zarr array on S3 holds connections: open it in the process that reads it, after a fork.
 
@@ -161,7 +161,7 @@ class Store:
         return open_level(self.objects, self._path(volume_id), level)
 
     def volume(self, volume_id: str, level: int = 0) -> xarray.DataArray:
-        """A volume with coordinates in mm and attributes with units: int16 HU, axes (z, y, x), read lazily.
+        """Return a volume with coordinates in mm and units: int16 HU, axes (z, y, x), read lazily.
 
         Coordinates are centres of voxels, from the centre of the first, as the `*_mm` columns of `lesions`
         count.
@@ -174,7 +174,7 @@ class Store:
         return open_volume(self.objects, self._path(volume_id), level)
 
     def crop(self, lesion_id: int, size_mm: float | tuple[float, float, float] = 64) -> xarray.DataArray:
-        """The voxels around a lesion, in memory; only the chunks that they are in are read.
+        """Return the voxels around a lesion, in memory; only the chunks that they are in are read.
 
         Args:
             size_mm: edges of the crop along (z, y, x), or one for all, rounded to whole voxels.
@@ -210,7 +210,7 @@ class Store:
     def window(
         hu: Any, window_hu: Window = (-175.0, 275.0), kind: Literal["float32", "uint8"] = "float32"
     ) -> Any:
-        """HU clipped to a window and scaled: float32 from 0 to 1, or uint8 from 0 to 255.
+        """Return HU clipped to a window and scaled: float32 from 0 to 1, or uint8 from 0 to 255.
 
         Args:
             hu: an array, or an xarray.DataArray, which is what is then returned.

@@ -216,7 +216,7 @@ def running(objects: Objects, run_id: str, kind: Kind) -> Iterator[Running]:
         try:
             objects.remove(mark_path(run_id))
         except OSError as error:
-            logger.warning("the mark of this run can't be removed and dies in 15 minutes: %s", error)
+            logger.warning("the mark of this run can't be removed and lapses in 15 minutes: %s", error)
 
 
 def _order(mark: Mark) -> tuple[float, str]:

@@ -67,7 +67,7 @@ class ShardEncoder:
             self._encode(self._planes // depth - 1)
 
     def finish(self) -> tuple[bytes, ...]:
-        """The shard, in pieces, once all planes have come. Raises ValueError where some have not."""
+        """Return the shard in pieces. Raise ValueError if planes are missing."""
         if self._planes != self._shape[0]:
             raise ValueError(f"{self._planes} planes came; the volume is {self._shape}")
         depth = self._slab.shape[2]

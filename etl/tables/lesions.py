@@ -198,14 +198,14 @@ _TOLERANCE_VOX = 1e-6
 
 
 def _check_rejected(stored: StoredTables) -> Iterator[Wrong]:
-    """No row is rejected as well."""
+    """Check that no row is rejected as well."""
     rejected = set(stored.rows["rejects"]["lesion_id"].dropna())
     for lesion_id in sorted(set(stored.rows["lesions"]["lesion_id"]) & rejected):
         yield Wrong("row is rejected as well", f"lesions: lesion_id {lesion_id}")
 
 
 def _check_inside(stored: StoredTables) -> Iterator[Wrong]:
-    """Every lesion lies inside its volume."""
+    """Check that every lesion lies inside its volume."""
     placed = stored.rows["lesions"].merge(
         stored.rows["volumes"].drop_duplicates("volume_id"),
         on="volume_id",

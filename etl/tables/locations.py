@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 AGREES_WITHIN = 0.002
-"""Largest difference at which `location_agrees`; other bodies, or other parts of it, are further off."""
+"""Largest difference at which `location_agrees`; locations of other slices are further off."""
 
 EXACT_WITHIN = 1e-4
 """Largest difference on the same slice: printed digits leave 1e-6, neighbouring slices mostly more."""
@@ -52,7 +52,7 @@ def location_columns(lesions: pd.DataFrame, built: Sequence[BuiltVolume]) -> dic
 
 
 def check_locations(stored: StoredTables) -> Iterator[Wrong]:
-    """Recomputed locations follow from the masks in `slices`, and the version's counts of them from both."""
+    """Check recomputed locations against the masks in `slices`, and the version's counts of them."""
     lesions = stored.rows["lesions"]
     # Versions from before locations were compared lack the column.
     if not stored.complete.issuperset({"lesions", "slices"}) or "location_agrees" not in lesions:

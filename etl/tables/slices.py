@@ -158,7 +158,7 @@ def _predicted_z(lines: Sequence[ZLine], built: Sequence[BuiltVolume]) -> np.nda
 
 
 def _check_slices(stored: StoredTables) -> Iterator[Wrong]:
-    """Each volume has a row for every one of its slices, with what its receipt measured."""
+    """Check that each volume has a row for each of its slices, with what its receipt measured."""
     if not stored.complete.issuperset({"slices", "volumes"}):
         return
     slices = dict(list(stored.rows["slices"].groupby("volume_id", sort=True)))

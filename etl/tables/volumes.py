@@ -142,7 +142,7 @@ def z_lines(lesions: pd.DataFrame, built: Sequence[BuiltVolume]) -> list[ZLine]:
 
 
 def _check_catalogue(stored: StoredTables) -> Iterator[Wrong]:
-    """The table names the volumes of the version file, and says of each what its receipt says."""
+    """Check the catalogue against the version file and the receipts."""
     entries = {entry["volume_id"]: entry for entry in stored.version["volumes"]}
     rows = {row["volume_id"]: row for row in stored.rows["volumes"].to_dict("records")}
     if "volumes" in stored.complete:
@@ -166,7 +166,7 @@ def _check_catalogue(stored: StoredTables) -> Iterator[Wrong]:
 
 
 def _check_lesion_counts(stored: StoredTables) -> Iterator[Wrong]:
-    """The lesions of each volume are as many as the catalogue says."""
+    """Check that the lesions of each volume are as many as the catalogue says."""
     if stored.complete.issuperset({"lesions", "volumes"}):
         counts = Counter(stored.rows["lesions"]["volume_id"])
         columns: Any = stored.rows["volumes"][["volume_id", "lesion_count"]]

@@ -18,7 +18,7 @@ class CountedReads:
         self.count = self.bytes = 0
 
     def read(self, name: str) -> bytes:
-        """The object's bytes. Raises FileNotFoundError where there is none."""
+        """Return the object's bytes. Raise FileNotFoundError where there is none."""
         data = self._objects.read(name)
         self.count += 1
         self.bytes += len(data)
@@ -76,7 +76,7 @@ class Problem:
 
 
 def collect(problems: Iterator[Problem], where: str, repair: Repair) -> list[Problem]:
-    """All problems of a check. If the check itself fails, those found so far and one that says how."""
+    """Return all problems of a check. If the check itself fails, its error is the last problem."""
     found: list[Problem] = []
     try:
         found.extend(problems)
@@ -86,12 +86,12 @@ def collect(problems: Iterator[Problem], where: str, repair: Repair) -> list[Pro
 
 
 def describe(error: Exception) -> str:
-    """An error of a library in one line: its type and what it says."""
+    """Return the error of a library in one line: its type and its text."""
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
 def differences(where: str, repair: Repair, values: Iterable[tuple[str, Any, Any]]) -> Iterator[Problem]:
-    """A problem for each (name, found, expected) that are not equal."""
+    """Yield a problem for each (name, found, expected) that are not equal."""
     for name, found, expected in values:
         if found != expected:
             yield Problem(f"{name} is wrong", where, repair, repr(found), repr(expected))
@@ -100,7 +100,7 @@ def differences(where: str, repair: Repair, values: Iterable[tuple[str, Any, Any
 def read_whole(
     reads: CountedReads, info: ObjectInfo, repair: Repair
 ) -> tuple[bytes | None, tuple[Problem, ...]]:
-    """An object's bytes if they have the size and SHA-256 that they should have.
+    """Read an object and check its size and SHA-256.
 
     Args:
         info: with the path relative to the store.

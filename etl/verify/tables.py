@@ -94,7 +94,7 @@ class TableChecks:
 def _read_file(
     reads: CountedReads, table: Table, entry: Mapping[str, Any]
 ) -> tuple[pd.DataFrame | None, set[Any], list[Problem]]:
-    """Return (rows, covered units, problems) of one file; no rows where they can't be told."""
+    """Return (rows, covered units, problems) of one file; no rows where the file can't be read."""
     path = str(entry.get("path"))
     repair = Repair.TABLE if table.name in BUILD_TABLES else Repair.ADDED
     try:
@@ -127,7 +127,7 @@ def _columns_apart(found: pa.Schema, expected: pa.Schema) -> tuple[str, str]:
 
 
 def _check_schemas(version: Version, where: str) -> Iterator[Problem]:
-    """Every column that the version declares for a build's table is one of the contract's."""
+    """Check that every column that the version declares for a build's table is one of the contract's."""
     for name, table in BUILD_TABLES.items():
         known = schema_columns(table.schema)
         strange = [column for column in version["schemas"][name] if column not in known]
@@ -135,7 +135,7 @@ def _check_schemas(version: Version, where: str) -> Iterator[Problem]:
 
 
 def _check_key(table: Table, stored: StoredTables) -> Iterator[Wrong]:
-    """The values of the key occur once."""
+    """Check that the values of the key occur once."""
     if table.key:
         keys = stored.rows[table.name][list(table.key)]
         for values in keys[keys.duplicated()].drop_duplicates().itertuples(index=False):
@@ -143,7 +143,7 @@ def _check_key(table: Table, stored: StoredTables) -> Iterator[Wrong]:
 
 
 def _check_units(table: Table, stored: StoredTables) -> Iterator[Wrong]:
-    """The volumes and lesions that rows belong to are in this version."""
+    """Check that the volumes and lesions that rows belong to are in this version."""
     if table.unit is None or (table.unit == "lesion" and "lesions" not in stored.complete):
         return
     known, rows = _known(table, stored), stored.rows[table.name]
@@ -157,7 +157,7 @@ def _check_units(table: Table, stored: StoredTables) -> Iterator[Wrong]:
 
 
 def _check_coverage(table: Table, stored: StoredTables, covered: set[Any]) -> Iterator[Wrong]:
-    """The version's coverage is that of the files, and every row belongs to what they cover."""
+    """Check the version's coverage against that of the files."""
     if table.unit is None or table.name not in stored.complete:
         return
     if table.unit == "lesion" and "lesions" not in stored.complete:
@@ -182,7 +182,7 @@ def _named(names: Any, values: Any) -> str:
 
 
 def _check_counts(stored: StoredTables) -> Iterator[Problem]:
-    """The version's counts are those of its tables, and every row and slice found went somewhere."""
+    """Check the version's counts against its tables; every row and slice found went somewhere."""
     version, counts = stored.version, stored.version["counts"]
     values: list[tuple[str, Any, Any]] = [
         ("counts.volumes", counts["volumes"], len(version["volumes"])),

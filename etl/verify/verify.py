@@ -135,7 +135,7 @@ def _check_root(reads: CountedReads) -> Iterator[Problem]:
 
 
 def _check_parent(objects: Objects, version: Version) -> Iterator[Problem]:
-    """The parent version can be read."""
+    """Check that the parent version can be read."""
     parent = version["parent"]
     # A prune removes the oldest versions: where all up to the parent are gone, it was not lost.
     if parent is None or parent < version_numbers(objects)[0]:

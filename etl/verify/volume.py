@@ -116,7 +116,7 @@ def verify_volume(objects: Objects, task: VolumeTask) -> VolumeCheck:
 def _read_receipt(
     reads: CountedReads, task: VolumeTask, path: str
 ) -> tuple[Receipt | None, VolumeFacts | None, list[Problem]]:
-    """(the receipt where there is one, its facts where it is the one of the entry, in what it is not)."""
+    """Return (the receipt if there is one, its facts if the entry names it, problems otherwise)."""
     where, entry = f"{path}/{RECEIPT}", task.entry
     try:
         data = reads.read(where)
@@ -163,7 +163,7 @@ def _levels(receipt: Receipt) -> list[int]:
 
 
 def _check_names(objects: Objects, path: str, receipt: Receipt) -> Iterator[Problem]:
-    """The receipt lists what a volume consists of, and nothing else lies there."""
+    """Check that the receipt lists all objects of the volume, and that there are no others."""
     listed = [item.path for item in receipt.objects]
     levels = range(max(len(_levels(receipt)), 1))
     expected = {METADATA, *(f"{level}/{name}" for level in levels for name in (METADATA, SHARD))}
@@ -183,7 +183,7 @@ def _check_ome_zarr(store: MemoryStore, where: str) -> Iterator[Problem]:
 
 
 def _check_metadata(data: bytes, receipt: Receipt, levels: Sequence[int], where: str) -> Iterator[Problem]:
-    """The group says what the receipt says: identity, axes, spacing and place of each level."""
+    """Check the metadata against the receipt: identity, axes, spacing and position of each level."""
     attributes = json.loads(data)["attributes"]
     own, multiscale = attributes["deeplesion"], attributes["ome"]["multiscales"][0]
     affine = [list(row) for row in voxel_to_lps_mm(receipt.spacing_mm)]
@@ -209,7 +209,7 @@ def _check_metadata(data: bytes, receipt: Receipt, levels: Sequence[int], where:
 
 
 def _check_level(store: MemoryStore, level: int, receipt: Receipt, where: str) -> Iterator[Problem]:
-    """The array is as it should be, every voxel decodes, and level 0 has the receipt's HU."""
+    """Check the shape and type of an array, decode every voxel, and compare level 0 with the receipt's HU."""
     try:
         array = zarr.open_array(store, path=str(level), mode="r")
     except Exception as error:
