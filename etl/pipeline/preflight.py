@@ -13,7 +13,7 @@ from etl.core.config import Config
 from etl.core.errors import ConfigError, EtlError, RunError, StoreError
 from etl.core.urls import is_local, parse_place
 from etl.io.opening import open_objects, open_staging
-from etl.io.places import PARTIAL, BlobError, Objects, PartGoneError, object_info
+from etl.io.places import PARTIAL, Objects, object_info
 from etl.plan.plan import Plan
 from etl.store.layout import VERSIONS
 from etl.store.versions import readable, writable
@@ -72,11 +72,11 @@ def _tried(read: Callable[[], bytes], write: Callable[[], None]) -> Seen:
     try:
         if read() != _PROBE:
             return Seen(reads=False)
-    except (OSError, BlobError, PartGoneError):
+    except OSError:
         return Seen(reads=False)
     try:
         write()
-    except (OSError, BlobError, PartGoneError) as error:
+    except OSError as error:
         return Seen(refused=f"{type(error).__name__}: {error}")
     return Seen()
 

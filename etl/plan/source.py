@@ -9,7 +9,6 @@ from etl.core.config import Config, Source
 from etl.core.errors import SourceError
 from etl.core.urls import blob_name, public_url
 from etl.io.opening import open_blob
-from etl.io.places import BlobError
 from etl.plan.select import choose_runs
 from etl.release.annotations import Annotations, parse_annotations
 from etl.release.archives import index_archives
@@ -44,7 +43,7 @@ def read_annotations(source: Source) -> Annotations:
     where = public_url(file.url)
     try:
         data = b"".join(open_blob(file.url).stream())
-    except (BlobError, OSError) as error:
+    except OSError as error:
         raise SourceError(
             "the annotations can't be read",
             where="source.annotations",
