@@ -78,7 +78,7 @@ def choose_runs(annotations: Annotations, index: SliceIndex, select: Select) -> 
             continue
         reported.add(series)
         if not geometries:
-            message = "no row of the CSV gives this run's spacing; allowed: a Slice_range that overlaps it"
+            message = "no row of the CSV gives this run's spacing; allowed: a Slice_range that meets it"
             rejects += _each_slice(index, run, Reason.SLICE_NOT_ANNOTATED, message)
         elif len({(g.spacing_zyx_mm, g.rows, g.columns) for g in geometries}) > 1:
             disagreeing.update(g.lesion_id for g in geometries)

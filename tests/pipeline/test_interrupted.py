@@ -217,7 +217,7 @@ def test_a_scheduler_that_is_killed_ends_the_run_and_another_goes_on(
         assert process.wait(LIMIT_SECONDS) == 4, log.read_text()
     told = log.read_text()
     assert told.count("error: the connection to the scheduler was lost") == 1
-    assert "start the cluster anew, run the same again" in told.splitlines()[-1]
+    assert "start the cluster again, run the same again" in told.splitlines()[-1]
     assert "Traceback" not in told
     assert version_names(store) == []
     whole = receipts(store)

@@ -1,4 +1,4 @@
-"""What is to be done next, with executors that give results in any order: no fetching, no pixels."""
+"""The order of fetches and conversions, with results in any order; nothing is fetched or converted."""
 
 from __future__ import annotations
 

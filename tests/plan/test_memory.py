@@ -1,4 +1,4 @@
-"""What a conversion is taken to hold: not less than it does, and where it matters not much more."""
+"""The estimated peak memory of a conversion: never below the real one, and close to it for large volumes."""
 
 from __future__ import annotations
 

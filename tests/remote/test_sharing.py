@@ -109,7 +109,7 @@ def test_a_worker_that_may_not_write_ends_the_job_with_2(served: Served, tmp_pat
             data = store_data(store, served.source(staging=str(staging)), cluster="local")
             code, said = run_job(address, write_config(tmp_path, data))
             assert code == 2, said
-            assert "workers may not write where the driver does" in said
+            assert "workers can't write where the driver writes" in said
             assert f"where:   {key}" in said
             assert f"not writable for 1 workers, such as {worker} (OSError: [Errno 30] Read-only" in said
             assert "mount it writable where they run" in said

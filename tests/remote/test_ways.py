@@ -151,7 +151,7 @@ def test_annotations_that_are_another_file_end_with_2_before_any_work(
     done = CliRunner().invoke(main, [config])
     assert done.exit_code == 2
     sha256 = hashlib.sha256((places.release / CSV).read_bytes()).hexdigest()
-    for words in ("not the file that is expected", sha256, "0" * 64, annotations["url"]):
+    for words in ("another checksum than the config expects", sha256, "0" * 64, annotations["url"]):
         assert words in done.stderr
     assert not (tmp_path / "store").exists()
     assert places.served.server.requests == [] or place == "http"

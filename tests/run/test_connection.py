@@ -25,7 +25,7 @@ from tests.support.processes import DASK_SUBMIT, dask_scheduler, run
 
 
 def answers(**changed: Mapping[str, str | None]) -> dict[str, Any]:
-    """What a scheduler and two workers of our versions answer, but for `changed`."""
+    """Return the answers of a scheduler and two workers of our versions, except for `changed`."""
     ours = get_versions(SAME_EVERYWHERE)
     found = {name: copy.deepcopy(ours) for name in ("client", "scheduler", "first", "second")}
     for name, packages in changed.items():

@@ -1,4 +1,4 @@
-"""Memory as a Dask resource: what workers declare is asked for by tasks, and never given twice."""
+"""Memory as a Dask resource: tasks request what workers declare, and no byte is granted twice."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_volumes_that_do_not_fit_together_are_never_at_work_together(tmp_path: P
 
 
 class Asking(Items):
-    """Each asks for this much memory."""
+    """Items that each request this much memory."""
 
     memory_bytes = 2**20
 
@@ -78,8 +78,8 @@ def left_bytes(item: int) -> float:
 
 
 @pytest.mark.campaign
-def test_a_cluster_that_is_without_a_worker_when_work_begins_is_asked_for_memory() -> None:
-    """It adapts, and has let its first worker go by then."""
+def test_memory_is_requested_also_if_the_cluster_has_no_worker_at_the_start() -> None:
+    """The cluster is adaptive and has retired its first worker by then."""
     adaptive = kinds.Local(kind="local", workers=kinds.Size(minimum=0, maximum=1), memory_per_worker="1 GiB")
     with start_cluster(adaptive) as place, open_client(place) as client:
         wait_until(lambda: not client.nthreads(), "there was nothing to do")
@@ -90,7 +90,7 @@ def test_a_cluster_that_is_without_a_worker_when_work_begins_is_asked_for_memory
 
 
 def slurm_command(address: str) -> list[str]:
-    """What a node runs for one job."""
+    """Return the command that a Slurm node runs for one job."""
     with kept_handlers():  # its import sets one for Ctrl-C
         jobqueue = pytest.importorskip("dask_jobqueue.slurm")
     config = kinds.Slurm(
@@ -103,7 +103,7 @@ def slurm_command(address: str) -> list[str]:
 
 
 def kubernetes_command() -> list[str]:
-    """What the container of a worker runs."""
+    """Return the command of a worker's container."""
     config = kinds.Kubernetes(
         kind="kubernetes", workers=kinds.Size(minimum=1, maximum=1), image="image", memory="2Gi"
     )

@@ -1,4 +1,4 @@
-"""Executors with real worker processes: every result once, within the window, whatever fails on the way."""
+"""Executors with real worker processes: each result once, within the window, through faults of all kinds."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def executor(request: pytest.FixtureRequest) -> Executor:
 
 
 def attempts(folder: Path, item: int) -> int:
-    """How often an item was started, counted across processes."""
+    """Return the number of attempts at an item, over all processes."""
     return len(list(folder.glob(f"{item}-*")))
 
 
@@ -64,7 +64,7 @@ def square(item: int) -> int:
 
 
 def fail_times(folder: Path, failing: int, times: int, item: int) -> int:
-    """Raise OSError for one item, the first so many times."""
+    """Raise OSError in the first attempts at one item."""
     if note_attempt(folder, item) <= times and item == failing:
         raise OSError(5, "Input/output error", "Images_png_03.zip")
     return item
@@ -79,7 +79,7 @@ def divide_by_zero(item: int) -> int:
 
 
 def die(folder: Path, failing: int, times: int, item: int) -> int:
-    """Take the worker down, as the system does with one that has too much memory."""
+    """Kill the worker, as the system does when memory runs out."""
     if item == failing and note_attempt(folder, item) <= times:
         os.kill(os.getpid(), signal.SIGKILL)
     return item
@@ -137,7 +137,7 @@ def test_bug_surfaces_with_its_traceback(executor: Executor) -> None:
 
 
 class OneIsEnough(Queue):
-    """Wants no other result once it has one."""
+    """A queue that withdraws all other tasks at its first result."""
 
     def __init__(self, function: Callable[[int], int], count: int) -> None:
         self.to_take = [Task(f"item-{n}", function, n) for n in range(count)]
@@ -174,7 +174,7 @@ def test_what_is_withdrawn_is_not_begun_and_not_given(
 
 
 class Peak(SchedulerPlugin):
-    """The most conversions that the scheduler has known at once, results that it still holds included."""
+    """Records the largest number of tasks that the scheduler held at once, finished ones included."""
 
     def __init__(self, cluster: LocalCluster) -> None:
         self.name, self.cluster, self.most = "peak", cluster, 0
@@ -250,7 +250,7 @@ def test_what_is_raised_everywhere_is_raised_here(executor: Executor) -> None:
 
 
 def die_first(folder: Path) -> int:
-    """The first worker that is asked dies before it answers."""
+    """Kill the first worker that calls this, before it answers."""
     try:
         (folder / "died").touch(exist_ok=False)
     except FileExistsError:
@@ -283,7 +283,7 @@ def test_task_that_kills_every_worker_is_a_run_error(
         RunError, match=r"(?s)item-0 failed.*its worker died 3 times, the last time with no other"
     ):
         list(DaskExecutor(client).run(partial(die, tmp_path, 0, 99), range(3)))
-    # The scheduler may give it to one more worker before it is told of the end.
+    # The scheduler may start it on one more worker before the cancellation arrives.
     assert attempts(tmp_path, 0) in (3, 4)
 
 

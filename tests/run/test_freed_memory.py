@@ -15,7 +15,7 @@ ARRAYS, ARRAY_BYTES = 200, 1 << 20
 
 
 def page_faults(item: int) -> int:
-    """Of a task that fills one array after the other."""
+    """Return the page faults of a task that fills one array after the other."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(ARRAYS):
         np.ones(ARRAY_BYTES, np.uint8)
@@ -33,5 +33,5 @@ def test_an_array_takes_the_memory_of_the_one_before(monkeypatch: pytest.MonkeyP
     with connect(Local(kind="local", workers=Size(minimum=1, maximum=1))) as executor:
         assert list(executor.run(has_dasks_threshold, [0])) == [True]
         faults = list(executor.run(page_faults, range(3)))
-    # Given back each time, it would be a fault for every page of every array.
+    # Without kept memory, each page of each array is a fault.
     assert faults[-1] < ARRAYS * ARRAY_BYTES // resource.getpagesize() // 10

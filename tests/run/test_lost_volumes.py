@@ -1,4 +1,4 @@
-"""Volumes that take workers down, that hang, or that no worker can hold cost themselves only."""
+"""Volumes that kill workers, hang, or exceed every worker's memory are rejected; all others are built."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ def client(cluster: LocalCluster) -> Iterator[Client]:
 
 
 def assert_all_but_one(done: Build, config: Config, reason: str) -> str:
-    """Returns the message of the volume's reject."""
+    """Check the counts; return the message of the volume's reject."""
     counts = done.published.counts
-    # One whose worker died right after it was written is found again.
+    # A volume whose worker died right after writing it is reused.
     assert (done.converted + done.reused, counts.volumes) == (VOLUMES - 1, VOLUMES - 1)
     assert (counts.slices_rejected, counts.rows_rejected) == (SLICES, 1)
     assert counts.rejects_by_reason == {reason: SLICES + 1, "key_slice_rejected": 1}
@@ -65,7 +65,7 @@ def test_a_volume_that_kills_its_workers_is_rejected(deaths: int, client: Client
     assert message.startswith(
         f"its worker died {deaths} times, the last time with no other task on the cluster"
     )
-    # Until it hears that a task is cancelled, the scheduler starts it anew, as often as it allows by itself.
+    # Until a cancellation arrives, the scheduler restarts the task up to its own limit.
     assert deaths <= len(tried) <= max(deaths, dask.config.get("distributed.scheduler.allowed-failures") + 2)
     assert executor.stats.worker_deaths >= deaths
 

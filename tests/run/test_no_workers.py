@@ -1,4 +1,4 @@
-"""A run whose workers have all gone says so, goes on with others, and ends where none come."""
+"""A run without workers logs it, continues with new ones, and ends after the time limit."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ AT_ONCE = Tuning(first_warning_s=0.0)
 
 @pytest.fixture
 def client(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Iterator[Client]:
-    """Of a scheduler with one worker."""
+    """Yield a client of a scheduler with one worker."""
     caplog.set_level(logging.INFO, "etl")
     with dask_scheduler(tmp_path) as (address, _), open_client(address) as client:
         yield client
@@ -37,7 +37,7 @@ def client(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Iterator[Client]
 def kill_all(client: Client) -> None:
     for pid in client.run(os.getpid).values():
         os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: not client.nthreads(), "the scheduler knew that they had gone")
+    wait_until(lambda: not client.nthreads(), "the scheduler had removed them")
 
 
 def doze(item: int) -> int:

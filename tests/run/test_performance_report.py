@@ -1,4 +1,4 @@
-"""Dask's performance report beside a run's record: one page that needs no network, linked in the store's."""
+"""Dask's performance report of a run: one page that needs no network, linked from the store's report."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.spoilt_builds import config_of
 
 
 class Loaded(HTMLParser):
-    """What a page has a browser load, and where its links lead."""
+    """Collects the resources that a page loads, and its links."""
 
     def __init__(self, page: Path) -> None:
         super().__init__()
@@ -33,7 +33,7 @@ class Loaded(HTMLParser):
 
 
 def build_on_cluster(folder: Path) -> dict[str, Any]:
-    """Returns the record of the run."""
+    """Build on a cluster; return the record of the run."""
     config = config_of(folder)
     # Threads do for workers here: the report is the scheduler's.
     options = {"processes": False, "threads_per_worker": 1, "dashboard_address": "127.0.0.1:0"}

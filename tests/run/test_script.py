@@ -15,7 +15,7 @@ from etl.run.submit import UNTIL_PARENT_ENDS, run_script
 
 
 class Unlucky(subprocess.Popen[bytes]):
-    """A signal comes when the process is just there."""
+    """A process whose parent gets SIGTERM right after starting it."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -35,7 +35,7 @@ def test_a_signal_that_comes_while_it_starts_reaches_it(
         signal.signal(signal.SIGTERM, before)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child of its parent's end")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux signals a parent's end")
 def test_a_script_whose_parent_has_ended_before_it_starts_does_not_start() -> None:
     program = [sys.executable, "-c", "print('started')"]
     other = [sys.executable, "-IS", str(UNTIL_PARENT_ENDS), str(os.getppid()), *program]

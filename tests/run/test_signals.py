@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM wait for the end of a block, unless they come twice."""
+"""Ctrl-C, SIGTERM and SIGHUP are held back until the end of a block, unless they come twice."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.processes import run
 
 @pytest.fixture(autouse=True)
 def _usual_handler() -> Iterator[None]:
-    """Some other test's import may have set another, as that of dask_jobqueue does."""
+    """Restore Python's handler: importing dask_jobqueue in another test sets its own."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)

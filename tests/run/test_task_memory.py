@@ -1,4 +1,4 @@
-"""What workers have for a task, told before there are any: of each kind of cluster, in a plan, in a build."""
+"""Memory for one task, known before there are workers: for each kind of cluster, in a plan, in a build."""
 
 from __future__ import annotations
 

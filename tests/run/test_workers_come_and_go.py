@@ -1,4 +1,4 @@
-"""Workers that come and go under a run: it follows their number, and takes no work from strangers."""
+"""Workers that join and leave during a run: the window follows, and other versions are refused."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_an_adaptive_cluster_comes_from_nothing_and_replaces_who_retires(tmp_pat
             done, tried = build_spoilt(kind, config_of(folder), executor, folder)
             counts = done.published.counts
             assert (counts.volumes, counts.rejects_by_reason) == (VOLUMES, {})
-            # The first attempt of the one that was at work was lost with its worker.
+            # The first attempt was lost with its worker.
             assert len(tried) == attempts
             assert (executor.stats.worker_deaths, executor.stats.timeouts) == (0, 0)
         wait_until(lambda: not client.nthreads(), "there was nothing to do any more")
@@ -73,7 +73,7 @@ def test_an_adaptive_cluster_comes_from_nothing_and_replaces_who_retires(tmp_pat
 
 @pytest.mark.campaign
 def test_a_local_worker_that_ends_is_replaced_however_long_that_takes() -> None:
-    """Longer than after which Dask gives its nanny up."""
+    """Even if that takes longer than Dask waits before it closes a nanny."""
     one = kinds.Local(kind="local", workers=kinds.Size(minimum=1, maximum=1))
 
     def others(client: Client, than: int) -> set[int]:
@@ -85,7 +85,7 @@ def test_a_local_worker_that_ends_is_replaced_however_long_that_takes() -> None:
         start_cluster(one) as cluster,
         open_client(cluster) as client,
     ):
-        # Another cluster of this process goes by it, and would wait for ever for one who retires.
+        # The setting applies to all clusters of the process, so this one must not change it.
         assert dask.config.get("distributed.deploy.lost-worker-timeout") == "10 ms"
         (first,) = others(client, 0)
         os.kill(first, signal.SIGKILL)
@@ -93,7 +93,7 @@ def test_a_local_worker_that_ends_is_replaced_however_long_that_takes() -> None:
 
 
 def leave_once(note: Path) -> bool:
-    """Has the worker gone, as at the end of its lifetime, before this was called? It goes the first time."""
+    """Retire this worker and return False the first time; return True the second time."""
     if note.exists():
         return True
     note.touch()
@@ -105,7 +105,7 @@ def leave_once(note: Path) -> bool:
 
 @pytest.mark.campaign
 def test_an_adaptive_cluster_of_one_replaces_it(tmp_path: Path) -> None:
-    """A worker that goes by itself stays among what Dask has planned."""
+    """Dask keeps a worker that retires by itself in its plan."""
     adaptive = kinds.Local(kind="local", workers=kinds.Size(minimum=0, maximum=1))
     with (
         dask.config.set({"distributed.deploy.lost-worker-timeout": "10 ms"}),

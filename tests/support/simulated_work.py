@@ -57,7 +57,7 @@ class Case:
     Attributes:
         needs: the containers of each volume.
         steps: tasks that it takes to fetch each remote archive; others are there already.
-        failing: archives that can't be had; that is found out with the last task.
+        failing: archives that can't be fetched, which the last task of each finds.
         unreadable: containers that are there, as it seems, and can't be read by the volumes.
     """
 

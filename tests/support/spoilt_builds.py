@@ -1,4 +1,4 @@
-"""Builds whose converter does something else beside: it ends its worker, never ends, or takes its time."""
+"""Builds with a faulty converter: it kills its worker, never ends, or is slow."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SLICES = 4
 
 
 def config_of(folder: Path, slices: Mapping[str, int] = {}, **limits: Any) -> Config:
-    """Of a release of small volumes, written to `folder`; `slices` says where one has another number."""
+    """Return the config of a release of small volumes, written to `folder`; `slices`: other sizes by series."""
     counts = {series: slices.get(series, SLICES) for series in SERIES}
     present = {series: range(1, count + 1) for series, count in counts.items()}
     rows = [csv_row(series, 2, (1, count)) for series, count in counts.items()]
@@ -78,7 +78,7 @@ class Deadly(Spoilt):
 
 
 class Hanging(Spoilt):
-    """As reads of a network folder do whose server is gone."""
+    """Hangs, as reads of a network folder do without a server."""
 
     def spoil(self) -> None:
         time.sleep(600)
@@ -100,7 +100,7 @@ class Noting(Spoilt):
 
 
 class Retiring(Spoilt):
-    """Its worker retires while it is at work, as at the end of its lifetime."""
+    """Retires its worker during the first attempt, as at the end of a lifetime."""
 
     def spoil(self) -> None:
         if len(list(Path(self.notes).iterdir())) == 1:
@@ -110,7 +110,7 @@ class Retiring(Spoilt):
 
 
 class Outlasting(Spoilt):
-    """Its worker comes to the end of its lifetime while it is at work."""
+    """Runs until the end of its worker's lifetime in the first attempt."""
 
     def spoil(self) -> None:
         if len(list(Path(self.notes).iterdir())) == 1:
