@@ -28,7 +28,7 @@ SLICES = 4
 
 
 def config_of(folder: Path, slices: Mapping[str, int] = {}, **limits: Any) -> Config:
-    """Return the config of a release of small volumes, written to `folder`; `slices`: other sizes by series."""
+    """Return the config of a release of small volumes, in `folder`; `slices` by series."""
     counts = {series: slices.get(series, SLICES) for series in SERIES}
     present = {series: range(1, count + 1) for series, count in counts.items()}
     rows = [csv_row(series, 2, (1, count)) for series, count in counts.items()]
