@@ -76,6 +76,7 @@ def test_planning_plans_every_run(tmp_path: Path) -> None:
     assert {"plan_seconds", "plan_peak_mib"} <= set(found)
 
 
+@pytest.mark.slow
 def test_decoding_compares_equal_values(tmp_path: Path) -> None:
     found = decoding.measure(tmp_path, repeats=1)
     assert found["slices"] == "phantom"
