@@ -113,6 +113,7 @@ def test_corrected_rows_join(val: GivenRows, real_release: Path) -> None:
     assert counts(found) == (5_930, 4_889, 1_041, 0)
 
 
+@pytest.mark.slow
 def test_masks_hold_key_slices_and_cover_recist_lines(all_known: GivenRows, others: Path) -> None:
     found = joined(all_known, "uls23_masks", others / "uls23")
     assert found.entries == 613

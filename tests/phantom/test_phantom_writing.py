@@ -153,6 +153,7 @@ def make_phantom(*arguments: str, folder: Path) -> subprocess.CompletedProcess[s
     )
 
 
+@pytest.mark.slow
 def test_job_writes_a_release_and_reuses_it(minimal: Phantom, tmp_path: Path) -> None:
     arguments = ("out", "--patients", "1", "--archives", "2", "--extracted")
     first = make_phantom(*arguments, folder=tmp_path)
@@ -177,6 +178,7 @@ def test_job_explains_itself(tmp_path: Path) -> None:
         assert word in helped.stdout
 
 
+@pytest.mark.slow
 def test_job_refuses_a_folder_that_holds_something_else(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.tex").write_text("all of it")

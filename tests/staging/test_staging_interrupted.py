@@ -60,6 +60,7 @@ class TestTwoRuns:
         assert fetch(staged.fetcher, archive)[-1].is_whole
         staged.assert_holds_only(archive)
 
+    @pytest.mark.slow
     def test_two_processes_at_once_make_one_sound_file(self, http_server: HttpServer, staged: Staged) -> None:
         archive = serve_archive(http_server)
 
@@ -77,6 +78,7 @@ class TestTwoRuns:
 
 
 class TestKilled:
+    @pytest.mark.slow
     def test_at_any_moment_the_next_run_goes_on_after_the_last_whole_block(
         self, http_server: HttpServer, staged: Staged
     ) -> None:
