@@ -91,7 +91,12 @@ def make_preview(config: Config, plan: Plan, memory: TaskMemory) -> Preview:
 
 
 def check_guards(preview: Preview) -> None:
-    """Raise GuardError if a guard is already certain to refuse what the build will publish."""
+    """Raise GuardError if a guard is already certain to refuse what the build will publish.
+
+    Nothing is certain while archives are unread: they may hold the slices that are missing.
+    """
+    if preview.plan.index.unread:
+        return
     parent = read_version(open_objects(preview.config.store))
     check_before_work(preview.plan, preview.rejects, parent, preview.config.limits)
 

@@ -65,7 +65,7 @@ def test_every_location_of_the_phantom_agrees_and_is_reported(
         assert found["refit"][axis]["intercept"] == pytest.approx(intercept, abs=1e-5)
         assert found["refit"][axis]["largest_residual"] < 1e-6
     text = build_text(config_of(data), build)
-    assert re.search(rf"checked +{len(lesions)} of {len(lesions)} locations .*\(100\.00%\)", text)
+    assert re.search(rf"checked +{len(lesions)} of {len(lesions)} published locations .*\(100\.00%\)", text)
     assert re.search(r"refit x +slope 0\.9964\d\d, .*: the constants hold", text)
     # The phantom's z grows by 0.00076 a mm; its key slices are too close together to predict from.
     slopes = store.volumes()["norm_z_slope_per_mm"].dropna()
@@ -97,9 +97,8 @@ def test_two_swapped_slices_are_caught(
     found = build.published.version["locations"]
     agreeing = len(lesions) - len(wrong)
     assert (found["compared"], found["agreeing"], found["exact"]) == (len(lesions), agreeing, agreeing)
-    assert f"{agreeing} of {len(lesions)} locations are as their key slices say" in build_text(
-        config_of(data), build
-    )
+    said = f"{agreeing} of {len(lesions)} published locations agree with their key slice"
+    assert said in build_text(config_of(data), build)
 
     # The default limit refuses, with numbers, the slice and the name of the override.
     data |= {"limits": {"rejects": 0.05}, "store": str(tmp_path / "other")}

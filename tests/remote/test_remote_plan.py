@@ -89,7 +89,7 @@ def test_plan_tells_what_is_fetched_for_what_the_store_lacks(served: Served, tmp
     (to_fetch,) = (line for line in plan if line.startswith("to fetch"))
     size = (served.bytes(1) + served.bytes(3)) / 1e6
     staging = tmp_path / "staging"
-    assert to_fetch.endswith(f"nothing of 2 archives into {staging}; {size:.1f} MB of them is there already")
+    assert to_fetch.endswith(f"nothing of 2 archives into {staging}; {size:.1f} MB is there already")
     shutil.rmtree(staging)
     (to_fetch,) = (line for line in printed_plan(tmp_path, source) if line.startswith("to fetch"))
     assert to_fetch.endswith(f"{size:.1f} MB of 2 archives into {staging}")
@@ -112,7 +112,7 @@ def test_plan_tells_what_is_staged_already(
     (line,) = (line for line in printed_plan(tmp_path, source) if line.startswith("to fetch"))
     in_all, there = sum(served.bytes(number) for number in (1, 2, 3)), size + 1_000_000
     assert f"{bytes_text(in_all - there)} of 3 archives into {staging}" in line
-    assert line.endswith(f"; {bytes_text(there)} of them is there already")
+    assert line.endswith(f"; {bytes_text(there)} is there already")
 
 
 def test_a_staging_area_that_can_not_be_read_ends_a_plan_with_2(served: Served, tmp_path: Path) -> None:
@@ -129,8 +129,8 @@ def test_plan_tells_what_a_server_without_ranges_leaves_open(served: Served, tmp
     source = served.source(staging=str(tmp_path / "staging"))
     plan = "\n".join(printed_plan(tmp_path, source))
     size = sum(served.bytes(number) for number in (1, 2, 3)) / 1e6
-    assert f"what 3 archives hold ({', '.join(ARCHIVES)}; {size:.1f} MB)" in plan
-    assert "no ranges" in plan
+    assert f"the content of 3 archives ({', '.join(ARCHIVES)}; {size:.1f} MB)" in plan
+    assert "does not answer ranges" in plan
     assert re.search(r"^volumes +0: 0 to convert, 0 to reuse$", plan, re.MULTILINE)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.yaml"]
     # The server sends each archive whole; nobody waits for it.

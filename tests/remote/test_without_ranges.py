@@ -83,7 +83,7 @@ def test_plan_tells_that_they_travel_twice(served: Served, data: dict[str, Any],
     config = write_config(tmp_path, data)
     plan = CliRunner().invoke(main, [config, "--plan"]).stdout
     assert "the content of 3 archives" in plan
-    assert "fetched before planning, their directories kept, and fetched again for their volumes" in plan
+    assert "only their directories are kept, and they are fetched again for their volumes" in plan
     assert CliRunner().invoke(main, [config]).exit_code == 0
     plan = CliRunner().invoke(main, [config, "--plan", "--set", "volume.spacing_mm=4.0"]).stdout
     assert "not known yet" not in plan
