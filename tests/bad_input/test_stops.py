@@ -90,9 +90,8 @@ def test_a_store_that_can_t_be_written(workshop: Workshop, below: str) -> None:
     file = workshop.folder / "occupied"
     file.write_text("a file")
     config = workshop.config().model_copy(update={"store": str(file / below)})
-    plan = load_plan(config)
     with pytest.raises(StoreError, match="can't be written") as caught:
-        build(config, plan, SerialExecutor())
+        build(config, load_plan(config), SerialExecutor())
     assert caught.value.exit_code == 2
     assert str(file) in str(caught.value)
     assert file.read_text() == "a file"
