@@ -18,7 +18,7 @@ from etl.plan.plan import Plan, PlannedVolume
 from etl.publish.guards import check_before_work
 from etl.run.task_memory import TaskMemory
 from etl.staging.fetch import RemoteArchive
-from etl.store.versions import read_version
+from etl.store.versions import read_version, readable
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +97,9 @@ def check_guards(preview: Preview) -> None:
     """
     if preview.plan.index.unread:
         return
-    parent = read_version(open_objects(preview.config.store))
+    objects = open_objects(preview.config.store)
+    with readable(objects):
+        parent = read_version(objects)
     check_before_work(preview.plan, preview.rejects, parent, preview.config.limits)
 
 

@@ -172,7 +172,7 @@ def test_an_archive_that_was_never_seen_refuses_until_it_is_back(
     for words in (f"1 of 3: {ARCHIVES[1]} (archive_not_zip)", "--set limits.lost_archives=1"):
         assert words in done.stderr
     store = Path(data["store"])
-    assert (version_names(store), len(receipts(store))) == ([], 1)
+    assert (version_names(store), len(receipts(store))) == ([], 0)  # refused before any work
     served.mend()
     assert CliRunner().invoke(main, [config]).exit_code == 0
     assert version_names(store) == ["000001.json"]

@@ -16,10 +16,12 @@ from tests.support.processes import run
 
 @pytest.fixture(autouse=True)
 def _usual_handler() -> Iterator[None]:
-    """Restore Python's handler: importing dask_jobqueue in another test sets its own."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    """Restore the usual handlers: dask_jobqueue sets its own, and under nohup SIGHUP is ignored."""
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
     yield
-    signal.signal(signal.SIGINT, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def press() -> None:
