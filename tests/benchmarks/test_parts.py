@@ -146,7 +146,7 @@ def test_codecs_and_crops(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_the_job_keeps_the_figures_of_other_parts(tmp_path: Path) -> None:
     out = tmp_path / "benchmark.json"
     out.write_text(json.dumps({"plan_seconds": 1.0}))

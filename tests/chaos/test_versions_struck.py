@@ -39,6 +39,7 @@ def held(place: Arena, store: str) -> tuple[dict[int, dict[str, bytes]], list[st
     return {number: place.content(store, number) for number in version_numbers(objects)}, names
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize("command", COMMANDS)
 def test_killed_at_boundaries(place: Arena, command: str, tally: TallyOf) -> None:
     arguments, between, after = COMMANDS[command]

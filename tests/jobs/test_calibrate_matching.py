@@ -43,7 +43,7 @@ def test_committed_calibration_is_scored_from_csv_and_pairs_alone(inputs: list[s
     assert len(result["limits"]) == 4
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_folds_of_patients_and_the_committed_file_are_made_again(inputs: list[str], tmp_path: Path) -> None:
     out = tmp_path / "calibration.json"
     result = printed(*inputs, "--out", str(out))

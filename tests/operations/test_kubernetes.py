@@ -100,6 +100,7 @@ def test_what_the_config_asks_for_is_a_cluster_of_the_operator() -> None:
     check(config.arguments()["custom_cluster_spec"])
 
 
+@pytest.mark.campaign
 def test_containers_start_commands_that_dask_has() -> None:
     asked = (
         dask_cluster_resource("name", "image", 1, {}, {}, {"memory": 1})["spec"],

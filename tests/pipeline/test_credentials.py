@@ -169,7 +169,7 @@ def test_no_store_is_opened_by_a_url_with_one() -> None:
         assert SECRET not in str(caught.value)
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_a_whole_run_with_signed_archives_shows_no_secret(tmp_path: Path, http_server: HttpServer) -> None:
     """Built, failed on a worker, planned, refused: what jobs and cluster say, and every file of the store."""
     write_release(tmp_path / "release", {"000001_01_01": [3, 4, 5]}, [csv_row("000001_01_01", 4, (3, 5))])

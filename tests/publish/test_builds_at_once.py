@@ -62,7 +62,7 @@ def test_two_builds_of_the_same_end_well_and_publish_the_same(
     assert_published(open_objects(place), 1.0, 1.0)
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_two_builds_of_different_parameters_both_publish(place: str, config: Config, tmp_path: Path) -> None:
     config = config.model_copy(update={"store": place})
     with contextlib.ExitStack() as stack:
@@ -88,7 +88,7 @@ def assert_published(objects: Objects, *spacings: float) -> list[int]:
     return numbers
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_a_build_waits_for_a_prune_and_marks_itself(place: str, config: Config, tmp_path: Path) -> None:
     config = config.model_copy(update={"store": place})
     build_serial(config)

@@ -64,7 +64,7 @@ def test_beside_goes_on_and_says_so(config: Config, tmp_path: Path) -> None:
     assert f"at the same time on this store: build {BEFORE}" in done.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_wait_goes_on_when_the_other_has_ended(config: Config, tmp_path: Path) -> None:
     log, store = tmp_path / "log", Path(config.store)
     with running(open_objects(config.store), BEFORE, "build"):

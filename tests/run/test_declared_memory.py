@@ -27,6 +27,7 @@ from tests.support.spoilt_builds import SERIES, VOLUMES, Lingering, build_spoilt
 pytestmark = pytest.mark.slow
 
 
+@pytest.mark.campaign
 def test_volumes_that_do_not_fit_together_are_never_at_work_together(tmp_path: Path) -> None:
     config = config_of(tmp_path, slices={SERIES[2]: 30, SERIES[5]: 30, SERIES[7]: 60})
     needed = {v.series.patient: v.peak_bytes for v in load_plan(config).volumes}

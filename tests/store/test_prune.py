@@ -225,7 +225,7 @@ class Mortal(LocalObjects):
             super().remove_all([name])
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_killed_at_every_deletion_it_leaves_a_whole_store_and_a_second_finishes(
     config: Config, tmp_path: Path
 ) -> None:

@@ -20,7 +20,10 @@ needs_torch = pytest.mark.skipif(
     reason="needs PyTorch, which is too large for the lock: make torch",
 )
 METHODS = ["fork", "spawn"]
-TORCH_FORK, TORCH_SPAWN = (pytest.param(f"torch-{method}", marks=needs_torch) for method in METHODS)
+FORK = pytest.param("fork", marks=pytest.mark.campaign)
+TORCH_FORK, TORCH_SPAWN = (
+    pytest.param(f"torch-{method}", marks=[needs_torch, pytest.mark.campaign]) for method in METHODS
+)
 
 
 def check_workers(place: str, method: str) -> None:
@@ -33,7 +36,7 @@ def check_workers(place: str, method: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", [*METHODS, TORCH_FORK])
+@pytest.mark.parametrize("method", ["spawn", FORK, TORCH_FORK])
 def test_workers_read_what_their_parent_reads(method: str) -> None:
     check_workers(str(STORE), method)
 

@@ -70,7 +70,7 @@ def test_job_reads_a_bucket_on_a_cluster(config: Config, s3_bucket: Bucket, tmp_
     assert f" faults in version 1 of {s3_bucket.url}/store ({count} volumes, " in done.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_job_does_not_trust_workers_that_see_another_store(config: Config, tmp_path: Path) -> None:
     """Workers in another folder, to whom a relative path would be another: they are told the absolute one."""
     with dask_scheduler(tmp_path) as (address, _):
