@@ -22,7 +22,7 @@ COMPILE = $(UV) pip compile pyproject.toml --all-extras --universal --python-ver
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --output-file requirements.lock
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo bench torch viewer test check test-slow chaos lint lock upgrade lowest clean
+.PHONY: help venv demo bench torch viewer test check test-slow thorough chaos lint lock upgrade lowest clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -50,7 +50,10 @@ test: $(READY) ## run the tests, but for those of test-slow
 check: lint ## lint, types and the fast tests
 	EXAMPLES=fast $(VENV)/bin/$(PYTEST) -m "not slow and not campaign"
 
-test-slow: $(READY) ## run the long tests: process kills, whole clusters and browsers, many examples of each property
+test-slow: $(READY) ## run the long tests: process kills, whole clusters and browsers
+	$(VENV)/bin/$(PYTEST) -m campaign
+
+thorough: $(READY) ## run the long tests and every property with many examples and more moments of each fault
 	EXAMPLES=thorough $(VENV)/bin/$(PYTEST) -m "campaign or hypothesis"
 
 chaos: $(READY) ## the long fault campaign: every fault at every moment, about two hours on 2 cores; the table goes to build/chaos.txt

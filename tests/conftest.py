@@ -24,7 +24,7 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS", "B
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# Examples of a property that doesn't set its own number; `make check` takes few, `make test-slow` many.
+# Examples of a property that doesn't set its own number; `make check` takes few, `make thorough` many.
 for _profile, _examples in {"fast": 10, "default": 30, "thorough": 200}.items():
     settings.register_profile(
         _profile,
