@@ -53,7 +53,7 @@ def nearest(
         if gallery_patient is not None and query_patient is not None:
             own = query_patient[start : start + len(block), None] == gallery_patient[rows][None, :]
             about[own] = np.inf
-        for at in np.flatnonzero(asked[start : start + len(block)]):
+        for at in np.flatnonzero(asked[start : start + len(block)]).tolist():
             chosen, exact = _first(about[at], kept, block[at], lesion_id[rows], k)
             found[start + at, : len(chosen)] = rows[chosen]
             distance[start + at, : len(chosen)] = exact
