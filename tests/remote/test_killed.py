@@ -12,7 +12,7 @@ import pytest
 
 from tests.remote.test_passing_faults import ALL, bursts
 from tests.support.http_faults import PAGE, Fault, NoRange, Request, Trickle, seeded_faults
-from tests.support.processes import LIMIT_SECONDS, ROOT, running, wait_until
+from tests.support.processes import LIMIT_SECONDS, running, wait_until
 from tests.support.remote_release import (
     ARCHIVES,
     TAIL_BYTES,
@@ -25,7 +25,7 @@ from tests.support.remote_release import (
 from tests.support.stored import version_names
 
 pytestmark = pytest.mark.campaign
-JOB = [sys.executable, str(ROOT / "tests" / "remote" / "impatient_job.py")]
+JOB = [sys.executable, "-m", "tests.support.impatient_job"]
 KILLS = 5
 SLOWLY = Trickle(16_384, 0.0005)
 

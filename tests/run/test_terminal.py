@@ -42,7 +42,7 @@ def test_progress_is_live_on_a_terminal_and_plain_lines_elsewhere(tmp_path: Path
     command = [*DASK_SUBMIT, str(ROOT / "jobs" / "build_store.py"), str(config)]
     with on_terminal(command) as terminal:
         assert terminal.process.wait(LIMIT_SECONDS) == 0, terminal.text()
-        wait_until(lambda: "open it in Python" in terminal.text(), "all of it was shown")
+        wait_until(lambda: "open it with " in terminal.text(), "all of it was shown")
     shown = terminal.text()
     assert re.search(r"8/8 volumes \(0 reused\), 0 rejects.*━", shown)
     assert "\x1b[2K\x1b[1A" in shown  # it is drawn over itself
