@@ -21,7 +21,7 @@ from etl.release.index import Container
 from etl.release.slices import ArchiveLostError
 from etl.store.layout import RECEIPT
 from etl.store.receipts import find_receipt, prove, read_split
-from etl.store.versions import read_version, readable
+from etl.store.versions import Version, readable
 
 logger = logging.getLogger(__name__)
 
@@ -89,7 +89,7 @@ class _Proof:
 
 
 def proven_all(
-    store: str, plan: Plan, found: Sequence[Reusable], run: Run
+    store: str, plan: Plan, parent: Version | None, found: Sequence[Reusable], run: Run
 ) -> Generator[Conversion, None, None]:
     """Yield the conversions that are proven: at once where receipts prove it, else once the volume was read.
 
@@ -97,14 +97,14 @@ def proven_all(
     converted again.
 
     Args:
+        parent: current version of the store.
         found: result of `find_all`.
         run: calls a function for each item in some process and yields the results in any order.
 
     Raises:
-        StoreError: the current version is damaged.
         OSError: the store can't be read or written.
     """
-    damaged = _delete_damaged(open_objects(store), found)
+    damaged = _delete_damaged(open_objects(store), parent, found)
     found = [reusable for reusable in found if reusable.conversion.planned_id not in damaged]
     unproven = {
         reusable.conversion.planned_id: reusable.conversion for reusable in found if reusable.unproven
@@ -119,11 +119,9 @@ def proven_all(
         yield from (unproven[volume_id] for volume_id in results if volume_id)
 
 
-def _delete_damaged(objects: Objects, found: Sequence[Reusable]) -> set[str]:
+def _delete_damaged(objects: Objects, parent: Version | None, found: Sequence[Reusable]) -> set[str]:
     """Delete receipts that are not those of the current version; return the ids of their planned volumes."""
-    with readable(objects):
-        version = read_version(objects)
-    expected = {entry["path"]: entry["sha256"] for entry in version["volumes"]} if version else {}
+    expected = {entry["path"]: entry["sha256"] for entry in parent["volumes"]} if parent else {}
     damaged = set()
     for reusable in found:
         for _, receipt in reusable.conversion.built:

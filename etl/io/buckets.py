@@ -74,12 +74,15 @@ class BucketObjects:
 
     def listed(self, prefix: str) -> dict[str, Listed]:
         path = self._path(prefix)
-        found: dict[str, Any] = self._ask(lambda driver: dict(driver.find(path, detail=True)))
+        bucket, _, key = path.partition("/")
+        # Given the key as a prefix, s3fs takes one request for an empty folder; given the path, three.
+        found: dict[str, Any] = self._ask(
+            lambda driver: dict(driver.find(bucket, prefix=f"{key}/", detail=True))
+        )
         start = len(path) + 1
         return {
             name[start:]: Listed(int(details["size"]), details["LastModified"].timestamp())
             for name, details in found.items()
-            # Of a folder with its first object written meanwhile, s3fs lists the folder itself.
             if details["type"] == "file"
         }
 

@@ -219,7 +219,9 @@ class _Line:
         if preview.needs_workers:
             check_shared(self.executor.everywhere, self.objects, self.config.source.staging)
             check_sources(self.executor.everywhere, self.plan)
-        results = proven_all(self.config.store, self.plan, preview.reusable, self.executor.run)
+        results = proven_all(
+            self.config.store, self.plan, preview.parent, preview.reusable, self.executor.run
+        )
         with contextlib.closing(results):
             for conversion in results:
                 self._add(conversion)

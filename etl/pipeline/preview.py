@@ -18,7 +18,7 @@ from etl.plan.plan import Plan, PlannedVolume
 from etl.publish.guards import check_before_work
 from etl.run.task_memory import TaskMemory
 from etl.staging.fetch import RemoteArchive
-from etl.store.versions import read_version, readable
+from etl.store.versions import Version, read_version, readable
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +26,7 @@ class Preview:
     """The work of a build of a plan, for `--plan` and for the build itself.
 
     Attributes:
+        parent: current version of the store; None where nothing was published yet.
         reusable: volumes that the store has; those with unproven objects are read before they are reused.
         to_convert: the other volumes that fit into a worker's memory.
         too_large: rejections of those that do not fit.
@@ -36,6 +37,7 @@ class Preview:
 
     config: Config
     plan: Plan
+    parent: Version | None
     reusable: tuple[Reusable, ...]
     to_convert: tuple[PlannedVolume, ...]
     too_large: tuple[Conversion, ...]
@@ -74,6 +76,9 @@ def make_preview(config: Config, plan: Plan, memory: TaskMemory) -> Preview:
         StoreError: the store can't be read.
         ConfigError: the staging area can't be read.
     """
+    objects = open_objects(config.store)
+    with readable(objects):
+        parent = read_version(objects)
     reusable = find_all(config.store, plan)
     present = {found.conversion.planned_id for found in reusable}
     missing = [volume for volume in plan.volumes if volume.volume_id not in present]
@@ -81,12 +86,13 @@ def make_preview(config: Config, plan: Plan, memory: TaskMemory) -> Preview:
     return Preview(
         config,
         plan,
+        parent,
         tuple(reusable),
         tuple(to_convert),
         tuple(too_large),
         memory,
         _staged_bytes(config, plan) if to_convert else {},
-        open_objects(config.store).free_bytes(),
+        objects.free_bytes(),
     )
 
 
@@ -97,10 +103,7 @@ def check_guards(preview: Preview) -> None:
     """
     if preview.plan.index.unread:
         return
-    objects = open_objects(preview.config.store)
-    with readable(objects):
-        parent = read_version(objects)
-    check_before_work(preview.plan, preview.rejects, parent, preview.config.limits)
+    check_before_work(preview.plan, preview.rejects, preview.parent, preview.config.limits)
 
 
 def split_fitting(
