@@ -30,7 +30,7 @@ from etl.release.names import SeriesKey, parse_series_id
 
 OFFICIAL_SHA256 = "a8f57b4b1164c9ed770b5add2920d5f4c5f8defa0df467e12f6a51951e38995c"
 _FILE = "release_order.csv.gz"
-# Of neighbouring rows of one series on different slices, 64.2 % of 2,763 ascend in the release; all do in a
+# Neighbouring rows of one series on different slices: 64.2 % of 2,763 ascend in the release; all do in a
 # sorted CSV, and half in a shuffled one.
 ASCENDING_SHARE = 0.642
 _MOST_DEVIATIONS = 4.0

@@ -22,7 +22,7 @@ _GLOB = re.compile(r"[*?\[]")
 _USER = re.compile(r"([a-z][a-z0-9+.-]*)://([^/?#\s]*)@", re.IGNORECASE)
 # A password with a slash in it: the text after the colon is no port.
 _SLASHED = re.compile(r"://[^/?#\s:@\[]+:(?!\d*(?:[/?#\s'\"]|\Z))\S*@")
-# Of signed URLs (S3, Google, CloudFront, Azure), and services' names for passwords.
+# Parameters of signed URLs (S3, Google, CloudFront, Azure), and services' names for passwords.
 _PARAMETER = re.compile(
     r"(?<=[?&;])(x-(?:amz|goog)-credential|awsaccesskeyid|googleaccessid|sig|key"
     r"|[\w-]*(?:signature|token|secret|password|passwd|api_?key|access_?key))=[^&;#\s'\"]*",

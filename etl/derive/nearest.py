@@ -9,7 +9,7 @@ from etl.derive.lesion_arrays import Floats, Ints
 
 QUERIES_AT_ONCE = 256
 ROUNDING = 1e-9
-"""Of squared lengths: rows within it of the k-th are compared again by exact differences."""
+"""Share of squared lengths: rows within it of the k-th are compared again by exact differences."""
 
 
 def usable(vectors: Floats) -> NDArray[np.bool_]:

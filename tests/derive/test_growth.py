@@ -34,7 +34,7 @@ def test_change_exactly() -> None:
     assert found["change_from_first_percent"].tolist()[1:] == pytest.approx([-35, -20, -5])
     assert found["change_from_smallest_percent"].tolist()[1:] == pytest.approx([-35, 300 / 13, 600 / 13])
     assert found["change_from_smallest_mm"].tolist()[1:] == [-7, 3, 6]
-    # Of study 3 the increase is over 20 % and under 5 mm.
+    # In study 3 the increase is over 20 % and under 5 mm.
     assert found["over_progression_threshold"].tolist() == [False, False, False, True]
     assert found["over_response_threshold"].tolist() == [False, True, False, False]
     assert found.loc[0, ["change_from_first_percent", "change_from_smallest_mm"]].isna().all()

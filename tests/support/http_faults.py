@@ -1,4 +1,4 @@
-"""What can go wrong with an HTTP answer, as scripts for the server in `tests.support.servers`."""
+"""Faults of HTTP answers, as scripts for the server in `tests.support.servers`."""
 
 from __future__ import annotations
 

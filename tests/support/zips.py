@@ -28,7 +28,7 @@ def zipped(
     data = io.BytesIO()
     with zipfile.ZipFile(data, "w", method) as archive:
         for name, body in members.items():
-            # Of one date, so that the same members give the same bytes.
+            # One date, so that the same members give the same bytes.
             archive.writestr(zipfile.ZipInfo(name), body, method)
         archive.comment = comment
     return data.getvalue()
