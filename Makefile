@@ -11,6 +11,8 @@ export OPENBLAS_NUM_THREADS ?= 1
 export NUMBA_NUM_THREADS ?= 1
 export BLOSC_NTHREADS ?= 1
 export UV_PYTHON_DOWNLOADS := never
+# Where it is set, each of the many processes that tests start compiles every module that it imports.
+unexport PYTHONDONTWRITEBYTECODE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 # As many processes as cores; a file's tests share fixtures, so one process runs all of them.
