@@ -17,6 +17,14 @@ def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         yield made
 
 
+@pytest.fixture(autouse=True)
+def paused_after_each_test(request: pytest.FixtureRequest) -> Iterator[None]:
+    """The arena lives as long as the tests of all files; its reader uses no CPU between tests."""
+    yield
+    if "place" in request.fixturenames:
+        request.getfixturevalue("place").watch.pause()
+
+
 @dataclass
 class Tally:
     """How often a fault was tried, and where the store did not survive it."""

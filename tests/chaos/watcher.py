@@ -46,6 +46,10 @@ class Watch:
         told.write_text(store)
         told.replace(self.folder / "store")
 
+    def pause(self) -> None:
+        """Read nothing until the next store is named."""
+        self.look_at("")
+
     def move_to(self, store: str) -> None:
         """Read this one from now on, and be done with the one before."""
         start = self.bytes_seen()
@@ -124,7 +128,9 @@ def _watch(folder: Path) -> None:
     with open(folder / "seen", "a") as seen:
         before: tuple[str, int] = ("", 0)
         while True:
-            url = (folder / "store").read_text()
+            if not (url := (folder / "store").read_text()):
+                time.sleep(PAUSE_SECONDS)
+                continue
             number, began_s = 0, time.monotonic()
             try:
                 store = open_store(url)
