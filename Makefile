@@ -32,14 +32,14 @@ help: ## list the targets
 venv: $(READY) ## create .venv from requirements.lock (PYTHON=python3.12 VENV=.venv-3.12 for another one)
 
 demo: $(READY) ## write a small synthetic release and build a store of it, in build/
-	$(VENV)/bin/python jobs/make_phantom.py build/phantom
-	$(VENV)/bin/dask-submit jobs/build_store.py conf/demo.yaml
+	$(VENV)/bin/deeplesion phantom build/phantom
+	$(VENV)/bin/deeplesion build demo
 
 torch: $(READY) ## install the CPU build of PyTorch into .venv, if pip finds one; one recipe needs it
 	@if $(VENV)/bin/python -m pip --version >/dev/null 2>&1; then $(VENV)/bin/python -m pip install --quiet $(TORCH); \
 	else $(PYTHON) -m pip --python $(VENV)/bin/python install --quiet $(TORCH); fi
 
-viewer: ## install niivue with npm, which the page of jobs/serve_store.py needs
+viewer: ## install niivue with npm, which the page of `deeplesion serve` needs
 	@command -v npm >/dev/null || { echo 'npm is not installed: apt install npm' >&2; exit 1; }
 	npm ci --prefix $(VIEWER) --no-audit --no-fund
 

@@ -1,53 +1,6 @@
 """Serve a store on this machine: its objects by byte range, and a page to look at volumes and lesions."""
 
-from __future__ import annotations
-
-import click
-
-from etl.report.console.command import job, version_option
-
-
-@click.command()
-@click.argument("store")
-@version_option
-@click.option(
-    "--port",
-    type=click.IntRange(0, 65535),
-    default=8000,
-    show_default=True,
-    help="Port on the loopback interface; 0 chooses a free one.",
-)
-@job("the server has ended")
-def main(store: str, number: int | None, port: int) -> None:
-    """Serve STORE (a path or s3:// URL) at http://127.0.0.1:PORT/ until Ctrl-C. Nothing is written.
-
-    The page lists the volumes and lesions of one version and shows their voxels, read by byte range from the
-    store's OME-Zarr. It draws with niivue, which `make viewer` installs with npm. Only this machine can
-    connect. To connect from another machine, forward the port: ssh -L 8000:127.0.0.1:8000 HOST.
-
-    \b
-      python jobs/serve_store.py build/store
-      python jobs/serve_store.py s3://bucket/deeplesion --version 3 --port 9000
-
-    \b
-    Exit codes: 0  stopped by Ctrl-C
-                2  no such store or version, or the port is in use
-                143  terminated
-    """
-    from etl.report.serving import has_viewer, serve
-    from etl.run.signals import Terminated
-    from etl.store.reader import open_store
-
-    opened = open_store(store, number)
-    if not has_viewer():
-        click.echo("The page can't draw because niivue is not installed; run `make viewer`.", err=True)
-    try:
-        serve(opened, port, lambda address: click.echo(f"serving {store} at {address} (Ctrl-C stops)"))
-    except Terminated:
-        raise
-    except KeyboardInterrupt:
-        click.echo("stopped", err=True)
-
+from etl.commands.serve_store import main
 
 if __name__ == "__main__":
     main()

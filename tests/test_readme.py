@@ -93,7 +93,7 @@ def test_the_table_of_keys_names_every_key_there_is() -> None:
         assert keys - named == set()
 
 
-@pytest.mark.parametrize("name", ["demo", "nih"])
+@pytest.mark.parametrize("name", ["demo", "mine", "nih"])
 def test_the_configs_that_come_along_are_right(name: str, tmp_path: Path) -> None:
     shutil.copy(ROOT / "conf" / f"{name}.yaml", tmp_path)
     config = load_config(tmp_path / f"{name}.yaml")

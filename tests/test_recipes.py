@@ -73,9 +73,10 @@ def check(title: str, number: int, store: str, folder: Path, in_process: bool = 
     """
     python = program(title, number, store)
     for line in "".join(blocks(title, "sh")).splitlines():
-        script = line.replace("jobs/", f"{ROOT}/jobs/").replace("build/store", store)
-        command = [sys.executable, *shlex.split(script)[1:]]
-        if "serve_store" in line:
+        words = shlex.split(line.replace("build/store", store))
+        assert words[0] == "deeplesion"
+        command = [sys.executable, "-m", "etl.commands", *words[1:]]
+        if words[1] == "serve":
             check_served([*command, "--port", "0"], folder)
             continue
         done = run(command, cwd=folder)

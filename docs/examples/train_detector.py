@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import click
 import numpy as np
 
-from etl.store import LesionCrops, open_store
+from deeplesion_store import LesionCrops, open_store
 
 PATCH, PLANES, FILTERS = 15, (0, 4, 8), 16
 SIZE_VOX = (9, 64, 64)

@@ -147,21 +147,27 @@ class Source(_Section):
     )
     more: dict[SourceName, More] = Field(
         default_factory=dict,
-        description="annotations by others, by the name that they get in the tables; "
-        "read by jobs/add_annotations.py",
+        description="annotations by others, by the name that they get in the tables; read by deeplesion add",
     )
     complete: bool = Field(False, description="the source is the whole release: an absent series is a reject")
+    partial: bool = Field(
+        False,
+        description="the source is a part of the release, such as its key slices: rows and slices that are "
+        "not in it are not selected, and no rejects",
+    )
 
     @model_serializer(mode="wrap")
-    def _without_empty_more(self, serialize: Callable[[Self], dict[str, Any]]) -> dict[str, Any]:
-        # Versions of stores without further annotations keep the config that they had.
-        data = serialize(self)
-        return data if self.more else {key: value for key, value in data.items() if key != "more"}
+    def _without_later_keys(self, serialize: Callable[[Self], dict[str, Any]]) -> dict[str, Any]:
+        # Versions whose config does not use a key that came later keep the config that they had.
+        unused = {name for name in ("more", "partial") if not getattr(self, name)}
+        return {key: value for key, value in serialize(self).items() if key not in unused}
 
     @model_validator(mode="after")
     def _one_of(self) -> Self:
         if (self.images is None) == (self.archives is None):
             raise ValueError("give `images` (extracted slices) or `archives` (zips), one of the two")
+        if self.complete and self.partial:
+            raise ValueError("`complete` and `partial` exclude each other: set one of the two")
         for file in self.archives or ():
             if file.sha256 is not None and (self.staging is None or is_local(file.url)):
                 raise ValueError(_unchecked(file))

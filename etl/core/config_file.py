@@ -22,6 +22,7 @@ from pydantic import BaseModel, ValidationError
 
 from etl.core.config import CREDENTIALS_BELONG, Config
 from etl.core.errors import ConfigError
+from etl.core.own_configs import find_config, own_configs
 from etl.core.urls import credential_in, without_credentials
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -69,6 +70,9 @@ def load_config(
 ) -> Config:
     """Read one YAML file, then apply the environment, then `key.path=value` overrides.
 
+    Args:
+        path: of the file, or a bare name of a config that comes with the package, such as demo.
+
     Raises:
         ConfigError: naming the key, its value and the values allowed.
     """
@@ -100,13 +104,14 @@ def read_mapping(path: str | Path) -> dict[Any, Any]:
         ConfigError: it can't be read, or is no mapping.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = find_config(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
             "the config can't be read",
             where=str(path),
             value=str(error),
-            remedy="name a YAML file; see conf/",
+            allowed=f"a YAML file, or the package's own: {', '.join(own_configs())}",
+            remedy="write one: deeplesion config mine > mine.yaml",
         ) from error
     data = _parse_yaml(text, str(path))
     if not isinstance(data, dict):

@@ -1,4 +1,4 @@
-"""Weights and thresholds of matching: a dated file, made from known pairs by `jobs/calibrate_matching.py`."""
+"""Weights and thresholds of matching: a dated file, made of pairs by `deeplesion calibrate-matching`."""
 
 from __future__ import annotations
 
@@ -122,6 +122,6 @@ def read_calibration(path: Path = COMMITTED) -> Calibration:
             where=str(path),
             value=str(error),
             allowed=f"JSON with features and the keys of {Calibration.__name__}",
-            remedy="make it with jobs/calibrate_matching.py DL_INFO.csv PAIRS.json --out FILE",
+            remedy="make it with deeplesion calibrate-matching DL_INFO.csv PAIRS.json --out FILE",
         ) from None
     return Calibration(residual, shift, **values)

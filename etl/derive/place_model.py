@@ -142,5 +142,5 @@ def read_place_model(path: Path = COMMITTED) -> PlaceModel:
             where=str(path),
             value=f"{type(error).__name__}: {error}",
             allowed=f"JSON with frequencies, phases and weights for {FEATURES} features",
-            remedy="learn them with jobs/evaluate_retrieval.py --gallery DL_INFO.csv --learn FILE",
+            remedy="learn them with deeplesion evaluate-retrieval --gallery DL_INFO.csv --learn FILE",
         ) from None

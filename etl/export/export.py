@@ -130,7 +130,7 @@ def _write_all(
                 where=f"{store.objects.root}, for {file.path}",
                 value=f"{type(error).__name__}: {error}",
                 allowed="objects as the build wrote them",
-                remedy="run jobs/verify_store.py on the store: it lists what is damaged and what repairs it",
+                remedy="run deeplesion verify on the store: it lists what is damaged and what repairs it",
             ) from error
         objects.write(file.path, data)
         return len(data)

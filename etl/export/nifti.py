@@ -62,7 +62,7 @@ def _encode(store: Store, volume: Any) -> bytes:
             where=f"{store.objects.root}/{volume.path}",
             value=f"{found[0]} to {found[1]} HU",
             allowed=f"{stored[0]} to {stored[1]} HU, as in the table `volumes`",
-            remedy="run jobs/verify_store.py on the store: it lists what is damaged and what repairs it",
+            remedy="run deeplesion verify on the store: it lists what is damaged and what repairs it",
         )
     spacing_mm = volume.spacing_z_mm, volume.spacing_y_mm, volume.spacing_x_mm
     text = f"DeepLesion {volume.volume_id}, HU; store version {store.version['version']}"

@@ -1,6 +1,6 @@
 """The vocabulary of exports: which formats there are, what can be selected, and what a format makes of it.
 
-It imports nothing heavy, so that `jobs/export.py --help` answers at once.
+It imports nothing heavy, so that `deeplesion export --help` answers at once.
 """
 
 from __future__ import annotations

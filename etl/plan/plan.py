@@ -18,7 +18,14 @@ from etl.core.rejects import Reject
 from etl.imaging.geometry import output_shape
 from etl.imaging.resample import RESAMPLE_VERSION
 from etl.plan.memory import conversion_bytes
-from etl.plan.select import choose_runs, missing_slices, rows_touching, select_rows, split_member_rejects
+from etl.plan.select import (
+    choose_runs,
+    missing_slices,
+    rows_touching,
+    select_rows,
+    slices_found,
+    split_member_rejects,
+)
 from etl.release.annotations import Annotations
 from etl.release.index import SliceIndex
 from etl.release.names import SeriesKey, parse_series_id, volume_id
@@ -94,7 +101,8 @@ class Plan:
         selected_lesion_ids: accepted rows whose series and run are built.
         rejects: rejects of the CSV, the archives and the runs; conversion adds those of the pixels.
         slices_not_selected: slices that `select` leaves out.
-        rows_not_selected: rows that `select` leaves out, or whose series is in no given archive.
+        rows_not_selected: rows that `select` leaves out, whose series is in no given archive, or whose key
+            slice is not in a partial source.
     """
 
     volumes: tuple[PlannedVolume, ...]
@@ -162,8 +170,10 @@ def make_plan(annotations: Annotations, index: SliceIndex, config: Config) -> Pl
     member_series = {key for reject in members if (key := parse_series_id(reject.series_id))}
     runs = [(volume.series, volume.first, volume.last) for volume in volumes]
     touched = rows_touching(annotations, runs) if config.select.limit is not None else None
-    selected, rows = select_rows(annotations, choice, choice.present | member_series, touched, config)
-    missing = missing_slices(annotations, index, members, choice.reported | member_series, touched)
+    present, slices = choice.present | member_series, slices_found(index, index.rejects)
+    selected, rows = select_rows(annotations, choice, present, slices, touched, config)
+    reported = () if config.source.partial else choice.reported | member_series
+    missing = missing_slices(annotations, slices, reported, touched)
     return Plan(
         volumes,
         index,

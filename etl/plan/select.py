@@ -148,6 +148,7 @@ def select_rows(
     annotations: Annotations,
     choice: RunChoice,
     present: Collection[SeriesKey],
+    slices: np.ndarray,
     touched: set[int] | None,
     config: Config,
 ) -> tuple[np.ndarray, list[Reject]]:
@@ -155,6 +156,7 @@ def select_rows(
 
     Args:
         present: series with at least one slice in the release, rejected ones included.
+        slices: `slices_found` of the release.
         touched: with a limit, the ids of the rows whose Slice_range overlaps a planned run; None for all.
     """
     select, lesions = config.select, annotations.lesions
@@ -171,6 +173,10 @@ def select_rows(
             continue
         rejects.append(reject)
     columns = ("lesion_id", "patient_index", "study_index", "series_index", "key_slice_index", "split")
+    elsewhere: set[int] = set()
+    if config.source.partial:
+        key_slices = _codes(np.stack([lesions[c].to_numpy(np.int64) for c in columns[1:5]]))
+        elsewhere = set(lesions["lesion_id"].to_numpy()[~np.isin(key_slices, slices)].tolist())
     for lesion_id, *numbers, key_slice, split in zip(*(lesions[c].tolist() for c in columns), strict=True):
         series = SeriesKey(*numbers)
         if not _is_selected_series(series, select) or (
@@ -184,6 +190,8 @@ def select_rows(
                 rejects.append(
                     Reject(Kind.ROW, Reason.SERIES_MISSING, where, message, str(series), key_slice, lesion_id)
                 )
+            continue
+        if lesion_id in elsewhere:
             continue
         in_left_out = any(first <= key_slice <= last for first, last in choice.left_out.get(series, ()))
         if touched is not None and (lesion_id not in touched or in_left_out):
@@ -200,17 +208,27 @@ def select_rows(
     return np.array(selected, dtype=np.int64), rejects
 
 
+def slices_found(index: SliceIndex, members: Sequence[Reject]) -> np.ndarray:
+    """Return one int64 for each slice in the release, for `select_rows` and `missing_slices`.
+
+    Args:
+        members: rejected members; they exist, so they are not missing.
+    """
+    rejected = [(*key, r.slice_index) for r in members if (key := parse_series_id(r.series_id))]
+    known = np.array([index.slices[name] for name in (*SeriesKey._fields, "index")], dtype=np.int64)
+    return _codes(np.concatenate([known, np.array(rejected, dtype=np.int64).reshape(-1, 4).T], axis=1))
+
+
 def missing_slices(
     annotations: Annotations,
-    index: SliceIndex,
-    members: Sequence[Reject],
+    slices: np.ndarray,
     reported: Collection[SeriesKey],
     touched: set[int] | None,
 ) -> Iterator[Reject]:
     """Yield one reject for each slice that a Slice_range promises and the release lacks.
 
     Args:
-        members: rejected members; they exist, so they are not missing.
+        slices: `slices_found` of the release.
         reported: series of this build.
         touched: ids of the rows to consider; None for all.
     """
@@ -220,16 +238,13 @@ def missing_slices(
             ranges.setdefault((g.series, g.first, g.last), g.lesion_id)
     if not ranges:
         return
-    rejected = [(*key, r.slice_index) for r in members if (key := parse_series_id(r.series_id))]
-    known = np.array([index.slices[name] for name in (*SeriesKey._fields, "index")], dtype=np.int64)
-    have = _codes(np.concatenate([known, np.array(rejected, dtype=np.int64).reshape(-1, 4).T], axis=1))
     lengths = [last - first + 1 for _, first, last in ranges]
     keys = np.repeat([[*series] for series, _, _ in ranges], lengths, axis=0).T
     numbers = np.concatenate([np.arange(first, last + 1) for _, first, last in ranges])
     promised = _codes(np.vstack([keys, numbers]))
     lesion_ids = np.repeat(list(ranges.values()), lengths)
     promised, position = np.unique(promised, return_index=True)
-    missing = ~np.isin(promised, have)
+    missing = ~np.isin(promised, slices)
     for code, lesion_id in zip(
         promised[missing].tolist(), lesion_ids[position][missing].tolist(), strict=True
     ):

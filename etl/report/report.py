@@ -84,7 +84,7 @@ def report_after_build(store: str, number: int) -> None:
         name, size = write_report(open_store(store, number))
     except Exception as error:
         logger.warning(
-            "version %d is published, but not its report: %s: %s; try again with jobs/report.py",
+            "version %d is published, but not its report: %s: %s; try again with deeplesion report",
             number,
             type(error).__name__,
             error,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from etl.core.config_file import read_mapping, validated
 from etl.core.errors import ConfigError
+from etl.core.own_configs import CONFIGS
 from etl.run.cluster_kinds import Cluster, Kubernetes, Local, OtherClass, Serial, Slurm, Standing
 
 KINDS: dict[str, type[Cluster]] = {
@@ -24,7 +25,7 @@ def load_cluster(name: str) -> Cluster:
     """Return the cluster config with this name or path.
 
     Args:
-        name: `NAME` of conf/cluster/NAME.yaml, in the working directory or next to this package; or a path,
+        name: `NAME` of conf/cluster/NAME.yaml, in the working directory or of the package; or a path,
             which contains a slash or ends in .yaml.
 
     Raises:
@@ -45,7 +46,7 @@ def load_cluster(name: str) -> Cluster:
 def _find(name: str) -> Path | None:
     if "/" in name or name.endswith((".yaml", ".yml")):
         return Path(name)
-    folders = [Path("conf/cluster"), Path(__file__).parents[2] / "conf" / "cluster"]
+    folders = [Path("conf/cluster"), CONFIGS / "cluster"]
     for folder in folders:
         if (path := folder / f"{name}.yaml").is_file():
             return path

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 # Environment variable of a script: the command line before its own, for the hint how to run it again.
 SUBMITTED_AS = "DASK_SUBMIT_COMMAND"
+# Given as SCRIPT: this package's own command, which needs no file.
+OWN_COMMAND = "deeplesion"
 UNTIL_PARENT_ENDS = Path(__file__).with_name("until_parent_ends.py")
 
 
@@ -49,7 +51,7 @@ UNTIL_PARENT_ENDS = Path(__file__).with_name("until_parent_ends.py")
 def submit(
     cluster: str | None, scheduler: str | None, workers: int | None, script: Path, args: tuple[str, ...]
 ) -> None:
-    """Run SCRIPT with ARGS on a Dask cluster and end with its exit code.
+    """Run SCRIPT with ARGS on a Dask cluster and end with its exit code. SCRIPT may be `deeplesion`, too.
 
     A cluster named here lasts as long as the script, which finds it at DASK_SCHEDULER_ADDRESS, where
     `distributed.Client()` looks. Without an option, the jobs of this project start the cluster that
@@ -57,7 +59,7 @@ def submit(
 
     \b
       dask-submit jobs/build_store.py conf/demo.yaml
-      dask-submit jobs/build_store.py conf/demo.yaml --plan
+      dask-submit --workers 4 deeplesion verify build/store
       dask-submit --cluster slurm jobs/build_store.py conf/nih.yaml
       dask-submit --scheduler tcp://10.0.0.1:8786 jobs/build_store.py conf/nih.yaml
 
@@ -67,7 +69,8 @@ def submit(
     differ; 130, 143 and 129 if Ctrl-C, SIGTERM or SIGHUP came before the script ran. Later signals are
     forwarded to the script, and dask-submit waits for its end.
     """
-    if not script.is_file():
+    is_own = str(script) == OWN_COMMAND and not script.is_file()
+    if not is_own and not script.is_file():
         raise click.UsageError(f"no such script: {script}")
     from_environment = scheduler is not None and scheduler == os.environ.get("DASK_SCHEDULER_ADDRESS")
     options = {
@@ -78,32 +81,39 @@ def submit(
     given = {option: value for option, value in options.items() if value is not None}
     if len(given) > 1:
         raise click.UsageError(f"{' and '.join(given)} exclude each other")
-    typed = typed_program(sys.argv[0])
+    typed = typed_submit(sys.argv[0])
     words = [*typed, *(word for option, value in given.items() for word in (option, str(value)))]
     environment = dict(os.environ) | {SUBMITTED_AS: shlex.join(words)}
     try:
         with contextlib.ExitStack() as stack:
             if given:
                 environment |= _reach(cluster, scheduler, workers, stack)
-            sys.exit(run_script([str(script), *args], environment))
+            started = ["-m", "etl.commands"] if is_own else [str(script)]
+            sys.exit(run_script([*started, *args], environment))
     except EtlError as error:
         raise OneLine(error) from error
     except KeyboardInterrupt as stop:
         sys.exit(exit_code(stop))
 
 
-def typed_program(program: str) -> list[str]:
-    """Return the words that start this command in the user's shell: a bare name only if PATH has it.
+def typed_submit(program: str) -> list[str]:
+    """Return the words that start this command in the user's shell, given `sys.argv[0]`."""
+    name = os.path.basename(program)
+    if name not in ("dask", "dask-submit"):
+        return ["dask-submit"]
+    return [typed_program(program), *(["submit"] if name == "dask" else [])]
+
+
+def typed_program(program: str) -> str:
+    """Return a console script as it was typed: the bare name only if the PATH has it.
 
     Args:
         program: `sys.argv[0]`, which has the folder of PATH if a bare name was typed.
     """
     name = os.path.basename(program)
-    if name not in ("dask", "dask-submit"):
-        return ["dask-submit"]
     on_path = shutil.which(name)
     is_bare = on_path is not None and os.path.realpath(on_path) == os.path.realpath(program)
-    return [name if is_bare else program, *(["submit"] if name == "dask" else [])]
+    return name if is_bare else program
 
 
 class OneLine(click.ClickException):

@@ -1,4 +1,4 @@
-"""Lesions of a version over time: the sequences that `jobs/match_lesions.py` published, and their growth."""
+"""Lesions of a version over time: the sequences that `deeplesion match` published, and their growth."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def sequences_of(store: Store, patient: int | None) -> pd.DataFrame:
             where=where,
             value=", ".join(store.version["tables"]),
             allowed="a version with the table sequences",
-            remedy=f"match them: python jobs/match_lesions.py {store.objects.root}",
+            remedy=f"match them: deeplesion match {store.objects.root}",
         )
     found = store.table("sequences").sort_values("lesion_id", ignore_index=True)
     if patient is None:

@@ -77,7 +77,7 @@ def read_file(objects: Objects, entry: Entry) -> bytes:
         OSError: the store can't be read.
     """
     where = f"{objects.root}/{entry['path']}"
-    remedy = "python jobs/verify_store.py lists all damage and what repairs it"
+    remedy = "deeplesion verify lists all damage and what repairs it"
     try:
         data = objects.read(entry["path"])
     except FileNotFoundError as error:

@@ -292,6 +292,6 @@ def open_store(store: str | os.PathLike[str], version: int | None = None) -> Sto
             "there is no store here, or nothing was published yet",
             where=objects.root,
             allowed=f"a folder with {VERSIONS}/NNNNNN.json",
-            remedy="build one: dask-submit jobs/build_store.py CONFIG",
+            remedy="build one: deeplesion build CONFIG",
         )
     return Store(objects, content)

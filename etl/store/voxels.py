@@ -16,7 +16,7 @@ from etl.io.places import Objects
 from etl.store.layout import AXES, METADATA, SHARD
 from etl.store.versions import readable
 
-REMEDY = "python jobs/verify_store.py lists all damage and what repairs it"
+REMEDY = "deeplesion verify lists all damage and what repairs it"
 
 
 def open_level(objects: Objects, path: str, level: int = 0) -> zarr.Array[Any]:

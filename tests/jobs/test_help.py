@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 
+from etl.commands.deeplesion import COMMANDS
 from etl.report.console.command import typed_command
-from etl.run.submit import SUBMITTED_AS, typed_program
+from etl.run.submit import SUBMITTED_AS, typed_program, typed_submit
 from tests.support.processes import LIMIT_SECONDS, ROOT, environment
 
 JOBS = sorted(path.stem for path in (ROOT / "jobs").glob("*.py"))
@@ -31,7 +34,12 @@ def commands_of(command: click.Command) -> list[click.Command]:
 
 
 @pytest.mark.parametrize(
-    ("module", "name"), [*((f"jobs.{job}", "main") for job in JOBS), ("etl.run.submit", "submit")]
+    ("module", "name"),
+    [
+        *((f"etl.commands.{module}", name) for module, name, _ in COMMANDS.values()),
+        ("etl.commands.deeplesion", "main"),
+        ("etl.run.submit", "submit"),
+    ],
 )
 def test_help_is_complete_and_loads_nothing_heavy(module: str, name: str) -> None:
     command = [sys.executable, "-c", SHOW_HELP, module, name]
@@ -39,16 +47,17 @@ def test_help_is_complete_and_loads_nothing_heavy(module: str, name: str) -> Non
         command, env=environment(), capture_output=True, text=True, timeout=LIMIT_SECONDS, check=True
     )
     exit_code, text, loaded = json.loads(done.stdout)
-    assert exit_code == 0
+    assert exit_code == 0, text
     for parameter in getattr(importlib.import_module(module), name).params:
         assert (parameter.opts[0] if isinstance(parameter, click.Option) else parameter.name.upper()) in text
     assert [package for package in HEAVY if package in loaded] == []
 
 
-@pytest.mark.parametrize("job", [name for name in JOBS if name != "make_phantom"])
-def test_help_lists_exit_codes_and_examples(job: str) -> None:
-    main = importlib.import_module(f"jobs.{job}").main
-    assert f"jobs/{job}.py" in main.help
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name != "phantom"])
+def test_help_lists_exit_codes_and_examples(name: str) -> None:
+    module, function, _ = COMMANDS[name]
+    main = getattr(importlib.import_module(f"etl.commands.{module}"), function)
+    assert f"  deeplesion {name}" in main.help
     assert "Exit codes: 0  " in main.help
     for command in commands_of(main):
         assert command.help
@@ -56,23 +65,44 @@ def test_help_lists_exit_codes_and_examples(job: str) -> None:
             assert not isinstance(option, click.Option) or option.help, f"{command.name}: {option.name}"
 
 
-def test_a_job_is_a_screenful() -> None:
-    lengths = {job: len(Path(ROOT, "jobs", f"{job}.py").read_text().splitlines()) for job in JOBS}
-    assert {job: lines for job, lines in lengths.items() if lines > 180} == {}
+def test_a_job_is_a_command_of_the_package() -> None:
+    assert set(JOBS) == {module for module, _, _ in COMMANDS.values()} - {"config"}
+    for job in JOBS:
+        main = importlib.import_module(f"jobs.{job}").main
+        assert main is importlib.import_module(f"etl.commands.{job}").main
+        assert len(Path(ROOT, "jobs", f"{job}.py").read_text().splitlines()) <= 10
+
+
+def test_the_command_lists_and_completes_its_subcommands(tmp_path: Path) -> None:
+    from etl.commands.deeplesion import main
+
+    listed = CliRunner().invoke(main, ["--help"]).output
+    for name in COMMANDS:
+        assert re.search(rf"^  {name} +[A-Z]", listed, re.MULTILINE), name
+    words = {"_DEEPLESION_COMPLETE": "bash_complete", "COMP_WORDS": "deeplesion ve", "COMP_CWORD": "1"}
+    done = CliRunner(env=words).invoke(main, prog_name="deeplesion")
+    assert done.output.split() == ["plain,verify", "plain,versions"]
+    unknown = CliRunner().invoke(main, ["buidl"])
+    assert unknown.exit_code == 2
 
 
 def test_a_command_is_printed_as_it_was_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("dask", "dask-submit"):
+    for name in ("dask", "dask-submit", "deeplesion"):
         (tmp_path / name).write_text("#!/bin/sh")
         (tmp_path / name).chmod(0o755)
     in_path, elsewhere = str(tmp_path / "dask-submit"), ".venv/bin/dask-submit"
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert typed_program(in_path) == ["dask-submit"]
-    assert typed_program(str(tmp_path / "dask")) == ["dask", "submit"]
-    assert typed_program(elsewhere) == [elsewhere]
+    assert typed_submit(in_path) == ["dask-submit"]
+    assert typed_submit(str(tmp_path / "dask")) == ["dask", "submit"]
+    assert typed_submit(elsewhere) == [elsewhere]
+    assert typed_program(str(tmp_path / "deeplesion")) == "deeplesion"
     monkeypatch.setattr(sys, "argv", ["jobs/export.py", "a store"])
     monkeypatch.setattr(sys, "orig_argv", ["python", "-u", "jobs/export.py", "a store"])
     monkeypatch.delenv(SUBMITTED_AS, raising=False)
     assert typed_command() == "python -u jobs/export.py 'a store'"
     monkeypatch.setenv(SUBMITTED_AS, f"{elsewhere} --workers 2")
     assert typed_command() == f"{elsewhere} --workers 2 jobs/export.py 'a store'"
+    monkeypatch.delenv(SUBMITTED_AS)
+    for program, typed in ((tmp_path / "deeplesion", "deeplesion"), (".venv/bin/deeplesion",) * 2):
+        monkeypatch.setattr(sys, "argv", [str(program), "export", "a store"])
+        assert typed_command() == f"{typed} export 'a store'"

@@ -21,8 +21,8 @@ ROWS = (
 )
 
 
-def plan(*, complete: bool = False, **select: Any) -> Plan:
-    source = {"annotations": "a", "images": "b", "complete": complete}
+def plan(*, complete: bool = False, partial: bool = False, **select: Any) -> Plan:
+    source = {"annotations": "a", "images": "b", "complete": complete, "partial": partial}
     config = Config.model_validate({"store": "s", "source": source, "select": select})
     return make_plan(parse_rows(*ROWS), slice_index(PRESENT), config)
 
@@ -84,3 +84,25 @@ def test_a_limit_does_not_reject_a_row_whose_key_slice_it_left_out() -> None:
     assert built.selected_lesion_ids.tolist() == [0]
     assert built.rows_not_selected == 1
     assert [r.slice_index for r in built.rejects] == [4, 5, 6]
+
+
+def test_of_a_part_nothing_that_is_elsewhere_is_rejected() -> None:
+    """A copy of key slices alone: slice 2 of VAL. Of the other slices and rows nothing is missing."""
+    source = {"annotations": "a", "images": "b", "partial": True}
+    config = Config.model_validate({"store": "s", "source": source})
+    built = make_plan(parse_rows(*ROWS), slice_index({VAL: [2]}), config)
+    assert [(volume.first, volume.last, volume.shape[0]) for volume in built.volumes] == [(2, 2, 1)]
+    assert built.selected_lesion_ids.tolist() == [2]
+    # A row that can't be read is a reject still; so is every promised slice where `partial` is not said.
+    assert [(r.reason, r.lesion_id) for r in built.rejects] == [(Reason.UNKNOWN_SEX, 4)]
+    assert built.rows_not_selected == 4
+    whole = plan(partial=True)
+    assert whole.selected_lesion_ids.tolist() == plan().selected_lesion_ids.tolist()
+    without = config.model_copy(update={"source": config.source.model_copy(update={"partial": False})})
+    missing = make_plan(parse_rows(*ROWS), slice_index({VAL: [2]}), without).rejects
+    assert {Reason.SLICE_MISSING} < {r.reason for r in missing}
+
+
+def test_the_whole_release_is_no_part_of_it() -> None:
+    with pytest.raises(ValueError, match="exclude each other"):
+        plan(complete=True, partial=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
+import importlib
 import json
 import logging
 import os
@@ -278,24 +278,16 @@ def test_dask_has_the_command() -> None:
 
 
 def commands() -> dict[str, click.Command]:
-    """Every command line of the project: those of jobs/*.py and `dask submit`."""
+    """Every command line of the project: those of the package and `dask submit`."""
     found: dict[str, click.Command] = {"submit": submit}
-    for path in sorted((ROOT / "jobs").glob("*.py")):
-        spec = importlib.util.spec_from_file_location(f"jobs_{path.stem}", path)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
+    for path in sorted((ROOT / "etl" / "commands").glob("[a-z]*.py")):
+        module = importlib.import_module(f"etl.commands.{path.stem}")
         found |= {
             f"{path.stem}.{name}": value
             for name, value in vars(module).items()
             if isinstance(value, click.Command)
         }
     return found
-
-
-def test_every_job_is_a_command() -> None:
-    assert {f"{path.stem}.main" for path in (ROOT / "jobs").glob("*.py")} < commands().keys()
 
 
 @pytest.mark.parametrize(("name", "command"), commands().items(), ids=lambda value: str(value))

@@ -16,7 +16,7 @@ import click
 
 from etl.core.errors import EtlError
 from etl.run.signals import exit_code, terminable
-from etl.run.submit import SUBMITTED_AS
+from etl.run.submit import OWN_COMMAND, SUBMITTED_AS, typed_program
 
 Result = TypeVar("Result")
 
@@ -56,5 +56,8 @@ def job(when_stopped: str) -> Callable[[Callable[..., Result]], Callable[..., Re
 def typed_command() -> str:
     """Return the command line that started this process, as it was typed, quoted for a shell."""
     submitted_as = os.environ.get(SUBMITTED_AS)
-    words = [*shlex.split(submitted_as), *sys.argv] if submitted_as else sys.orig_argv
-    return shlex.join(words)
+    if submitted_as:
+        return shlex.join([*shlex.split(submitted_as), *sys.argv])
+    if os.path.basename(sys.argv[0]) == OWN_COMMAND:
+        return shlex.join([typed_program(sys.argv[0]), *sys.argv[1:]])
+    return shlex.join(sys.orig_argv)

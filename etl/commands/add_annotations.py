@@ -1,0 +1,123 @@
+"""Add annotations of DeepLesion by others to a store, or check how they join."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from etl.core.errors import ConfigError
+from etl.report.console.command import job
+from etl.run.logs import start_logging
+
+if TYPE_CHECKING:
+    from etl.annotations.joined import SourceJoin
+    from etl.annotations.sources import GivenRows
+    from etl.core.config import File
+    from etl.core.more_annotations import MoreAnnotations
+
+
+@click.command()
+@click.argument("store")
+@click.argument("config", type=click.Path())
+@click.option(
+    "--check", is_flag=True, help="Join without a store and only print the counts; STORE is DL_info.csv."
+)
+@job("nothing was published")
+def main(store: str, config: str, check: bool) -> None:
+    """Join the annotations that CONFIG names under `source.more`; publish them as tables of STORE.
+
+    The new version has its parent's volumes and tables, and tags, pairs, boxes, masks and other_splits;
+    annotation_sources counts what became of each source's entries, and annotation_rejects says why some were
+    left out. CONFIG is the build's own; its `source.annotations` has to be the CSV that STORE was built from.
+    Sources replace those of earlier versions. Nothing is published where nothing changed.
+
+    With --check the first argument is DL_info.csv: the release's own, or a part of it in its order, as one
+    split. The entries of each source are printed as JSON, and those joined, unmatched and rejected, by
+    reason: entries = joined + unmatched + rejects.
+
+    \b
+      deeplesion add build/store conf/mine.yaml
+      deeplesion add --check DL_info.csv conf/mine.yaml
+
+    \b
+    Exit codes: 0  every source was joined; published, or the current version holds the same already
+                2  wrong config or arguments, a file or the store can't be used, or a source that names rows
+                   was refused because the CSV is in another order; nothing was published
+                130  interrupted; nothing was published
+                143  terminated; the same
+    """
+    from etl.core.config import File
+    from etl.core.config_file import read_mapping, validated
+    from etl.core.more_annotations import MoreAnnotations
+
+    start_logging()
+    settings = validated(MoreAnnotations, read_mapping(config), config)
+    if check:
+        given = _read_csv(File.model_validate(store))
+        joins = _join(settings, given)
+        click.echo(json.dumps(_report(given, joins), indent=2))
+        _stop_if_refused(joins)
+    else:
+        _publish(store, settings, config)
+
+
+def _read_csv(file: File) -> GivenRows:
+    from etl.annotations.sources import given_rows, read_checked
+    from etl.core.urls import blob_name
+    from etl.release.annotations import parse_annotations
+
+    return given_rows(parse_annotations(read_checked(file), blob_name(file.url)))
+
+
+def _join(settings: MoreAnnotations, given: GivenRows) -> dict[str, SourceJoin]:
+    from etl.annotations.sources import join_source
+
+    return {name: join_source(name, more, given) for name, more in settings.source.more.items()}
+
+
+def _report(given: GivenRows, joins: Mapping[str, SourceJoin]) -> dict[str, Any]:
+    return {"csv": given.summary(), "sources": {name: join.summary() for name, join in joins.items()}}
+
+
+def _stop_if_refused(joins: Mapping[str, SourceJoin]) -> None:
+    problems = [join.problem for join in joins.values() if join.problem]
+    for problem in problems:
+        click.echo(f"error: {problem}", err=True)
+    if problems:
+        sys.exit(2)
+
+
+def _publish(url: str, settings: MoreAnnotations, config: str) -> None:
+    from etl.annotations.sources import stored_rows
+    from etl.annotations.table_rows import Grids, annotation_tables
+    from etl.publish.add_tables import NewTable, add_tables
+    from etl.store.reader import open_store
+
+    if settings.source.annotations is None:
+        raise ConfigError(
+            "`source.annotations` is required to add annotations to a store",
+            where=config,
+            allowed="the DL_info.csv that the store was built from: path or URL, or {url, sha256}",
+            remedy="give the config of the build, with `source.more` added",
+        )
+    store = open_store(url)
+    given = stored_rows(_read_csv(settings.source.annotations), store.lesions())
+    joins = _join(settings, given)
+    _stop_if_refused(joins)
+    volumes = store.volumes()
+    covered = {
+        None: (),
+        "volume": set(volumes["volume_id"].tolist()),
+        "lesion": {row.lesion_id for row in given.rows.rows},
+    }
+    tables = annotation_tables(list(joins.values()), Grids(volumes), given)
+    new = [NewTable(table, rows, covered[table.unit]) for table, rows in tables]
+    version, is_new = add_tables(store.objects, store.version, new)
+    click.echo(json.dumps(_report(given, joins), indent=2))
+    rows = ", ".join(f"{table.name} {found.num_rows}" for table, found in tables)
+    state = "published" if is_new else "holds the same already"
+    click.echo(f"version {version['version']} {state}: {rows}", err=True)

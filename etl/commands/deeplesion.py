@@ -1,0 +1,64 @@
+"""`deeplesion`: one command for everything, each subcommand the same code as its script in jobs/."""
+
+from __future__ import annotations
+
+import importlib
+
+import click
+
+# Each subcommand by its name: module of this room, the command in it, and what it does.
+COMMANDS = {
+    "phantom": ("make_phantom", "main", "Write a small synthetic release."),
+    "config": ("config", "main", "Print a config to start from, or the JSON schema of all keys."),
+    "plan": ("build_store", "plan", "Print what a build would do."),
+    "build": ("build_store", "main", "Convert the release and publish a version of a store."),
+    "verify": ("verify_store", "main", "Read a version whole and list every fault."),
+    "versions": ("store_versions", "main", "List, show, compare, roll back and prune versions."),
+    "report": ("report", "main", "Write the report of a version: counts, charts, checks, key slices."),
+    "serve": ("serve_store", "main", "Show volumes and lesions in a browser."),
+    "export": ("export", "main", "Write NIfTI, COCO, CSV, images and more for other tools."),
+    "add": ("add_annotations", "main", "Add annotations by others as tables of a store."),
+    "match": ("match_lesions", "main", "Find the same lesion over time."),
+    "calibrate-matching": ("calibrate_matching", "main", "Learn or score the matching on known pairs."),
+    "evaluate-retrieval": ("evaluate_retrieval", "main", "Score the search for lesions like a lesion."),
+}
+
+
+class _Commands(click.Group):
+    """Subcommands that are imported when they are asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, name, _ = COMMANDS[cmd_name]
+        command: click.Command = getattr(importlib.import_module(f"etl.commands.{module}"), name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, _, text) in COMMANDS.items()])
+
+
+@click.command(cls=_Commands, context_settings={"max_content_width": 100})
+@click.version_option(package_name="deeplesion-store")
+def main() -> None:
+    """Turn the NIH DeepLesion release into a store of OME-Zarr volumes and Parquet tables, and use it.
+
+    From an empty folder to a picture of a lesion in the browser:
+
+    \b
+      deeplesion phantom build/phantom     a small synthetic release
+      deeplesion build demo                a store of it, in build/store
+      deeplesion serve build/store         look at its volumes and lesions
+
+    For the release itself: deeplesion config mine > mine.yaml, change its paths, deeplesion plan mine.yaml.
+
+    To run a subcommand on a cluster: dask-submit --cluster NAME deeplesion verify STORE, or `cluster:` in the
+    config of a build. Completion of words by the shell, for bash (zsh and fish alike):
+
+    \b
+      eval "$(_DEEPLESION_COMPLETE=bash_source deeplesion)"
+    """

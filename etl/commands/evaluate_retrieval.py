@@ -1,0 +1,96 @@
+"""Measure how well an embedding finds lesions that are like a lesion."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from etl.report.console.command import job
+
+if TYPE_CHECKING:
+    from etl.derive.retrieval_measures import Labelled
+
+MODELS = ("place", "xyz")
+SPLITS = ("train", "val", "test")
+
+
+@click.command()
+@click.option("--model", type=click.Choice(MODELS), default="place", show_default=True, help="See above.")
+@click.option("--gallery", required=True, metavar="STORE|CSV", help="Where neighbours are sought.")
+@click.option("--queries", metavar="STORE|CSV", help="Lesions whose neighbours are sought.  [default: folds]")
+@click.option("--gallery-split", type=click.Choice(SPLITS), help="Only lesions of this split.")
+@click.option("--queries-split", type=click.Choice(SPLITS), help="Only lesions of this split.")
+@click.option("--learn", "out", type=click.Path(dir_okay=False, path_type=Path), help="Write weights here.")
+@job("no file was written")
+def main(
+    model: str,
+    gallery: str,
+    queries: str | None,
+    gallery_split: str | None,
+    queries_split: str | None,
+    out: Path | None,
+) -> None:
+    """Print top-1, P@10, 20-NN vote, macro recall, and place and size error of the ten nearest, as JSON.
+
+    \b
+    place  published place and diameters in mm, by weights that were learned on the official validation rows
+    xyz    the published place as it is: the floor
+
+    Neighbours are lesions of other patients that have a coarse type; lesions without one are left out.
+    Intervals are 95 %, by bootstrap over patients. Without --queries the gallery is its own: five folds of
+    whole patients, each answered by the others and by weights learned on the others. --learn writes weights
+    learned on the whole gallery. A CSV has the columns of the release's DL_info.csv; nothing else is read.
+
+    \b
+      deeplesion evaluate-retrieval --gallery DL_info.csv --gallery-split val
+      deeplesion evaluate-retrieval --model place --gallery val.csv --queries test.csv
+      deeplesion evaluate-retrieval --gallery build/store --gallery-split val --queries-split test \\
+          --queries build/store
+
+    \b
+    Exit codes: 0  done
+                2  wrong arguments, files or store
+                130  interrupted; no file was written
+                143  terminated; no file was written
+    """
+    import json
+
+    from etl.derive.place_model import encode, learn, made_of, read_place_model, xyz
+    from etl.derive.retrieval_measures import answer, by_folds, summarize
+
+    rows = _labelled(gallery, gallery_split)
+    if out is not None:
+        made = made_of(gallery, gallery_split, len(rows.coarse_type))
+        out.write_text(encode(learn(rows.lesions, rows.coarse_type, made)))
+    if queries is None:
+        answers = by_folds(rows, lambda part: learn(*part).embed if model == "place" else xyz)
+        weights = None
+    else:
+        committed = read_place_model()
+        embed, weights = (committed.embed, committed.made) if model == "place" else (xyz, None)
+        answers = answer(rows, _labelled(queries, queries_split), embed)
+    click.echo(json.dumps({"model": model, **summarize(answers), "weights": weights}, indent=1))
+
+
+def _labelled(place: str, split: str | None) -> Labelled:
+    from etl.derive.lesion_arrays import lesion_arrays
+    from etl.derive.retrieval_measures import Labelled
+    from etl.release.annotations import parse_annotations
+    from etl.store.reader import open_store
+
+    if place.lower().endswith(".csv"):
+        path = Path(place)
+        if not path.is_file():
+            raise click.BadParameter(f"there is no file {place!r}")
+        lesions = parse_annotations(path.read_bytes(), path.name).lesions
+    else:
+        lesions = open_store(place).lesions()
+    chosen = lesions[lesions["coarse_type_code"].notna() & (lesions["split"] == (split or lesions["split"]))]
+    if chosen.empty:
+        raise click.BadParameter(
+            f"no lesion of {place!r} has a coarse type" + (f" in {split}" if split else "")
+        )
+    chosen = chosen.sort_values(["patient_index", "lesion_id"])
+    return Labelled(lesion_arrays(chosen), chosen["coarse_type_code"].to_numpy("int64"))

@@ -1,0 +1,75 @@
+"""Export a store in a format that other tools read: NIfTI, COCO, CSV, review images, Croissant."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from etl.export.protocol import FORMATS, SPLITS, TYPES, Selection
+from etl.report.console.command import job, version_option
+
+
+@click.command()
+@click.argument("store")
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--format", "format_name", type=click.Choice(FORMATS), required=True, help="See above.")
+@version_option
+@click.option("--split", "splits", type=click.Choice(SPLITS), multiple=True, help="Repeatable.")
+@click.option("--type", "types", type=click.Choice(TYPES), multiple=True, help="Lesion type; repeatable.")
+@click.option("--patient", "patients", type=int, multiple=True, metavar="N", help="Repeatable.")
+@click.option("--series", multiple=True, metavar="PPPPPP_SS_RR", help="Repeatable.")
+@job("complete files are kept")
+def main(
+    store: str,
+    out: Path,
+    format_name: str,
+    number: int | None,
+    splits: tuple[str, ...],
+    types: tuple[str, ...],
+    patients: tuple[int, ...],
+    series: tuple[str, ...],
+) -> None:
+    """Export one version of STORE (a path or s3://bucket/prefix) into the folder OUT. The store is only read.
+
+    \b
+    nifti      volumes as <series>_<first>-<last>.nii.gz, placed as the official converter places them
+    coco       key slices as 8-bit PNGs, and COCO detection JSON, one file per split
+    csv        DL_info.csv in the release's own 18 columns
+    images     key slices with RECIST diameters, boxes and centres drawn on them
+    croissant  the tables, and croissant.json, which describes them and the whole version
+
+    --split, --type, --patient and --series choose lesions; a lesion must match every option that is given.
+    Volumes without a chosen lesion are left out. Lesions of `train` have no type in the release: choose them
+    with `--type unlabelled`. Croissant describes the whole version and takes none of these options.
+
+    OUT must be new or empty, or hold the same export, which is then continued. OUT/README.txt describes the
+    files and how to cite the data.
+
+    \b
+      deeplesion export build/store build/nifti --format nifti --split test --type liver
+      deeplesion export s3://bucket/store build/coco --format coco --version 3
+
+    \b
+    Exit codes: 0  exported
+                2  wrong arguments, store or folder
+                130  interrupted; complete files are kept
+                143  terminated; complete files are kept
+    """
+    import time
+
+    from etl.export.export import export
+    from etl.report.console.progress import ExportProgress
+    from etl.report.console.texts import bytes_text
+    from etl.run.logs import start_logging
+    from etl.store.reader import open_store
+
+    console, start = start_logging(), time.monotonic()
+    selection = Selection(splits, types, patients, series)
+    with ExportProgress(console) as progress:
+        result = export(open_store(store, number), out, format_name, selection, progress.add)
+    click.echo(
+        f"{out}: {result.files:,} files of {result.volumes:,} volumes and {result.lesions:,} lesions; "
+        f"{result.reused:,} were there, {bytes_text(result.bytes)} written "
+        f"in {time.monotonic() - start:.1f} s"
+    )

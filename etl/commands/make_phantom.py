@@ -1,0 +1,45 @@
+"""Write a small synthetic DeepLesion release in the official layout: archives, annotations, and the truth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from etl.report.console.command import job
+
+
+@click.command(
+    help=__doc__,
+    epilog="Example: deeplesion phantom build/phantom --patients 2 --archives 1",
+)
+@click.argument("out", type=click.Path(path_type=Path, file_okay=False))
+@click.option(
+    "--patients",
+    default=8,
+    show_default=True,
+    help="8 patients include every oddity of the release.",
+)
+@click.option("--archives", default=3, show_default=True, help="Number of zip archives for the slices.")
+@click.option("--seed", default=0, show_default=True, help="Seed of noise, bodies and lesion positions.")
+@click.option("--extracted", is_flag=True, help="Also write OUT/Images_png/<series>/<slice>.png.")
+@click.option(
+    "--followups",
+    default=0,
+    show_default=True,
+    help="Image each patient so often again, with lesions that grow or shrink.",
+)
+@job("the release is incomplete")
+def main(out: Path, patients: int, archives: int, seed: int, extracted: bool, followups: int) -> None:
+    from etl.core.urls import parse_folder
+    from etl.phantom import is_written, phantom_truth, write_phantom
+
+    truth = phantom_truth(patients=patients, archives=archives, seed=seed, extracted=extracted)
+    folder = parse_folder(out, "OUT")
+    present = is_written(folder, truth)
+    write_phantom(folder, patients=patients, archives=archives, seed=seed, extracted=extracted)
+    click.echo(
+        f"{out}: {truth.patients} patients, {truth.series} series, {truth.volumes} volumes, "
+        f"{truth.slices} slices, {len(truth.lesions)} lesions, {truth.archives} archives"
+        + (" (already there, nothing written)" if present else "")
+    )

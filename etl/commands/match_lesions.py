@@ -1,0 +1,80 @@
+"""Find the same lesion over time: group a patient's lesions of all studies into sequences."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from etl.report.console.command import job
+
+ALGORITHMS = ("mutual", "paper")
+
+
+@click.command()
+@click.argument("store")
+@click.option(
+    "--algorithm", type=click.Choice(ALGORITHMS), default="mutual", show_default=True, help="See above."
+)
+@click.option(
+    "--calibration",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A file of jobs/calibrate_matching.py.  [default: the committed one]",
+)
+@job("nothing was published")
+def main(store: str, algorithm: Literal["mutual", "paper"], calibration: Path | None) -> None:
+    """Match the lesions of STORE (a path or s3://bucket/prefix); publish the tables `sequences` and `links`.
+
+    \b
+    mutual  place, size and position in the image, the studies' common shift removed, groups by mean distance
+    paper   Algorithm 1 of Yan et al., CVPR 2018, on the published place
+
+    The new version is its parent with these two tables; where they are there already, nothing is published.
+    The whole release takes seconds on one core. Read them with store.sequences(), store.growth() and
+    store.table("links"). Measured errors and limits are in docs/matching.md. Study numbers are ordinals
+    without dates, and none of this is a clinical assessment.
+
+    \b
+      deeplesion match build/store
+      dask-submit jobs/match_lesions.py s3://bucket/store --algorithm paper
+
+    \b
+    Exit codes: 0  the store has both tables
+                2  wrong arguments, store or calibration
+                4  the store can't be written after retries
+                130  interrupted; nothing was published
+                143  terminated; nothing was published
+    """
+    from etl.derive.lesion_arrays import lesion_arrays
+    from etl.derive.match_calibration import COMMITTED, read_calibration
+    from etl.derive.sequences import match_lesions
+    from etl.publish.add_tables import NewTable, add_tables
+    from etl.run.logs import start_logging
+    from etl.store.reader import open_store
+    from etl.tables.links import LINKS
+    from etl.tables.sequences import SEQUENCES
+
+    start_logging()
+    opened = open_store(store)
+    lesions = opened.lesions()
+    found = match_lesions(
+        lesion_arrays(lesions),
+        lesions.set_index("lesion_id")["age_years"],
+        read_calibration(calibration or COMMITTED),
+        algorithm,
+    )
+    covered = lesions["lesion_id"].tolist()
+    tables = [
+        NewTable(SEQUENCES, SEQUENCES.rows(found.sequences), covered),
+        NewTable(LINKS, LINKS.rows(found.links), covered),
+    ]
+    version, is_new = add_tables(opened.objects, opened.version, tables)
+    names = found.sequences["sequence_id"]
+    several = {name for name, studies in zip(names, found.sequences["studies"], strict=True) if studies > 1}
+    click.echo(
+        f"version {version['version']} of {store}"
+        + (f": {len(covered):,} lesions" if is_new else f" has them already: {len(covered):,} lesions")
+        + f" in {len(set(names)):,} sequences, {len(several):,} over several studies, "
+        f"{len(found.links['kept']):,} links, {sum(found.links['kept']):,} kept"
+    )
