@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import base64
+import io
 import pickle
+import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -9,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import etl.store
 from etl.core.config import Config
@@ -89,9 +93,11 @@ def test_an_unknown_volume_names_some_that_are_there(store: Store) -> None:
 
 
 def test_an_unknown_level_is_a_store_error(store: Store) -> None:
-    with pytest.raises(StoreError, match="no such volume") as caught:
-        store.array(FIRST_VOLUME, level=2)
-    assert "/2" in str(caught.value)
+    for opened in (store.array, store.volume):
+        with pytest.raises(StoreError, match="no such level") as caught:
+            opened(FIRST_VOLUME, level=2)
+        assert "volume.pyramid_levels=3" in str(caught.value)
+    assert store.volume(FIRST_VOLUME, level=1).shape == (2, 8, 8)
 
 
 def test_an_unknown_version_names_those_that_are_there(config: Config) -> None:
@@ -104,7 +110,7 @@ def test_an_unknown_version_names_those_that_are_there(config: Config) -> None:
 def test_where_no_store_is_the_remedy_is_to_build_one(tmp_path: Path, place: str) -> None:
     with pytest.raises(StoreError, match="no store here") as caught:
         open_store(str(tmp_path / place))
-    assert "jobs/build_store.py" in str(caught.value)
+    assert "deeplesion build" in str(caught.value)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -196,3 +202,59 @@ def test_the_room_loads_nothing_until_a_reader_is_asked_for() -> None:
     assert set(etl.store.__all__) == {"LesionCrops", "Store", "open_store"}
     with pytest.raises(ImportError):
         from etl.store import close_store  # type: ignore[attr-defined]  # noqa: F401
+
+
+def test_a_store_is_one_line_in_a_prompt(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = Path(store.objects.root)
+    assert repr(store).startswith(f"Store('{place}', version 1: 2 volumes, 2 lesions, ")
+    monkeypatch.chdir(place.parent)
+    assert repr(store).startswith("Store('store', version 1: ")
+
+
+def test_a_notebook_shows_counts_and_a_lesion(store: Store, config: Config, tmp_path: Path) -> None:
+    shown = store._repr_html_()
+    assert "<th style='text-align:left'>lesions</th><td style='text-align:left'>2</td>" in shown
+    (picture,) = re.findall(r"data:image/png;base64,([^']+)'", shown)
+    image = np.asarray(Image.open(io.BytesIO(base64.b64decode(picture))))
+    is_box = (image == (255, 64, 64)).all(axis=2)
+    # The box of lesion 0 is 4 mm wide: (4, 5) to (12, 13) in pixels of 0.5 mm, in a picture of 96 mm.
+    assert np.ptp(np.flatnonzero(is_box.any(axis=0))) == pytest.approx(4 / 96 * image.shape[1], abs=2)
+    shutil.copytree(config.store, tmp_path / "damaged")
+    shutil.rmtree(tmp_path / "damaged" / "volumes")
+    shown = open_store(tmp_path / "damaged")._repr_html_()
+    assert "img" not in shown
+    assert "volumes" in shown
+
+
+def test_a_lesion_is_named_by_its_id_or_its_row(store: Store) -> None:
+    lesions = store.lesions()
+    row, named = lesions.iloc[1], next(lesions.iloc[1:].itertuples())
+    expected = store.crop(1, 8)
+    for lesion in (row, named, {"lesion_id": 1}, np.int64(1)):
+        assert store.crop(lesion, 8).identical(expected)
+    for wrong in (lesions, "1", 1.5, None, {}):
+        with pytest.raises(ValueError, match="allowed: a lesion_id, or one row"):
+            store.crop(wrong)
+
+
+@pytest.mark.parametrize("size_mm", [(32, 64), 0, (8, 8, -1), (8, 8, 8, 8), float("nan"), float("inf")])
+def test_sizes_are_one_number_or_three(store: Store, size_mm: Any) -> None:
+    with pytest.raises(ValueError, match=r"allowed: above 0, one number for all edges or three"):
+        store.crop(0, size_mm)
+
+
+def test_a_version_may_be_text(config: Config) -> None:
+    for version in ("1", "000001", np.int64(1), None):
+        assert open_store(config.store, version).version["version"] == 1
+    for wrong in ("latest", "-1", 1.0, True):
+        with pytest.raises(ValueError, match="allowed: a number, such as 1, or None"):
+            open_store(config.store, wrong)
+
+
+def test_the_face_has_the_same_names() -> None:
+    import deeplesion_store
+
+    assert all(getattr(deeplesion_store, n) is getattr(etl.store, n) for n in etl.store.__all__)
+    assert deeplesion_store.__all__ == etl.store.__all__
+    with pytest.raises(AttributeError, match="it has LesionCrops"):
+        deeplesion_store.nothing  # noqa: B018

@@ -99,7 +99,7 @@ def test_damaged_metadata_is_a_store_error(store: Store, tmp_path: Path) -> None
     metadata.write_text("{}")
     with pytest.raises(StoreError, match="metadata is damaged") as caught:
         open_store(str(copy)).volume(VOLUME)
-    assert "jobs/verify_store.py" in str(caught.value)
+    assert "deeplesion verify" in str(caught.value)
     metadata.unlink()
     with pytest.raises(StoreError, match="can't be read"):
         open_store(str(copy)).volume(VOLUME)

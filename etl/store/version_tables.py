@@ -1,0 +1,153 @@
+"""The tables of a published version, read as data frames: whole, or a split, some rows, some columns."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from etl.core.errors import StoreError
+from etl.io.places import Objects
+from etl.store.parquet import Entry, covered_units, partition_value, read_file, read_table
+from etl.store.versions import Version, readable
+from etl.tables.lesions import SPLITS
+from etl.tables.registry import declared
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class VersionTables:
+    """The tables of one version of a store.
+
+    Attributes:
+        objects: where it lies.
+        version: the version file's content.
+    """
+
+    objects: Objects
+    version: Version
+
+    def lesions(
+        self, split: str | None = None, type: str | None = None, columns: Sequence[str] | None = None
+    ) -> pd.DataFrame:
+        """Return annotations, one row a lesion, sorted by lesion_id; column `split` included.
+
+        Args:
+            split: train, val or test; only its files are read.
+            type: a coarse type by name, such as liver. The release labels val and test only.
+            columns: those to read, in this order.
+
+        Raises:
+            StoreError: the version has no such split, type or column.
+        """
+        if split is not None and split not in SPLITS:
+            raise self._absent("split", split, ", ".join(SPLITS))
+        files = self.version["tables"]["lesions"]
+        entries = [entry for entry in files if split in (None, partition_value(entry["path"]))]
+        rows = None if type is None else pc.field("coarse_type") == type
+        found = self._table("lesions", columns, rows, entries)
+        if type is not None and found.empty:
+            known = self._table("lesions", ["coarse_type"])["coarse_type"].dropna().unique()
+            if type not in known:
+                raise self._absent(
+                    "coarse type", type, ", ".join(sorted(known)) or "none: all are unlabelled"
+                )
+        return found
+
+    def volumes(self, split: str | None = None, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """Return the catalogue, one row a volume.
+
+        Args:
+            split: only volumes with lesions of it.
+            columns: those to read, in this order.
+
+        Raises:
+            StoreError: the version has no such split or column.
+        """
+        if split is not None and split not in SPLITS:
+            raise self._absent("split", split, ", ".join(SPLITS))
+        return self._table("volumes", columns, None if split is None else pc.field("split") == split)
+
+    def slices(self, volume_id: str | None = None, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """Return source slices, one row a slice of a volume.
+
+        Args:
+            volume_id: only those of this volume.
+            columns: those to read, in this order.
+
+        Raises:
+            StoreError: the version has no such volume or column.
+        """
+        if volume_id is None:
+            return self._table("slices", columns)
+        self._path(volume_id)
+        return self._table("slices", columns, pc.field("volume_id") == volume_id)
+
+    def rejects(self) -> pd.DataFrame:
+        """Return the parts of the release that the store lacks, and why."""
+        return self._table("rejects")
+
+    def table(self, name: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """Return any table of this version, also one that a job added to it.
+
+        Args:
+            columns: those to read, in this order.
+
+        Raises:
+            StoreError: the version has no such table or column, or a file of it is missing or damaged.
+        """
+        if name not in self.version["tables"]:
+            raise self._absent("table", name, ", ".join(self.version["tables"]))
+        return self._table(name, columns)
+
+    def covered(self, name: str) -> set[Any]:
+        """Return the volume_ids or lesion_ids for which an added table was made, also those without rows.
+
+        Raises:
+            StoreError: the version has no such added table, or a file of it is missing or damaged.
+        """
+        added = self.version.get("added_tables", {})
+        if name not in added:
+            raise self._absent("added table", name, ", ".join(added) or "none: all tables are the build's")
+        with readable(self.objects):
+            files = [read_file(self.objects, entry) for entry in self.version["tables"][name]]
+        return {unit for data in files for unit in covered_units(pq.read_schema(io.BytesIO(data)))}
+
+    @cached_property
+    def _paths(self) -> dict[str, str]:
+        return {entry["volume_id"]: entry["path"] for entry in self.version["volumes"]}
+
+    def _path(self, volume_id: str) -> str:
+        if volume_id not in self._paths:
+            known = ", ".join(list(self._paths)[:3])
+            allowed = f"one of {len(self._paths)} volume_ids, such as {known}"
+            raise self._absent("volume", volume_id, allowed, "volumes() lists them")
+        return self._paths[volume_id]
+
+    def _table(
+        self,
+        name: str,
+        columns: Sequence[str] | None = None,
+        where: pc.Expression | None = None,
+        entries: Sequence[Entry] | None = None,
+    ) -> pd.DataFrame:
+        table = declared(self.version, name)
+        for column in columns or ():
+            if column not in table.rows_schema.names:
+                raise self._absent(f"column of `{name}`", column, ", ".join(table.rows_schema.names))
+        files = self.version["tables"][name] if entries is None else entries
+        with readable(self.objects):
+            return read_table(self.objects, files, table, columns, where).to_pandas()
+
+    def _absent(self, what: str, value: Any, allowed: str, remedy: str = "") -> StoreError:
+        where = f"{self.objects.root}, version {self.version['version']}"
+        return StoreError(
+            f"no such {what} in this version", where=where, value=value, allowed=allowed, remedy=remedy
+        )
