@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
 import logging
 import platform
 import socket
@@ -14,7 +13,7 @@ from dataclasses import asdict
 from etl.convert.results import Conversion
 from etl.core.config import Config
 from etl.io.places import Objects
-from etl.publish.publish import Published, code_versions
+from etl.publish.publish import Published, code_versions, installed_version
 from etl.run.protocol import ExecutionStats
 from etl.store.layout import run_path, to_json
 from etl.store.versions import now_text
@@ -123,4 +122,4 @@ def recorded(
 def _environment() -> dict[str, str]:
     names = ("dask", "distributed")
     here = {"host": socket.gethostname(), "platform": platform.platform()}
-    return here | code_versions() | {name: importlib.metadata.version(name) for name in names}
+    return here | code_versions() | {name: installed_version(name) for name in names}

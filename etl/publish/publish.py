@@ -7,6 +7,7 @@ import logging
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from typing import Any
 
 from etl.convert.results import Conversion
@@ -141,7 +142,13 @@ def code_versions() -> dict[str, str]:
         "pyarrow",
         "pandas",
     )
-    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in names}
+    return {"python": platform.python_version()} | {name: installed_version(name) for name in names}
+
+
+@cache
+def installed_version(distribution: str) -> str:
+    """Return the version of an installed distribution, read once per process."""
+    return importlib.metadata.version(distribution)
 
 
 def _mend_tables(objects: Objects, version: Version, files: Files) -> None:
