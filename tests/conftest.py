@@ -116,7 +116,7 @@ def cluster_of_two() -> Iterator[str]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NO_PROXY", "127.0.0.1")
         patch.setenv("no_proxy", "127.0.0.1")
-        with local_cluster(2) as cluster:
+        with local_cluster(2, tls=False) as cluster:
             yield cluster.scheduler_address
 
 

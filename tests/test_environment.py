@@ -29,6 +29,7 @@ DISTRIBUTIONS = {"yaml": "pyyaml", "PIL": "pillow", "cv2": "opencv-python-headle
 # Dependencies that etl/ and jobs/ never import by name.
 LOADED_BY_NAME = {
     "s3fs",  # fsspec's filesystem for s3://
+    "cryptography",  # distributed makes temporary certificates with it
 }
 
 

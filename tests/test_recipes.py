@@ -10,6 +10,7 @@ import sys
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,7 +25,10 @@ EXAMPLE = str(ROOT / "docs" / "examples" / "train_detector.py")
 
 CHECKS = {
     "With this package": "assert len(lesions) == 2 and plane.dims == ('y', 'x') and image.shape == (64,) * 3",
-    "1. pandas": "assert len(lesions) == 9 and set(lesions.split) == {'train', 'val', 'test'}",
+    "1. pandas": (
+        "assert len(lesions) == 9 and set(lesions.split) == {'train', 'val', 'test'}\n"
+        "assert lesions.index.is_unique"
+    ),
     "2. DuckDB": "assert sizes.lesions.sum() == 9 and set(sizes.split) == {'train', 'val', 'test'}",
     "3. Dask dataframe": "assert len(hu) == 6 and hu.between(-1024, 500).all()",
     "4. Zarr alone": "assert plane.dtype == 'int16' and plane.max() > 0",
@@ -119,6 +123,17 @@ def bucket(folder: Path, s3_server: str) -> Iterator[Bucket]:
         for name, content in files_below(folder / "build" / "store").items():
             bucket.put(f"store/{name}", content)
         yield bucket
+
+
+def test_the_first_lines_see_a_new_version_in_a_process_that_stays_up(s3_bucket: Bucket) -> None:
+    (start,) = blocks("Ten recipes")
+    lines = compile(start.replace("build/store", f"{s3_bucket.url}/store"), "start", "exec")
+    for number in (1, 2, 3):
+        content = json.dumps({"version": number, "tables": {}}).encode()
+        s3_bucket.put(f"store/versions/{number:06d}.json", content)
+        found: dict[str, Any] = {}
+        exec(lines, found)
+        assert found["version"]["version"] == number
 
 
 def test_there_are_ten_and_each_is_checked() -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from etl.core.errors import ConfigError
-from etl.report.console.command import job
+from etl.report.console.command import job, print_done
 from etl.run.logs import start_logging
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def _publish(url: str, settings: MoreAnnotations, config: str) -> None:
     tables = annotation_tables(list(joins.values()), Grids(volumes), given)
     new = [NewTable(table, rows, covered[table.unit]) for table, rows in tables]
     version, is_new = add_tables(store.objects, store.version, new)
-    click.echo(json.dumps(_report(given, joins), indent=2))
+    print_done(json.dumps(_report(given, joins), indent=2))
     rows = ", ".join(f"{table.name} {found.num_rows}" for table, found in tables)
     state = "published" if is_new else "holds the same already"
     click.echo(f"version {version['version']} {state}: {rows}", err=True)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from etl.report.console.command import job
+from etl.report.console.command import job, print_done
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -126,8 +126,9 @@ def _build(settings: Config, console: Console) -> None:
         plan = stage_unread(settings, plan, executor, progress)
         result = build(settings, plan, executor, progress)
     if settings.report:
-        report_after_build(settings.store, result.published.version["version"])
-    click.echo(build_text(settings, result))
+        published = result.published
+        report_after_build(settings.store, published.version["version"], is_new=published.is_new)
+    print_done(build_text(settings, result))
 
 
 def _plan(settings: Config) -> None:

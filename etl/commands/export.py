@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from etl.export.protocol import FORMATS, SPLITS, TYPES, Selection
-from etl.report.console.command import job, version_option
+from etl.report.console.command import job, print_done, version_option
 
 
 @click.command()
@@ -58,6 +58,7 @@ def main(
     """
     import time
 
+    from etl.core.counted import counted
     from etl.export.export import export
     from etl.report.console.progress import ExportProgress
     from etl.report.console.texts import bytes_text
@@ -68,8 +69,9 @@ def main(
     selection = Selection(splits, types, patients, series)
     with ExportProgress(console) as progress:
         result = export(open_store(store, number), out, format_name, selection, progress.add)
-    click.echo(
-        f"{out}: {result.files:,} files of {result.volumes:,} volumes and {result.lesions:,} lesions; "
+    print_done(
+        f"{out}: {counted(result.files, 'file')} of {counted(result.volumes, 'volume')} and "
+        f"{counted(result.lesions, 'lesion')}; "
         f"{result.reused:,} were there, {bytes_text(result.bytes)} written "
         f"in {time.monotonic() - start:.1f} s"
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from etl.report.console.command import job
+from etl.report.console.command import job, print_done
 
 
 @click.command(
@@ -31,6 +31,7 @@ from etl.report.console.command import job
 )
 @job("the release is incomplete")
 def main(out: Path, patients: int, archives: int, seed: int, extracted: bool, followups: int) -> None:
+    from etl.core.counted import counted
     from etl.core.urls import parse_folder
     from etl.phantom import is_written, phantom_truth, write_phantom
 
@@ -38,8 +39,9 @@ def main(out: Path, patients: int, archives: int, seed: int, extracted: bool, fo
     folder = parse_folder(out, "OUT")
     present = is_written(folder, truth)
     write_phantom(folder, patients=patients, archives=archives, seed=seed, extracted=extracted)
-    click.echo(
-        f"{out}: {truth.patients} patients, {truth.series} series, {truth.volumes} volumes, "
-        f"{truth.slices} slices, {len(truth.lesions)} lesions, {truth.archives} archives"
+    print_done(
+        f"{out}: {counted(truth.patients, 'patient')}, {truth.series} series, "
+        f"{counted(truth.volumes, 'volume')}, {counted(truth.slices, 'slice')}, "
+        f"{counted(len(truth.lesions), 'lesion')}, {counted(truth.archives, 'archive')}"
         + (" (already there, nothing written)" if present else "")
     )

@@ -7,7 +7,7 @@ from typing import Literal
 
 import click
 
-from etl.report.console.command import job
+from etl.report.console.command import job, print_done
 
 ALGORITHMS = ("mutual", "paper")
 
@@ -72,7 +72,7 @@ def main(store: str, algorithm: Literal["mutual", "paper"], calibration: Path | 
     version, is_new = add_tables(opened.objects, opened.version, tables)
     names = found.sequences["sequence_id"]
     several = {name for name, studies in zip(names, found.sequences["studies"], strict=True) if studies > 1}
-    click.echo(
+    print_done(
         f"version {version['version']} of {store}"
         + (f": {len(covered):,} lesions" if is_new else f" has them already: {len(covered):,} lesions")
         + f" in {len(set(names)):,} sequences, {len(several):,} over several studies, "

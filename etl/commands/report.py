@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from etl.report.console.command import job, version_option
+from etl.report.console.command import job, print_done, version_option
 
 
 def _share(context: click.Context, parameter: click.Parameter, value: str) -> float:
@@ -64,4 +64,4 @@ def main(store: str, number: int | None, share: float) -> None:
     opened = open_store(store, number)
     with readable(opened.objects):
         name, size = write_report(opened, share)
-    click.echo(f"{opened.objects.root}/{name}: {bytes_text(size)} in {time.monotonic() - start:.1f} s")
+    print_done(f"{opened.objects.root}/{name}: {bytes_text(size)} in {time.monotonic() - start:.1f} s")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from etl.report.console.command import job
+from etl.report.console.command import job, print_done
 
 if TYPE_CHECKING:
     from etl.io.places import Objects
@@ -140,9 +140,9 @@ def roll_back(objects: Objects, number: int) -> None:
         own.wait_for("prune")
         version, is_new = rollback(objects, number, run_id)
     if is_new:
-        click.echo(f"version {version['version']} is published: equal to version {number}")
+        print_done(f"version {version['version']} is published: equal to version {number}")
     else:
-        click.echo(f"version {version['version']} is current and equal to version {number}; nothing was done")
+        print_done(f"version {version['version']} is current and equal to version {number}; nothing was done")
 
 
 @main.command("prune")
@@ -171,4 +171,4 @@ def remove_old(objects: Objects, keep: int, days: float, dry_run: bool) -> None:
 
     with store_failures(objects):
         found = prune(objects, keep, days * SECONDS_PER_DAY, dry_run=dry_run)
-    click.echo(pruning_text(found, days, dry_run=dry_run))
+    print_done(pruning_text(found, days, dry_run=dry_run))

@@ -18,7 +18,8 @@ from pydantic import (
 )
 
 from etl.core.errors import ConfigError
-from etl.core.urls import credential_in, is_local, parse_place, public_url
+from etl.core.secrets import credential_in
+from etl.core.urls import is_local, parse_place, public_url
 
 CREDENTIALS_BELONG = (
     "S3 takes credentials from AWS_PROFILE, AWS_ACCESS_KEY_ID with AWS_SECRET_ACCESS_KEY, or the machine's "

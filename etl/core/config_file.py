@@ -15,7 +15,7 @@ import json
 import re
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar, cast, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -23,11 +23,13 @@ from pydantic import BaseModel, ValidationError
 from etl.core.config import CREDENTIALS_BELONG, Config
 from etl.core.errors import ConfigError
 from etl.core.own_configs import find_config, own_configs
-from etl.core.urls import credential_in, without_credentials
+from etl.core.secrets import credential_in, without_credentials
 
 Model = TypeVar("Model", bound=BaseModel)
 
 ENVIRONMENT_PREFIX = "DEEPLESION__"
+MOST_NESTED = 50
+"""Levels of sections and lists in a config; ours have four."""
 # Keys with these words hold secrets; no config of this package has one.
 SECRET_KEY = re.compile(
     r"(?:\A|_)(?:key|secret|token|password|passwd|credentials?|auth)(?:\Z|_)", re.IGNORECASE
@@ -37,19 +39,41 @@ SECRET_KEY = re.compile(
 class _StrictLoader(yaml.SafeLoader):
     """YAML 1.2's core schema. A key written twice is refused; else the last one would silently win.
 
+    So are aliases (`*name`), of which a few lines can make billions of values, and deep nesting.
+
     PyYAML's own schema is 1.1: it reads 000001_01_01 as an octal number and 1e-3 as text.
     """
+
+    def __init__(self, stream: str) -> None:
+        super().__init__(stream)
+        self._depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        event = cast("Any", self).peek_event()
+        mark: Any = event.start_mark
+        if isinstance(event, yaml.AliasEvent):
+            raise yaml.composer.ComposerError(
+                None, None, "aliases (*name) are not taken; write the value out", mark
+            )
+        if self._depth >= MOST_NESTED:
+            raise yaml.composer.ComposerError(None, None, f"more than {MOST_NESTED} levels of nesting", mark)
+        self._depth += 1
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
 
     def construct_decimal(self, node: yaml.ScalarNode) -> int:
         return int(self.construct_scalar(node))
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        seen: set[Hashable] = set()
         for key in keys:
-            if keys.count(key) > 1:
+            if key in seen:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"the key {key!r} is given twice", node.start_mark
                 )
+            seen.add(key)
         return super().construct_mapping(node, deep)
 
 

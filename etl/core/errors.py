@@ -9,7 +9,7 @@
     +-- OverlapError  5  another build is running on the store, and `overlap` is `leave`
     +-- SliceError       one slice can't be used; becomes a row in `rejects`, never ends a run
 
-A message says what happened, where, the value, what was allowed, and the remedy.
+A message says what happened, where, the value, what was allowed, and the remedy. It holds no secret.
 """
 
 from __future__ import annotations
@@ -19,8 +19,11 @@ from contextlib import contextmanager
 from typing import Any
 
 from etl.core.rejects import Reason
+from etl.core.secrets import without_secrets
 
 EXIT_UNEXPECTED = 1
+MOST_CHARACTERS = 4000
+"""Longest text of one part of a message; foreign input decides how long it would be."""
 
 
 class EtlError(Exception):
@@ -39,18 +42,25 @@ class EtlError(Exception):
     def __init__(
         self, what: str, *, where: str = "", value: Any = None, allowed: str = "", remedy: str = ""
     ) -> None:
-        self.what, self.where, self.value = what, where, value
-        self.allowed, self.remedy = allowed, remedy
-        lines = [what]
+        self.what, self.where, self.allowed, self.remedy = map(_shown, (what, where, allowed, remedy))
+        self.value = _shown(value) if isinstance(value, str) else value
+        lines = [self.what]
         if where:
-            lines.append(f"  where:   {where}")
+            lines.append(f"  where:   {self.where}")
         if value is not None:
-            lines.append(f"  value:   {value!r}")
+            lines.append(f"  value:   {_shown(repr(value))}")
         if allowed:
-            lines.append(f"  allowed: {allowed}")
+            lines.append(f"  allowed: {self.allowed}")
         if remedy:
-            lines.append(f"  remedy:  {remedy}")
+            lines.append(f"  remedy:  {self.remedy}")
         super().__init__("\n".join(lines))
+
+
+def _shown(text: str) -> str:
+    """Return a text for a message: without secrets, and cut if it is long."""
+    # A secret that the first cut divides is not in what the second one leaves.
+    shown = without_secrets(text[: 4 * MOST_CHARACTERS])
+    return shown if len(shown) <= MOST_CHARACTERS else f"{shown[: MOST_CHARACTERS - 4]} ..."
 
 
 @contextmanager

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from etl.core.secrets import without_secrets
+
 
 class Kind(StrEnum):
     """Kind of thing that was rejected."""
@@ -66,7 +68,11 @@ class Reason(StrEnum):
     VOLUME_TIMED_OUT = "volume_timed_out"
 
 
-@dataclass(frozen=True, order=True)
+MOST_CHARACTERS = 1000
+"""Longest message of a reject, and longest place; foreign input decides how long they would be."""
+
+
+@dataclass(frozen=True, order=True, slots=True)
 class Reject:
     """One row of the `rejects` table.
 
@@ -87,3 +93,11 @@ class Reject:
     series_id: str = ""
     slice_index: int = -1
     lesion_id: int = -1
+
+    def __post_init__(self) -> None:
+        """Cut long texts, and leave secrets out of what servers and buckets said about an archive."""
+        if self.kind is Kind.ARCHIVE:
+            object.__setattr__(self, "message", without_secrets(self.message[: 4 * MOST_CHARACTERS]))
+        for name in ("found_in", "message"):
+            if len(text := getattr(self, name)) > MOST_CHARACTERS:
+                object.__setattr__(self, name, f"{text[: MOST_CHARACTERS - 4]} ...")

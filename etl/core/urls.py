@@ -1,4 +1,4 @@
-"""Places as people write them: paths and URLs in one normal form, and the secrets in them."""
+"""Places as people write them: paths and URLs in one normal form."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from etl.core.errors import ConfigError
+from etl.core.secrets import SLASHED_PASSWORD, without_credentials
 
 _S3 = re.compile(r"s3[an]?:/+", re.IGNORECASE)
 _FILE = re.compile(r"file:(?://(?:localhost)?(?=/))?", re.IGNORECASE)
@@ -18,17 +19,6 @@ _BROKEN_URL = re.compile(
 )
 _VARIABLE = re.compile(r"\$(?:\{(?P<braced>[^{}]*)\}|(?P<bare>[A-Za-z_][A-Za-z0-9_]*))")
 _GLOB = re.compile(r"[*?\[]")
-
-_USER = re.compile(r"([a-z][a-z0-9+.-]*)://([^/?#\s]*)@", re.IGNORECASE)
-# A password with a slash in it: the text after the colon is no port.
-_SLASHED = re.compile(r"://[^/?#\s:@\[]+:(?!\d*(?:[/?#\s'\"]|\Z))\S*@")
-# Parameters of signed URLs (S3, Google, CloudFront, Azure), and services' names for passwords.
-_PARAMETER = re.compile(
-    r"(?<=[?&;])(x-(?:amz|goog)-credential|awsaccesskeyid|googleaccessid|sig|key"
-    r"|[\w-]*(?:signature|token|secret|password|passwd|api_?key|access_?key))=[^&;#\s'\"]*",
-    re.IGNORECASE,
-)
-_WEB = ("http", "https", "ftp", "ftps")
 
 
 def parse_place(place: str | os.PathLike[str]) -> str:
@@ -122,24 +112,5 @@ def public_url(url: str) -> str:
     """Return the URL for messages: without user, password, query and fragment, which may hold secrets."""
     if is_local(url):
         return url
-    parts = urlsplit(_SLASHED.sub("://", url))
+    parts = urlsplit(SLASHED_PASSWORD.sub("://", url))
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-
-
-def credential_in(text: str) -> str:
-    """Return the kind of credential that URLs in a text carry, in words; empty where there is none."""
-    for scheme, user in _USER.findall(text):
-        # A user alone belongs to some places, as in sftp:// and abfs://; for a web server it may be a token.
-        if ":" in user or scheme.lower() in _WEB:
-            return "a user or password before the host"
-    if _SLASHED.search(text):
-        return "a user or password before the host"
-    parameter = _PARAMETER.search(text) if "://" in text else None
-    return f"the parameter `{parameter[1]}`" if parameter else ""
-
-
-def without_credentials(text: str) -> str:
-    """Return a text for messages, with dots in place of each credential that `credential_in` finds."""
-    text = _USER.sub(lambda found: f"{found[1]}://...@" if credential_in(found[0]) else found[0], text)
-    text = _SLASHED.sub("://...@", text)
-    return _PARAMETER.sub(lambda found: f"{found[1]}=...", text)

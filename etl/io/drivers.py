@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from etl.core.secrets import without_secrets
 from etl.core.urls import public_url
 from etl.io.places import BlobChanged, BlobError, BlobRefused
 from etl.io.retries import BusyError
@@ -65,7 +66,7 @@ def as_oserrors(where: str) -> Iterator[None]:
         if type(error).__module__ == "builtins" or type(error).__module__.startswith("etl."):
             raise  # a fault in a program, or one that has its message already
         kind = PermissionError if "Credentials" in type(error).__name__ else ConnectionError
-        raise kind(f"{where}: {type(error).__name__}: {error}") from error
+        raise kind(f"{where}: {type(error).__name__}: {without_secrets(str(error))}") from error
 
 
 @contextmanager
@@ -85,12 +86,14 @@ def as_blob_errors(url: str) -> Iterator[None]:
             raise PastTheEndError(f"{where} ends before the requested range") from error
         if not may_pass(error):
             hint = _ACCESS_HINT if isinstance(error, PermissionError) else ""
-            raise BlobRefused(f"{where}: {type(error).__name__}: {error}{hint}") from error
+            raise BlobRefused(
+                f"{where}: {type(error).__name__}: {without_secrets(str(error))}{hint}"
+            ) from error
         if str(error).startswith(where):
             raise
         if status in _BUSY_STATUS:
-            raise BusyError(f"{where}: {error}", _retry_after_s(error)) from error
-        raise ConnectionError(f"{where}: {error}") from error
+            raise BusyError(f"{where}: {without_secrets(str(error))}", _retry_after_s(error)) from error
+        raise ConnectionError(f"{where}: {without_secrets(str(error))}") from error
 
 
 def may_pass(error: OSError) -> bool:

@@ -6,7 +6,6 @@ A body that is cut continues with a range from where it stopped, so that no byte
 from __future__ import annotations
 
 import functools
-import netrc
 import os
 import re
 import time
@@ -27,7 +26,8 @@ from urllib3.exceptions import (
 from urllib3.response import BaseHTTPResponse
 from urllib3.util.retry import Retry
 
-from etl.core.urls import credential_in, public_url
+from etl.core.urls import public_url
+from etl.io.logins import login
 from etl.io.places import STREAM_BYTES, BlobChanged, BlobError, BlobInfo, BlobRefused
 from etl.io.retries import Attempts, BusyError, RetryBudget, retried
 
@@ -267,31 +267,3 @@ def _retry_after(response: BaseHTTPResponse) -> float:
 def _why(error: BaseException | None) -> str:
     """Return the error as text, without the query of any URL in it."""
     return f"{type(error).__name__}: {_QUERY.sub('', str(error))}"
-
-
-def login(url: str) -> str:
-    """Return `user:password` for a URL; empty where there is none, or the URL is signed.
-
-    It comes from the URL, or from ~/.netrc (or the file that the variable NETRC names), where curl looks too;
-    only an entry of the host itself counts, so that no password goes elsewhere.
-
-    Raises:
-        BlobRefused: the file is malformed, or others may read it.
-    """
-    parts = urlsplit(url)
-    if parts.username:
-        return f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-    if not parts.hostname or credential_in(url):
-        return ""
-    file = os.environ.get("NETRC")
-    try:
-        entry = netrc.netrc(file).hosts.get(parts.hostname)
-    except OSError:  # there is none
-        return ""
-    except (netrc.NetrcParseError, UnicodeDecodeError):
-        # Its own message may hold a word of the file.
-        raise BlobRefused(
-            f"{public_url(url)}: {file or '~/.netrc'} can't be used; is it well-formed, and readable by its "
-            "owner only?"
-        ) from None
-    return f"{entry[0]}:{entry[2] or ''}" if entry else ""

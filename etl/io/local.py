@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from etl.core.errors import StoreError, explained
+from etl.io.files import NO_FILE, link, open_regular, sync_folder
 from etl.io.places import (
     PARTIAL,
     STREAM_BYTES,
@@ -59,8 +60,10 @@ class LocalBlob:
 
     def _open(self) -> BinaryIO:
         try:
-            return open(self.url, "rb")
-        except (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError) as error:
+            return open_regular(self.url)
+        except OSError as error:
+            if error.errno not in NO_FILE:
+                raise
             raise BlobRefused(f"{self.url}: {error.strerror}") from error
 
 
@@ -78,10 +81,11 @@ class LocalObjects:
         return str(self._path(name))
 
     def read(self, name: str) -> bytes:
-        return self._path(name).read_bytes()
+        with open_regular(self._path(name)) as file:
+            return file.read()
 
     def read_range(self, name: str, start: int, stop: int) -> bytes:
-        with open(self._path(name), "rb") as file:
+        with open_regular(self._path(name)) as file:
             file.seek(start)
             return file.read(stop - start)
 
@@ -113,19 +117,19 @@ class LocalObjects:
         except BaseException:
             partial.unlink(missing_ok=True)
             raise
-        _sync_folder(target.parent)
+        sync_folder(target.parent)
 
     def create(self, name: str, data: bytes) -> bool:
         target = self._path(name)
         target.parent.mkdir(parents=True, exist_ok=True)
         partial = self._write_partial(data)
         try:
-            _link(partial, target)
+            link(partial, target)
         except FileExistsError:
             return False
         finally:
             partial.unlink(missing_ok=True)
-        _sync_folder(target.parent)
+        sync_folder(target.parent)
         return True
 
     def remove(self, name: str) -> None:
@@ -227,7 +231,7 @@ class LocalStaging(LocalObjects):
 
     def read_part(self, name: str) -> Iterator[bytes]:
         try:
-            with open(self._part(name), "rb") as file:
+            with open_regular(self._part(name)) as file:
                 while piece := file.read(8 << 20):
                     yield piece
         except FileNotFoundError as error:
@@ -246,20 +250,6 @@ class LocalStaging(LocalObjects):
 
     def _part(self, name: str) -> Path:
         return Path(self.root, PARTIAL, name)
-
-
-def _link(partial: Path, target: Path) -> None:
-    """Link a file into another folder; from there if the file system has links inside one folder only."""
-    try:
-        os.link(partial, target)
-    except OSError as error:
-        if isinstance(error, FileExistsError):
-            raise
-        sibling = partial.replace(target.with_name(f"{target.name}.{uuid.uuid4().hex}"))
-        try:
-            os.link(sibling, target)
-        finally:
-            sibling.unlink()
 
 
 def _tag(status: os.stat_result) -> str:
@@ -289,11 +279,3 @@ def _names(folder: Path, prefix: str) -> Sequence[str]:
     except FileNotFoundError:
         return []
     return sorted(entry.name for entry in entries if entry.name.startswith(prefix) and entry.is_file())
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

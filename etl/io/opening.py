@@ -6,7 +6,8 @@ import os
 from urllib.parse import urlsplit
 
 from etl.core.errors import ConfigError, StoreError
-from etl.core.urls import credential_in, is_local, parse_place, public_url, without_credentials
+from etl.core.secrets import credential_in, without_credentials
+from etl.core.urls import is_local, parse_place, public_url
 from etl.io.local import LocalBlob, LocalObjects, LocalStaging
 from etl.io.places import Blob, Objects, StagingArea
 from etl.io.retries import RetryBudget

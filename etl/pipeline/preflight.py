@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from etl.core.config import Config
+from etl.core.counted import counted
 from etl.core.errors import ConfigError, EtlError, RunError, StoreError
 from etl.core.urls import is_local, parse_place
 from etl.io.opening import open_objects, open_staging
@@ -130,7 +131,8 @@ def check_shared(
             raise kind(
                 "workers can't write where the driver writes",
                 where=key,
-                value=f"{place}: not writable for {len(refused)} workers, such as {', '.join(refused[:3])}",
+                value=f"{place}: not writable for {counted(len(refused), 'worker')}, such as "
+                + ", ".join(refused[:3]),
                 allowed="a place in which every worker may write and delete",
                 remedy="start the workers as a user who may write there, mount it writable where they run, "
                 "or give them credentials that may write and delete",
@@ -232,7 +234,7 @@ def check_sources(everywhere: Callable[[Callable[[], str]], Mapping[str, str]], 
         raise RunError(
             "workers can't read the source that the driver reads; nothing was converted",
             where="source",
-            value=f"{len(blind)} workers, such as {'; '.join(blind[:3])}",
+            value=f"{counted(len(blind), 'worker')}, such as {'; '.join(blind[:3])}",
             allowed="a source that the driver and every worker reach under the same path",
             remedy="mount it where those workers run, or stop those workers",
         )
@@ -274,7 +276,7 @@ def _blind(kind: type[EtlError], key: str, place: str, blind: list[str]) -> EtlE
     return kind(
         "workers don't see what the driver sees",
         where=key,
-        value=f"{place}: not seen by {len(blind)} workers, such as {', '.join(blind[:3])}",
+        value=f"{place}: not seen by {counted(len(blind), 'worker')}, such as {', '.join(blind[:3])}",
         allowed="a place that the driver and every worker reach under the same name",
         remedy=f"set `{key}` to a folder of a shared file system, or to a bucket",
     )

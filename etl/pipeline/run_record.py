@@ -12,6 +12,7 @@ from dataclasses import asdict
 
 from etl.convert.results import Conversion
 from etl.core.config import Config
+from etl.core.secrets import without_secrets, without_secrets_in_urls
 from etl.io.places import Objects
 from etl.publish.publish import Published, code_versions, installed_version
 from etl.run.protocol import ExecutionStats
@@ -58,7 +59,7 @@ class Record:
             OSError: the store can't be written.
         """
         path = run_path(self._run_id, "html")
-        self._objects.write(path, page)
+        self._objects.write(path, without_secrets_in_urls(page.decode()).encode())
         self._report = path
 
     def publish(self, published: Published) -> None:
@@ -114,7 +115,8 @@ def recorded(
         yield record
     except BaseException as error:
         interrupted = 130 if isinstance(error, KeyboardInterrupt) else 1
-        record.write(getattr(error, "exit_code", interrupted), f"{type(error).__name__}: {error}")
+        said = without_secrets(f"{type(error).__name__}: {error}")
+        record.write(getattr(error, "exit_code", interrupted), said)
         raise
     record.write(0, None)
 

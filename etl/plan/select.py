@@ -286,9 +286,13 @@ def _disagreement(
     for g in geometries:
         z, y, x = g.spacing_zyx_mm
         stated[f"{x} x {y} x {z} mm, {g.columns} x {g.rows} px"].append(g.lesion_id)
-    message = "rows of one contiguous run disagree: " + "; ".join(
-        f"{geometry} in rows {', '.join(map(str, ids[:5]))}{' ...' if len(ids) > 5 else ''}"
-        for geometry, ids in stated.items()
+    message = (
+        "rows of one contiguous run disagree: "
+        + "; ".join(
+            f"{geometry} in rows {', '.join(map(str, ids[:5]))}{' ...' if len(ids) > 5 else ''}"
+            for geometry, ids in list(stated.items())[:5]
+        )
+        + (" ..." if len(stated) > 5 else "")
     )
     name = volume_id(series, first, last)
     yield Reject(

@@ -48,7 +48,10 @@ MAX_SLICE_INDEX = 999_999
 MAX_RANGE_SLICES = 2_000
 """The longest run of the release has 545 slices; a damaged range would count thousands as missing."""
 MAX_IMAGE_SIZE_PX = 4096
-SPACING_LIMITS_MM = (0.001, 100.0)
+SPACING_LIMITS_MM = (0.001, 50.0)
+"""The release has 0.18 to 0.98 mm in the plane and 0.25 to 22.5 mm between slices."""
+MAX_EXTENT_MM = (2000.0, 5000.0)
+"""Largest side of a slice, and length of a run: a scanner's field of view is 500 mm, a patient 2 m."""
 MAX_AGE_YEARS = 200
 
 _RECIST = tuple(f"recist_{axis}_{end}_px" for axis in ("long", "short") for end in ("x1", "y1", "x2", "y2"))
@@ -144,6 +147,22 @@ def read_image_size(fields: FieldReader) -> tuple[int, ...] | None:
     return fields.whole_numbers(
         "Image_size", "image_height_px", "image_width_px", low=1, high=MAX_IMAGE_SIZE_PX
     )
+
+
+def is_extent_possible(
+    spacing_mm: tuple[float, ...], image_size: tuple[int, ...], slices: tuple[int, ...]
+) -> bool:
+    """Return False if the run is larger than any scan: its volume would take absurd memory.
+
+    Args:
+        spacing_mm: x, y and z.
+        image_size: height and width in pixels.
+        slices: first and last of the run.
+    """
+    x_mm, y_mm, z_mm = spacing_mm
+    height, width = image_size
+    in_plane, along = MAX_EXTENT_MM
+    return max(x_mm * width, y_mm * height) <= in_plane and z_mm * (slices[1] - slices[0] + 1) <= along
 
 
 def read_window(fields: FieldReader) -> None:

@@ -100,6 +100,15 @@ def read_row(record: Record, header_count: int, lesion_id: int) -> RowReading:
             f"leaves out the key slice {slice_index}",
             "first <= key slice <= last",
         )
+    if spacing and image_size and slices and not column.is_extent_possible(spacing, image_size, slices):
+        in_plane, along = column.MAX_EXTENT_MM
+        fields.problem(
+            Reason.VALUE_OUT_OF_RANGE,
+            "Spacing_mm_px_",
+            f"makes slices of {image_size[1]} x {image_size[0]} px larger than any scan",
+            f"at most {in_plane:g} mm in the plane and {along:g} mm along the run",
+        )
+        spacing = None
     run = None
     if series and slices and spacing and image_size:
         (x_mm, y_mm, z_mm), (height, width) = spacing, image_size

@@ -18,6 +18,9 @@ MAX_SLICE_BYTES = 16 * 2**20
 # A zip member's local header: 30 bytes, name and extra field.
 MAX_HEADER_BYTES = 30 + 2 * 0xFFFF
 
+COPIES_NAMED = 3
+"""Copies of one slice that the reject of each copy describes; it counts the others."""
+
 SLICE_DTYPE = np.dtype(
     [
         ("patient", "<i4"),
@@ -158,13 +161,14 @@ def _without_repeats(slices: np.ndarray, containers: Sequence[Container]) -> tup
             (copies["crc32"] == copies["crc32"][0]).all() and (copies["bytes"] == copies["bytes"][0]).all()
         )
         key = SeriesKey(*(int(copies[0][name]) for name in names[:3]))
+        others = ", ".join(
+            f"{containers[c['container']].name} crc32 {c['crc32']:08x} {c['bytes']} bytes"
+            for c in copies[:COPIES_NAMED]
+        ) + (" ..." if len(copies) > COPIES_NAMED else "")
         index = int(copies[0]["index"])
         for position in range(start + agree, stop):
             keep[position] = False
             row = slices[position]
-            others = ", ".join(
-                f"{containers[c['container']].name} crc32 {c['crc32']:08x} {c['bytes']} bytes" for c in copies
-            )
             rejects.append(
                 Reject(
                     Kind.SLICE,

@@ -13,6 +13,8 @@ UNUSUAL = 8.0
 """Limit in median absolute deviations from the median; robust for any distribution."""
 LARGEST_AGE_YEARS = 110
 BLANK_HU = -500
+ROUNDING_PX = 0.002
+"""Difference of printed diameters that rounding explains: 65 rows of the release, at most 0.0014 px."""
 ROWS_SHOWN = 10
 """Rows of each check that the page lists, each with its picture."""
 
@@ -93,8 +95,10 @@ def checks(
         Check(
             "flagged_lesions",
             "Lesions to look at",
-            "The authors flagged the row as possibly noisy, the box extends past the image's edge, or the "
-            f"age is 0 or above {LARGEST_AGE_YEARS}.",
+            "The authors flagged the row as possibly noisy, the box extends past the image's edge, the "
+            f"age is 0 or above {LARGEST_AGE_YEARS}, the patient is in several splits, an end of a RECIST "
+            "diameter lies farther outside the image than the image is large, or the short diameter is "
+            f"longer than the long one by more than {ROUNDING_PX:g} px.",
             len(lesions),
             flagged_lesions(lesions),
         ),
@@ -205,9 +209,21 @@ def flagged_lesions(lesions: pd.DataFrame) -> pd.DataFrame:
         "possibly noisy": lesions["possibly_noisy"],
         "box past the edge": lesions["bbox_past_edge"],
         "age": age.le(0) | age.gt(LARGEST_AGE_YEARS),
+        "patient in several splits": lesions.groupby("patient_index")["split"].transform("nunique").gt(1),
+        "RECIST far outside the image": _far_outside(lesions),
+        "short diameter longer": lesions["short_diameter_px"].gt(lesions["long_diameter_px"] + ROUNDING_PX),
     }
     what = pd.Series("", index=lesions.index)
     for name, applies in reasons.items():
         what = what.where(~applies.astype(bool), what + f", {name}")
     table = lesions.assign(what=what.str.removeprefix(", "))[what != ""]
     return table[["lesion_id", "volume_id", "file_name", "what", "age_years"]].reset_index(drop=True)
+
+
+def _far_outside(lesions: pd.DataFrame) -> pd.Series:
+    """Return True for lesions with a RECIST end farther outside the image than the image is large."""
+    found = pd.Series(False, index=lesions.index)
+    for axis, size in (("x", lesions["image_width_px"]), ("y", lesions["image_height_px"])):
+        for name in (f"recist_{which}_{axis}{end}_px" for which in ("long", "short") for end in "12"):
+            found |= lesions[name].lt(-size) | lesions[name].gt(2 * size)
+    return found

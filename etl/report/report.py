@@ -77,11 +77,19 @@ def write_report(store: Store, share: float = MAP_SHARE, unusual: float = UNUSUA
     return f"{folder}/{PAGE}", len(files[PAGE])
 
 
-def report_after_build(store: str, number: int) -> None:
-    """Write the report of a version that was just published; log a failure instead of raising it."""
+def report_after_build(store: str, number: int, *, is_new: bool) -> None:
+    """Write the report of a build's version unless it exists; log a failure instead of raising it.
+
+    Args:
+        is_new: the version was just published; else an earlier build wrote its report.
+    """
     start = time.monotonic()
     try:
-        name, size = write_report(open_store(store, number))
+        opened = open_store(store, number)
+        if not is_new and opened.objects.size(f"{report_path(number)}/{PAGE}") is not None:
+            return
+        logger.info("writing the report of version %d", number)
+        name, size = write_report(opened)
     except Exception as error:
         logger.warning(
             "version %d is published, but not its report: %s: %s; try again with deeplesion report",

@@ -6,7 +6,9 @@ voxels would look right and be wrong, so ranges are answered exactly as RFC 9110
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,11 +17,12 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
 from importlib.resources.abc import Traversable
-from pathlib import PurePosixPath
 from urllib.parse import unquote, urlsplit
 
 from etl.core.errors import ConfigError, StoreError
-from etl.io.places import checked_name
+from etl.core.urls import is_local
+from etl.io.places import Objects, checked_name
+from etl.report.served_headers import EVERY_ANSWER, object_headers, page_headers
 from etl.store.layout import report_path
 from etl.store.reader import Store
 
@@ -32,22 +35,10 @@ _PAGES = {
     "niivue.js": "node_modules/@niivue/niivue/dist/index.js",
 }
 
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)\Z")
-_TYPES = {
-    ".html": "text/html; charset=utf-8",
-    ".js": "text/javascript; charset=utf-8",
-    ".css": "text/css; charset=utf-8",
-    ".csv": "text/csv; charset=utf-8",
-    ".json": "application/json",
-    ".png": "image/png",
-    ".svg": "image/svg+xml",
-}
-# Pages may load from this server only. niivue compiles its Blosc decoder in the page.
-_POLICY = (
-    "default-src 'self'; style-src 'self' 'unsafe-inline'; "
-    "script-src 'self' 'unsafe-inline' 'unsafe-eval'; "
-    "connect-src 'self' data: blob:; img-src 'self' data: blob:"
-)
+_RANGE = re.compile(r"bytes=([0-9]*)-([0-9]*)\Z")
+# Digits of a position; int() refuses thousands of them, and no object is that large.
+_MOST_DIGITS = 18
+IDLE_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -90,9 +81,9 @@ class Site:
         if parts[0] == "viewer" and len(parts) <= 2:
             name = parts[1] if len(parts) == 2 else "index.html"
             if name == "catalogue.json":
-                return Answer(HTTPStatus.OK, {"Content-Type": _TYPES[".json"]}, self._catalogue)
+                return Answer(HTTPStatus.OK, page_headers(name), self._catalogue)
             if (page := _page(name)) is not None:
-                return Answer(HTTPStatus.OK, _headers(name), page.read_bytes())
+                return Answer(HTTPStatus.OK, page_headers(name), page.read_bytes())
         return _plain(HTTPStatus.NOT_FOUND, "no such page")
 
     @cached_property
@@ -103,6 +94,8 @@ class Site:
         objects = self.store.objects
         try:
             checked_name(name)
+            if not _is_inside(objects, name):
+                raise FileNotFoundError(f"{name} leads out of the store")
             return self._bytes(name, byte_range, objects.size(name), head)
         except (StoreError, FileNotFoundError, IsADirectoryError, NotADirectoryError, ValueError) as error:
             return _plain(HTTPStatus.NOT_FOUND, f"no such object: {error}")
@@ -111,7 +104,7 @@ class Site:
         objects = self.store.objects
         if size is None:
             raise FileNotFoundError(name)
-        headers = _headers(name) | {"Accept-Ranges": "bytes"}
+        headers = {**object_headers(name), "Accept-Ranges": "bytes"}
         if head:
             return Answer(HTTPStatus.OK, headers, length=size)
         wanted = _wanted(byte_range, size)
@@ -190,6 +183,14 @@ def make_server(store: Store, port: int) -> ThreadingHTTPServer:
     return server
 
 
+def _is_inside(objects: Objects, name: str) -> bool:
+    """Return False for an object that a link takes out of a local store."""
+    if not is_local(objects.root):
+        return True
+    root = os.path.realpath(objects.root)
+    return os.path.commonpath([root, os.path.realpath(objects.url(name))]) == root
+
+
 def has_viewer() -> bool:
     """Return True if niivue, which the viewer draws with, is installed."""
     return _page("niivue.js") is not None
@@ -206,6 +207,7 @@ def _page(name: str) -> Traversable | None:
 class _Handler(BaseHTTPRequestHandler):
     site: Site
     protocol_version = "HTTP/1.1"
+    timeout = IDLE_SECONDS
 
     def do_GET(self) -> None:
         self._send(with_body=True)
@@ -215,7 +217,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send(self, *, with_body: bool) -> None:
         # DNS rebinding: a page of another site could resolve its own name to this address.
-        if urlsplit(f"//{self.headers.get('Host', '')}").hostname not in (HOST, "localhost"):
+        host = ""
+        with contextlib.suppress(ValueError):  # "[" is no host at all
+            host = urlsplit(f"//{self.headers.get('Host', '')}").hostname or ""
+        if host not in (HOST, "localhost"):
             answer = _plain(HTTPStatus.FORBIDDEN, "this server only answers to 127.0.0.1 and localhost")
         else:
             try:
@@ -223,13 +228,14 @@ class _Handler(BaseHTTPRequestHandler):
             except OSError as error:
                 answer = _plain(HTTPStatus.BAD_GATEWAY, f"the store can't be read: {error}")
         self.send_response(answer.status)
-        headers = {"Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"} | dict(answer.headers)
+        headers = EVERY_ANSWER | dict(answer.headers)
         length = len(answer.body) if answer.length is None else answer.length
         for name, value in (headers | {"Content-Length": str(length)}).items():
             self.send_header(name, value)
         self.end_headers()
         if with_body:
-            self.wfile.write(answer.body)
+            with contextlib.suppress(ConnectionError, TimeoutError):  # the browser has left
+                self.wfile.write(answer.body)
 
     def log_message(self, format: str, *args: object) -> None:
         pass
@@ -241,17 +247,14 @@ def _wanted(byte_range: str | None, size: int) -> tuple[int, int] | None:
     if match is None or match.groups() == ("", ""):
         return None
     first, last = match.groups()
+    if len(first) > _MOST_DIGITS:
+        return size, size
+    last = "9" * _MOST_DIGITS if len(last) > _MOST_DIGITS else last
     if not first:
         return max(size - int(last), 0), size
     if last and int(last) < int(first):
         return None
     return int(first), min(int(last) + 1, size) if last else size
-
-
-def _headers(name: str) -> dict[str, str]:
-    suffix = PurePosixPath(name).suffix
-    headers = {"Content-Type": _TYPES.get(suffix, "application/octet-stream")}
-    return headers | {"Content-Security-Policy": _POLICY} if suffix == ".html" else headers
 
 
 def _plain(status: HTTPStatus, text: str) -> Answer:

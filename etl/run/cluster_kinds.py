@@ -131,7 +131,14 @@ class _Started(_Section):
         return not self.workers.is_fixed
 
 
-class Local(_Started):
+class _Own(_Started):
+    """A cluster whose scheduler runs in the job's own process."""
+
+    tls: bool = Field(True, description="encrypt and authenticate by certificates that the job makes")
+    dashboard_port: int = Field(0, ge=0, le=65535, description="port on loopback; 0 is any free one")
+
+
+class Local(_Own):
     """Processes on this machine, one thread each: decoding holds the GIL part of the time."""
 
     kind: Literal["local"]
@@ -162,14 +169,14 @@ class Local(_Started):
             "resources": {MEMORY: task_bytes(limit)} if limit else {},
             "processes": True,
             "host": "127.0.0.1",
-            # Port 0 is any free port. Workers get no dashboard: importing it is most of their start-up time.
-            "dashboard_address": "127.0.0.1:0",
+            # Workers get no dashboard: importing it is most of their start-up time.
+            "dashboard_address": f"127.0.0.1:{self.dashboard_port}",
             "silence_logs": 40,
             "preload": ["etl.run.worker"],
         }
 
 
-class Slurm(_Started):
+class Slurm(_Own):
     """Slurm jobs of `cores` single-threaded workers each, submitted by dask-jobqueue."""
 
     extra = "slurm"
@@ -226,7 +233,7 @@ class Slurm(_Started):
                 *("--resources", f"{MEMORY}={self.task_bytes}"),
             ],
             "job_name": "deeplesion",
-            "scheduler_options": {"dashboard_address": "127.0.0.1:0"},
+            "scheduler_options": {"dashboard_address": f"127.0.0.1:{self.dashboard_port}"},
         } | self.options
 
 

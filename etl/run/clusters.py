@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import importlib.util
 import logging
 import multiprocessing
 import os
@@ -17,10 +18,13 @@ from distributed import Client, LocalCluster, Nanny
 from distributed.deploy.adaptive import Adaptive
 from distributed.deploy.cluster import Cluster
 from distributed.deploy.spec import SpecCluster
+from distributed.security import Security
 
 from etl.core.config import Limits
+from etl.core.counted import counted
 from etl.core.errors import ConfigError
 from etl.run import cluster_kinds as kinds
+from etl.run.certificates import environment_of_certificates, security_arguments
 from etl.run.cluster_config import load_cluster
 from etl.run.connection import (
     CONNECT_SECONDS,
@@ -85,7 +89,9 @@ def connect(
         else:
             place, security = stack.enter_context(start_cluster(cluster)), None
         client = stack.enter_context(open_client(place, security, cluster.wait_for_worker_s, module=module))
-        logger.info("%d workers at %s", len(client.nthreads()), address_of(client))
+        logger.info("%s at %s", counted(len(client.nthreads()), "worker"), address_of(client))
+        if importlib.util.find_spec("bokeh") is not None and client.dashboard_link:
+            logger.info("dashboard: %s", client.dashboard_link)
         yield executor_of(client, cluster, limits or Limits())
 
 
@@ -126,22 +132,22 @@ def expected_memory(cluster: kinds.Cluster, connect_s: float = CONNECT_SECONDS) 
     return TaskMemory(cluster.task_bytes, f"from the cluster's config: {nobody}")
 
 
-def environment_of(address: str, cluster: kinds.Standing | kinds.Started) -> dict[str, str]:
-    """Return the environment in which `distributed.Client()` of a script finds this scheduler."""
-    found = {
+def environment_of(
+    address: str, cluster: kinds.Standing | kinds.Started, security: Security | None = None
+) -> dict[str, str]:
+    """Return the environment in which `distributed.Client()` of a script finds this scheduler.
+
+    Args:
+        security: certificates of a cluster that was started.
+    """
+    if isinstance(cluster, kinds.Standing):
+        security = security_of(cluster.tls)
+    return {
         "DASK_SCHEDULER_ADDRESS": address,
         WAIT_VARIABLE: str(cluster.wait_for_worker_s),
         TASK_BYTES_VARIABLE: "" if cluster.task_bytes is None else str(cluster.task_bytes),
+        **environment_of_certificates(security),
     }
-    if isinstance(cluster, kinds.Standing) and (tls := cluster.tls):
-        prefix = "DASK_DISTRIBUTED__COMM__"
-        found |= {
-            f"{prefix}TLS__CA_FILE": os.path.abspath(tls.ca_file),
-            f"{prefix}TLS__CLIENT__CERT": os.path.abspath(tls.cert),
-            f"{prefix}TLS__CLIENT__KEY": os.path.abspath(tls.key),
-            f"{prefix}REQUIRE_ENCRYPTION": "true",
-        }
-    return found
 
 
 class _FixedCluster(LocalCluster):
@@ -185,7 +191,9 @@ def start_cluster(config: kinds.Started) -> Iterator[Cluster]:
                 cluster_class = _FixedCluster
             with deferred_interrupt():
                 try:
-                    started = cluster = stack.enter_context(cluster_class(**config.arguments()))
+                    started = cluster = stack.enter_context(
+                        cluster_class(**security_arguments(config), **config.arguments())
+                    )
                     if isinstance(config, kinds.Slurm):
                         _check_batch_job(started.job_script())
                     if config.is_adapted:
@@ -240,10 +248,10 @@ def _check_batch_job(script: str) -> None:
         )
 
 
-def local_cluster(workers: int) -> contextlib.AbstractContextManager[Cluster]:
+def local_cluster(workers: int, *, tls: bool = True) -> contextlib.AbstractContextManager[Cluster]:
     """Start a cluster of this many processes on the loopback interface."""
     size = kinds.Size(minimum=workers, maximum=workers)
-    return start_cluster(kinds.Local(kind="local", workers=size))
+    return start_cluster(kinds.Local(kind="local", workers=size, tls=tls))
 
 
 def _load_class(config: kinds.Started) -> type[Cluster]:

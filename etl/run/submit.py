@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import click
 
 from etl.core.errors import EtlError
+from etl.core.secrets import without_secrets
 from etl.run.signals import ENDING, AtOnce, exit_code, terminable
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ class OneLine(click.ClickException):
         parts = [f"{error.what} ({error.where})" if error.where else error.what]
         parts += [str(error.value)] if error.value is not None else []
         parts += [error.remedy] if error.remedy else []
-        super().__init__("; ".join(" ".join(part.split()) for part in parts))
+        super().__init__(without_secrets("; ".join(" ".join(part.split()) for part in parts)))
         self.exit_code: int = error.exit_code  # type: ignore[misc]  # click declares it a class variable
 
 
@@ -135,7 +136,9 @@ def _reach(
     from etl.run.cluster_config import load_cluster
     from etl.run.clusters import environment_of, start_cluster
     from etl.run.connection import check_scheduler, security_of
+    from etl.run.logs import leave_secrets_out
 
+    leave_secrets_out()
     place: kinds.Cluster
     if cluster:
         place = load_cluster(cluster)
@@ -149,7 +152,8 @@ def _reach(
     if isinstance(place, kinds.Standing):
         check_scheduler(place.address, security_of(place.tls))
         return environment_of(place.address, place)
-    return environment_of(stack.enter_context(start_cluster(place)).scheduler_address, place)
+    started = stack.enter_context(start_cluster(place))
+    return environment_of(started.scheduler_address, place, getattr(started, "security", None))
 
 
 def run_script(command: Sequence[str], environment: Mapping[str, str], grace_s: float = 1.0) -> int:

@@ -18,6 +18,7 @@ from distributed import Worker, get_worker, secede
 from distributed.protocol import pickle
 
 from etl.core.errors import ConfigError
+from etl.run.logs import leave_secrets_out, quiet_dask
 
 Versions = tuple[tuple[str, str | None], ...]
 
@@ -66,6 +67,8 @@ def call(is_transfer: bool, function: bytes, item: bytes) -> Done:
         ConfigError: this worker joined after the start-up check and has other versions.
     """
     keep_freed_memory()
+    leave_secrets_out()
+    quiet_dask()
     worker = get_worker()
     key = str(worker.get_current_task())
     try:
@@ -191,6 +194,8 @@ def dask_setup(worker: object) -> None:
     The worker ignores Ctrl-C and SIGTERM, which a terminal or batch system sends to the whole process group,
     because the job stops it. A failed heartbeat while the scheduler shuts down is not logged as an error.
     """
+    leave_secrets_out()
+    quiet_dask()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     logging.getLogger("distributed.worker").addFilter(_is_no_heartbeat_error)

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -65,6 +66,26 @@ def test_a_resolved_config_loads_as_itself(tmp_path: Path, data: dict[str, Any])
     for key, value in data.items():
         expected = resolved[key] if isinstance(value, dict) else value
         assert resolved[key] == expected
+
+
+BOMB = "a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n"
+
+
+@given(st.sampled_from(["*a", "[*a]", "{b: *a}", "&a [*a]", "{? *a : 1}"]))
+def test_aliases_are_refused(tmp_path: Path, alias: str) -> None:
+    for text in (BOMB, f"volume: &a {{}}\nselect: {alias}\n"):
+        with pytest.raises(ConfigError, match="aliases"):
+            load(tmp_path, text)
+    with pytest.raises(ConfigError, match=r"aliases|valid YAML"):
+        load(tmp_path, json.dumps(SMALLEST), f"volume={alias}")
+
+
+@given(st.integers(51, 5000), st.sampled_from(["[]", "{}"]))
+def test_deep_nesting_is_refused(tmp_path: Path, depth: int, brackets: str) -> None:
+    inner = "a: " if brackets == "{}" else ""
+    text = (brackets[0] + inner) * depth + "1" + brackets[1] * depth
+    with pytest.raises(ConfigError, match="levels of nesting"):
+        load(tmp_path, f"volume: {text}")
 
 
 KEYS = st.sampled_from(["store", "source", "volume", "select", "limits", "cluster", "annotations", "images",

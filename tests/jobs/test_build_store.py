@@ -77,7 +77,7 @@ def test_build_prints_what_is_there_and_how_to_open_it(data: dict[str, Any], tmp
     times = re.findall(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4} INFO ", done.stderr, re.MULTILINE)
     assert len(times) >= 4
     assert "\x1b" not in done.stdout + done.stderr
-    assert "4/4 volumes (0 reused), 1 rejects" in done.stderr
+    assert "4/4 volumes (0 reused), 1 reject" in done.stderr
     (line,) = [line for line in done.stderr.splitlines() if " INFO config " in line]
     assert f"{config}: store {data['store']}; " in line
     assert "select.patients=[1, 2]" in line
@@ -232,7 +232,7 @@ def test_terminal_has_a_live_bar(data: dict[str, Any], tmp_path: Path) -> None:
     assert code == 0, shown
     assert "\x1b[" in shown
     plain = ANSI.sub("", shown)
-    assert re.search(r"4/4 volumes \(0 reused\), 1 rejects .*100% +left +\d+:\d\d:\d\d", plain), plain
+    assert re.search(r"4/4 volumes \(0 reused\), 1 reject .*100% +left +\d+:\d\d:\d\d", plain), plain
     assert re.search(r"^[1-9]\d* slices/s, [1-9]\d*\.\d MB/s", plain, re.MULTILINE), plain
     assert "volumes  4: converted 4, reused 0" in plain
     assert max(len(line.rsplit("\r", 1)[-1]) for line in plain.split("\n") if "slices/s, " in line) <= 80

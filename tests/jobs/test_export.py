@@ -29,7 +29,7 @@ def store(phantom: tuple[Path, PhantomTruth], tmp_path_factory: pytest.TempPathF
 def test_a_version_and_a_part_can_be_chosen(store: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     done = call_job("export", str(store), str(out), "--format", "csv", "--version", "1", "--split", "train")
-    assert "1 files of 3 volumes and 3 lesions" in done.stdout
+    assert "1 file of 3 volumes and 3 lesions" in done.stdout
     assert len((out / "DL_info.csv").read_text().splitlines()) == 4
     assert json.loads((out / "export.json").read_text())["store_version"] == 1
 

@@ -157,7 +157,7 @@ def make_phantom(*arguments: str, folder: Path) -> subprocess.CompletedProcess[s
 def test_job_writes_a_release_and_reuses_it(minimal: Phantom, tmp_path: Path) -> None:
     arguments = ("out", "--patients", "1", "--archives", "2", "--extracted")
     first = make_phantom(*arguments, folder=tmp_path)
-    line = "out: 1 patients, 1 series, 1 volumes, 13 slices, 3 lesions, 2 archives"
+    line = "out: 1 patient, 1 series, 1 volume, 13 slices, 3 lesions, 2 archives"
     assert (first.returncode, first.stdout, first.stderr) == (0, f"{line}\n", "")
     assert contents(tmp_path / "out") == contents(minimal[0])
     second = make_phantom(*arguments, folder=tmp_path)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from etl.core.config import Config
 from etl.core.config_file import SECRET_KEY, load_config
 from etl.core.errors import ConfigError, StoreError
-from etl.core.urls import credential_in, without_credentials
+from etl.core.secrets import credential_in, without_credentials
 from etl.io.opening import open_objects
 from tests.core.test_config import sections
 from tests.support.processes import BUILD_STORE, DASK_SUBMIT, dask_scheduler, environment, run
@@ -210,13 +210,20 @@ def test_a_whole_run_with_signed_archives_shows_no_secret(tmp_path: Path, http_s
 def test_a_user_and_password_come_from_netrc(
     http_server: HttpServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from etl.io.http import HttpBlob, login
+    from etl.io.http import HttpBlob
+    from etl.io.logins import login
     from etl.io.places import BlobRefused
 
     file = tmp_path / "netrc"
     monkeypatch.setenv("NETRC", str(file))
     assert login("https://host/a.zip") == ""
     file.write_text(f"machine host login me password {SECRET}\ndefault login you password {SECRET}\n")
+    file.chmod(0o644)
+    assert login("https://other/a.zip") == ""
+    with pytest.raises(BlobRefused, match=r"others may read it \(mode 0644\); remedy: chmod 600") as caught:
+        HttpBlob("https://host/a.zip").info()
+    assert SECRET not in str(caught.value)
+    file.chmod(0o600)
     assert login("https://host/a.zip") == f"me:{SECRET}"
     assert login("https://host:8443/a.zip?id=1") == f"me:{SECRET}"
     assert login("https://other/a.zip") == ""

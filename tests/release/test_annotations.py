@@ -190,6 +190,10 @@ REJECTED = [
     (Reason.VALUE_OUT_OF_RANGE, "Slice_range", "103, 1000000", False),
     (Reason.VALUE_OUT_OF_RANGE, "Slice_range", "-1, 115", False),
     (Reason.VALUE_OUT_OF_RANGE, "Spacing_mm_px_", "0.5, 0.5, 100.5", False),
+    (Reason.VALUE_OUT_OF_RANGE, "Spacing_mm_px_", "0.5, 0.5, 100", False),
+    (Reason.VALUE_OUT_OF_RANGE, "Spacing_mm_px_", "100, 100, 100", False),
+    (Reason.VALUE_OUT_OF_RANGE, "Spacing_mm_px_", "2.7, 0.5, 5", False),
+    (Reason.VALUE_OUT_OF_RANGE, "Spacing_mm_px_", "0.5, 4, 5", False),
     (Reason.VALUE_OUT_OF_RANGE, "Spacing_mm_px_", "0.5, 0.0001, 5", False),
     (Reason.VALUE_OUT_OF_RANGE, "Bounding_boxes", "1, 1, 10, 1e7", True),
 ]  # fmt: skip

@@ -86,7 +86,7 @@ def test_job_ends_with_2_and_names_place_worker_and_remedy(
     assert code == 2, said
     assert "workers don't see what the driver sees" in said
     assert f"where:   {place}" in said
-    assert f"{store if place == 'store' else staging}: not seen by 1 workers, such as {worker}" in said
+    assert f"{store if place == 'store' else staging}: not seen by 1 worker, such as {worker}" in said
     assert f"remedy:  set `{place}` to a folder of a shared file system, or to a bucket" in said
     assert "Traceback" not in said
     # Nothing was fetched, and the probes are gone; of the run there is its record.
@@ -111,7 +111,7 @@ def test_a_worker_that_may_not_write_ends_the_job_with_2(served: Served, tmp_pat
             assert code == 2, said
             assert "workers can't write where the driver writes" in said
             assert f"where:   {key}" in said
-            assert f"not writable for 1 workers, such as {worker} (OSError: [Errno 30] Read-only" in said
+            assert f"not writable for 1 worker, such as {worker} (OSError: [Errno 30] Read-only" in said
             assert "mount it writable where they run" in said
             files = [path for path in (*store.rglob("*"), *staging.rglob("*")) if path.is_file()]
             assert [path for path in files if path.parent.name != "runs"] == []
@@ -145,7 +145,7 @@ def test_probe_finds_every_kind_of_blindness(
 
     check_shared(all_see, store, staging)
     check_shared(all_see, store, None)
-    with pytest.raises(ConfigError, match=r"not seen by 1 workers, such as two"):
+    with pytest.raises(ConfigError, match=r"not seen by 1 worker, such as two"):
         check_shared(lambda look: {"one": look(), "two": (Seen(), later[0]()[1])}, store, staging)
     with pytest.raises(StoreError, match=r"not seen by 2 workers, such as one, two"):
         check_shared(lambda look: {"one": later[0](), "two": later[0]()}, store, staging)

@@ -103,3 +103,24 @@ def test_lesions_are_flagged_with_each_reason() -> None:
         [2, "box past the edge"],
         [3, "age"],
     ]
+
+
+def test_what_a_lesion_can_not_be_is_flagged() -> None:
+    usual = {"image_width_px": 512, "image_height_px": 256, "long_diameter_px": 10.0}
+    usual |= {"short_diameter_px": 5.0}
+    rows = lesions(
+        usual | {"short_diameter_px": 10.0014, "recist_long_x1_px": -511.0, "recist_short_y2_px": 511.0},
+        usual | {"short_diameter_px": 10.0021},
+        usual | {"recist_long_x2_px": 1024.5},
+        usual | {"recist_short_y1_px": -256.5},
+        usual | {"patient_index": 7, "split": "train"},
+        usual | {"patient_index": 7, "split": "test"},
+    )
+    found = quality.flagged_lesions(rows)
+    assert found[["lesion_id", "what"]].to_numpy().tolist() == [
+        [1, "short diameter longer"],
+        [2, "RECIST far outside the image"],
+        [3, "RECIST far outside the image"],
+        [4, "patient in several splits"],
+        [5, "patient in several splits"],
+    ]

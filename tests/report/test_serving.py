@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import socket
 from collections.abc import Iterator
 from http import HTTPStatus
 from pathlib import Path
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from etl.io.opening import open_objects
+from etl.report.served_headers import EVERY_ANSWER
 from etl.report.serving import Site, catalogue, make_server
 from etl.store.reader import Store
 from tests.support.browser import serving
@@ -40,6 +42,9 @@ def site(tmp_path: Path) -> Site:
         ("bytes=-1000", 206, BODY, "bytes 0-99/100"),
         ("bytes=100-", 416, b"", "bytes */100"),
         ("bytes=-0", 416, b"", "bytes */100"),
+        (f"bytes={'9' * 5000}-", 416, b"", "bytes */100"),
+        (f"bytes=90-{'9' * 5000}", 206, BODY[90:], "bytes 90-99/100"),
+        (f"bytes=-{'9' * 5000}", 206, BODY, "bytes 0-99/100"),
         # Not a single byte range, so it is ignored.
         ("bytes=5-4", 200, BODY, None),
         ("bytes=-", 200, BODY, None),
@@ -77,6 +82,46 @@ def test_nothing_outside_the_store_is_served(site: Site, path: str) -> None:
     answer = site.answer(path)
     assert answer.status == HTTPStatus.NOT_FOUND
     assert b"outside" not in answer.body
+
+
+@pytest.mark.parametrize("link", ["a/link", "links/b.bin"], ids=["file", "folder"])
+def test_a_link_out_of_the_store_is_not_followed(site: Site, tmp_path: Path, link: str) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "b.bin").write_bytes(b"outside")
+    place = tmp_path / "store" / link
+    if link == "a/link":
+        place.symlink_to(tmp_path / "secret")
+    else:
+        place.parent.symlink_to(tmp_path / "elsewhere")
+    for byte_range in (None, "bytes=0-3"):
+        answer = site.answer(f"/store/{link}", byte_range)
+        assert (answer.status, b"outside" in answer.body) == (HTTPStatus.NOT_FOUND, False)
+
+
+@pytest.mark.parametrize(
+    ("name", "is_shown"),
+    [
+        ("reports/000001/index.html", True),
+        ("volumes/a/preview.png", True),
+        ("reports/000001/other.html", False),
+        ("volumes/a/index.html", False),
+        ("reports/000001/picture.svg", False),
+        ("zarr.json", False),
+        ("volumes/a/0/c/0/0/0", False),
+        ("a.xhtml", False),
+        ("a.PNG", False),
+    ],
+)
+def test_only_pictures_and_reports_of_a_store_are_shown(site: Site, name: str, is_shown: bool) -> None:
+    site.store.objects.write(name, b"<script>1</script>")
+    headers = site.answer(f"/store/{name}").headers
+    assert ("Content-Disposition" not in headers) == is_shown
+    policy = headers.get("Content-Security-Policy", EVERY_ANSWER["Content-Security-Policy"])
+    # A sandbox without allow-same-origin: what runs in it reads nothing of this server.
+    assert policy.startswith("sandbox")
+    assert "allow-same-origin" not in policy
+    assert "default-src 'none'" in policy
+    assert headers["Content-Type"] not in ("image/svg+xml", "application/xhtml+xml")
 
 
 @given(st.text(max_size=40), st.one_of(st.none(), st.text(max_size=20)))
@@ -123,10 +168,23 @@ class TestServer:
         answer = connection.getresponse()
         assert (answer.status, answer.read()) == (206, store.objects.read(name)[10:20])
 
-    @pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example"])
+    @pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "[", "[::1", "a:b:c", "//"])
     def test_another_host_name_is_refused(self, connection: http.client.HTTPConnection, host: str) -> None:
         connection.request("GET", "/viewer/catalogue.json", headers={"Host": host})
-        assert connection.getresponse().status == 403
+        answer = connection.getresponse()
+        assert answer.status == 403
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+    def test_a_connection_that_says_nothing_is_closed(
+        self, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("etl.report.serving._Handler.timeout", 0.1)
+        with serving(store) as address:
+            host, _, port = address.removeprefix("http://").partition(":")
+            for sent in (b"", b"GET /viewer/ HTTP/1.1\r\nHost: "):
+                with socket.create_connection((host, int(port)), timeout=60) as silent:
+                    silent.sendall(sent)
+                    assert silent.recv(100) == b""
 
     @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
     def test_nothing_can_be_written(self, connection: http.client.HTTPConnection, method: str) -> None:
@@ -141,4 +199,6 @@ class TestServer:
         connection.request("GET", "/viewer/")
         answer = connection.getresponse()
         assert answer.status == 200
-        assert "default-src 'self'" in answer.headers["Content-Security-Policy"]
+        policy = answer.headers["Content-Security-Policy"]
+        assert "default-src 'none'" in policy
+        assert "script-src 'self' 'wasm-unsafe-eval';" in policy

@@ -207,7 +207,7 @@ def test_server_of_another_kind_is_refused(greeting: bytes) -> None:
 
 @pytest.mark.campaign
 def test_scheduler_without_workers_is_refused() -> None:
-    with local_cluster(1) as cluster:
+    with local_cluster(1, tls=False) as cluster:
         cluster.scale(0)
         wait_until(lambda: not cluster.scheduler_info["workers"], "the worker had left")
         address = cluster.scheduler_address

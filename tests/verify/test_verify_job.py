@@ -61,7 +61,7 @@ def test_job_reads_a_bucket_on_a_cluster(config: Config, s3_bucket: Bucket, tmp_
     command = [*DASK_SUBMIT, "--workers", "2", "jobs/verify_store.py", f"{s3_bucket.url}/store"]
     done = run([*command, "--sample", "1", "--seed", "5"])
     assert done.returncode == 0, done.stderr
-    assert f"(1 volumes, a sample of {1 / count:.1%} of {count}; all tables, " in done.stdout
+    assert f"(1 volume, a sample of {1 / count:.1%} of {count}; all tables, " in done.stdout
     assert "2 workers at" in done.stderr
     assert s3_bucket.all_keys() == keys
     s3_bucket.put(next(key for key in keys if key.endswith("0/c/0/0/0")), b"x")
@@ -80,7 +80,7 @@ def test_job_does_not_trust_workers_that_see_another_store(config: Config, tmp_p
     def blind(look: Callable[[], str | None]) -> dict[str, str | None]:
         return {"tcp://a": look(), "tcp://b": None}
 
-    with pytest.raises(StoreError, match="1 workers, such as tcp://b"):
+    with pytest.raises(StoreError, match="1 worker, such as tcp://b"):
         check_seen(blind, LocalObjects(config.store), VERSION)
 
 

@@ -1,4 +1,4 @@
-"""The decorator of every job: one place for errors, interrupts and exit codes.
+"""The decorator of every job: one place for errors, interrupts, output and exit codes.
 
 It imports nothing heavy, so that a job answers `--help` at once; jobs import the rest where they use it.
 """
@@ -9,12 +9,15 @@ import functools
 import os
 import shlex
 import sys
+import traceback
 from collections.abc import Callable
 from typing import TypeVar
 
 import click
 
-from etl.core.errors import EtlError
+from etl.core.errors import EXIT_UNEXPECTED, EtlError, RunError
+from etl.core.secrets import without_secrets
+from etl.report.console.streams import forgive_output, kept_streams, output_failure
 from etl.run.signals import exit_code, terminable
 from etl.run.submit import OWN_COMMAND, SUBMITTED_AS, typed_program
 
@@ -28,7 +31,8 @@ version_option = click.option(
 def job(when_stopped: str) -> Callable[[Callable[..., Result]], Callable[..., Result]]:
     """Return a decorator that ends a job with one message and the exit code of its error.
 
-    An EtlError ends it with the error's own code, Ctrl-C with 130, SIGTERM with 143 and SIGHUP with 129.
+    An EtlError ends it with the error's own code, Ctrl-C with 130, SIGTERM with 143 and SIGHUP with 129. If
+    the result could not be printed (a full disk, not a closed pipe), it ends with 4. No message has a secret.
 
     Args:
         when_stopped: what an interrupted job leaves, for the message that repeats the command line.
@@ -37,20 +41,50 @@ def job(when_stopped: str) -> Callable[[Callable[..., Result]], Callable[..., Re
     def decorate(function: Callable[..., Result]) -> Callable[..., Result]:
         @functools.wraps(function)
         def run(*arguments: object, **options: object) -> Result:
-            try:
-                with terminable():
-                    return function(*arguments, **options)
-            except EtlError as error:
-                click.echo(f"error: {error}", err=True)
-                sys.exit(error.exit_code)
-            except KeyboardInterrupt as stop:
-                again = f"Continue with the same command: {typed_command()}"
-                click.echo(f"stopped; {when_stopped}. {again}", err=True)
-                sys.exit(exit_code(stop))
+            with kept_streams():
+                try:
+                    with terminable():
+                        result = function(*arguments, **options)
+                    _check_output()
+                    return result
+                except EtlError as error:
+                    click.echo(f"error: {error}", err=True)
+                    sys.exit(error.exit_code)
+                except KeyboardInterrupt as stop:
+                    again = f"Continue with the same command: {typed_command()}"
+                    click.echo(f"stopped; {when_stopped}. {without_secrets(again)}", err=True)
+                    sys.exit(exit_code(stop))
+                except (click.ClickException, click.exceptions.Exit, click.Abort):
+                    raise
+                except Exception as error:
+                    # Python prints it otherwise, with whatever a URL in it holds.
+                    click.echo(
+                        without_secrets("".join(traceback.format_exception(error))), err=True, nl=False
+                    )
+                    sys.exit(EXIT_UNEXPECTED)
 
         return run
 
     return decorate
+
+
+def print_done(text: str) -> None:
+    """Print the last lines of work that is done: that they can't be printed is no failure of it."""
+    failed_before = output_failure()
+    click.echo(text)
+    if failed_before is None and (failure := output_failure()):
+        click.echo(f"done, but its result can't be printed ({failure.strerror}):\n{text}", err=True)
+        forgive_output()
+
+
+def _check_output() -> None:
+    if failure := output_failure():
+        raise RunError(
+            "the result can't be printed",
+            where="standard output",
+            value=str(failure),
+            remedy="free some space, or send the output elsewhere, and run the same again",
+        )
 
 
 def typed_command() -> str:

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from etl.convert.results import Conversion
+from etl.core.counted import counted
 from etl.pipeline.callback import Callback
 from etl.plan.plan import Plan
 from etl.staging.fetch import Fetched, RemoteArchive
@@ -201,7 +202,7 @@ class _Verifying(_Work):
 
     def status(self, separator: str = ", ") -> str:
         return (
-            f"{self.done:,}/{self.total:,} volumes, {self._faulty:,} with faults{separator}"
+            f"{self.done:,}/{counted(self.total, 'volume')}, {self._faulty:,} with faults{separator}"
             f"{self._bytes / 1e9:.2f} GB, {self._bytes / 1e6 / self.seconds:.1f} MB/s"
         )
 
@@ -217,7 +218,7 @@ class _Writing(_Work):
         self._bytes += file_bytes
 
     def status(self, separator: str = ", ") -> str:
-        return f"{self.done:,}/{self.total:,} files{separator}{self._bytes / 1e9:.2f} GB"
+        return f"{self.done:,}/{counted(self.total, 'file')}{separator}{self._bytes / 1e9:.2f} GB"
 
 
 class _Fetching(_Work):
@@ -276,7 +277,11 @@ class _Converting(_Work):
 
     def status(self, separator: str = ", ") -> str:
         finished = self._volumes - len(self._waiting)
-        return (
-            f"{finished}/{self._volumes} volumes ({self._reused} reused), {self._rejects} rejects{separator}"
-            f"{self._slices / self.seconds:.0f} slices/s, {self._bytes / 1e6 / self.seconds:.1f} MB/s"
+        counts = (
+            f"{finished}/{counted(self._volumes, 'volume')} ({self._reused} reused), "
+            f"{counted(self._rejects, 'reject')}"
         )
+        if not self._slices:
+            return counts
+        slices, megabytes = self._slices / self.seconds, self._bytes / 1e6 / self.seconds
+        return f"{counts}{separator}{slices:.0f} slices/s, {megabytes:.1f} MB/s"

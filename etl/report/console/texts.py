@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from etl.core.counted import counted
 from etl.run.task_memory import WORKER_BYTES, TaskMemory
 from etl.store.history import flattened
 from etl.store.layout import version_path
@@ -106,9 +107,13 @@ def _fetch_rows(preview: Preview) -> list[tuple[str, str]]:
         there = sum(preview.staged_bytes.get(number, 0) for number in numbers)
         size = bytes_text(in_all - there) if there < in_all else "nothing"
         more = f"; {bytes_text(there)} is there already" if there else ""
-        rows.append(("to fetch", f"{size} of {len(numbers):,} archives into {config.source.staging}{more}"))
+        rows.append(
+            ("to fetch", f"{size} of {counted(len(numbers), 'archive')} into {config.source.staging}{more}")
+        )
     elif numbers:
-        rows.append(("to fetch", f"nothing: {len(numbers):,} remote archives are read in place, by range"))
+        rows.append(
+            ("to fetch", f"nothing: {counted(len(numbers), 'remote archive')} read in place, by range")
+        )
     if unread:
         names = ", ".join(archive.name for archive in unread[:NAMES_LISTED]) + (
             " ..." if len(unread) > NAMES_LISTED else ""
@@ -117,7 +122,9 @@ def _fetch_rows(preview: Preview) -> list[tuple[str, str]]:
         why = "their server does not answer ranges, so they are fetched before planning"
         if not config.source.keep_archives:
             why += "; only their directories are kept, and they are fetched again for their volumes"
-        rows.append(("not known yet", f"the content of {len(unread):,} archives ({names}; {size}): {why}"))
+        rows.append(
+            ("not known yet", f"the content of {counted(len(unread), 'archive')} ({names}; {size}): {why}")
+        )
     return rows
 
 
@@ -186,14 +193,14 @@ def verification_text(title: str, result: Verification, seconds: float) -> str:
     share = result.checked / result.volumes if result.volumes else 1.0
     sample = "" if share == 1 else f", a sample of {share:.1%} of {result.volumes:,}; all tables"
     read = (
-        f"{result.checked:,} volumes{sample}, {result.objects:,} objects, {bytes_text(result.bytes)}, "
-        f"{seconds:.1f} s"
+        f"{counted(result.checked, 'volume')}{sample}, {counted(result.objects, 'object')}, "
+        f"{bytes_text(result.bytes)}, {seconds:.1f} s"
     )
     if not result.problems:
         return f"all right: {title} ({read})"
     return "\n".join(
         [
-            f"{len(result.problems):,} faults in {title} ({read}):",
+            f"{counted(len(result.problems), 'fault')} in {title} ({read}):",
             *(f"  {problem}" for problem in result.problems),
             "repair as follows, then verify again:",
             *(f"  - {repair.value}" for repair in dict.fromkeys(p.repair for p in result.problems)),

@@ -39,15 +39,15 @@ def on_terminal(config: Config, width: int) -> str:
 def test_bar_shows_every_count_in_80_columns(config: Config, width: int) -> None:
     *_, last, bar = on_terminal(config, width).rstrip().splitlines()
     counts = last.rsplit("\r", 1)[-1]
-    assert re.match(r"3/3 volumes \(0 reused\), 1 rejects +━+ +100% left 0:00:00$", counts), counts
+    assert re.match(r"3/3 volumes \(0 reused\), 1 reject +━+ +100% left 0:00:00$", counts), counts
     assert re.match(r"[1-9]\d* slices/s, [1-9]\d*\.\d MB/s *$", bar), bar
 
 
 def test_bar_shows_what_was_reused(config: Config) -> None:
     build(config, load_plan(config), SerialExecutor())
     shown = on_terminal(config, 80)
-    assert "3/3 volumes (3 reused), 1 rejects" in shown
-    assert re.search(r"^0 slices/s, 0.0 MB/s", shown, re.MULTILINE)
+    assert "3/3 volumes (3 reused), 1 reject" in shown
+    assert "slices/s" not in shown
 
 
 def test_log_has_a_line_a_volume_when_they_take_long(
@@ -58,7 +58,7 @@ def test_log_has_a_line_a_volume_when_they_take_long(
     lines = [record.getMessage() for record in caplog.records if record.name == "etl.report.console.progress"]
     assert [line.split(" ")[0] for line in lines] == ["1/3", "2/3", "3/3", "publishing:", "3/3"]
     for line in lines[:2]:
-        pattern = r"./3 volumes \(0 reused\), 1 rejects, \d+ slices/s, \d+\.\d MB/s, about \d+ s left"
+        pattern = r"./3 volumes \(0 reused\), 1 reject, \d+ slices/s, \d+\.\d MB/s, about \d+ s left"
         assert re.fullmatch(pattern, line), line
     assert "left" not in lines[2] + lines[3]
 

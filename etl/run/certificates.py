@@ -1,0 +1,78 @@
+"""Temporary certificates of the clusters that a job starts: nobody else can talk to their schedulers.
+
+A Dask scheduler runs whatever code a client sends, as the user who started it. Certificates that exist for
+one run only, and in this user's reach only, keep all others of the machine or network out.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from distributed.security import Security
+
+from etl.core.errors import ConfigError
+from etl.run import cluster_kinds as kinds
+
+_PREFIX = "DASK_DISTRIBUTED__COMM__"
+
+
+def security_arguments(config: kinds.Started) -> dict[str, Any]:
+    """Return the arguments of a cluster class that encrypt and authenticate; none if the config says so.
+
+    Raises:
+        ConfigError: the folder for the workers' certificates belongs to another user.
+    """
+    if not isinstance(config, kinds.Local | kinds.Slurm) or not config.tls:
+        return {}
+    if isinstance(config, kinds.Local):
+        return {"security": Security.temporary(), "protocol": "tls://"}
+    if {"security", "protocol"} & config.options.keys():
+        return {}
+    # Jobs read them from files, which dask-jobqueue writes with mode 600 and removes at the end.
+    folder = config.options.get("shared_temp_directory") or str(private_folder())
+    return {"security": Security.temporary(), "protocol": "tls://", "shared_temp_directory": folder}
+
+
+def private_folder() -> Path:
+    """Return a folder below the user's home, which nodes of a cluster share, that only this user can enter.
+
+    Raises:
+        ConfigError: it belongs to another user, or can't be made.
+    """
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    folder = Path(cache, "deeplesion-store")
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if folder.is_symlink() or folder.lstat().st_uid != os.getuid():
+            raise PermissionError("it is a link, or belongs to another user")
+        folder.chmod(0o700)
+    except OSError as error:
+        raise ConfigError(
+            "there is no private folder for the certificates of the workers",
+            where=str(folder),
+            value=str(error),
+            allowed="a folder of this user, mode 0700, that the nodes share",
+            remedy="set XDG_CACHE_HOME, or `shared_temp_directory` in the cluster's `options`",
+        ) from error
+    return folder
+
+
+def environment_of_certificates(security: Security | None) -> Mapping[str, str]:
+    """Return the environment in which a script's client has these certificates; it may hold them in full."""
+    if security is None or not security.require_encryption:
+        return {}
+    tls = security.get_tls_config_for_role("client")
+    return {
+        f"{_PREFIX}TLS__CA_FILE": _absolute(tls["ca_file"]),
+        f"{_PREFIX}TLS__CLIENT__CERT": _absolute(tls["cert"]),
+        f"{_PREFIX}TLS__CLIENT__KEY": _absolute(tls["key"]),
+        f"{_PREFIX}REQUIRE_ENCRYPTION": "true",
+    }
+
+
+def _absolute(value: str) -> str:
+    """Return a path that is right in any folder; a certificate itself, which has several lines, as it is."""
+    return value if "\n" in value else os.path.abspath(value)

@@ -1,0 +1,121 @@
+"""What a job's output may be: closed, full, a pipe that nobody reads, an encoding that lacks a character."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.support.processes import BUILD_STORE, LIMIT_SECONDS, environment
+from tests.support.tiny_release import csv_row, write_release
+
+# A job as those of `jobs/`, without their imports: each ends as the decorator ends it.
+JOB = """
+import sys, click
+from etl.core.errors import SourceError
+from etl.report.console.command import job, print_done
+
+@click.command()
+@click.argument("what")
+@job("nothing is lost")
+def main(what):
+    click.echo("first \\u00e9 \\udcff", err=True)
+    if what == "done":
+        print_done("version 1 \\u00e9 \\udcff\\n" * 3)
+    elif what == "wrong":
+        raise SourceError("no caf\\u00e9 here")
+    elif what == "broken":
+        raise ZeroDivisionError("https://me:hunter2sEcReT@host/a?sig=hunter2sEcReT")
+    else:
+        for _ in range(1000):
+            click.echo("a line of the result \\u00e9 \\udcff")
+
+main()
+"""
+CLOSED, FULL, BROKEN = ">&-", "> /dev/full", "| true"
+
+
+def ended(command: list[str], redirected: str, **variables: str) -> tuple[int, str, str]:
+    """Run in bash; return exit code, output and error."""
+    script = '"$@" ' + redirected + "; exit ${PIPESTATUS[0]}"
+    done = subprocess.run(
+        ["bash", "-c", script, "bash", *command],
+        env=environment(**variables),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        timeout=LIMIT_SECONDS,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("what", "redirected", "code"),
+    [
+        ("done", CLOSED, 0),
+        ("done", FULL, 0),
+        ("done", BROKEN, 0),
+        ("print", CLOSED, 0),
+        ("print", BROKEN, 0),
+        ("print", FULL, 4),
+        ("print", "2>&-", 0),
+        ("print", "2>/dev/full", 0),
+        ("print", ">&- 2>&- <&-", 0),
+        ("print", ">/dev/full 2>/dev/full", 4),
+        ("wrong", "2>&-", 2),
+        ("wrong", "2>/dev/full", 2),
+        ("wrong", "2>&1 | true", 2),
+        ("broken", "2>/dev/full", 1),
+    ],
+)
+def test_the_exit_code_is_the_documented_one_whatever_the_output_is(
+    what: str, redirected: str, code: int
+) -> None:
+    found, _, error = ended([sys.executable, "-c", JOB, what], redirected)
+    assert found == code
+    assert "Exception ignored" not in error
+    assert "Traceback" not in error
+    if (what, redirected) == ("print", FULL):
+        assert "the result can't be printed" in error
+    if (what, redirected) == ("done", FULL):
+        assert "done, but its result can't be printed (No space left on device):\nversion 1" in error
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_a_character_that_the_encoding_lacks_is_an_escape(encoding: str) -> None:
+    code, output, error = ended([sys.executable, "-c", JOB, "done"], "", PYTHONIOENCODING=encoding)
+    assert code == 0
+    assert "version 1" in output
+    assert r"\udcff" in output
+    assert r"\udcff" in error
+
+
+def test_an_unexpected_error_shows_no_secret() -> None:
+    code, _, error = ended([sys.executable, "-c", JOB, "broken"], "")
+    assert code == 1
+    assert "ZeroDivisionError: https://...@host/a?..." in error
+    # The first line of a trace shows the program, which has it in this test.
+    assert error.count("hunter2sEcReT") == 0
+
+
+@pytest.mark.slow
+def test_a_published_build_ends_with_0_though_nobody_reads_it(tmp_path: Path) -> None:
+    write_release(tmp_path / "release", {"000001_01_01": [3, 4, 5]}, [csv_row("000001_01_01", 4, (3, 5))])
+    content = {
+        "store": str(tmp_path / "störe"),
+        "source": {
+            "annotations": str(tmp_path / "release/DL_info.csv"),
+            "archives": [str(tmp_path / "release/*.zip")],
+        },
+        "cluster": "serial",
+    }
+    config = tmp_path / "config \udcff.yaml"
+    config.write_text(yaml.safe_dump(content))
+    for redirected in (">/dev/full 2>/dev/full", "2>&1 | true", ">&- 2>&- <&-", ""):
+        code, _, error = ended([*BUILD_STORE, str(config)], redirected, PYTHONIOENCODING="ascii")
+        assert (code, "Traceback" in error) == (0, False), error
+    assert [path.name for path in (tmp_path / "störe" / "versions").iterdir()] == ["000001.json"]
