@@ -22,16 +22,19 @@ MAY_IMPORT: dict[str, set[str]] = {
     "release": {"core", "io", "staging"},
     "phantom": {"core", "imaging", "release"},
     "tables": {"core", "imaging", "release"},
-    "derive": {"core", "tables"},
+    "derive": {"core", "io", "imaging", "tables"},
     "plan": {"core", "io", "imaging", "release"},
     "store": {"core", "io", "imaging", "tables", "derive"},
     "annotations": {"core", "io", "imaging", "release", "tables", "store"},
     "convert": {"core", "io", "imaging", "release", "plan", "store"},
-    "publish": {"core", "io", "imaging", "release", "tables", "plan", "store", "convert"},
+    "publish": {"core", "io", "imaging", "release", "tables", "derive", "plan", "store", "convert"},
     "verify": {"core", "io", "imaging", "release", "tables", "store"},
     "run": {"core"},
-    "pipeline": {"core", "io", "staging", "plan", "store", "convert", "publish", "run"},
+    "pipeline": {
+        *("core", "io", "staging", "tables", "derive", "plan", "store", "convert", "publish", "run"),
+    },
     "export": {"core", "io", "imaging", "release", "tables", "store"},
+    "learn": {"core", "io", "imaging", "tables", "derive", "store"},
     "report": {
         *("core", "io", "imaging", "staging", "tables", "plan", "store", "convert", "verify"),
         *("run", "pipeline", "export"),
@@ -43,6 +46,9 @@ MAY_IMPORT["commands"] = set(MAY_IMPORT)
 ONLY_IN = {
     "dask": ("etl/run/", "etl/commands/"),
     "distributed": ("etl/run/",),
+    "torch": ("etl/learn/",),
+    "onnx": ("etl/learn/",),
+    "onnxruntime": ("etl/derive/onnx_session.py",),
 }
 # Packages that etl/imaging, which takes and returns arrays, does not import.
 NOT_IN_IMAGING = {"dask", "distributed", "zarr", "fsspec", "s3fs", "pandas", "pyarrow"}

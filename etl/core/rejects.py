@@ -66,6 +66,8 @@ class Reason(StrEnum):
     VOLUME_TOO_LARGE = "volume_too_large"
     VOLUME_KILLS_WORKER = "volume_kills_worker"
     VOLUME_TIMED_OUT = "volume_timed_out"
+    VOLUME_UNREADABLE = "volume_unreadable"
+    VOLUME_NOT_DERIVED = "volume_not_derived"
 
 
 MOST_CHARACTERS = 1000

@@ -6,21 +6,22 @@ exclusive create of the version file last, so that they are all there or not at 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 
 from etl.core.errors import EtlError, StoreError
+from etl.derive.volume_table import digest_of
 from etl.io.places import Objects
 from etl.publish.carry import AddedTables, Units, belongs, carry, carry_table, units_of, written
 from etl.store.history import check_not_pruned
-from etl.store.parquet import encode_table
+from etl.store.parquet import Entry, encode_table
 from etl.store.running import Running, running
 from etl.store.versions import Version, new_run_id, now_text, publish_version
 from etl.tables.registry import BUILD_TABLES
-from etl.tables.table import Table, schema_columns
+from etl.tables.table import Table, Unit, schema_columns
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,14 +32,60 @@ class NewTable:
         table: its declaration.
         rows: complete rows, from `Table.rows`.
         covered: the volumes (volume_id) or lesions (lesion_id) that the job processed, with or without rows.
+        parts: files that are in the store already, with more rows of other volumes or lesions.
+        recipe: what a derived table was computed with, see `etl.derive.volume_table`; kept in the version.
+            The table is replaced whole where it differs.
     """
 
     table: Table
     rows: pa.Table
     covered: Collection[Any] = ()
+    parts: Sequence[Part] = ()
+    recipe: Mapping[str, Any] | None = None
+
+    @property
+    def declaration(self) -> dict[str, Any]:
+        """The entry of the version's `added_tables`, without coverage."""
+        return self.table.entry() | ({} if self.recipe is None else {"recipe": dict(self.recipe)})
 
 
-def add_tables(objects: Objects, base: Version, tables: Sequence[NewTable]) -> tuple[Version, bool]:
+@dataclass(frozen=True, eq=False)
+class Part:
+    """A file of a derived table, written before its version.
+
+    Attributes:
+        entry: as a version names it.
+        inputs: the volumes or lesions that it covers, each with the digest of its token when it was computed;
+            see `token_digests`.
+    """
+
+    entry: Entry
+    inputs: Mapping[Any, str]
+
+
+class _Digests(Units):
+    """Units with digests of their tokens, which files of derived tables keep."""
+
+    def __init__(self, digests: Mapping[Any, str]) -> None:
+        self._digests = dict(digests)
+
+    def of(self, unit: Unit) -> dict[Any, Any]:
+        return self._digests
+
+
+def token_digests(units: Units, unit: Unit) -> dict[Any, str]:
+    """Return a digest by volume_id or lesion_id, the same while the volume or lesion is the same.
+
+    Raises:
+        StoreError: the table `lesions` is damaged.
+        OSError: the store can't be read.
+    """
+    return {name: digest_of(token) for name, token in units.of(unit).items()}
+
+
+def add_tables(
+    objects: Objects, base: Version, tables: Sequence[NewTable], own: Running | None = None
+) -> tuple[Version, bool]:
     """Publish a version with these tables.
 
     Rows that the current version has in such a table stay, but for those of covered volumes or lesions, which
@@ -47,6 +94,7 @@ def add_tables(objects: Objects, base: Version, tables: Sequence[NewTable]) -> t
 
     Args:
         base: version that the job read.
+        own: the mark of the run, which waited for prunes; by default the publishing has one of its own.
 
     Returns:
         (version that holds the tables, True); the current version and False where it held the same already.
@@ -57,14 +105,15 @@ def add_tables(objects: Objects, base: Version, tables: Sequence[NewTable]) -> t
         RunError: other runs took the next version's number again and again, or a prune took files.
         OSError: the store can't be read or written.
     """
-    run_id = new_run_id()
     base_units = Units(objects, base)
     for new in tables:
         _check(new, base_units)
-    objects.check_writable()
-    with running(objects, run_id, "tables") as own:
-        own.wait_for("prune")
+    if own is not None:
         return _publish(objects, base_units, tables, own)
+    objects.check_writable()
+    with running(objects, new_run_id(), "tables") as mark:
+        mark.wait_for("prune")
+        return _publish(objects, base_units, tables, mark)
 
 
 def _publish(
@@ -132,9 +181,11 @@ def _with_table(
     """Return the added tables with one more, or with new rows of one that is there."""
     table, name = new.table, new.table.name
     rows, covered = new.rows, set(new.covered)
+    in_parts: set[Any] = set()
     if table.unit is not None:
         before, now = base_units.of(table.unit), units.of(table.unit)
         unchanged = {unit for unit, token in now.items() if before.get(unit) == token}
+        in_parts |= {unit for one in new.parts for unit in _true_of(one, now)}
         stays = belongs(table, rows, unchanged)
         # A unit that lost a row because another unit of that row changed is not covered.
         covered = (covered & unchanged) - units_of(table, rows.filter(~stays))
@@ -143,14 +194,19 @@ def _with_table(
     files: list[tuple[str, bytes]] = []
     kept = part = 0
     was = current.get("added_tables", {}).get(name)
-    declaration, schema = table.entry(), schema_columns(table.schema)
+    declaration, schema = new.declaration, schema_columns(table.schema)
     is_same = was is not None and {**was, "coverage": None} == {**declaration, "coverage": None}
     if is_same and current["schemas"][name] == schema and table.unit is not None:
         entries, files, coverage = carry_table(
-            objects, table, current["tables"][name], was["coverage"], units, units, run_id, covered
+            objects, table, current["tables"][name], was["coverage"], units, units, run_id, covered | in_parts
         )
         kept, part = (coverage["covered"] if coverage else 0), len(current["tables"][name])
-    fresh = [written(file, run_id) for file in encode_table(table, rows, covered, part)]
+    for one in new.parts:
+        found, more, of_part = _placed(objects, table, one, units, run_id, part)
+        entries, files, part = [*entries, *found], [*files, *more], part + len(more)
+        kept += of_part
+    has_rows = bool(covered or len(rows) or not entries)
+    fresh = [written(file, run_id) for file in encode_table(table, rows, covered, part) if has_rows]
     coverage = None if table.unit is None else {"covered": kept + len(covered), "of": len(now)}
     return AddedTables(
         added.tables | {name: [*entries, *(entry for entry, _ in fresh)]},
@@ -158,6 +214,27 @@ def _with_table(
         added.declarations | {name: declaration | {"coverage": coverage}},
         (*added.files, *files, *((entry["path"], data) for entry, data in fresh)),
     )
+
+
+def _placed(
+    objects: Objects, table: Table, part: Part, units: Units, run_id: str, number: int
+) -> tuple[list[Entry], list[tuple[str, bytes]], int]:
+    """Return (entries, files to write, units covered) of a part: itself, or what is still true of it."""
+    assert table.unit is not None  # of every derived table
+    true = _true_of(part, units.of(table.unit))
+    if len(true) == len(part.inputs):
+        return [part.entry], [], len(true)
+    old, new = _Digests(part.inputs), _Digests({unit: part.inputs[unit] for unit in true})
+    coverage = {"covered": len(part.inputs), "of": len(part.inputs)}
+    kept, files, left = carry_table(
+        objects, table, [part.entry], coverage, old, new, run_id, first_part=number
+    )
+    return kept, files, left["covered"] if left else 0
+
+
+def _true_of(part: Part, now: Mapping[Any, Any]) -> set[Any]:
+    """Return the volumes or lesions of a part that are the same now as when it was computed."""
+    return {unit for unit, digest in part.inputs.items() if unit in now and digest_of(now[unit]) == digest}
 
 
 def _same(added: AddedTables, current: Version) -> bool:

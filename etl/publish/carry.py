@@ -145,12 +145,14 @@ def carry_table(
     new: Units,
     run_id: str,
     replaced: AbstractSet[Any] = frozenset(),
+    first_part: int = 0,
 ) -> tuple[list[Entry], list[tuple[str, bytes]], dict[str, int] | None]:
     """Carry one table from a version with the units `old` into one with the units `new`.
 
     Args:
         coverage: of the old version.
         replaced: units whose rows are left out because new rows take their place.
+        first_part: number in the name of the first file that is written.
 
     Returns:
         (entries of the version's `tables`, files to write, coverage).
@@ -169,7 +171,7 @@ def carry_table(
     result: list[Entry] = []
     files: list[tuple[str, bytes]] = []
     covered_count = 0
-    for number, (entry, rows, covered) in enumerate(read):
+    for number, (entry, rows, covered) in enumerate(read, first_part):
         keep, left = belongs(table, rows, stays), (covered & stays).difference(*lost)
         covered_count += len(left)
         if keep.all() and left == covered:

@@ -20,6 +20,9 @@ from etl.tables.table import Table
 COVERED = b"covered"
 """Key in the metadata of a file: JSON list of the volumes or lesions that its maker looked at."""
 
+DERIVED = b"derived"
+"""Key in the metadata of a derived table's file: JSON object of what it was computed with and from."""
+
 Entry = Mapping[str, Any]
 """One table file as a version names it: path, bytes, sha256, rows."""
 
@@ -58,8 +61,28 @@ def encode_table(
     return encoded
 
 
-def _encode(path: str, table: Table, rows: pa.Table, covered: list[Any] | None) -> EncodedTable:
+def encode_derived(
+    table: Table, rows: pa.Table, covered: Collection[Any], name: str, derived: Mapping[str, Any]
+) -> EncodedTable:
+    """Return a file of a derived table, which says what it was computed from.
+
+    Args:
+        name: of the file.
+        derived: JSON value that is kept in the file; `derived_from` gives it back.
+    """
+    own = {DERIVED: json.dumps(derived, separators=(",", ":"))}
+    return _encode(f"{table.name}/{name}", table, rows, sorted(covered), own)
+
+
+def _encode(
+    path: str,
+    table: Table,
+    rows: pa.Table,
+    covered: list[Any] | None,
+    more: Mapping[bytes, str] | None = None,
+) -> EncodedTable:
     metadata: dict[Any, Any] = {"description": table.description, "contract_version": str(CONTRACT_VERSION)}
+    metadata |= more or {}
     if covered is not None:
         metadata[COVERED] = json.dumps(covered)
     buffer = io.BytesIO()
@@ -154,3 +177,9 @@ def partition_value(path: str) -> str:
 def covered_units(schema: pa.Schema) -> set[Any]:
     """Return the volumes or lesions that the maker of a file looked at, by the file's schema."""
     return set(json.loads((schema.metadata or {}).get(COVERED, b"[]")))
+
+
+def derived_from(schema: pa.Schema) -> dict[str, Any] | None:
+    """Return what a file of a derived table was computed with and from; None for any other file."""
+    text = (schema.metadata or {}).get(DERIVED)
+    return None if text is None else dict(json.loads(text))

@@ -22,7 +22,7 @@ from etl.verify.volume import VolumeCheck
 logger = logging.getLogger(__name__)
 
 
-class _Work:
+class Work:
     """An amount of work: `done` of `total` in any unit, of which `before` was done earlier."""
 
     def __init__(self, total: int = 0) -> None:
@@ -43,7 +43,7 @@ class _Work:
         raise NotImplementedError
 
 
-class _LiveProgress:
+class LiveProgress:
     """Shows each work as a bar on a terminal, or logs its counts every `log_interval_s` seconds."""
 
     def __init__(self, console: Console, log_interval_s: float = 10.0) -> None:
@@ -58,7 +58,7 @@ class _LiveProgress:
             disable=not self._is_live,
         )
         self._log_interval_s = log_interval_s
-        self._tasks: dict[_Work, TaskID] = {}
+        self._tasks: dict[Work, TaskID] = {}
         self._last_line = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -72,10 +72,10 @@ class _LiveProgress:
         if not self._is_live:
             self._write_lines()
 
-    def _works(self) -> list[_Work]:
+    def _works(self) -> list[Work]:
         raise NotImplementedError
 
-    def _show(self, work: _Work) -> None:
+    def _show(self, work: Work) -> None:
         if self._is_live:
             if work not in self._tasks:
                 self._tasks[work] = self._bar.add_task(work.status("\n"))
@@ -92,7 +92,7 @@ class _LiveProgress:
             logger.info("%s%s", work.status(), f", about {left:.0f} s left" if left else "")
 
 
-class BuildProgress(_LiveProgress, Callback):
+class BuildProgress(LiveProgress, Callback):
     """Counts archives fetched, volumes converted and reused, rejects, rates and time left."""
 
     def __init__(self, console: Console, log_interval_s: float = 10.0) -> None:
@@ -152,12 +152,12 @@ class BuildProgress(_LiveProgress, Callback):
         if name == "publish":
             logger.info("publishing: writing tables and the version")
 
-    def _works(self) -> list[_Work]:
+    def _works(self) -> list[Work]:
         works = (self._directories, self._fetching, self._converting)
         return [work for work in works if work is not None]
 
 
-class VerifyProgress(_LiveProgress):
+class VerifyProgress(LiveProgress):
     """Counts the volumes that were read, and those with faults."""
 
     def __init__(self, console: Console, log_interval_s: float = 10.0) -> None:
@@ -169,11 +169,11 @@ class VerifyProgress(_LiveProgress):
         self._verifying.add(check, total)
         self._show(self._verifying)
 
-    def _works(self) -> list[_Work]:
+    def _works(self) -> list[Work]:
         return [self._verifying] if self._verifying.total else []
 
 
-class ExportProgress(_LiveProgress):
+class ExportProgress(LiveProgress):
     """Counts the files that were written."""
 
     def __init__(self, console: Console, log_interval_s: float = 10.0) -> None:
@@ -185,11 +185,11 @@ class ExportProgress(_LiveProgress):
         self._writing.add(file_bytes, total)
         self._show(self._writing)
 
-    def _works(self) -> list[_Work]:
+    def _works(self) -> list[Work]:
         return [self._writing] if self._writing.total else []
 
 
-class _Verifying(_Work):
+class _Verifying(Work):
     def __init__(self) -> None:
         super().__init__()
         self._bytes = self._faulty = 0
@@ -207,7 +207,7 @@ class _Verifying(_Work):
         )
 
 
-class _Writing(_Work):
+class _Writing(Work):
     def __init__(self) -> None:
         super().__init__()
         self._bytes = 0
@@ -221,7 +221,7 @@ class _Writing(_Work):
         return f"{self.done:,}/{counted(self.total, 'file')}{separator}{self._bytes / 1e9:.2f} GB"
 
 
-class _Fetching(_Work):
+class _Fetching(Work):
     def __init__(self, label: str) -> None:
         super().__init__()
         self._label = label
@@ -251,7 +251,7 @@ class _Fetching(_Work):
         )
 
 
-class _Converting(_Work):
+class _Converting(Work):
     def __init__(self, plan: Plan) -> None:
         super().__init__(plan.slice_count)
         self._plan, self._rejects = plan, len(plan.rejects)
