@@ -24,7 +24,7 @@ COMPILE = $(UV) pip compile pyproject.toml --all-extras --universal --python-ver
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --output-file requirements.lock
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo bench torch viewer test check test-slow thorough chaos lint lock upgrade lowest clean
+.PHONY: help venv demo bench torch viewer test check test-slow thorough chaos lint lock upgrade lowest docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -76,6 +76,9 @@ lowest: $(READY) ## run the tests with the lower bounds of pyproject.toml, in .v
 	$(UV) venv --clear --python $(VENV)/bin/python .venv-lowest
 	$(UV) pip install --python .venv-lowest/bin/python --resolution lowest-direct --editable '.[test,bench,slurm,kubernetes,performance]'
 	.venv-lowest/bin/$(PYTEST) -m "not campaign"
+
+docs: $(READY) ## write the API reference of deeplesion_store from its docstrings, in build/docs
+	$(VENV)/bin/python docs/make_reference.py
 
 clean: ## remove environments, build output and caches
 	rm -rf $(VIEWER)/node_modules .venv .venv-* build *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache

@@ -177,3 +177,15 @@ def test_the_detector_learns(folder: Path) -> None:
     assert losses[1] < losses[0] / 2
     untrained, *_, trained = (int(count) for count in re.findall(r"finds ([0-9])", done.stdout))
     assert trained > untrained
+
+
+def test_every_tool_of_the_table_has_its_version_and_a_test() -> None:
+    rows = re.findall(
+        r"^\| ([a-z-]+) \| ([0-9.]+) \| .* \| `(tests/[a-z_/]+\.py)` \|$", DOCUMENT, re.MULTILINE
+    )
+    assert len(rows) == sections()["Tools"].count("| `tests/") >= 11
+    lock = (ROOT / "requirements.lock").read_text()
+    for tool, version, test in rows:
+        assert version in re.findall(rf"^{tool}==([^ ;]+)", lock, re.MULTILINE), tool
+        text = (ROOT / test).read_text() + (DOCUMENT if "recipes" in test else "")
+        assert re.search(rf"\b(import|from) {tool.replace('-', '_')}\b", text, re.IGNORECASE), tool

@@ -19,6 +19,9 @@ from etl.report.console.command import job, print_done, version_option
 @click.option("--type", "types", type=click.Choice(TYPES), multiple=True, help="Lesion type; repeatable.")
 @click.option("--patient", "patients", type=int, multiple=True, metavar="N", help="Repeatable.")
 @click.option("--series", multiple=True, metavar="PPPPPP_SS_RR", help="Repeatable.")
+@click.option(
+    "--single-class", is_flag=True, help="Give every lesion the class `lesion` instead of its type."
+)
 @job("complete files are kept")
 def main(
     store: str,
@@ -29,26 +32,32 @@ def main(
     types: tuple[str, ...],
     patients: tuple[int, ...],
     series: tuple[str, ...],
+    single_class: bool,
 ) -> None:
     """Export one version of STORE (a path or s3://bucket/prefix) into the folder OUT. The store is only read.
 
     \b
     nifti      volumes as <series>_<first>-<last>.nii.gz, placed as the official converter places them
+    monai      the same, and dataset.json with boxes in RAS mm for MONAI's detection
     coco       key slices as 8-bit PNGs, and COCO detection JSON, one file per split
+    webdataset tar files of crops around lesions with their boxes, one or more per split
     csv        DL_info.csv in the release's own 18 columns
     images     key slices with RECIST diameters, boxes and centres drawn on them
     croissant  the tables, and croissant.json, which describes them and the whole version
+    huggingface  the tables, and README.md, a data set card that names them by split
 
     --split, --type, --patient and --series choose lesions; a lesion must match every option that is given.
     Volumes without a chosen lesion are left out. Lesions of `train` have no type in the release: choose them
-    with `--type unlabelled`. Croissant describes the whole version and takes none of these options.
+    with `--type unlabelled`. A detector by type learns nothing from them: --single-class (coco, monai,
+    webdataset) makes every lesion one class. Croissant and Hugging Face describe the whole version and take
+    none of these options.
 
     OUT must be new or empty, or hold the same export, which is then continued. OUT/README.txt describes the
     files and how to cite the data.
 
     \b
       deeplesion export build/store build/nifti --format nifti --split test --type liver
-      deeplesion export s3://bucket/store build/coco --format coco --version 3
+      deeplesion export s3://bucket/store build/coco --format coco --single-class --version 3
 
     \b
     Exit codes: 0  exported
@@ -66,7 +75,7 @@ def main(
     from etl.store.reader import open_store
 
     console, start = start_logging(), time.monotonic()
-    selection = Selection(splits, types, patients, series)
+    selection = Selection(splits, types, patients, series, single_class)
     with ExportProgress(console) as progress:
         result = export(open_store(store, number), out, format_name, selection, progress.add)
     print_done(

@@ -17,8 +17,15 @@ from etl.report.console.command import job, version_option
     show_default=True,
     help="Port on the loopback interface; 0 chooses a free one.",
 )
+@click.option(
+    "--allow-origin",
+    "origins",
+    multiple=True,
+    metavar="ORIGIN",
+    help="Let pages of this origin read the store, such as https://vizarr.example.org; repeatable.",
+)
 @job("the server has ended")
-def main(store: str, number: int | None, port: int) -> None:
+def main(store: str, number: int | None, port: int, origins: tuple[str, ...]) -> None:
     """Serve STORE (a path or s3:// URL) at http://127.0.0.1:PORT/ until Ctrl-C. Nothing is written.
 
     The page lists the volumes and lesions of one version and shows their voxels, read by byte range from the
@@ -28,6 +35,7 @@ def main(store: str, number: int | None, port: int) -> None:
     \b
       deeplesion serve build/store
       deeplesion serve s3://bucket/deeplesion --version 3 --port 9000
+      deeplesion serve build/store --allow-origin https://hms-dbmi.github.io
 
     \b
     Exit codes: 0  stopped by Ctrl-C
@@ -41,8 +49,12 @@ def main(store: str, number: int | None, port: int) -> None:
     opened = open_store(store, number)
     if not has_viewer():
         click.echo("The page can't draw because niivue is not installed; run `make viewer`.", err=True)
+
+    def ready(address: str) -> None:
+        click.echo(f"serving {store} at {address} (Ctrl-C stops)")
+
     try:
-        serve(opened, port, lambda address: click.echo(f"serving {store} at {address} (Ctrl-C stops)"))
+        serve(opened, port, ready, origins)
     except Terminated:
         raise
     except KeyboardInterrupt:

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from etl.export.key_slices import KeyImage, encode_png, key_images
-from etl.export.protocol import UNLABELLED, ExportFile, Format, Selected
+from etl.export.key_slices import KeyImage, encode_png, key_images, marks_of
+from etl.export.protocol import LESION, UNLABELLED, ExportFile, Format, Selected
 from etl.release.annotation_columns import COARSE_TYPES
 from etl.store.layout import ACKNOWLEDGEMENT, CITATION, SOURCE_URL
 from etl.store.reader import Store
@@ -20,16 +20,21 @@ CATEGORIES = COARSE_TYPES | {UNLABELLED_CATEGORY: UNLABELLED}
 """Name by category_id: the release's type codes, and one more for lesions without a type."""
 
 
-def coco_document(images: list[KeyImage], version: dict[str, Any]) -> dict[str, Any]:
+def coco_document(
+    images: list[KeyImage], version: dict[str, Any], *, single_class: bool = False
+) -> dict[str, Any]:
     """Return COCO detection JSON of some images.
 
     Boxes are [x, y, width, height] in pixels of the PNG from its upper left corner, so the centre of the
     first pixel is at 0.5. They are cut at the image's edge. In addition to COCO's own keys, images have
     their volume, plane, window and pixel spacing, and annotations their lesion_id, diameters and flags.
+    `segmentation` is the quadrilateral of the ends of both RECIST diameters.
 
     Args:
         version: the store's version file.
+        single_class: every lesion is of category 1, `lesion`.
     """
+    categories = {1: LESION} if single_class else CATEGORIES
     return {
         "info": {
             "description": f"DeepLesion key slices. {ACKNOWLEDGEMENT} {CITATION}",
@@ -41,10 +46,14 @@ def coco_document(images: list[KeyImage], version: dict[str, Any]) -> dict[str, 
         },
         "licenses": [],
         "categories": [
-            {"id": number, "name": name, "supercategory": "lesion"} for number, name in CATEGORIES.items()
+            {"id": number, "name": name, "supercategory": "lesion"} for number, name in categories.items()
         ],
         "images": [_image(image) for image in images],
-        "annotations": [_annotation(image, lesion) for image in images for lesion in image.lesions],
+        "annotations": [
+            _annotation(image, lesion) | ({"category_id": 1} if single_class else {})
+            for image in images
+            for lesion in image.lesions
+        ],
     }
 
 
@@ -64,17 +73,36 @@ def _image(image: KeyImage) -> dict[str, Any]:
     }
 
 
+def quadrilateral(lesion: Any, shape: tuple[int, int]) -> list[float]:
+    """Return x1, y1, ... x4, y4: the ends of both diameters in turn, from the image's upper left corner.
+
+    Args:
+        lesion: row of the lesions table, as a named tuple.
+        shape: (y, x) of the image; points past its edge are moved to it.
+    """
+    marks = marks_of(lesion)
+    ends = np.array([*marks.long_diameter, *marks.short_diameter]).reshape(4, 2)
+    around = np.clip(ends[[0, 2, 1, 3]] + 0.5, 0, shape[::-1])
+    return [float(value) for value in around.ravel()]
+
+
+def _area(polygon: list[float]) -> float:
+    x, y = np.array(polygon).reshape(-1, 2).T
+    return float(abs(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2)
+
+
 def _annotation(image: KeyImage, lesion: Any) -> dict[str, Any]:
     corners = np.array([lesion.bbox_x1_vox, lesion.bbox_y1_vox, lesion.bbox_x2_vox, lesion.bbox_y2_vox]) + 0.5
     height, width = image.shape
     x1, y1, x2, y2 = np.clip(corners, 0, [width, height, width, height]).tolist()
-    code = lesion.coarse_type_code
+    code, polygon = lesion.coarse_type_code, quadrilateral(lesion, image.shape)
     return {
         "id": int(lesion.lesion_id) + 1,
         "image_id": image.image_id,
         "category_id": UNLABELLED_CATEGORY if pd.isna(code) else int(code),
         "bbox": [x1, y1, x2 - x1, y2 - y1],
-        "area": (x2 - x1) * (y2 - y1),
+        "segmentation": [polygon],
+        "area": _area(polygon),
         "iscrowd": 0,
         "lesion_id": int(lesion.lesion_id),
         "long_diameter_mm": float(lesion.long_diameter_mm),
@@ -88,8 +116,9 @@ def _encode_image(store: Store, image: KeyImage) -> bytes:
     return encode_png(image.grey(store))
 
 
-def _encode_document(store: Store, images: list[KeyImage]) -> bytes:
-    return (json.dumps(coco_document(images, dict(store.version)), allow_nan=False) + "\n").encode()
+def _encode_document(store: Store, images: list[KeyImage], single_class: bool) -> bytes:
+    document = coco_document(images, dict(store.version), single_class=single_class)
+    return (json.dumps(document, allow_nan=False) + "\n").encode()
 
 
 def _files(store: Store, selected: Selected) -> list[ExportFile]:
@@ -100,7 +129,9 @@ def _files(store: Store, selected: Selected) -> list[ExportFile]:
     return [
         *(ExportFile(f"images/{image.path}", partial(_encode_image, store, image)) for image in images),
         *(
-            ExportFile(f"annotations/{split}.json", partial(_encode_document, store, part))
+            ExportFile(
+                f"annotations/{split}.json", partial(_encode_document, store, part, selected.single_class)
+            )
             for split, part in by_split.items()
         ),
     ]
@@ -114,5 +145,8 @@ FORMAT = Format(
     "several windows is there once per window, with the lesions of that window. Boxes are [x, y, width,\n"
     "height] from the image's upper left corner, cut at its edge. Categories are the release's type codes\n"
     f"1 to 8, and {UNLABELLED_CATEGORY}, `{UNLABELLED}`, for lesions without a type: all of train.\n"
+    "With --single-class there is one category, 1, `lesion`. `segmentation` is the quadrilateral of the\n"
+    "ends of both RECIST diameters, and `area` its area: an estimate of the lesion's outline, no mask.\n"
     "An annotation's id is its lesion_id plus 1, because COCO's evaluation treats id 0 as no match.",
+    has_classes=True,
 )

@@ -14,7 +14,7 @@ from typing import Any
 
 from etl.core.errors import ConfigError, StoreError
 from etl.core.urls import parse_folder
-from etl.export.protocol import ExportFile, Format, Selection
+from etl.export.protocol import LESION, ExportFile, Format, Selection
 from etl.export.selection import select
 from etl.io.local import LocalObjects
 from etl.io.places import PARTIAL
@@ -79,6 +79,12 @@ def export(
             allowed="no --split, --type, --patient or --series",
             remedy="leave these options out",
         )
+    if selection.single_class and not chosen.has_classes:
+        raise ConfigError(
+            f"a {format_name} export has no classes that --single-class could join",
+            where="the command line",
+            remedy="leave --single-class out",
+        )
     with readable(store.objects):
         selected = select(store, selection)
         files = chosen.files(store, selected)
@@ -88,7 +94,7 @@ def export(
         "contract_version": CONTRACT_VERSION,
         "store_version": store.version["version"],
         "run_id": store.version["run_id"],
-        "selection": criteria,
+        "selection": criteria | ({"classes": [LESION]} if selection.single_class else {}),
         "source": SOURCE_URL,
         "acknowledgement": ACKNOWLEDGEMENT,
         "citation": CITATION,

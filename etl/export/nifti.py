@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from etl.core.errors import StoreError
+from etl.export.lesion_places import places_file
 from etl.export.protocol import ExportFile, Format, Selected
 from etl.imaging.geometry import voxel_to_lps_mm
 from etl.store.reader import Store
@@ -73,7 +74,7 @@ def _files(store: Store, selected: Selected) -> list[ExportFile]:
     return [
         ExportFile(f"{volume.volume_id}.nii.gz", partial(_encode, store, volume))
         for volume in selected.volumes.itertuples(index=False)
-    ]
+    ] + [places_file(selected)]
 
 
 FORMAT = Format(
@@ -82,5 +83,6 @@ FORMAT = Format(
     "Arrays are (row, column, slice); the affine maps them to mm. The release states no orientation, so\n"
     "the one of its official converter is used: rows run front to back, columns from the patient's right\n"
     "to left, slices head to feet. The origin is the centre of the first voxel. A lesion of the table is at\n"
-    "R = -x_mm, A = -y_mm, S = -z_mm; in LPS, which ITK uses, at L = x_mm, P = y_mm, S = -z_mm.",
+    "R = -x_mm, A = -y_mm, S = -z_mm; in LPS, which ITK uses, at L = x_mm, P = y_mm, S = -z_mm. lesions.csv\n"
+    "has each lesion's file, place in its array, and place and box in mm in LPS and RAS.",
 )

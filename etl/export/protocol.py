@@ -6,18 +6,20 @@ It imports nothing heavy, so that `deeplesion export --help` answers at once.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from etl.release.annotation_columns import COARSE_TYPES
 from etl.release.annotation_columns import SPLITS as SPLIT_CODES
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
+    from numpy.typing import NDArray
 
     from etl.store.reader import Store
 
-FORMATS = ("nifti", "coco", "csv", "images", "croissant")
+FORMATS = ("nifti", "monai", "coco", "webdataset", "csv", "images", "croissant", "huggingface")
 """Names of the export formats; each is a module of this package with a `FORMAT`."""
 
 SPLITS = tuple(SPLIT_CODES.values())
@@ -26,6 +28,9 @@ UNLABELLED = "unlabelled"
 """Type of a lesion that the release gives no type: all of `train`."""
 
 TYPES = (*COARSE_TYPES.values(), UNLABELLED)
+
+LESION = "lesion"
+"""The one class of --single-class."""
 
 
 @dataclass(frozen=True)
@@ -37,16 +42,19 @@ class Selection:
         types: names in `TYPES`.
         patients: patient numbers.
         series: names such as 000001_01_01.
+        single_class: call every lesion `lesion`, whatever its type; restricts nothing.
     """
 
     splits: tuple[str, ...] = ()
     types: tuple[str, ...] = ()
     patients: tuple[int, ...] = ()
     series: tuple[str, ...] = ()
+    single_class: bool = False
 
     def criteria(self) -> dict[str, list[Any]]:
         """Return the attributes that are restricted, each with its sorted values."""
-        return {name: sorted(set(values)) for name, values in asdict(self).items() if values}
+        names = ("splits", "types", "patients", "series")
+        return {name: sorted(set(values)) for name in names if (values := getattr(self, name))}
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,10 +64,26 @@ class Selected:
     Attributes:
         lesions: rows of the lesions table, ordered by lesion_id, with their `split`.
         volumes: rows of the volumes table that hold such a lesion; all of them if nothing is restricted.
+        single_class: every lesion is of one class.
     """
 
     lesions: pd.DataFrame
     volumes: pd.DataFrame
+    single_class: bool = False
+
+
+def class_names(*, single: bool) -> tuple[str, ...]:
+    """Return the classes of a detector in the order of their numbers, from 0: the types, or one."""
+    return (LESION,) if single else TYPES
+
+
+def class_numbers(lesions: pd.DataFrame, *, single: bool) -> NDArray[np.int64]:
+    """Return each lesion's class: its type's code - 1, 8 without a type, or 0 where there is one class."""
+    import numpy as np
+
+    if single:
+        return np.zeros(len(lesions), np.int64)
+    return lesions["coarse_type_code"].fillna(len(TYPES)).to_numpy(np.int64) - 1
 
 
 @dataclass(frozen=True)
@@ -83,8 +107,10 @@ class Format:
         files: returns the files of an export of the selected rows of a store.
         description: text for the export's README.txt: its files and their coordinates.
         selects: False for a format that always exports the whole version.
+        has_classes: True for a format whose lesions have classes, which --single-class joins.
     """
 
     files: Callable[[Store, Selected], Sequence[ExportFile]]
     description: str
     selects: bool = True
+    has_classes: bool = False

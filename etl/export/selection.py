@@ -25,7 +25,7 @@ def select(store: Store, selection: Selection) -> Selected:
     """
     lesions, volumes = store.lesions(), store.volumes()
     if not selection.criteria():
-        return Selected(lesions, volumes)
+        return Selected(lesions, volumes, selection.single_class)
     _check_known(store, "patient", selection.patients, set(volumes["patient_index"]))
     _check_known(store, "series", selection.series, set(_series_ids(volumes)))
     keep = pd.Series(True, index=lesions.index)
@@ -51,7 +51,8 @@ def select(store: Store, selection: Selection) -> Selected:
             allowed=f"lesions of this version by split and type: {'; '.join(present) or 'none'}",
             remedy="leave out some of --split, --type, --patient and --series",
         )
-    return Selected(chosen, volumes[volumes["volume_id"].isin(chosen["volume_id"])])
+    held = volumes["volume_id"].isin(chosen["volume_id"])
+    return Selected(chosen, volumes[held], selection.single_class)
 
 
 def _series_ids(rows: pd.DataFrame) -> pd.Series:

@@ -10,7 +10,7 @@ import contextlib
 import json
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from http import HTTPStatus
@@ -22,6 +22,7 @@ from urllib.parse import unquote, urlsplit
 from etl.core.errors import ConfigError, StoreError
 from etl.core.urls import is_local
 from etl.io.places import Objects, checked_name
+from etl.report.cross_origin import checked_origins, preflight_headers, sharing_headers
 from etl.report.served_headers import EVERY_ANSWER, object_headers, page_headers
 from etl.store.layout import report_path
 from etl.store.reader import Store
@@ -150,18 +151,20 @@ def catalogue(store: Store) -> dict[str, object]:
     }
 
 
-def serve(store: Store, port: int, on_ready: Callable[[str], None]) -> None:
+def serve(store: Store, port: int, on_ready: Callable[[str], None], origins: Collection[str] = ()) -> None:
     """Serve until interrupted.
 
     Args:
         port: port on the loopback interface; 0 chooses a free one.
         on_ready: called with the address once the server listens.
+        origins: whose pages may read the store, such as https://vizarr.example.org.
 
     Raises:
-        ConfigError: the port is in use.
+        ConfigError: the port is in use, or an origin is none.
     """
+    allowed = checked_origins(origins)
     try:
-        server = make_server(store, port)
+        server = make_server(store, port, allowed)
     except OSError as error:
         raise ConfigError(
             "the port can't be used",
@@ -175,9 +178,9 @@ def serve(store: Store, port: int, on_ready: Callable[[str], None]) -> None:
         server.serve_forever()
 
 
-def make_server(store: Store, port: int) -> ThreadingHTTPServer:
+def make_server(store: Store, port: int, origins: Collection[str] = ()) -> ThreadingHTTPServer:
     """Return a server that listens on the loopback interface; see `serve`."""
-    handler = type("Handler", (_Handler,), {"site": Site(store)})
+    handler = type("Handler", (_Handler,), {"site": Site(store), "origins": origins})
     server = ThreadingHTTPServer((HOST, port), handler)
     server.daemon_threads = True
     return server
@@ -206,6 +209,7 @@ def _page(name: str) -> Traversable | None:
 
 class _Handler(BaseHTTPRequestHandler):
     site: Site
+    origins: Collection[str]
     protocol_version = "HTTP/1.1"
     timeout = IDLE_SECONDS
 
@@ -215,12 +219,22 @@ class _Handler(BaseHTTPRequestHandler):
     def do_HEAD(self) -> None:
         self._send(with_body=False)
 
-    def _send(self, *, with_body: bool) -> None:
+    def do_OPTIONS(self) -> None:
+        allowed = preflight_headers(self.headers.get("Origin"), self.origins) if self._is_own_host() else {}
+        self.send_response(HTTPStatus.NO_CONTENT if allowed else HTTPStatus.FORBIDDEN)
+        for name, value in (allowed | {"Content-Length": "0"}).items():
+            self.send_header(name, value)
+        self.end_headers()
+
+    def _is_own_host(self) -> bool:
         # DNS rebinding: a page of another site could resolve its own name to this address.
         host = ""
         with contextlib.suppress(ValueError):  # "[" is no host at all
             host = urlsplit(f"//{self.headers.get('Host', '')}").hostname or ""
-        if host not in (HOST, "localhost"):
+        return host in (HOST, "localhost")
+
+    def _send(self, *, with_body: bool) -> None:
+        if not self._is_own_host():
             answer = _plain(HTTPStatus.FORBIDDEN, "this server only answers to 127.0.0.1 and localhost")
         else:
             try:
@@ -229,6 +243,7 @@ class _Handler(BaseHTTPRequestHandler):
                 answer = _plain(HTTPStatus.BAD_GATEWAY, f"the store can't be read: {error}")
         self.send_response(answer.status)
         headers = EVERY_ANSWER | dict(answer.headers)
+        headers |= sharing_headers(self.headers.get("Origin"), self.origins)
         length = len(answer.body) if answer.length is None else answer.length
         for name, value in (headers | {"Content-Length": str(length)}).items():
             self.send_header(name, value)

@@ -41,7 +41,9 @@ POINTS = {
 
 _SCHEMA = pa.schema(
     [
-        field("lesion_id", INT, "0-based row number in DL_info.csv"),
+        field(
+            "lesion_id", INT, "0-based row number in DL_info.csv, as other public work on the release counts"
+        ),
         field("volume_id", TEXT, "volume that holds the key slice"),
         field("file_name", TEXT, "key slice as the CSV names it"),
         *series_fields(),
@@ -56,6 +58,20 @@ _SCHEMA = pa.schema(
             for name, (_, text) in POINTS.items()
         ),
         field("z_mm", FLOAT, "key slice, from the centre of the volume's first voxel", "mm"),
+        *(
+            field(
+                f"lps_{axis}_mm",
+                FLOAT,
+                f"middle of the box on the key slice, towards the patient's {way}, from the centre of the "
+                f"volume's first voxel (LPS, as in ITK and DICOM); RAS is {ras}",
+                "mm",
+            )
+            for axis, way, ras in (
+                ("x", "left", "-lps_x_mm"),
+                ("y", "back (posterior)", "-lps_y_mm"),
+                ("z", "head (superior)", "lps_z_mm, the same"),
+            )
+        ),
         *(
             field(f"{name}_vox", FLOAT, f"{text}, index in the stored volume, voxel centres from 0", "voxel")
             for name, (_, text) in POINTS.items()
@@ -184,7 +200,9 @@ def lesion_rows(lesions: pd.DataFrame, built: Sequence[BuiltVolume]) -> pa.Table
         mm = pixel_to_mm(lesions[f"{name}_px"].to_numpy(), source[:, number])
         columns[f"{name}_mm"], columns[f"{name}_vox"] = mm, mm_to_voxel(mm, stored[:, number])
     z_mm = (lesions["key_slice_index"].to_numpy() - first) * source[:, 0]
-    columns |= {"z_mm": z_mm, "z_vox": mm_to_voxel(z_mm, stored[:, 0])}
+    columns |= {"z_mm": z_mm, "z_vox": mm_to_voxel(z_mm, stored[:, 0]), "lps_z_mm": -z_mm + 0.0}
+    for axis in "xy":
+        columns[f"lps_{axis}_mm"] = (columns[f"bbox_{axis}1_mm"] + columns[f"bbox_{axis}2_mm"]) / 2
     for side in ("long", "short"):
         dx, dy = (
             columns[f"recist_{side}_{axis}2_mm"] - columns[f"recist_{side}_{axis}1_mm"] for axis in "xy"

@@ -79,7 +79,10 @@ def test_exact_document(tiny: Path) -> None:
     ]
     assert [a["past_edge"] for a in made["annotations"]] == [False, True, False, False]
     assert [a["possibly_noisy"] for a in made["annotations"]] == [False, True, False, False]
-    assert [a["area"] for a in made["annotations"]] == [64, 33, 64, 64]
+    # 6, 9, 11, 9 and 8, 7, 8, 10 in the CSV: a kite of 5 by 3 pixels.
+    kite = [5.5, 8.5, 7.5, 6.5, 10.5, 8.5, 7.5, 9.5]
+    assert [a["segmentation"] for a in made["annotations"]] == [[kite]] * 4
+    assert [a["area"] for a in made["annotations"]] == [7.5] * 4
 
 
 def test_pixels_are_the_planes_in_their_windows(tiny: Path) -> None:
@@ -119,6 +122,7 @@ def test_pycocotools_reads_each_split(folder: Path) -> None:
                 assert picture.size == (image["width"], image["height"])
         for annotation in coco.anns.values():
             image = coco.imgs[annotation["image_id"]]
+            assert coco.annToMask(annotation).sum() == pytest.approx(annotation["area"], abs=40)
             x, y, width, height = annotation["bbox"]
             assert min(x, y) >= 0
             assert min(width, height) > 0

@@ -112,7 +112,7 @@ def test_a_damaged_volume_is_named(demo_store: Store, tmp_path: Path, damage: st
         shard.write_bytes(bytes(len(data) // 2) + data[len(data) // 2 :])
     with pytest.raises(StoreError, match=said) as caught:
         export(open_store(str(tmp_path / "store")), tmp_path / "out", "nifti", ONE)
-    for part in ("000001_01_01_103-115", "verify_store.py"):
+    for part in ("000001_01_01_103-115", "deeplesion verify"):
         assert part in str(caught.value)
     assert not (tmp_path / "out" / "000001_01_01_103-115.nii.gz").exists()
 

@@ -69,6 +69,9 @@ def test_a_lesion_in_pixels_mm_and_voxels_worked_by_hand() -> None:
         found = tuple(lesion[f"{name}_{unit}"] for unit in ("px", "mm", "vox"))
         assert found == pytest.approx(values), name
     assert (lesion["z_mm"], lesion["z_vox"]) == (5.0, 2.5)
+    box = {name: lesion[f"bbox_{name}_mm"] for name in ("x1", "x2", "y1", "y2")}
+    middle = [(box["x1"] + box["x2"]) / 2, (box["y1"] + box["y2"]) / 2, -5.0]
+    assert [lesion[f"lps_{axis}_mm"] for axis in "xyz"] == middle
     # the long axis spans 3 mm by 4 mm; the published pixels stay as they are
     assert lesion["long_diameter_mm"] == pytest.approx(5.0)
     assert lesion["short_diameter_mm"] == pytest.approx(2.4)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import socket
+import threading
 from collections.abc import Iterator
 from http import HTTPStatus
 from pathlib import Path
@@ -12,7 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from etl.core.errors import ConfigError
 from etl.io.opening import open_objects
+from etl.report.cross_origin import checked_origins
 from etl.report.served_headers import EVERY_ANSWER
 from etl.report.serving import Site, catalogue, make_server
 from etl.store.reader import Store
@@ -202,3 +205,41 @@ class TestServer:
         policy = answer.headers["Content-Security-Policy"]
         assert "default-src 'none'" in policy
         assert "script-src 'self' 'wasm-unsafe-eval';" in policy
+
+
+PAGE = "https://viewer.example.org"
+
+
+@pytest.mark.parametrize(
+    ("origin", "method", "status", "shared"),
+    [
+        (PAGE, "GET", 200, PAGE),
+        ("https://other.example.org", "GET", 200, None),
+        (None, "GET", 200, None),
+        (PAGE, "OPTIONS", 204, PAGE),
+        ("https://other.example.org", "OPTIONS", 403, None),
+        ("null", "OPTIONS", 403, None),
+    ],
+)
+def test_pages_of_an_allowed_origin_may_read(
+    store: Store, origin: str | None, method: str, status: int, shared: str | None
+) -> None:
+    server = make_server(store, 0, checked_origins([f"{PAGE}/"]))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        connection = http.client.HTTPConnection("127.0.0.1", server.server_port)
+        connection.request(method, "/store/zarr.json", headers={"Origin": origin} if origin else {})
+        answer = connection.getresponse()
+        assert answer.status == status
+        assert answer.getheader("Access-Control-Allow-Origin") == shared
+        if method == "OPTIONS" and shared:
+            assert answer.getheader("Access-Control-Allow-Headers") == "Range"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.parametrize("origin", ["*", "viewer.example.org", f"{PAGE}/page", "null", "file:///", ""])
+def test_what_is_no_origin_is_refused(origin: str) -> None:
+    with pytest.raises(ConfigError, match="no origin"):
+        checked_origins([origin])

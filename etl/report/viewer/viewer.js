@@ -39,7 +39,7 @@ async function checkRanges(address) {
   const answer = await fetch(address, { headers: { Range: 'bytes=2-5' } })
   const length = (await answer.arrayBuffer()).byteLength
   if (answer.status !== 206 || length !== 4) {
-    throw new Error(`The server answers a range of 4 bytes with status ${answer.status} and ${length} bytes; 206 and 4 are needed. Serve the store with jobs/serve_store.py.`)
+    throw new Error(`The server answers a range of 4 bytes with status ${answer.status} and ${length} bytes; 206 and 4 are needed. Serve the store with deeplesion serve.`)
   }
 }
 
