@@ -74,7 +74,7 @@ upgrade: $(READY) ## update every version in requirements.lock
 
 lowest: $(READY) ## run the tests with the lower bounds of pyproject.toml, in .venv-lowest
 	$(UV) venv --clear --python $(VENV)/bin/python .venv-lowest
-	$(UV) pip install --python .venv-lowest/bin/python --resolution lowest-direct --editable '.[test,bench,slurm,kubernetes,performance]'
+	$(UV) pip install --python .venv-lowest/bin/python --resolution lowest-direct --editable '.[build,test,bench,slurm,kubernetes,performance]'
 	.venv-lowest/bin/$(PYTEST) -m "not campaign"
 
 docs: $(READY) ## write the API reference of deeplesion_store from its docstrings, in build/docs

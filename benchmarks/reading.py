@@ -1,8 +1,10 @@
-"""Random crops around lesions per second: from a store, from .nii.gz files, from .npy memory maps."""
+"""Reads per second of a published store: crops, key-slice slabs, planes, volumes; from disk and from S3."""
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
+import statistics
 import time
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
@@ -12,42 +14,50 @@ from typing import Any
 
 import nibabel
 import numpy as np
+import zarr
 
-from etl.core.config import Config
-from etl.phantom import write_phantom
-from etl.pipeline.build import build, load_plan
-from etl.run.serial import SerialExecutor
+from benchmarks.reading_release import published
+from etl.store import KeySlabs, LesionCrops
 from etl.store.reader import Store, open_store
 
 CROP = 64
 WORKERS = 2
+CHUNKS = ((64, 64, 64), (32, 64, 64), (16, 64, 64), (32, 32, 32), (16, 32, 32))
+S3_WAIT_S = 0.02
 
 Place = tuple[str, tuple[int, int, int]]
 Crop = Callable[[Place], np.ndarray]
 
 
-def measure(folder: Path, seconds: float = 3.0, patients: int = 4) -> dict[str, Any]:
-    """Measure crops per second from the same volumes in each format, in one process and with two loaders.
+def measure(
+    folder: Path,
+    seconds: float = 3.0,
+    series: int = 3,
+    slices: int = 39,
+    chunks: Sequence[tuple[int, int, int]] = CHUNKS,
+) -> dict[str, Any]:
+    """Measure reads per second of CPU time, by chunk and by reader, and crops through two loaders.
 
     Args:
-        folder: working folder for a synthetic release, its store, and copies in the other formats.
+        folder: working folder for the release, its stores, and copies in other formats.
         seconds: duration of each measurement.
+        series, slices: size of the release.
+
+    Raises:
+        ValueError: readers give different voxels.
     """
-    store = _published(folder, patients)
-    lesions, volumes = store.lesions(), store.volumes()
-    for volume_id in volumes["volume_id"]:
-        _copy(folder, volume_id, np.asarray(store.array(volume_id)[...]))
-    rng = np.random.default_rng(0)
-    shapes = volumes.set_index("volume_id")[["shape_z", "shape_y", "shape_x"]]
-    places: list[Place] = []
-    for row in lesions.sample(2000, replace=True, random_state=0).itertuples():
-        shape = shapes.loc[row.volume_id].to_numpy()
-        middle = np.array([row.z_vox, *(_middle(row, axis) for axis in "yx")])
-        corner = np.rint(middle - CROP / 2 + rng.uniform(-8, 8, 3)).astype(int)
-        z, y, x = np.clip(corner, 0, np.maximum(shape - CROP, 0)).tolist()
-        places.append((str(row.volume_id), (z, y, x)))
+    rows = []
+    for chunk in chunks:
+        store = published(folder, chunk, series, slices)
+        rows.append(
+            {"chunk": list(chunk), "bytes": int(store.volumes()["bytes"].sum())} | _rates(store, seconds)
+        )
+    store = published(folder, None, series, slices)
+    places = _places(store)
+    for volume_id in store.volumes()["volume_id"]:
+        _copy(folder, volume_id, np.asarray(store.array(volume_id)))
     ways: dict[str, Crop] = {
-        "store": partial(crop_of_store, str(folder / "published")),
+        "store": partial(crop_of_store, store.objects.root),
         "npy": partial(crop_of_npy, folder),
         "nii_gz": partial(crop_of_nii_gz, folder),
     }
@@ -55,26 +65,119 @@ def measure(folder: Path, seconds: float = 3.0, patients: int = 4) -> dict[str, 
         first, *others = (crop(place) for crop in ways.values())
         if not all(np.array_equal(first, other) for other in others):
             raise ValueError(f"the crops at {place} differ between the formats")
-    one = {name: _one_process(crop, places, seconds) for name, crop in ways.items()}
-    two = {name: _loaders(crop, places, seconds) for name, crop in ways.items()}
-    return {"crops_per_second": one, "crops_per_second_2_loaders": two}
+    return {
+        "reading": rows,
+        "reading_s3": _from_s3(folder, store, seconds),
+        "crops_per_second": {name: _per_second(crop, places, seconds) for name, crop in ways.items()},
+        "crops_per_second_2_loaders": {name: _loaders(crop, places, seconds) for name, crop in ways.items()},
+    }
+
+
+def _rates(store: Store, seconds: float) -> dict[str, float]:
+    """Return reads per second of CPU time of one store, by kind of read and reader."""
+    places, ids = _places(store), store.lesions(columns=["lesion_id"])["lesion_id"].tolist()
+    crops, slabs = LesionCrops(store, size_vox=(CROP,) * 3), KeySlabs(store)
+    volume_ids = store.volumes()["volume_id"].tolist()
+    rates = {
+        "crop": _per_cpu_second(lambda place: store.array(place[0])[_box(place)], places, seconds),
+        "store_crop": _per_cpu_second(lambda number: store.crop(number), ids, seconds),
+        "lesion_crops": _per_cpu_second(crops.__getitem__, range(len(crops)), seconds),
+        "key_slabs": _per_cpu_second(slabs.__getitem__, range(len(slabs)), seconds),
+        "plane": _per_cpu_second(lambda name: store.array(name)[50], volume_ids, seconds),
+        "volume": _per_cpu_second(lambda name: store.array(name)[...], volume_ids, seconds),
+    }
+    for name, opened in _other_readers(store).items():
+        for place in places[:2]:
+            if not np.array_equal(opened(place), store.array(place[0])[_box(place)]):
+                raise ValueError(f"{name} reads other voxels at {place}")
+        rates[f"crop_{name}"] = _per_cpu_second(opened, places, seconds)
+    return rates
+
+
+def _other_readers(store: Store) -> dict[str, Crop]:
+    """Return zarr-python and, where they are installed, tensorstore and zarrs: arrays opened once."""
+    paths = {
+        entry["volume_id"]: f"{store.objects.root}/{entry['path']}/0" for entry in store.version["volumes"]
+    }
+    arrays = {name: zarr.open_array(path, mode="r") for name, path in paths.items()}
+    readers: dict[str, Crop] = {"zarr": lambda place: np.asarray(arrays[place[0]][_box(place)])}
+    if importlib.util.find_spec("tensorstore"):
+        tensorstore = importlib.import_module("tensorstore")
+        opened = {
+            name: tensorstore.open(
+                {
+                    "driver": "zarr3",
+                    "kvstore": {"driver": "file", "path": path},
+                    "context": {
+                        "cache_pool": {"total_bytes_limit": 10_000_000},
+                        "data_copy_concurrency": {"limit": 1},
+                        "file_io_concurrency": {"limit": 1},
+                    },
+                },
+                open=True,
+                recheck_cached=False,
+            ).result()
+            for name, path in paths.items()
+        }
+        readers["tensorstore"] = lambda place: opened[place[0]][_box(place)].read().result()
+    if importlib.util.find_spec("zarrs"):
+        importlib.import_module("zarrs")
+        with zarr.config.set(
+            {"codec_pipeline.path": "zarrs.ZarrsCodecPipeline", "codec_pipeline.chunk_concurrent_maximum": 1}
+        ):
+            by_zarrs = {name: zarr.open_array(path, mode="r") for name, path in paths.items()}
+        readers["zarrs"] = lambda place: np.asarray(by_zarrs[place[0]][_box(place)])
+    return readers
+
+
+def _from_s3(folder: Path, store: Store, seconds: float) -> dict[str, float]:
+    """Return milliseconds of a crop, and requests, from a test server that waits 20 ms with each request."""
+    import pytest
+
+    from tests.support.s3_server import Bucket, counting_s3, use_s3
+
+    root = Path(store.objects.root)
+    with pytest.MonkeyPatch.context() as patch, counting_s3(S3_WAIT_S) as (url, requests):
+        use_s3(patch, url)
+        bucket = Bucket.make("reading")
+        for path in root.rglob("*"):
+            if path.is_file():
+                bucket.put(f"store/{path.relative_to(root)}", path.read_bytes())
+        remote = open_store(f"{bucket.url}/store")
+        crops = LesionCrops(remote, size_vox=(CROP,) * 3)
+        before, start = len(requests), time.perf_counter()
+        crops[0]
+        cold = {"cold_ms": 1e3 * (time.perf_counter() - start), "cold_requests": len(requests) - before}
+        for number in range(len(crops)):
+            crops[number]
+        before, taken = len(requests), []
+        for number in itertools.islice(itertools.cycle(range(len(crops))), max(4, int(10 * seconds))):
+            start = time.perf_counter()
+            crops[number]
+            taken.append(time.perf_counter() - start)
+        return cold | {
+            "warm_ms": 1e3 * statistics.median(taken),
+            "warm_requests": (len(requests) - before) / len(taken),
+        }
+
+
+def _places(store: Store) -> list[Place]:
+    """Return places of crops: around each lesion, moved at random, inside the volume."""
+    rng = np.random.default_rng(0)
+    shapes = store.volumes().set_index("volume_id")[["shape_z", "shape_y", "shape_x"]]
+    places: list[Place] = []
+    for row in store.lesions().sample(200, replace=True, random_state=0).itertuples():
+        shape = shapes.loc[row.volume_id].to_numpy()
+        middle = np.array([row.z_vox, *(_middle(row, axis) for axis in "yx")])
+        corner = np.rint(middle - CROP / 2 + rng.uniform(-8, 8, 3)).astype(int)
+        z, y, x = np.clip(corner, 0, np.maximum(shape - CROP, 0)).tolist()
+        places.append((str(row.volume_id), (z, y, x)))
+    return places
 
 
 def _middle(row: Any, axis: str) -> float:
     ends = [getattr(row, f"recist_long_{axis}{end}_vox") for end in (1, 2)]
     return float(np.mean(ends))
-
-
-def _published(folder: Path, patients: int) -> Store:
-    write_phantom(folder / "phantom", patients=patients, archives=1, extracted=True)
-    source = {
-        "annotations": str(folder / "phantom" / "DL_info.csv"),
-        "images": str(folder / "phantom" / "Images_png"),
-    }
-    data = {"store": str(folder / "published"), "source": source, "limits": {"rejects": 1.0}}
-    config = Config.model_validate(data)
-    build(config, load_plan(config), SerialExecutor())
-    return open_store(config.store)
 
 
 def _copy(folder: Path, volume_id: str, voxels: np.ndarray) -> None:
@@ -87,14 +190,9 @@ def _store(path: str) -> Store:
     return open_store(path)
 
 
-@lru_cache(maxsize=64)
-def _array(path: str, volume_id: str) -> Any:
-    return _store(path).array(volume_id)
-
-
 def crop_of_store(path: str, place: Place) -> np.ndarray:
     """Read a crop of the store with its reader."""
-    return np.asarray(_array(path, place[0])[_box(place)])
+    return np.asarray(_store(path).array(place[0])[_box(place)])
 
 
 def crop_of_npy(folder: Path, place: Place) -> np.ndarray:
@@ -113,14 +211,25 @@ def _box(place: Place) -> tuple[slice, slice, slice]:
     return slice(z, z + CROP), slice(y, y + CROP), slice(x, x + CROP)
 
 
-def _one_process(crop: Crop, places: Sequence[Place], seconds: float) -> float:
-    start, count = time.perf_counter(), 0
-    for place in itertools.cycle(places):
-        crop(place)
-        count += 1
-        if time.perf_counter() - start > seconds:
-            break
-    return count / (time.perf_counter() - start)
+def _rate(
+    clock: Callable[[], float], function: Callable[[Any], object], items: Sequence[Any], seconds: float
+) -> float:
+    """Return calls per second of a clock: the median of three measurements, after one call untimed."""
+    function(items[0])
+    rates = []
+    for _ in range(3):
+        start, count = clock(), 0
+        for item in itertools.cycle(items):
+            function(item)
+            count += 1
+            if clock() - start > seconds / 3:
+                break
+        rates.append(count / (clock() - start))
+    return statistics.median(rates)
+
+
+_per_cpu_second = partial(_rate, time.process_time)
+_per_second = partial(_rate, time.perf_counter)
 
 
 def _loaders(crop: Crop, places: Sequence[Place], seconds: float) -> float:
@@ -128,7 +237,7 @@ def _loaders(crop: Crop, places: Sequence[Place], seconds: float) -> float:
     with get_context("spawn").Pool(WORKERS) as pool:
         # Untimed: every process imports and opens what it needs.
         pool.map(crop, places[: 4 * WORKERS], 1)
-        batch = min(len(places), max(2 * WORKERS, int(_one_process(crop, places, seconds / 3) * seconds)))
+        batch = min(len(places), max(2 * WORKERS, int(_per_second(crop, places, seconds / 3) * seconds)))
         start = time.perf_counter()
         count = sum(1 for _ in pool.imap(crop, places[:batch], 4))
         return count / (time.perf_counter() - start)

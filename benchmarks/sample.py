@@ -27,8 +27,8 @@ from etl.release.folders import index_folder, with_checksums
 from etl.release.index import Container
 from etl.release.names import SeriesKey
 from etl.release.sources import ArchiveEntry
+from etl.store.level_voxels import open_level
 from etl.store.receipts import Receipt
-from etl.store.voxels import open_level
 
 REAL_SLICES = Path("../shared/real/Images_png")
 SLICES = 47

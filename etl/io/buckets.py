@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -42,6 +43,17 @@ class WriteSettings:
     deleted_at_once: int = 1000
 
 
+def spanning(ranges: Sequence[tuple[int, int]], most: int) -> list[tuple[int, int]]:
+    """Return at most so many ranges that cover the given ones, and the fewest bytes between them.
+
+    Args:
+        ranges: [start, stop), ascending.
+    """
+    gaps = sorted(range(1, len(ranges)), key=lambda n: ranges[n - 1][1] - ranges[n][0])
+    cuts = [0, *sorted(gaps[: most - 1]), len(ranges)]
+    return [(ranges[a][0], ranges[b - 1][1]) for a, b in itertools.pairwise(cuts)] if ranges else []
+
+
 @dataclass(frozen=True)
 class BucketObjects:
     """A store below an s3:// URL. See `etl.io.places.Objects`.
@@ -63,6 +75,24 @@ class BucketObjects:
     def read_range(self, name: str, start: int, stop: int) -> bytes:
         path = self._path(name)
         return self._ask(lambda driver: bytes(driver.cat_file(path, start=start, end=stop)))
+
+    def read_end(self, name: str, count: int) -> bytes:
+        path = self._path(name)
+        return self._ask(lambda driver: bytes(driver.cat_file(path, start=-count)))
+
+    def read_ranges(self, name: str, ranges: Sequence[tuple[int, int]], requests: int) -> list[memoryview]:
+        path = self._path(name)
+        spans = spanning(ranges, requests)
+        starts, stops = [start for start, _ in spans], [stop for _, stop in spans]
+        read: list[bytes] = self._ask(
+            lambda driver: driver.cat_ranges([path] * len(spans), starts, stops, on_error="raise")
+        )
+        found, at = [], 0
+        for start, stop in ranges:
+            while stop > stops[at]:
+                at += 1
+            found.append(memoryview(read[at])[start - starts[at] : stop - starts[at]])
+        return found
 
     def size(self, name: str) -> int | None:
         path = self._path(name)

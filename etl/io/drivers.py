@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from etl.core.errors import ConfigError
 from etl.core.secrets import without_secrets
 from etl.core.urls import public_url
 from etl.io.places import BlobChanged, BlobError, BlobRefused
@@ -32,8 +33,20 @@ class PastTheEndError(BlobError):
 
 
 def s3_driver(request_attempts: int = REQUEST_ATTEMPTS) -> Any:
-    """Return fsspec's driver for S3, without a cache of listings and with few attempts of its own."""
-    import fsspec
+    """Return fsspec's driver for S3, without a cache of listings and with few attempts of its own.
+
+    Raises:
+        ConfigError: it is not installed.
+    """
+    try:
+        import fsspec
+        import s3fs  # noqa: F401 - else fsspec raises an ImportError of its own
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            "buckets are read and written by packages that are not installed",
+            value=error.name,
+            remedy="pip install 'deeplesion-store[s3]'",
+        ) from error
 
     filesystem = fsspec.filesystem(
         "s3",

@@ -85,9 +85,15 @@ class LocalObjects:
             return file.read()
 
     def read_range(self, name: str, start: int, stop: int) -> bytes:
+        return self.read_ranges(name, [(start, stop)], 1)[0]
+
+    def read_end(self, name: str, count: int) -> bytes:
         with open_regular(self._path(name)) as file:
-            file.seek(start)
-            return file.read(stop - start)
+            return os.pread(file.fileno(), count, max(0, os.fstat(file.fileno()).st_size - count))
+
+    def read_ranges(self, name: str, ranges: Sequence[tuple[int, int]], requests: int) -> list[bytes]:
+        with open_regular(self._path(name)) as file:
+            return [os.pread(file.fileno(), stop - start, start) for start, stop in ranges]
 
     def size(self, name: str) -> int | None:
         with contextlib.suppress(NotADirectoryError):

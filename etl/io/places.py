@@ -151,6 +151,22 @@ class Objects(Protocol):
     def read_range(self, name: str, start: int, stop: int) -> bytes:
         """Return the bytes from `start` up to `stop`. Raises FileNotFoundError where there is no object."""
 
+    def read_end(self, name: str, count: int) -> bytes:
+        """Return the object's last `count` bytes, or all where it has fewer. Raises FileNotFoundError."""
+
+    def read_ranges(
+        self, name: str, ranges: Sequence[tuple[int, int]], requests: int
+    ) -> Sequence[bytes | memoryview]:
+        """Return the bytes of each range [start, stop); fewer where the object ends before.
+
+        Args:
+            ranges: ascending, none within another.
+            requests: most requests to a remote place, which then also sends what lies between some ranges.
+
+        Raises:
+            FileNotFoundError: there is no object.
+        """
+
     def size(self, name: str) -> int | None:
         """Return the object's size in bytes, or None where there is none."""
 

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from etl.store.crops import LesionCrops
+    from etl.store.key_slabs import KeySlabs
     from etl.store.reader import Store, open_store
 
-__all__ = ["LesionCrops", "Store", "open_store"]
+__all__ = ["KeySlabs", "LesionCrops", "Store", "open_store"]
 
-_MODULES = {"LesionCrops": "crops", "Store": "reader", "open_store": "reader"}
+_MODULES = {"KeySlabs": "key_slabs", "LesionCrops": "crops", "Store": "reader", "open_store": "reader"}
 
 
 def __getattr__(name: str) -> Any:

@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import math
 import operator
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from etl.imaging.window import Window, to_share
-from etl.store.layout import Shape
+from etl.imaging.window import Window, to_grey, to_share
+from etl.store.layout import AXES, Shape
 
 if TYPE_CHECKING:
     import pandas as pd
-    import zarr
 
+    from etl.store.level_voxels import LevelVoxels
     from etl.store.reader import Store
 
 BOX = ("bbox_x1_vox", "bbox_y1_vox", "bbox_x2_vox", "bbox_y2_vox")
 PLACE_COLUMNS = ["lesion_id", "volume_id", "z_vox", *BOX]
 """The columns of `lesions` that say where a lesion lies in its volume."""
+
+CATALOGUE_COLUMNS = [
+    *("volume_id", "slice_first", "slice_last", "fingerprint"),
+    *(f"{kind}spacing_{axis}_mm" for kind in ("", "source_") for axis in AXES),
+]
+"""The columns of `volumes` that a crop's attributes are from."""
 
 
 @dataclass(frozen=True)
@@ -35,14 +42,17 @@ class Crop:
     start: Shape
     shape: Shape
 
-    def read(self, voxels_hu: zarr.Array[Any]) -> np.ndarray[Any, Any]:
+    def read(self, voxels_hu: LevelVoxels) -> np.ndarray[Any, Any]:
         """Return int16 HU (z, y, x). Outside the volume it has the array's fill value, which is air."""
         inside = tuple(
             slice(max(start, 0), max(min(start + n, limit), 0))
             for start, n, limit in zip(self.start, self.shape, voxels_hu.shape, strict=True)
         )
+        sizes = tuple(max(s.stop - s.start, 0) for s in inside)
+        if sizes == self.shape:
+            return voxels_hu[inside]
         cropped = np.full(self.shape, voxels_hu.fill_value, voxels_hu.dtype)
-        if all(s.start < s.stop for s in inside):
+        if all(sizes):
             target = tuple(
                 slice(s.start - start, s.stop - start) for s, start in zip(inside, self.start, strict=True)
             )
@@ -65,6 +75,18 @@ def centers_vox(places: pd.DataFrame) -> np.ndarray[Any, Any]:
     x = (places["bbox_x1_vox"] + places["bbox_x2_vox"]) / 2
     y = (places["bbox_y1_vox"] + places["bbox_y2_vox"]) / 2
     return np.stack([places["z_vox"], y, x], axis=1)
+
+
+def windowed(hu: Any, window_hu: Window, kind: str) -> Any:
+    """Return HU as `Store.window` does."""
+    if kind not in ("float32", "uint8"):
+        raise ValueError(f"kind is {kind!r}; allowed: 'float32', 'uint8'")
+    values = (to_grey if kind == "uint8" else to_share)(np.asarray(hu), window_hu)
+    xarray = sys.modules.get("xarray")
+    if xarray is None or not isinstance(hu, xarray.DataArray):
+        return values
+    windowed = hu.copy(data=values)
+    return windowed.assign_attrs(units="1", window_hu=list(window_hu)).rename("windowed")
 
 
 class LesionCrops:

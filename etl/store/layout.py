@@ -28,6 +28,7 @@ SHARD = "c/0/0/0"
 """The only shard of a level, by Zarr's default encoding of chunk keys."""
 
 AXES = ("z", "y", "x")
+ORIENTATION = ("superior-to-inferior", "anterior-to-posterior", "right-to-left")
 Shape = tuple[int, int, int]
 Spacing = tuple[float, float, float]
 """Millimetres between voxel centres along each axis."""

@@ -174,6 +174,11 @@ def partition_value(path: str) -> str:
     return folder.partition("=")[2]
 
 
+def covered_in(objects: Objects, entry: Entry) -> set[Any]:
+    """Return `covered_units` of a file. Raise StoreError where it is missing or damaged."""
+    return covered_units(pq.read_schema(io.BytesIO(read_file(objects, entry))))
+
+
 def covered_units(schema: pa.Schema) -> set[Any]:
     """Return the volumes or lesions that the maker of a file looked at, by the file's schema."""
     return set(json.loads((schema.metadata or {}).get(COVERED, b"[]")))

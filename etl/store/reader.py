@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import os
-import sys
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-
 from etl.core.errors import StoreError
-from etl.imaging.window import Window, to_grey, to_share
+from etl.imaging.window import Window
 from etl.io.opening import open_objects
 from etl.store.asked import check_level, edges_mm, lesion_id_of, version_number
-from etl.store.crops import PLACE_COLUMNS, centers_vox, crop_around
+from etl.store.crops import CATALOGUE_COLUMNS, PLACE_COLUMNS, centers_vox, windowed
 from etl.store.display import store_html, store_text
+from etl.store.held_indices import HeldIndices
 from etl.store.layout import VERSIONS
+from etl.store.level_voxels import LevelVoxels, open_level
 from etl.store.version_tables import VersionTables
 from etl.store.versions import read_version, readable
 
 if TYPE_CHECKING:
     import pandas as pd
     import xarray
-    import zarr
 
 
 @dataclass(frozen=True, repr=False)
@@ -56,25 +54,20 @@ class Store(VersionTables):
 
         return growth_of(self)
 
-    def array(self, volume_id: str, level: int = 0) -> zarr.Array[Any]:
-        """Return a volume's voxels: int16 HU, axes (z, y, x), read lazily.
-
-        A zarr array on S3 holds connections: open it in the process that reads it, after a fork.
+    def array(self, volume_id: str, level: int = 0, threads: int = 1) -> LevelVoxels:
+        """Return a volume's voxels: int16 HU, axes (z, y, x), read lazily; `threads` decode at once.
 
         Raises:
             StoreError: this version has no such volume or level.
         """
-
-        from etl.store.voxels import open_level
-
         check_level(self.version, self.objects.root, level)
-        return open_level(self.objects, self._path(volume_id), level)
+        return open_level(self.objects, self._path(volume_id), level, self._held, threads)
 
-    def volume(self, volume_id: str, level: int = 0) -> xarray.DataArray:
+    def volume(self, volume_id: str, level: int = 0, threads: int = 1) -> xarray.DataArray:
         """Return a volume with coordinates in mm and units: int16 HU, axes (z, y, x), read lazily.
 
         Coordinates are centres of voxels, from the centre of the first, as the `*_mm` columns of `lesions`
-        count.
+        count. `threads` decode at once where voxels are read.
 
         Raises:
             StoreError: this version has no such volume or level.
@@ -82,14 +75,17 @@ class Store(VersionTables):
         from etl.store.voxels import open_volume
 
         check_level(self.version, self.objects.root, level)
-        return open_volume(self.objects, self._path(volume_id), level)
+        return open_volume(self.objects, self._path(volume_id), level, self._held, threads)
 
-    def crop(self, lesion: Any, size_mm: float | tuple[float, float, float] = 64) -> xarray.DataArray:
+    def crop(
+        self, lesion: Any, size_mm: float | tuple[float, float, float] = 64, threads: int = 1
+    ) -> xarray.DataArray:
         """Return the voxels around a lesion, in memory; only the chunks that they are in are read.
 
         Args:
             lesion: its lesion_id, or its row of `lesions`.
             size_mm: edges of the crop along (z, y, x), or one for all, rounded to whole voxels.
+            threads: that decode at once.
 
         Returns:
             int16 HU, axes (z, y, x); in the middle, to half a voxel, is that of the lesion's box on its key
@@ -102,19 +98,14 @@ class Store(VersionTables):
         lesion_id, sizes_mm = lesion_id_of(lesion), edges_mm(size_mm)
         if lesion_id not in self._places.index:
             raise self._no_lesion(lesion_id)
+        from etl.store.voxels import attributes_of, crop_of
+
         place = self._places.loc[[lesion_id]]
-        volume = self.volume(place["volume_id"].item())
-        spacing_mm = volume.attrs["spacing_mm"]
-        nz, ny, nx = (max(round(size / s), 1) for size, s in zip(sizes_mm, spacing_mm, strict=True))
-        z, y, x = centers_vox(place)[0].tolist()
-        crop = crop_around((z, y, x), (nz, ny, nx))
-        coordinates = {
-            name: (name, (start + np.arange(n)) * spacing, volume[name].attrs)
-            for name, start, n, spacing in zip("zyx", crop.start, crop.shape, spacing_mm, strict=True)
-        }
-        voxels_hu = crop.read(self.array(volume.attrs["volume_id"]))
-        attributes = volume.attrs | {"lesion_id": int(lesion_id)}
-        return type(volume)(voxels_hu, coordinates, tuple("zyx"), "hu", attributes)
+        volume_id = place["volume_id"].item()
+        attributes = attributes_of(self._catalogue.loc[volume_id].to_dict() | {"volume_id": volume_id})
+        voxels = self.array(volume_id, threads=threads)
+        attributes["lesion_id"] = int(lesion_id)
+        return crop_of(voxels, centers_vox(place)[0].tolist(), sizes_mm.tolist(), attributes)
 
     @staticmethod
     def window(
@@ -129,14 +120,15 @@ class Store(VersionTables):
         Raises:
             ValueError: the window has no width, or there is no such kind.
         """
-        if kind not in ("float32", "uint8"):
-            raise ValueError(f"kind is {kind!r}; allowed: 'float32', 'uint8'")
-        values = (to_grey if kind == "uint8" else to_share)(np.asarray(hu), window_hu)
-        xarray = sys.modules.get("xarray")
-        if xarray is None or not isinstance(hu, xarray.DataArray):
-            return values
-        windowed = hu.copy(data=values)
-        return windowed.assign_attrs(units="1", window_hu=list(window_hu)).rename("windowed")
+        return windowed(hu, window_hu, kind)
+
+    @cached_property
+    def _held(self) -> HeldIndices:
+        return HeldIndices()
+
+    @cached_property
+    def _catalogue(self) -> pd.DataFrame:
+        return self.volumes(columns=CATALOGUE_COLUMNS).set_index("volume_id")
 
     @cached_property
     def _places(self) -> pd.DataFrame:

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
-
 from etl.core.errors import StoreError
 from etl.io.places import Objects
-from etl.store.parquet import Entry, covered_units, partition_value, read_file, read_table
 from etl.store.versions import Version, readable
-from etl.tables.lesions import SPLITS
-from etl.tables.registry import declared
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from etl.store.parquet import Entry
+
+# pandas, pyarrow and the tables' schemas take most of a second: functions import them.
 
 
 @dataclass(frozen=True)
@@ -47,11 +44,12 @@ class VersionTables:
         Raises:
             StoreError: the version has no such split, type or column.
         """
-        if split is not None and split not in SPLITS:
-            raise self._absent("split", split, ", ".join(SPLITS))
+        from etl.store.parquet import partition_value
+
+        self._check_split(split)
         files = self.version["tables"]["lesions"]
         entries = [entry for entry in files if split in (None, partition_value(entry["path"]))]
-        rows = None if type is None else pc.field("coarse_type") == type
+        rows = None if type is None else ("coarse_type", type)
         found = self._table("lesions", columns, rows, entries)
         if type is not None and found.empty:
             known = self._table("lesions", ["coarse_type"])["coarse_type"].dropna().unique()
@@ -71,9 +69,8 @@ class VersionTables:
         Raises:
             StoreError: the version has no such split or column.
         """
-        if split is not None and split not in SPLITS:
-            raise self._absent("split", split, ", ".join(SPLITS))
-        return self._table("volumes", columns, None if split is None else pc.field("split") == split)
+        self._check_split(split)
+        return self._table("volumes", columns, None if split is None else ("split", split))
 
     def slices(self, volume_id: str | None = None, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """Return source slices, one row a slice of a volume.
@@ -88,7 +85,7 @@ class VersionTables:
         if volume_id is None:
             return self._table("slices", columns)
         self._path(volume_id)
-        return self._table("slices", columns, pc.field("volume_id") == volume_id)
+        return self._table("slices", columns, ("volume_id", volume_id))
 
     def rejects(self) -> pd.DataFrame:
         """Return the parts of the release that the store lacks, and why."""
@@ -113,12 +110,14 @@ class VersionTables:
         Raises:
             StoreError: the version has no such added table, or a file of it is missing or damaged.
         """
+        from etl.store.parquet import covered_in
+
         added = self.version.get("added_tables", {})
         if name not in added:
             raise self._absent("added table", name, ", ".join(added) or "none: all tables are the build's")
         with readable(self.objects):
-            files = [read_file(self.objects, entry) for entry in self.version["tables"][name]]
-        return {unit for data in files for unit in covered_units(pq.read_schema(io.BytesIO(data)))}
+            files = [covered_in(self.objects, entry) for entry in self.version["tables"][name]]
+        return set().union(*files)
 
     @cached_property
     def _paths(self) -> dict[str, str]:
@@ -135,16 +134,28 @@ class VersionTables:
         self,
         name: str,
         columns: Sequence[str] | None = None,
-        where: pc.Expression | None = None,
+        where: tuple[str, Any] | None = None,
         entries: Sequence[Entry] | None = None,
     ) -> pd.DataFrame:
+        import pyarrow.compute as pc
+
+        from etl.store.parquet import read_table
+        from etl.tables.registry import declared
+
         table = declared(self.version, name)
         for column in columns or ():
             if column not in table.rows_schema.names:
                 raise self._absent(f"column of `{name}`", column, ", ".join(table.rows_schema.names))
         files = self.version["tables"][name] if entries is None else entries
         with readable(self.objects):
-            return read_table(self.objects, files, table, columns, where).to_pandas()
+            rows = None if where is None else pc.field(where[0]) == where[1]
+            return read_table(self.objects, files, table, columns, rows).to_pandas()
+
+    def _check_split(self, split: str | None) -> None:
+        from etl.tables.lesions import SPLITS
+
+        if split is not None and split not in SPLITS:
+            raise self._absent("split", split, ", ".join(SPLITS))
 
     def _absent(self, what: str, value: Any, allowed: str, remedy: str = "") -> StoreError:
         where = f"{self.objects.root}, version {self.version['version']}"

@@ -23,14 +23,21 @@ from etl.imaging.geometry import voxel_to_lps_mm
 from etl.imaging.hounsfield import HuStatistics
 from etl.imaging.pyramid import halve_planes, level_translation_mm
 from etl.io.places import Objects, object_info
-from etl.store.layout import AXES, CONTRACT_VERSION, RECEIPT, SHARD, Shape, Spacing, volume_path
+from etl.store.layout import (
+    AXES,
+    CONTRACT_VERSION,
+    ORIENTATION,
+    RECEIPT,
+    SHARD,
+    Shape,
+    Spacing,
+    volume_path,
+)
 from etl.store.receipts import Receipt
 from etl.store.shards import ShardEncoder
 
 Pieces = tuple[bytes, ...]
 """The bytes of an object in pieces, to be written in order."""
-
-ORIENTATION = ("superior-to-inferior", "anterior-to-posterior", "right-to-left")
 
 
 @dataclass(frozen=True)

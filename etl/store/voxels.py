@@ -1,71 +1,42 @@
-"""Read the voxels of stored volumes, lazily: as a Zarr array, or as an xarray.DataArray with mm."""
+"""Read the voxels of a stored volume lazily, as an xarray.DataArray with coordinates in mm."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import xarray
-import zarr
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
 from etl.core.errors import StoreError
 from etl.io.places import Objects
-from etl.store.layout import AXES, METADATA, SHARD
+from etl.store.crops import crop_around
+from etl.store.held_indices import HeldIndices
+from etl.store.layout import AXES, METADATA, ORIENTATION
+from etl.store.level_voxels import REMEDY, LevelVoxels, open_level
 from etl.store.versions import readable
-
-REMEDY = "deeplesion verify lists all damage and what repairs it"
-
-
-def open_level(objects: Objects, path: str, level: int = 0) -> zarr.Array[Any]:
-    """Open one level of a stored volume.
-
-    Args:
-        path: of the volume, relative to the store.
-
-    Returns:
-        int16 HU, (z, y, x), read lazily.
-
-    Raises:
-        StoreError: there is no such array, or its shard is missing or empty: Zarr would read air.
-        OSError: the store can't be read.
-    """
-    where = f"{objects.root}/{path}/{level}"
-    try:
-        array = zarr.open_array(where, mode="r", zarr_format=3)
-    except (FileNotFoundError, KeyError, ValueError) as error:
-        raise StoreError("no such volume", where=where, value=str(error)) from error
-    size = objects.size(f"{path}/{level}/{SHARD}")
-    if not size:
-        raise StoreError(
-            "a volume's voxels are missing",
-            where=f"{where}/{SHARD}",
-            value="no such object" if size is None else "0 bytes",
-            allowed="the shard that the volume's receipt lists",
-            remedy=REMEDY,
-        )
-    return array
 
 
 class StoredVoxels(BackendArray):
     """The source of a level for xarray. It holds no open file or connection, so it can be pickled."""
 
-    def __init__(self, objects: Objects, path: str, level: int) -> None:
-        self._objects, self._path, self._level = objects, path, level
-        array = open_level(objects, path, level)
-        self.shape, self.dtype = array.shape, np.dtype(array.dtype)
+    def __init__(self, voxels: LevelVoxels) -> None:
+        self._voxels = voxels
+        self.shape, self.dtype = voxels.shape, voxels.dtype
 
     def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
-        return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.OUTER, self._read)
+        return indexing.explicit_indexing_adapter(
+            key, self.shape, indexing.IndexingSupport.OUTER, self._voxels.oindex.__getitem__
+        )
 
-    def _read(self, key: tuple[Any, ...]) -> Any:
-        return open_level(self._objects, self._path, self._level).oindex[key]
 
-
-def open_volume(objects: Objects, path: str, level: int = 0) -> xarray.DataArray:
-    """Open one level of a stored volume with coordinates and units.
+def open_volume(
+    objects: Objects, path: str, level: int = 0, held: HeldIndices | None = None, threads: int = 1
+) -> xarray.DataArray:
+    """Open one level of a stored volume with coordinates and units; arguments as of `open_level`.
 
     Returns:
         int16 HU, axes (z, y, x), read lazily. Coordinates are centres of voxels in mm, from the centre of the
@@ -74,20 +45,12 @@ def open_volume(objects: Objects, path: str, level: int = 0) -> xarray.DataArray
     Raises:
         StoreError: there is no such volume or level, or it can't be read.
     """
-    voxels = StoredVoxels(objects, path, level)
+    voxels = StoredVoxels(open_level(objects, path, level, held, threads))
     with readable(objects):
         attributes = _attributes(objects, path)
     own, multiscale = attributes["deeplesion"], attributes["ome"]["multiscales"][0]
     placed = {t["type"]: t[t["type"]] for t in multiscale["datasets"][level]["coordinateTransformations"]}
     spacing_mm, first_mm = placed["scale"], placed.get("translation", [0.0, 0.0, 0.0])
-    coordinates = {
-        name: xarray.Variable(
-            name,
-            first_mm[axis] + spacing_mm[axis] * np.arange(voxels.shape[axis]),
-            {"units": "mm", "long_name": multiscale["axes"][axis]["orientation"]["value"]},
-        )
-        for axis, name in enumerate(AXES)
-    }
     described = {
         "long_name": "radiodensity",
         "units": own["unit"],
@@ -99,8 +62,62 @@ def open_volume(objects: Objects, path: str, level: int = 0) -> xarray.DataArray
         "source_spacing_mm": own["source_spacing_mm"],
         "fingerprint": own["fingerprint"],
     }
-    lazy = indexing.LazilyIndexedArray(voxels)
-    return xarray.DataArray(xarray.Variable(AXES, lazy), coords=coordinates, name="hu", attrs=described)
+    return place_voxels(indexing.LazilyIndexedArray(voxels), first_mm, spacing_mm, described)
+
+
+def attributes_of(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the attributes of `open_volume` for a row of `volumes` with `CATALOGUE_COLUMNS`."""
+    return {
+        "long_name": "radiodensity",
+        "units": "HU",
+        "volume_id": row["volume_id"],
+        "series_id": row["volume_id"].rpartition("_")[0],
+        "slice_first": int(row["slice_first"]),
+        "slice_last": int(row["slice_last"]),
+        "spacing_mm": [float(row[f"spacing_{axis}_mm"]) for axis in AXES],
+        "source_spacing_mm": [float(row[f"source_spacing_{axis}_mm"]) for axis in AXES],
+        "fingerprint": row["fingerprint"],
+    }
+
+
+def crop_of(
+    voxels: LevelVoxels,
+    center_vox: tuple[float, float, float],
+    sizes_mm: Sequence[float],
+    attributes: Mapping[str, Any],
+) -> xarray.DataArray:
+    """Return the voxels around a point, with the coordinates of the volume.
+
+    Args:
+        center_vox: (z, y, x) in the volume.
+        sizes_mm: edges, rounded to whole voxels.
+        attributes: those of the volume, and further ones.
+    """
+    spacing_mm = attributes["spacing_mm"]
+    nz, ny, nx = (max(round(size / s), 1) for size, s in zip(sizes_mm, spacing_mm, strict=True))
+    crop = crop_around(center_vox, (nz, ny, nx))
+    first_mm = [start * spacing for start, spacing in zip(crop.start, spacing_mm, strict=True)]
+    return place_voxels(crop.read(voxels), first_mm, spacing_mm, attributes)
+
+
+def place_voxels(
+    voxels: Any, first_mm: Sequence[float], spacing_mm: Sequence[float], attributes: Mapping[str, Any]
+) -> xarray.DataArray:
+    """Return voxels with the coordinates of their centres.
+
+    Args:
+        voxels: an array (z, y, x), in memory or of xarray's lazy kind.
+        first_mm: centre of its first voxel, from that of the volume.
+    """
+    coordinates = {
+        axis: xarray.Variable(axis, first + spacing * np.arange(n), {"units": "mm", "long_name": direction})
+        for axis, direction, first, spacing, n in zip(
+            AXES, ORIENTATION, first_mm, spacing_mm, voxels.shape, strict=True
+        )
+    }
+    return xarray.DataArray(
+        xarray.Variable(AXES, voxels), coords=coordinates, name="hu", attrs=dict(attributes)
+    )
 
 
 def _attributes(objects: Objects, path: str) -> dict[str, Any]:

@@ -7,8 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from etl.core.errors import StoreError
+from etl.io.local import LocalObjects
 from etl.store import LesionCrops, Store, open_store
 from etl.store.crops import Crop, crop_around
+from etl.store.level_voxels import LevelVoxels, open_level
 from tests.support.tiny_release import build_serial, csv_row, slice_hu, tiny_config, write_release
 
 SHAPE, AIR = (3, 4, 5), -1024
@@ -16,10 +18,12 @@ FIRST, SECOND = "000001_01_01", "000002_01_01"
 
 
 @pytest.fixture(scope="module")
-def voxels_hu() -> zarr.Array:
-    array = zarr.create_array({}, shape=SHAPE, dtype="int16", chunks=(2, 2, 2), fill_value=AIR)
+def voxels_hu(tmp_path_factory: pytest.TempPathFactory) -> LevelVoxels:
+    root = tmp_path_factory.mktemp("voxels")
+    sizes = {"shape": SHAPE, "chunks": (2, 2, 2), "shards": (4, 4, 6)}
+    array = zarr.create_array(root / "0", dtype="int16", fill_value=AIR, **sizes)  # type: ignore[arg-type]
     array[...] = np.arange(60).reshape(SHAPE)
-    return array
+    return open_level(LocalObjects(str(root)), ".")
 
 
 @pytest.mark.parametrize(
@@ -46,7 +50,7 @@ def test_the_middle_is_within_half_a_voxel(center: tuple[float, ...], shape: tup
     assert np.abs(middle - center).max() <= 0.5 + 1e-9
 
 
-def test_past_the_border_it_is_air(voxels_hu: zarr.Array) -> None:
+def test_past_the_border_it_is_air(voxels_hu: LevelVoxels) -> None:
     plane = Crop((2, -1, 3), (2, 3, 3)).read(voxels_hu)
     assert plane.dtype == np.int16
     assert plane.tolist() == [
@@ -57,7 +61,7 @@ def test_past_the_border_it_is_air(voxels_hu: zarr.Array) -> None:
 
 @given(st.tuples(*[st.integers(-9, 9)] * 3), st.tuples(*[st.integers(1, 8)] * 3))
 def test_a_crop_is_that_of_the_padded_volume(
-    voxels_hu: zarr.Array, start: tuple[int, int, int], shape: tuple[int, int, int]
+    voxels_hu: LevelVoxels, start: tuple[int, int, int], shape: tuple[int, int, int]
 ) -> None:
     padded = np.pad(voxels_hu[...], 20, constant_values=AIR)
     expected = padded[tuple(slice(20 + s, 20 + s + n) for s, n in zip(start, shape, strict=True))]

@@ -17,7 +17,7 @@ from ome_zarr_models.v05.image import Image
 from etl.core.errors import StoreError
 from etl.io.local import LocalObjects
 from etl.io.opening import open_objects
-from etl.store.voxels import open_level
+from etl.store.level_voxels import open_level
 from tests.support.tiny_volume import BIG, DESCRIPTION, ENCODING, PATH, pyramid, voxels, write
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -49,7 +49,7 @@ def test_it_opens_with_zarr_and_is_ome_zarr(objects: LocalObjects, level_count: 
     for number, level in enumerate(levels):
         array = open_level(objects, PATH, number)
         assert (array.dtype, array.fill_value) == (np.dtype("<i2"), -1024)
-        assert array.metadata.to_dict()["dimension_names"] == ("z", "y", "x")
+        assert array.zarr_array().metadata.to_dict()["dimension_names"] == ("z", "y", "x")
         assert np.array_equal(array[:], level)
 
 
@@ -60,7 +60,7 @@ def test_each_level_is_one_shard_object(objects: LocalObjects, level_count: int)
     assert {item.path for item in receipt.objects} == names
     assert set(objects.list("volumes")) == {f"{PATH}/{name}" for name in (*names, "receipt.json")}
     assert open_level(objects, PATH).chunks == (8, 8, 8)
-    assert open_level(objects, PATH).shards == (16, 16, 24)
+    assert open_level(objects, PATH).zarr_array().shards == (16, 16, 24)
 
 
 def test_levels_shapes_scales_and_translations(objects: LocalObjects) -> None:

@@ -115,8 +115,10 @@ def test_a_missing_or_empty_shard_is_no_air(store: Store, tmp_path: Path, level:
     shard = next(copy.glob(f"volumes/{VOLUME}/*/{level}/c/0/0/0"))
     shard.write_bytes(b"") if is_empty else shard.unlink()
     reads: list[Callable[[], object]] = [
-        lambda: there.volume(VOLUME, level),
-        lambda: there.array(VOLUME, level),
+        lambda: open_store(str(copy)).volume(VOLUME, level),
+        lambda: open_store(str(copy)).array(VOLUME, level),
+        lambda: there.volume(VOLUME, level).load(),
+        lambda: there.array(VOLUME, level)[...],
         opened.load,
     ]
     if level == 0:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -102,6 +103,24 @@ def serve_careless_s3() -> Iterator[str]:
 
     with _serve_behind(careless) as url:
         yield url
+
+
+@contextmanager
+def counting_s3(wait_s: float = 0.0) -> Iterator[tuple[str, list[str]]]:
+    """The same buckets behind a server that notes each request as `METHOD /path`; gives its URL and the list.
+
+    Args:
+        wait_s: added to every request.
+    """
+    requests: list[str] = []
+
+    def counting(environ: dict[str, Any], start_response: Any, careful: Any) -> Any:
+        requests.append(f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}")
+        time.sleep(wait_s)
+        return careful(environ, start_response)
+
+    with _serve_behind(counting) as url:
+        yield url, requests
 
 
 @dataclass

@@ -23,6 +23,8 @@ from etl.run.submit import OWN_COMMAND, SUBMITTED_AS, typed_program
 
 Result = TypeVar("Result")
 
+EXIT_NOT_INSTALLED = 2
+
 version_option = click.option(
     "--version", "number", type=int, metavar="N", help="Version of the store.  [default: the current one]"
 )
@@ -50,6 +52,15 @@ def job(when_stopped: str) -> Callable[[Callable[..., Result]], Callable[..., Re
                 except EtlError as error:
                     click.echo(f"error: {error}", err=True)
                     sys.exit(error.exit_code)
+                except ModuleNotFoundError as error:
+                    if error.name is None or error.name.partition(".")[0] == "etl":
+                        raise
+                    click.echo(
+                        f"error: this needs {error.name}, which is not installed: "
+                        "pip install 'deeplesion-store[build]'",
+                        err=True,
+                    )
+                    sys.exit(EXIT_NOT_INSTALLED)
                 except KeyboardInterrupt as stop:
                     again = f"Continue with the same command: {typed_command()}"
                     click.echo(f"stopped; {when_stopped}. {without_secrets(again)}", err=True)
