@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import itertools
 import statistics
@@ -18,6 +19,7 @@ import zarr
 
 from benchmarks.reading_release import published
 from etl.store import KeySlabs, LesionCrops
+from etl.store.level_voxels import LevelVoxels
 from etl.store.reader import Store, open_store
 
 CROP = 64
@@ -83,7 +85,7 @@ def _rates(store: Store, seconds: float) -> dict[str, float]:
         "store_crop": _per_cpu_second(lambda number: store.crop(number), ids, seconds),
         "lesion_crops": _per_cpu_second(crops.__getitem__, range(len(crops)), seconds),
         "key_slabs": _per_cpu_second(slabs.__getitem__, range(len(slabs)), seconds),
-        "plane": _per_cpu_second(lambda name: store.array(name)[50], volume_ids, seconds),
+        "plane": _per_cpu_second(lambda name: _middle_plane(store.array(name)), volume_ids, seconds),
         "volume": _per_cpu_second(lambda name: store.array(name)[...], volume_ids, seconds),
     }
     for name, opened in _other_readers(store).items():
@@ -92,6 +94,10 @@ def _rates(store: Store, seconds: float) -> dict[str, float]:
                 raise ValueError(f"{name} reads other voxels at {place}")
         rates[f"crop_{name}"] = _per_cpu_second(opened, places, seconds)
     return rates
+
+
+def _middle_plane(voxels_hu: LevelVoxels) -> np.ndarray:
+    return np.asarray(voxels_hu[len(voxels_hu) // 2])
 
 
 def _other_readers(store: Store) -> dict[str, Crop]:
@@ -132,14 +138,11 @@ def _other_readers(store: Store) -> dict[str, Crop]:
 
 def _from_s3(folder: Path, store: Store, seconds: float) -> dict[str, float]:
     """Return milliseconds of a crop, and requests, from a test server that waits 20 ms with each request."""
-    import pytest
-
-    from tests.support.s3_server import Bucket, counting_s3, use_s3
-
+    pytest, server = (importlib.import_module(name) for name in ("pytest", "tests.support.s3_server"))
     root = Path(store.objects.root)
-    with pytest.MonkeyPatch.context() as patch, counting_s3(S3_WAIT_S) as (url, requests):
-        use_s3(patch, url)
-        bucket = Bucket.make("reading")
+    with pytest.MonkeyPatch.context() as patch, server.counting_s3(S3_WAIT_S) as (url, requests):
+        server.use_s3(patch, url)
+        bucket = server.Bucket.make("reading")
         for path in root.rglob("*"):
             if path.is_file():
                 bucket.put(f"store/{path.relative_to(root)}", path.read_bytes())

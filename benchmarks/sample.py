@@ -9,11 +9,9 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import imageio.v3 as imageio
 import numpy as np
-import zarr
 
 from etl.convert.convert import Converter
 from etl.convert.results import Conversion
@@ -27,7 +25,7 @@ from etl.release.folders import index_folder, with_checksums
 from etl.release.index import Container
 from etl.release.names import SeriesKey
 from etl.release.sources import ArchiveEntry
-from etl.store.level_voxels import open_level
+from etl.store.level_voxels import LevelVoxels, open_level
 from etl.store.receipts import Receipt
 
 REAL_SLICES = Path("../shared/real/Images_png")
@@ -143,6 +141,6 @@ def convert(sample: Sample, volume: Volume, store: Path) -> Receipt:
     return conversion.built[0][1]
 
 
-def stored_level(store: Path, receipt: Receipt) -> zarr.Array[Any]:
+def stored_level(store: Path, receipt: Receipt) -> LevelVoxels:
     """Open a converted volume's voxels, read lazily."""
     return open_level(open_objects(str(store)), receipt.path)

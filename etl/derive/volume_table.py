@@ -56,7 +56,7 @@ class StoredVolume:
     """One volume as a derivation reads it.
 
     Attributes:
-        hu: int16 (z, y, x), read where it is indexed: a zarr.Array, or an array in memory.
+        hu: int16 (z, y, x), read where it is indexed: a `LevelVoxels`, or an array in memory.
         lesions: the columns `Derivation.lesion_columns` of its lesions, by name.
     """
 

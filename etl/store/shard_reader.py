@@ -185,7 +185,7 @@ def _decode_all(
         for ((z, into_z, from_z), (y, into_y, from_y), (x, into_x, from_x)), data in jobs:
             into: Any = into_z, into_y, into_x
             source: Any = from_z, from_y, from_x
-            if not (type(into_z) is type(into_y) is type(into_x) is slice):
+            if not all(isinstance(selector, slice) for selector in (*into, *source)):
                 into, source = (np.ix_(*map(_numbers, several)) for several in (into, source))
             if data is None:
                 out[into] = layout.fill_value

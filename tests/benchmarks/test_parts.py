@@ -138,7 +138,11 @@ def test_codecs_and_crops(tmp_path: Path) -> None:
     rows = codecs.measure(tmp_path, 1, 4, [Codec(name="lz4", level=1)], [(16, 64, 64)])["codecs"]
     assert [row["chunk"] for row in rows] == [[64, 64, 64], [16, 64, 64]]
     assert all(row["ratio"] > 1 for row in rows)
-    found = reading.measure(tmp_path / "reading", seconds=0.2, patients=1)
+    found = reading.measure(tmp_path / "reading", 0.2, series=1, slices=14, chunks=[(16, 32, 32)])
+    (row,) = found["reading"]
+    assert {"crop", "store_crop", "lesion_crops", "key_slabs", "plane", "volume", "crop_zarr"} <= set(row)
+    assert found["reading_s3"]["cold_requests"] <= 3
+    assert found["reading_s3"]["warm_requests"] <= 2
     assert (
         set(found["crops_per_second"])
         == set(found["crops_per_second_2_loaders"])
