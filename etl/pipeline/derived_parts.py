@@ -18,8 +18,8 @@ from etl.io.opening import open_objects
 from etl.io.places import Objects, object_info
 from etl.publish.add_tables import Part
 from etl.store.layout import TABLES_FOLDER, tables_path
+from etl.store.level_voxels import open_level
 from etl.store.parquet import derived_from, encode_derived
-from etl.store.voxels import open_level
 
 _NAME = "volumes-{}.parquet"
 

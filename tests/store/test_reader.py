@@ -256,5 +256,5 @@ def test_the_face_has_the_same_names() -> None:
 
     assert all(getattr(deeplesion_store, n) is getattr(etl.store, n) for n in etl.store.__all__)
     assert deeplesion_store.__all__ == etl.store.__all__
-    with pytest.raises(AttributeError, match="it has LesionCrops"):
+    with pytest.raises(AttributeError, match="it has KeySlabs"):
         deeplesion_store.nothing  # noqa: B018
