@@ -136,6 +136,7 @@ def _plan(settings: Config) -> None:
 
     from etl.pipeline.build import load_plan
     from etl.pipeline.preview import check_guards, make_preview
+    from etl.pipeline.room import check_room
     from etl.report.console.texts import plan_text, volume_lines
     from etl.run.clusters import chosen_cluster, expected_memory
 
@@ -144,3 +145,4 @@ def _plan(settings: Config) -> None:
     click.echo("\n".join([*volume_lines(preview), ""]))
     click.echo(plan_text(preview, CPU_COUNT))
     check_guards(preview)
+    check_room(preview, settings.store)

@@ -30,7 +30,7 @@ _URL = re.compile(r"[a-z][a-z0-9+.-]*://[^\s'\"<>]+", re.IGNORECASE)
 # Environment variables whose values are secret; those that name a file are not.
 _SECRET_NAME = re.compile(r"secret|token|passw|credentials?|private_?key|access_?key|api_?key", re.IGNORECASE)
 _NAMES_A_PLACE = re.compile(r"_(?:file|path|dir|uri|url|command|script|profile)\Z", re.IGNORECASE)
-LEAST_SECRET = 6
+LEAST_SECRET = 8
 """Characters of a value that is looked for by itself; a shorter one is part of too many words."""
 
 _remembered: set[str] = set()

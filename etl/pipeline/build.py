@@ -19,9 +19,11 @@ from etl.io.opening import open_objects
 from etl.io.places import Objects
 from etl.pipeline.callback import Callback
 from etl.pipeline.overlap import apply_policy
-from etl.pipeline.preflight import check_places, check_shared, check_sources
+from etl.pipeline.preflight import check_places, check_shared
 from etl.pipeline.preview import check_guards, make_preview, split_fitting
+from etl.pipeline.room import check_room
 from etl.pipeline.run_record import Record, recorded
+from etl.pipeline.source_access import check_lost, check_sources
 from etl.pipeline.staged import conversion_queue, fetch_archives, log_delay
 from etl.plan.plan import Plan, make_plan
 from etl.plan.source import read_release
@@ -216,6 +218,7 @@ class _Line:
         memory = TaskMemory(self.executor.largest_task_bytes, "on the largest worker")
         preview = make_preview(self.config, self.plan, memory)
         check_guards(preview)
+        check_room(preview, self.objects.root)
         if preview.needs_workers:
             check_shared(self.executor.everywhere, self.objects, self.config.source.staging)
             check_sources(self.executor.everywhere, self.plan)
@@ -246,6 +249,7 @@ class _Line:
                     if result.reject:
                         self._lost[numbers[result.archive.url]] = result.reject
                 elif isinstance(result, Lost):
+                    check_lost(result, self.plan)
                     name = containers[result.container].name
                     reject = Reject(Kind.ARCHIVE, result.reason, name, result.message)
                     self._lost[result.container] = reject

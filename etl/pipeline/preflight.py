@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 from etl.core.config import Config
 from etl.core.counted import counted
-from etl.core.errors import ConfigError, EtlError, RunError, StoreError
+from etl.core.errors import ConfigError, EtlError, StoreError
 from etl.core.urls import is_local, parse_place
 from etl.io.opening import open_objects, open_staging
 from etl.io.places import PARTIAL, Objects, object_info
-from etl.plan.plan import Plan
+from etl.pipeline.room import check_any_room
 from etl.store.layout import VERSIONS
 from etl.store.versions import readable, writable
 
@@ -183,6 +183,7 @@ def check_places(config: Config) -> None:
             allowed="a folder that this user may write",
             remedy="change its permissions, or set `store` to another folder",
         )
+    check_any_room(objects)
 
 
 def _matches(place: str) -> list[str]:
@@ -193,51 +194,6 @@ def _matches(place: str) -> list[str]:
 
 def _is_inside(path: str, folder: str) -> bool:
     return os.path.commonpath([path, folder]) == folder
-
-
-@dataclass(frozen=True)
-class _Readable:
-    """Returns the error of the first path that can't be read, else ""; a value that travels to workers."""
-
-    paths: tuple[str, ...]
-
-    def __call__(self) -> str:
-        for path in self.paths:
-            try:
-                if os.path.isdir(path):
-                    os.scandir(path).close()
-                else:
-                    with open(path, "rb") as file:
-                        file.read(1)
-            except OSError as error:
-                return f"{path}: {error.strerror}"
-        return ""
-
-
-def check_sources(everywhere: Callable[[Callable[[], str]], Mapping[str, str]], plan: Plan) -> None:
-    """Check that every worker reads the local archives and folders of a plan.
-
-    Args:
-        everywhere: calls a function in every worker and returns the results by the worker's name.
-
-    Raises:
-        RunError: naming the workers that can't; the release itself is not at fault, so nothing is rejected.
-    """
-    numbers = sorted({number for volume in plan.volumes for number in volume.container_numbers})
-    paths = [plan.index.containers[n].path for n in numbers if n not in plan.index.remote]
-    look = _Readable(tuple(paths))
-    # An archive that the driver can't read either is a fault of the archive, which conversion rejects.
-    if not paths or look():
-        return
-    blind = [f"{worker} ({error})" for worker, error in everywhere(look).items() if error]
-    if blind:
-        raise RunError(
-            "workers can't read the source that the driver reads; nothing was converted",
-            where="source",
-            value=f"{counted(len(blind), 'worker')}, such as {'; '.join(blind[:3])}",
-            allowed="a source that the driver and every worker reach under the same path",
-            remedy="mount it where those workers run, or stop those workers",
-        )
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import logging
 import time
 
 from etl.report.console.texts import bytes_text
+from etl.report.csv_cells import to_csv
 from etl.report.gallery import make_gallery
 from etl.report.page import Content, render
 from etl.report.pictures import hu_pictures, release_pictures
@@ -53,10 +54,7 @@ def make_report(store: Store, share: float = MAP_SHARE, unusual: float = UNUSUAL
     summary = summarise(store)
     tables = {part.name: part.table for part in (*release, *hu)} | {part.name: part.found for part in found}
     tables |= {"rejects": summary.rejects, "archives": summary.archives, "gallery": gallery.listing()}
-    files = {
-        f"{name}.csv": bytes(table.to_csv(index=False, lineterminator="\n").encode())
-        for name, table in tables.items()
-    }
+    files = {f"{name}.csv": to_csv(table) for name, table in tables.items()}
     content = Content(summary, release, hu, found, gallery, refs, planes, failed)
     return files | {PAGE: render(store, content)}
 
@@ -77,7 +75,7 @@ def write_report(store: Store, share: float = MAP_SHARE, unusual: float = UNUSUA
     return f"{folder}/{PAGE}", len(files[PAGE])
 
 
-def report_after_build(store: str, number: int, *, is_new: bool) -> None:
+def report_after_build(store: str, number: int, *, is_new: bool = True) -> None:
     """Write the report of a build's version unless it exists; log a failure instead of raising it.
 
     Args:

@@ -1,4 +1,4 @@
-"""Temporary certificates of the clusters that a job starts: nobody else can talk to their schedulers.
+"""Temporary certificates and private folders of the clusters that a job starts: nobody else gets in.
 
 A Dask scheduler runs whatever code a client sends, as the user who started it. Certificates that exist for
 one run only, and in this user's reach only, keep all others of the machine or network out.
@@ -7,10 +7,12 @@ one run only, and in this user's reach only, keep all others of the machine or n
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import dask.config
 from distributed.security import Security
 
 from etl.core.errors import ConfigError
@@ -32,18 +34,37 @@ def security_arguments(config: kinds.Started) -> dict[str, Any]:
     if {"security", "protocol"} & config.options.keys():
         return {}
     # Jobs read them from files, which dask-jobqueue writes with mode 600 and removes at the end.
-    folder = config.options.get("shared_temp_directory") or str(private_folder())
+    folder = config.options.get("shared_temp_directory") or str(certificates_folder())
     return {"security": Security.temporary(), "protocol": "tls://", "shared_temp_directory": folder}
 
 
-def private_folder() -> Path:
-    """Return a folder below the user's home, which nodes of a cluster share, that only this user can enter.
+def certificates_folder() -> Path:
+    """Return a private folder below the user's home, which nodes of a cluster share. See `private_folder`."""
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return private_folder(
+        Path(cache, "deeplesion-store"),
+        "set XDG_CACHE_HOME, or `shared_temp_directory` in the cluster's `options`",
+    )
+
+
+def scratch_arguments(config: kinds.Started) -> dict[str, Any]:
+    """Return the argument that keeps a local cluster's scratch files out of a folder that others can enter.
+
+    Dask's own scratch folder lies below the machine's temporary folder, where anybody can read it. A folder
+    that Dask's config names is left alone.
+    """
+    if not isinstance(config, kinds.Local) or dask.config.get("temporary-directory", None):
+        return {}
+    folder = Path(tempfile.gettempdir(), f"deeplesion-store-{os.getuid()}")
+    return {"local_directory": str(private_folder(folder, "set TMPDIR to a folder of your own"))}
+
+
+def private_folder(folder: Path, remedy: str) -> Path:
+    """Make a folder that only this user can enter, if it does not exist, and return it.
 
     Raises:
         ConfigError: it belongs to another user, or can't be made.
     """
-    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    folder = Path(cache, "deeplesion-store")
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if folder.is_symlink() or folder.lstat().st_uid != os.getuid():
@@ -51,11 +72,11 @@ def private_folder() -> Path:
         folder.chmod(0o700)
     except OSError as error:
         raise ConfigError(
-            "there is no private folder for the certificates of the workers",
+            "there is no private folder for files of the workers",
             where=str(folder),
             value=str(error),
-            allowed="a folder of this user, mode 0700, that the nodes share",
-            remedy="set XDG_CACHE_HOME, or `shared_temp_directory` in the cluster's `options`",
+            allowed="a folder of this user, mode 0700",
+            remedy=remedy,
         ) from error
     return folder
 

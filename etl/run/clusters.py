@@ -24,7 +24,7 @@ from etl.core.config import Limits
 from etl.core.counted import counted
 from etl.core.errors import ConfigError
 from etl.run import cluster_kinds as kinds
-from etl.run.certificates import environment_of_certificates, security_arguments
+from etl.run.certificates import environment_of_certificates, scratch_arguments, security_arguments
 from etl.run.cluster_config import load_cluster
 from etl.run.connection import (
     CONNECT_SECONDS,
@@ -189,11 +189,10 @@ def start_cluster(config: kinds.Started) -> Iterator[Cluster]:
             stack.enter_context(dask.config.set({"distributed.worker.daemon": True}))
             if cluster_class is LocalCluster and not config.is_adapted:
                 cluster_class = _FixedCluster
+            own = security_arguments(config) | scratch_arguments(config) | config.arguments()
             with deferred_interrupt():
                 try:
-                    started = cluster = stack.enter_context(
-                        cluster_class(**security_arguments(config), **config.arguments())
-                    )
+                    started = cluster = stack.enter_context(cluster_class(**own))
                     if isinstance(config, kinds.Slurm):
                         _check_batch_job(started.job_script())
                     if config.is_adapted:

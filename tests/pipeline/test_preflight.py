@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,17 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
+from etl.convert.convert import Converter
 from etl.core.config import Config
 from etl.core.errors import ConfigError, EtlError, GuardError, RunError, StoreError
 from etl.io.local import LocalObjects
 from etl.pipeline.build import build, load_plan
-from etl.pipeline.preflight import check_places, check_sources
+from etl.pipeline.preflight import check_places
+from etl.pipeline.source_access import check_sources
 from etl.run.serial import SerialExecutor
 from etl.store.reader import open_store
 from jobs.build_store import main
+from tests.support.s3_server import Bucket
 from tests.support.tiny_release import build_serial, csv_row, tiny_config, write_release
 
 SERIES = "000001_01_01"
@@ -105,6 +109,52 @@ def test_a_source_that_one_worker_lacks_ends_the_run_and_names_the_worker(tmp_pa
         assert "tcp://sighted" not in str(caught.value)
         assert str(place) in str(caught.value)
         check_sources(lambda function: {"tcp://sighted": function()}, plan)
+
+
+def test_a_worker_that_joins_later_without_the_source_ends_the_run(tmp_path: Path) -> None:
+    """Its view: the archive is nowhere. Nothing is rejected, and no limit publishes the hole."""
+    write_release(tmp_path / "release", {SERIES: [1, 2, 3, 4]}, ROWS)
+    config = tiny_config(tmp_path / "release", tmp_path / "store", limits={"lost_archives": 1})
+    plan = load_plan(config)
+    blind = tuple(replace(c, path=str(tmp_path / "unmounted.zip")) for c in plan.index.containers)
+    with pytest.raises(RunError, match="a worker can't read the source that the driver reads") as caught:
+        build(config, plan, SerialExecutor(), converter=Converter(config.store, blind))
+    assert caught.value.exit_code == 4
+    assert "unmounted.zip" in str(caught.value)
+    assert list((tmp_path / "store").glob("versions/*")) == []
+
+
+@pytest.mark.parametrize(
+    ("free_bytes", "where"), [(1 << 20, "before the CSV"), (17 << 20, "before work"), (1 << 40, "")]
+)
+def test_too_little_room_is_told_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free_bytes: int, where: str
+) -> None:
+    write_release(tmp_path / "release", {SERIES: [1, 2, 3, 4]}, ROWS)
+    config = tiny_config(tmp_path / "release", tmp_path / "store")
+    monkeypatch.setattr(LocalObjects, "free_bytes", lambda self: free_bytes)
+    # Volumes of this release are small; as if each voxel had a megabyte.
+    monkeypatch.setattr("etl.pipeline.room.LEAST_STORED_SHARE", 1e6)
+    if where == "before the CSV":
+        (tmp_path / "release" / "DL_info.csv").unlink()
+        with pytest.raises(StoreError, match="too little room"):
+            load_plan(config)
+    elif where:
+        with pytest.raises(StoreError, match=r"17,825,792 bytes are free"):
+            build(config, load_plan(config), SerialExecutor())
+        assert list((tmp_path / "store").glob("volumes/*")) == []
+    else:
+        build(config, load_plan(config), SerialExecutor())
+
+
+@pytest.mark.parametrize("place", ["s3://no-such-bucket/store", "gs://bucket/store", "S3a://no-such-bucket"])
+def test_a_bucket_that_is_none_is_told_before_the_csv_is_read(
+    s3_bucket: Bucket, tmp_path: Path, place: str
+) -> None:
+    source = {"annotations": str(tmp_path / "missing.csv"), "archives": (str(tmp_path / "missing.zip"),)}
+    config = Config.model_validate({"store": place, "source": source})
+    with pytest.raises(StoreError):
+        load_plan(config)
 
 
 def refusing_release(folder: Path) -> Config:

@@ -156,3 +156,25 @@ def test_a_report_that_fails_is_a_warning(tmp_path: Path, caplog: pytest.LogCapt
     with caplog.at_level(logging.WARNING):
         report_after_build(str(tmp_path / "none"), 1)
     assert "version 1 is published, but not its report" in caplog.text
+
+
+def test_a_report_that_exists_is_not_rendered_again_where_nothing_changed(
+    store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = tmp_path / "store"
+    shutil.copytree(store.objects.root, copy)
+    page = copy / "reports" / "000001" / "index.html"
+    page.parent.mkdir(parents=True, exist_ok=True)
+    page.write_bytes(b"rendered before")
+    rendered: list[str] = []
+    monkeypatch.setattr(
+        "etl.report.report.write_report", lambda opened: (rendered.append(opened.objects.root), ("x", 1))[1]
+    )
+    with caplog.at_level(logging.INFO):
+        report_after_build(str(copy), 1, is_new=False)
+        assert (rendered, caplog.messages) == ([], [])
+        page.unlink()
+        for is_new in (False, True):
+            report_after_build(str(copy), 1, is_new=is_new)
+    assert rendered == [str(copy)] * 2
+    assert caplog.messages.count("writing the report of version 1") == 2

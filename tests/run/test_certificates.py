@@ -6,6 +6,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+import dask.config
 import pytest
 from distributed import Client
 from distributed.deploy.cluster import Cluster
@@ -13,7 +14,12 @@ from distributed.security import Security
 
 from etl.core.errors import ConfigError
 from etl.run import cluster_kinds as kinds
-from etl.run.certificates import environment_of_certificates, private_folder, security_arguments
+from etl.run.certificates import (
+    environment_of_certificates,
+    private_folder,
+    scratch_arguments,
+    security_arguments,
+)
 from etl.run.clusters import environment_of, start_cluster
 from etl.run.connection import check_scheduler, open_client, workers_at
 from tests.support.processes import DASK_SUBMIT, run
@@ -90,26 +96,34 @@ def test_slurm_jobs_read_theirs_from_a_folder_of_their_user(
 
 
 @pytest.mark.parametrize("before", [None, 0o777, 0o755])
-def test_the_private_folder_is_entered_by_its_user_only(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: int | None
-) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+def test_a_private_folder_is_entered_by_its_user_only(tmp_path: Path, before: int | None) -> None:
+    folder = tmp_path / "own"
     if before is not None:
-        (tmp_path / "deeplesion-store").mkdir()
-        (tmp_path / "deeplesion-store").chmod(before)
-    assert stat.S_IMODE(private_folder().stat().st_mode) == 0o700
+        folder.mkdir()
+        folder.chmod(before)
+    assert stat.S_IMODE(private_folder(folder, "").stat().st_mode) == 0o700
 
 
 def test_a_private_folder_that_is_not_ours_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    (tmp_path / "elsewhere").mkdir()
-    (tmp_path / "deeplesion-store").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "link").symlink_to(tmp_path)
     with pytest.raises(ConfigError, match="no private folder"):
-        private_folder()
-    (tmp_path / "deeplesion-store").unlink()
-    private_folder()
+        private_folder(tmp_path / "link", "")
+    private_folder(tmp_path / "own", "")
     monkeypatch.setattr("os.getuid", lambda: 12345)
     with pytest.raises(ConfigError, match="belongs to another user"):
-        private_folder()
+        private_folder(tmp_path / "own", "")
+
+
+def test_scratch_files_of_a_local_cluster_lie_in_a_private_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
+    config = kinds.Local(kind="local")
+    folder = Path(scratch_arguments(config)["local_directory"])
+    assert folder.parent == tmp_path
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    with dask.config.set({"temporary-directory": "/elsewhere"}):
+        assert scratch_arguments(config) == {}
+    assert scratch_arguments(SLURM) == {}

@@ -5,10 +5,12 @@ from __future__ import annotations
 import importlib.util
 import re
 import signal
+import socket
 import sys
 from pathlib import Path
 from typing import Any
 
+import dask.config
 import pytest
 import yaml
 from dask.system import CPU_COUNT
@@ -16,7 +18,7 @@ from dask.system import CPU_COUNT
 from etl.core.errors import ConfigError
 from etl.run import cluster_kinds as kinds
 from etl.run.cluster_config import KINDS, load_cluster
-from etl.run.clusters import chosen_cluster, start_cluster
+from etl.run.clusters import chosen_cluster, connect, start_cluster
 from etl.run.connection import open_client
 from tests.support.certificates import write_certificates
 from tests.support.processes import ROOT, wait_until
@@ -184,6 +186,18 @@ def test_what_a_class_refuses_is_said(tmp_path: Path) -> None:
     cluster = load(tmp_path, data)
     with pytest.raises(ConfigError, match="can't be started"), start_cluster(cluster):  # type: ignore[arg-type]
         pass
+
+
+@pytest.mark.slow
+def test_the_dashboards_address_is_told_as_dask_is_configured(caplog: pytest.LogCaptureFixture) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    cluster = kinds.Local(kind="local", workers=kinds.Size(minimum=1, maximum=1), dashboard_port=port)
+    link = {"distributed.dashboard.link": "https://hub.example/proxy/{port}/status"}
+    with caplog.at_level("INFO"), dask.config.set(link), connect(cluster):
+        pass
+    assert f"dashboard: https://hub.example/proxy/{port}/status" in caplog.text
+    assert re.search(r"^INFO .*1 worker at tls://127", caplog.text, re.MULTILINE)
 
 
 @pytest.mark.campaign

@@ -36,7 +36,7 @@ def test_job_says_all_right_and_writes_nothing(config: Config) -> None:
     count = len(version_of(Path(config.store))["volumes"])
     assert re.fullmatch(rf"all right: version 1 of .+ \({count} volumes, \d+ objects, .+\)\n", done.stdout)
     # What Dask does within is none of the reader's business.
-    own = r"\S+ INFO (verifying version|started LocalCluster|\d+ workers at|\d+/\d+ volumes).*\n"
+    own = r"\S+ INFO (verifying version|started LocalCluster|\d+ workers? at|dashboard:|\d+/\d+ volumes).*\n"
     assert re.fullmatch(f"({own})+", done.stderr)
 
 
