@@ -19,12 +19,14 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 PYTEST = python -m pytest -n auto --dist loadfile --no-loadscope-reorder --durations=10
 UV = $(VENV)/bin/uv --quiet
 # Too large for the lock. The default index has only CUDA builds of several GB of this version.
-TORCH = torch==2.13.0+cpu
-COMPILE = $(UV) pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes \
+TORCH = torch==2.13.0+cpu onnx==1.23.2 onnxscript==0.7.2 safetensors==0.8.0
+# All extras but `learn`.
+LOCKED = $(addprefix --extra ,slurm kubernetes performance derive build test bench dev)
+COMPILE = $(UV) pip compile pyproject.toml $(LOCKED) --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --output-file requirements.lock
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo bench torch viewer test check test-slow thorough chaos lint lock upgrade lowest docs clean
+.PHONY: help venv demo bench torch gpu-check viewer test check test-slow thorough chaos lint lock upgrade lowest docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -35,9 +37,13 @@ demo: $(READY) ## write a small synthetic release and build a store of it, in bu
 	$(VENV)/bin/deeplesion phantom build/phantom
 	$(VENV)/bin/deeplesion build demo
 
-torch: $(READY) ## install the CPU build of PyTorch into .venv, if pip finds one; one recipe needs it
+torch: $(READY) ## install the CPU build of PyTorch into .venv, if pip finds one, and what exports models
 	@if $(VENV)/bin/python -m pip --version >/dev/null 2>&1; then $(VENV)/bin/python -m pip install --quiet $(TORCH); \
 	else $(PYTHON) -m pip --python $(VENV)/bin/python install --quiet $(TORCH); fi
+
+gpu-check: $(READY) ## train and score on a CUDA device, and compare with the CPU; skips without one
+	@if $(VENV)/bin/python -c 'import torch, onnx' 2>/dev/null; then $(VENV)/bin/python -m etl.learn.gpu_check; \
+	else echo 'gpu-check skipped: PyTorch is not installed: make torch'; fi
 
 viewer: ## install niivue with npm, which the page of `deeplesion serve` needs
 	@command -v npm >/dev/null || { echo 'npm is not installed: apt install npm' >&2; exit 1; }
@@ -74,7 +80,7 @@ upgrade: $(READY) ## update every version in requirements.lock
 
 lowest: $(READY) ## run the tests with the lower bounds of pyproject.toml, in .venv-lowest
 	$(UV) venv --clear --python $(VENV)/bin/python .venv-lowest
-	$(UV) pip install --python .venv-lowest/bin/python --resolution lowest-direct --editable '.[build,test,bench,slurm,kubernetes,performance]'
+	$(UV) pip install --python .venv-lowest/bin/python --resolution lowest-direct --editable '.[build,test,bench,slurm,kubernetes,performance,derive]'
 	.venv-lowest/bin/$(PYTEST) -m "not campaign"
 
 docs: $(READY) ## write the API reference of deeplesion_store from its docstrings, in build/docs

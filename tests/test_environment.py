@@ -24,12 +24,14 @@ LOCK = (ROOT / "requirements.lock").read_text()
 BENCHMARK = "benchmarks"
 # conda-forge names that differ. Its `dask` is a bundle of packages, its `duckdb` is the program.
 CONDA_NAMES = {"dask": "dask-core", "duckdb": "python-duckdb", "opencv-python-headless": "py-opencv"}
+CONDA_NAMES |= {"torch": "pytorch"}
 # Distributions whose name differs from the imported module.
 DISTRIBUTIONS = {"yaml": "pyyaml", "PIL": "pillow", "cv2": "opencv-python-headless"}
 # Dependencies that etl/ and jobs/ never import by name.
 LOADED_BY_NAME = {
     "s3fs",  # fsspec's filesystem for s3://
     "cryptography",  # distributed makes temporary certificates with it
+    "onnxscript",  # PyTorch's exporter
 }
 
 
@@ -56,6 +58,8 @@ RUNTIME = READER | S3 | BUILD
 TEST = lower_bounds(EXTRAS["test"])
 BENCH = lower_bounds(EXTRAS["bench"])
 DEV = lower_bounds(EXTRAS["dev"])
+DERIVE = lower_bounds(EXTRAS["derive"])
+LEARN = lower_bounds(EXTRAS["learn"])
 CLUSTERS = lower_bounds(EXTRAS["slurm"]) | lower_bounds(EXTRAS["kubernetes"])
 
 
@@ -119,7 +123,7 @@ def test_a_requirement_stands_in_one_list_only() -> None:
 
 
 def test_conda_environment_equals_pyproject() -> None:
-    everything = {**RUNTIME, **CLUSTERS, **TEST, **BENCH, **DEV}
+    everything = {**RUNTIME, **CLUSTERS, **DERIVE, **LEARN, **TEST, **BENCH, **DEV}
     expected = {CONDA_NAMES.get(name, name): bound for name, bound in everything.items()}
     expected["python"] = PROJECT["requires-python"].removeprefix(">=")
     bounds, pip = conda_bounds((ROOT / "environment.yml").read_text())
@@ -141,7 +145,7 @@ def test_every_import_is_declared() -> None:
     undeclared = {
         f"{module} (in {where})"
         for module, where in imported_modules(["etl", "jobs"]).items()
-        if DISTRIBUTIONS.get(module, canonicalize_name(module)) not in RUNTIME
+        if DISTRIBUTIONS.get(module, canonicalize_name(module)) not in {**RUNTIME, **DERIVE, **LEARN}
     }
     assert not undeclared, "imported in etl/ or jobs/ and no dependency in pyproject.toml"
 
@@ -157,7 +161,9 @@ def test_peers_are_imported_by_the_benchmark_alone() -> None:
 def test_every_dependency_is_used() -> None:
     modules = imported_modules(["etl", "jobs"])
     used = {DISTRIBUTIONS.get(module, canonicalize_name(module)) for module in modules}
-    assert not set(RUNTIME) - used - LOADED_BY_NAME, "dependencies that nothing in etl/ or jobs/ imports"
+    assert not {*RUNTIME, *DERIVE, *LEARN} - used - LOADED_BY_NAME, (
+        "dependencies that nothing in etl/ or jobs/ imports"
+    )
 
 
 @pytest.mark.parametrize("python", ["3.11.0", "3.12.0", "3.13.0"])
@@ -173,7 +179,7 @@ def test_lock_pins_every_requirement_once_at_its_bound_or_above(python: str) -> 
         if marker is None or marker.evaluate(environment):
             active.setdefault(name, []).append(version)
     assert {name: versions for name, versions in active.items() if len(versions) > 1} == {}
-    for name, bound in {**RUNTIME, **CLUSTERS, **TEST, **BENCH, **DEV}.items():
+    for name, bound in {**RUNTIME, **CLUSTERS, **DERIVE, **TEST, **BENCH, **DEV}.items():
         assert name in active, f"{name} is not in requirements.lock: make lock"
         assert active[name][0] >= Version(bound), f"{name} is locked below its bound: make lock"
 
@@ -187,9 +193,9 @@ def test_lock_names_no_index_host_or_path() -> None:
     assert not re.search(r"/|\\(?!\n)|--(?!hash=)|@", LOCK)
 
 
-@pytest.mark.parametrize("name", [*RUNTIME, *TEST])
+@pytest.mark.parametrize("name", [*RUNTIME, *DERIVE, *TEST])
 def test_installed_version_meets_the_bound(name: str) -> None:
-    assert Version(installed_version(name)) >= Version({**RUNTIME, **TEST}[name])
+    assert Version(installed_version(name)) >= Version({**RUNTIME, **DERIVE, **TEST}[name])
 
 
 def test_build_requirement_is_locked_for_building_without_isolation() -> None:

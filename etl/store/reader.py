@@ -12,6 +12,7 @@ from etl.imaging.window import Window
 from etl.io.opening import open_objects
 from etl.store.asked import check_level, edges_mm, lesion_id_of, version_number
 from etl.store.crops import CATALOGUE_COLUMNS, PLACE_COLUMNS, centers_vox, windowed
+from etl.store.derived import DerivedTables
 from etl.store.display import store_html, store_text
 from etl.store.held_indices import HeldIndices
 from etl.store.layout import VERSIONS
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, repr=False)
-class Store(VersionTables):
+class Store(VersionTables, DerivedTables):
     """One version of a store; what is published later does not change it.
 
     It holds no open file or connection, so it may be pickled, and used in forked and spawned processes.
@@ -41,18 +42,6 @@ class Store(VersionTables):
     def _repr_html_(self) -> str:
         """Return what a notebook shows: counts and a picture of a lesion."""
         return store_html(self)
-
-    def sequences(self, patient: int | None = None) -> pd.DataFrame:
-        """Return lesions, of one patient or all, matched over time. StoreError if they were not matched."""
-        from etl.store.lesion_sequences import sequences_of
-
-        return sequences_of(self, patient)
-
-    def growth(self) -> pd.DataFrame:
-        """Return diameters over studies and their change, see `etl.derive.growth`; no clinical assessment."""
-        from etl.store.lesion_sequences import growth_of
-
-        return growth_of(self)
 
     def array(self, volume_id: str, level: int = 0, threads: int = 1) -> LevelVoxels:
         """Return a volume's voxels: int16 HU, axes (z, y, x), read lazily; `threads` decode at once.

@@ -1,0 +1,86 @@
+"""What a store's reader gives of tables that jobs computed, by the name of what is in them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from etl.store.models import Model
+    from etl.store.reader import Store
+
+
+class DerivedTables:
+    """The methods of `Store` that read tables of jobs, and models."""
+
+    def sequences(self: Store, patient: int | None = None) -> pd.DataFrame:  # type: ignore[misc]
+        """Return lesions, of one patient or all, matched over time. StoreError if they were not matched."""
+        from etl.store.lesion_sequences import sequences_of
+
+        return sequences_of(self, patient)
+
+    def growth(self: Store) -> pd.DataFrame:  # type: ignore[misc]
+        """Return diameters over studies and their change, see `etl.derive.growth`; no clinical assessment."""
+        from etl.store.lesion_sequences import growth_of
+
+        return growth_of(self)
+
+    def body_positions(  # type: ignore[misc]
+        self: Store, volume_id: str | None = None, split: str | None = None
+    ) -> pd.DataFrame:
+        """Return where in the body source slices lie, as a model sees it, one row a slice.
+
+        Args:
+            volume_id: only those of this volume.
+            split: only volumes with lesions of it.
+
+        Raises:
+            StoreError: slices were not scored, or the version has no such volume or split.
+        """
+        from etl.store.body_positions import body_positions_of
+
+        return body_positions_of(self, volume_id, split)
+
+    def volume_at(self: Store, norm_z: float, tolerance: float = 0.01) -> pd.DataFrame:  # type: ignore[misc]
+        """Return the volumes that show a position of the body, nearest first, each with its nearest slice.
+
+        Args:
+            norm_z: on the release's scale, 0 to 1 from head to feet.
+            tolerance: most that the slice may be off.
+
+        Returns:
+            volume_id, slice_index, mm, norm_z, region; only of volumes whose slices are in order.
+
+        Raises:
+            StoreError: slices were not scored.
+        """
+        from etl.store.body_positions import volumes_at
+
+        return volumes_at(self, norm_z, tolerance)
+
+    def model(self: Store, model: str) -> Model:  # type: ignore[misc]
+        """Return a model of this version by its name or id: name, model_id, path, files.
+
+        Raises:
+            StoreError: there is no such model.
+        """
+        from etl.store.models import choose_model
+
+        return choose_model(self.objects, self.version, model)
+
+    def model_file(self: Store, model: str, name: str) -> bytes:  # type: ignore[misc]
+        """Return the bytes of a model's file, such as model.onnx, checked against the version's SHA-256.
+
+        Raises:
+            StoreError: there is no such model or file, or it is missing or damaged.
+        """
+        from etl.store.models import choose_model, model_file
+
+        return model_file(self.objects, choose_model(self.objects, self.version, model), name)
+
+    def model_config(self: Store, model: str) -> dict[str, Any]:  # type: ignore[misc]
+        """Return the config.json of a model. StoreError where there is no such model, or it is damaged."""
+        from etl.store.models import choose_model, model_config
+
+        return model_config(self.objects, choose_model(self.objects, self.version, model))

@@ -1,0 +1,98 @@
+"""The models of a version: found by name or id, and their files, held against the version's SHA-256."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from etl.core.errors import StoreError
+from etl.io.places import Objects
+from etl.store.layout import MODELS
+from etl.store.versions import Version, readable
+
+Model = Mapping[str, Any]
+"""One model as a version names it: name, model_id, path, files (each path, bytes, sha256)."""
+
+CONFIG, ONNX = "config.json", "model.onnx"
+
+
+def models_of(version: Version) -> Sequence[Model]:
+    """Return the models of a version, in the order in which they were added."""
+    found: Sequence[Model] = version.get("models", ())
+    return found
+
+
+def carried_models(parent: Version | None) -> dict[str, Any]:
+    """Return the models of a version that the next one has too, under their key; no key without any."""
+    models = models_of(parent) if parent is not None else ()
+    return {"models": list(models)} if models else {}
+
+
+def choose_model(objects: Objects, version: Version, wanted: str) -> Model:
+    """Return a model by its name (the one added last), its id or digest, or the beginning of these.
+
+    Raises:
+        StoreError: there is no such model, or more than one id begins so.
+    """
+    models = models_of(version)
+    named = [model for model in models if model["name"] == wanted]
+    found = named[-1:] or [model for model in models if wanted and _begins(model, wanted)]
+    if len(found) != 1:
+        known = ", ".join(f"{model['model_id']} ({model['name']})" for model in models)
+        raise StoreError(
+            "no such model in this version" if not found else "several models begin so",
+            where=f"{objects.root}, version {version['version']}",
+            value=wanted,
+            allowed=known or "none: this version has no models",
+            remedy="train one: dask-submit jobs/train_regressor.py STORE conf/regressor.yaml",
+        )
+    return found[0]
+
+
+def _begins(model: Model, wanted: str) -> bool:
+    model_id = str(model["model_id"])
+    return model_id.startswith(wanted) or model_id.removeprefix(f"{model['name']}-").startswith(wanted)
+
+
+def model_file(objects: Objects, model: Model, name: str) -> bytes:
+    """Return the bytes of a model's file.
+
+    Raises:
+        StoreError: the model has no such file, or it is missing or damaged.
+    """
+    entry = next((file for file in model["files"] if file["path"] == name), None)
+    where = f"{objects.root}/{model['path']}/{name}"
+    if entry is None:
+        raise StoreError("the model has no such file", where=where, value=name)
+    try:
+        with readable(objects):
+            data = objects.read(f"{model['path']}/{name}")
+    except StoreError as error:
+        raise StoreError("a model's file can't be read", where=where, value=error.value) from error
+    found = hashlib.sha256(data).hexdigest()
+    if found != entry["sha256"]:
+        raise StoreError(
+            "a model's file is damaged",
+            where=where,
+            value=f"SHA-256 {found}",
+            allowed=f"SHA-256 {entry['sha256']}",
+            remedy="train it again, or take the file from a copy of the store",
+        )
+    return data
+
+
+def file_sha256(model: Model, name: str) -> str:
+    """Return the SHA-256 of a model's file, as the version has it."""
+    return str(next(file["sha256"] for file in model["files"] if file["path"] == name))
+
+
+def model_config(objects: Objects, model: Model) -> dict[str, Any]:
+    """Return a model's config.json."""
+    return dict(json.loads(model_file(objects, model, CONFIG)))
+
+
+def model_path(model_id: str) -> str:
+    """Return the path of a model's folder, relative to the store."""
+    return f"{MODELS}/{model_id}"
