@@ -20,6 +20,9 @@ COMMANDS = {
     "add": ("add_annotations", "main", "Add annotations by others as tables of a store."),
     "match": ("match_lesions", "main", "Find the same lesion over time."),
     "calibrate-matching": ("calibrate_matching", "main", "Learn or score the matching on known pairs."),
+    "train-regressor": ("train_regressor", "main", "Train a body-part regressor on a store."),
+    "score": ("score_slices", "main", "Score where in the body each slice of a store lies."),
+    "evaluate-regressor": ("evaluate_regressor", "main", "Score a regressor on a folder of slices."),
     "evaluate-retrieval": ("evaluate_retrieval", "main", "Score the search for lesions like a lesion."),
 }
 

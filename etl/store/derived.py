@@ -1,4 +1,4 @@
-"""What a store's reader gives of tables that jobs computed, by the name of what is in them."""
+"""The methods of a store's reader for tables that jobs computed, and for models."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from etl.tables.annotation_sources import ANNOTATION_REJECTS, ANNOTATION_SOURCES
+from etl.tables.body_positions import BODY_POSITIONS, BODY_POSITIONS_REJECTS
 from etl.tables.boxes import BOXES
 from etl.tables.lesions import LESIONS
 from etl.tables.links import LINKS
@@ -40,6 +41,8 @@ TABLES: dict[str, Table] = {
         ANNOTATION_REJECTS,
         SEQUENCES,
         LINKS,
+        BODY_POSITIONS,
+        BODY_POSITIONS_REJECTS,
     )
 }
 """Every table by name, in the order of documents and version files."""

@@ -1,0 +1,132 @@
+"""Train a body-part regressor on the volumes of a store, and add the model to the store."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from etl.report.console.command import job
+
+if TYPE_CHECKING:
+    from etl.learn.series import Series
+    from etl.learn.training import Training
+    from etl.store.reader import Store
+
+
+@click.command()
+@click.argument("store")
+@click.argument("config", type=click.Path())
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY.PATH=VALUE",
+    help="Override a value; repeatable.",
+)
+@click.option("--steps-now", type=click.IntRange(1), metavar="N", help="Stop after N more steps.")
+@click.option(
+    "--device",
+    default="cpu",
+    show_default=True,
+    metavar="NAME",
+    help="Of PyTorch, such as cuda or cuda:1.",
+)
+@job("the last checkpoint is kept")
+def main(store: str, config: str, overrides: tuple[str, ...], steps_now: int | None, device: str) -> None:
+    """Train on STORE as described by CONFIG, a YAML file such as conf/regressor.yaml; add the model to STORE.
+
+    Patients of the official train split are learned from, those of val give the curves, those of test are
+    scored once at the end. Training is one process; a checkpoint is written every `checkpoint_steps`, and the
+    same command continues from it. It needs pip install 'deeplesion-store[learn]'.
+
+    \b
+      deeplesion train-regressor build/store regressor
+      deeplesion train-regressor build/store regressor --set loss=order --set steps=5000
+      deeplesion train-regressor s3://bucket/store regressor --device cuda
+      deeplesion train-regressor build/store regressor --set data.folder=../shared/ct
+
+    \b
+    Exit codes: 0  the store has the model, or --steps-now was reached
+                2  wrong config, store or data, or PyTorch is missing
+                4  the store can't be written after retries
+                130  interrupted; the last checkpoint is kept
+                143  terminated; the last checkpoint is kept
+    """
+    import importlib.util
+
+    from etl.core.errors import ConfigError
+    from etl.imaging.body_view import BodyView
+    from etl.publish.add_model import add_model
+    from etl.run.logs import start_logging
+    from etl.store.reader import open_store
+
+    missing = [
+        name for name in ("torch", "onnx", "onnxscript", "safetensors") if not importlib.util.find_spec(name)
+    ]
+    if missing:
+        raise ConfigError(
+            "training needs packages that are missing",
+            value=", ".join(missing),
+            remedy="pip install 'deeplesion-store[learn]', or make torch",
+        )
+    from etl.learn.finish import finished
+    from etl.learn.regressor_config import read_regressor_config
+    from etl.learn.training import Training
+
+    console = start_logging()
+    settings, opened = read_regressor_config(config, overrides), open_store(store)
+    series, source, landmarks = _series(
+        opened, settings, BodyView(settings.input.pixels, settings.input.pixel_mm)
+    )
+    training = Training(settings, series, device)
+    training.resume()
+    until = settings.steps if steps_now is None else training.step + steps_now
+    _run(training, until, console)
+    click.echo(f"step {training.step:,} of {settings.steps:,}; checkpoint and curves: {training.folder}")
+    if training.step < settings.steps:
+        return
+    model_id, files = finished(training, source, landmarks)
+    version, is_new = add_model(opened.objects, settings.name, model_id, files)
+    state = "has now" if is_new else "had already"
+    click.echo(f"version {version['version']} of {store} {state} the model {model_id} ({settings.name})")
+    click.echo(f"score its slices: deeplesion score {store} --model {model_id}")
+
+
+def _series(store: Store, settings: Any, view: Any) -> tuple[list[Series], dict[str, Any], Any]:
+    from etl.learn.series import folder_series, patients_of
+    from etl.learn.store_series import landmarks_of, store_series
+
+    data = settings.data
+    if data.folder is not None:
+        series = folder_series(data.folder, view, data.val_patients, data.test_patients)
+        source: dict[str, Any] = {"kind": "folder", "series": sorted(one.name for one in series)}
+        landmarks: Any = ((), "")
+    else:
+        series = store_series(store, view, data.limit)
+        source = {"kind": "store", "version": store.version["version"], "volumes": len(series)}
+        landmarks = landmarks_of(store)
+    patients_of(series)  # raises where one patient is in two splits
+    return series, source, landmarks
+
+
+def _run(training: Training, until: int, console: Any) -> None:
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from etl.learn.curves import write_curves
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("left"), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_interactive) as bar:
+        task = bar.add_task("", total=until, completed=training.step)
+
+        def show(now: Training, loss: float) -> None:
+            spearman = f", val {now.curve[-1].spearman:.3f}" if now.curve else ""
+            text = f"step {now.step:,}, loss {loss:.4f}, rate {now.rate():.1e}{spearman}"
+            bar.update(task, completed=now.step, description=text)
+            if now.step % now.config.validate_steps == 0:
+                write_curves(now.curve, now.folder)
+                if not console.is_interactive:
+                    click.echo(text, err=True)
+
+        training.run(until, show)
+    write_curves(training.curve, training.folder)

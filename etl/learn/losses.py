@@ -1,0 +1,48 @@
+"""The losses of `etl.derive.position_losses` in PyTorch, over many series at once, and the anchor."""
+
+from __future__ import annotations
+
+import torch
+from torch.nn import functional
+
+from etl.derive.position_losses import BETA
+
+
+def order_loss(scores: torch.Tensor) -> torch.Tensor:
+    """Return the mean of -log sigmoid(2 d) plus the mean smooth L1 of second differences.
+
+    Args:
+        scores: (series, n) of n >= 3 slices at equal gaps, head to feet; d are their differences.
+    """
+    step = scores.diff(dim=1)
+    second = step.diff(dim=1)
+    return functional.softplus(-2 * step).mean() + functional.smooth_l1_loss(second, torch.zeros_like(second))
+
+
+def distance_loss(scores: torch.Tensor, mm: torch.Tensor, beta: float = BETA) -> torch.Tensor:
+    """Return the mean of (sigmoid(beta x mm apart) - sigmoid(score apart))^2 of neighbouring slices.
+
+    Args:
+        scores: (series, n) of n >= 2 slices, head to feet.
+        mm: (series, n), their positions.
+        beta: score of a millimetre.
+    """
+    apart, step = (beta * mm.diff(dim=1)).sigmoid(), scores.diff(dim=1).sigmoid()
+    return ((apart - step) ** 2).mean()
+
+
+def anchor_loss(
+    scores: torch.Tensor, norm_z: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor
+) -> torch.Tensor:
+    """Return the mean smooth L1, per 0.02 of the published scale, of scale x score + shift - norm_z.
+
+    Args:
+        scores: (n,) of key slices.
+        norm_z: (n,), their published z; NaN where there is none.
+        scale, shift: two parameters that are trained too.
+    """
+    known = ~norm_z.isnan()
+    if not known.any():
+        return scores.sum() * 0
+    off = (scale * scores[known] + shift - norm_z[known]) / 0.02
+    return functional.smooth_l1_loss(off, torch.zeros_like(off))

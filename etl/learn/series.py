@@ -1,0 +1,119 @@
+"""Series of CT slices to learn from: their positions, splits and slices as a net sees them."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from etl.core.errors import ConfigError
+from etl.imaging.body_view import BodyView
+
+Views = npt.NDArray[np.int16]
+
+CACHE_BYTES = 2 * 2**30
+_FOLDER_NAME = re.compile(r"(.+?)(?:_[a-z])?_[a-z-]+\.npz")
+TRAIN, VAL, TEST = "train", "val", "test"
+
+
+@dataclass(frozen=True, eq=False)
+class Series:
+    """One series of slices, head to feet.
+
+    Attributes:
+        patient: all series of one are of one split.
+        split: train, val or test.
+        mm: (n,) positions, ascending from the first slice.
+        norm_z: (n,) published z; NaN where there is none.
+        read: returns int16 (n, pixels, pixels) in HU, of all slices.
+    """
+
+    name: str
+    patient: str
+    split: str
+    mm: npt.NDArray[np.float64]
+    norm_z: npt.NDArray[np.float32]
+    read: Callable[[], Views]
+
+
+class ViewCache:
+    """The slices of series that were read last, in memory up to a limit, and in a folder if there is one."""
+
+    def __init__(self, folder: str | None = None, most_bytes: int = CACHE_BYTES) -> None:
+        self._folder, self._most = None if folder is None else Path(folder), most_bytes
+        self._held: OrderedDict[str, Views] = OrderedDict()
+
+    def of(self, series: Series) -> Views:
+        """Return the slices of a series."""
+        views = self._held.pop(series.name, None)
+        if views is None:
+            views = self._read(series)
+        self._held[series.name] = views
+        while len(self._held) > 1 and sum(v.nbytes for v in self._held.values()) > self._most:
+            self._held.popitem(last=False)
+        return views
+
+    def _read(self, series: Series) -> Views:
+        if self._folder is None:
+            return series.read()
+        path = self._folder / f"{series.name}.npy"
+        if not path.is_file():
+            self._folder.mkdir(parents=True, exist_ok=True)
+            partial = path.with_suffix(".partial.npy")
+            np.save(partial, series.read())
+            partial.replace(path)
+        views: Views = np.load(path)
+        return views
+
+
+def folder_series(
+    folder: str, view: BodyView, val: Sequence[str] = (), test: Sequence[str] = ()
+) -> list[Series]:
+    """Return the series of a folder of .npz files: `hu` (z, y, x) head to feet, `spacing_mm` (z, y, x).
+
+    Args:
+        val, test: patients of these splits; a file is named PATIENT[_a]_COVERS.npz.
+
+    Raises:
+        ConfigError: there is no such folder, series or patient.
+    """
+    found = []
+    for path in sorted(Path(folder).glob("*.npz")):
+        name = _FOLDER_NAME.fullmatch(path.name)
+        if name is None:
+            continue
+        with np.load(path) as file:
+            hu, spacing_mm = file["hu"], tuple(file["spacing_mm"].tolist())
+        patient = name[1]
+        split = VAL if patient in val else TEST if patient in test else TRAIN
+        views = np.rint(view.of(hu, spacing_mm[1:])).astype(np.int16)
+        mm = np.arange(len(hu), dtype=np.float64) * float(spacing_mm[0])
+        unknown = np.full(len(hu), np.nan, np.float32)
+        found.append(Series(path.stem, patient, split, mm, unknown, functools.partial(np.asarray, views)))
+    patients = sorted({series.patient for series in found})
+    strange = sorted({*val, *test}.difference(patients))
+    if not found or strange:
+        raise ConfigError(
+            "the folder lacks what the config names" if found else "there are no series in this folder",
+            where=f"data: {folder}",
+            value=strange or "no PATIENT_COVERS.npz",
+            allowed=", ".join(patients) or "files with `hu` (z, y, x) and `spacing_mm`",
+        )
+    return found
+
+
+def patients_of(series: Sequence[Series]) -> dict[str, list[str]]:
+    """Return the patients of each split, sorted. Raises ValueError where one is in two."""
+    splits: dict[str, set[str]] = {TRAIN: set(), VAL: set(), TEST: set()}
+    for one in series:
+        splits[one.split].add(one.patient)
+    twice = (splits[TRAIN] & (splits[VAL] | splits[TEST])) | (splits[VAL] & splits[TEST])
+    if twice:
+        raise ValueError(f"patients in two splits: {sorted(twice)[:3]}")
+    return {name: sorted(patients) for name, patients in splits.items()}

@@ -1,0 +1,93 @@
+"""The volumes of a store as series to learn from, with the release's splits and published z."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+import numpy.typing as npt
+
+from etl.derive.slice_positions import source_planes
+from etl.derive.volume_table import ROW_COLUMNS, VolumeRow, volume_row
+from etl.imaging.body_view import BodyView
+from etl.learn.series import TEST, TRAIN, VAL, Series, Views
+from etl.store.reader import Store
+
+CHEST, ABDOMEN, PELVIS = "chest", "abdomen", "pelvis"
+REGION_OF_TYPE = {
+    **dict.fromkeys(("mediastinum", "lung"), CHEST),
+    **dict.fromkeys(("abdomen", "liver", "kidney"), ABDOMEN),
+    "pelvis": PELVIS,
+}
+"""Coarse lesion types that say where a key slice lies; bone and soft tissue are everywhere."""
+
+
+def store_series(store: Store, view: BodyView, limit: int | None = None) -> list[Series]:
+    """Return the volumes of a store; a volume without lesions has its patient's split.
+
+    Args:
+        limit: most volumes of each split.
+
+    Raises:
+        StoreError: the store is damaged.
+    """
+    volumes = store.volumes(columns=[*ROW_COLUMNS, "patient_index", "split"])
+    lesions = store.lesions(columns=["volume_id", "key_slice_index", "norm_z"])
+    published: dict[str, dict[int, float]] = {}
+    for name, index, z in lesions.dropna().itertuples(index=False):
+        published.setdefault(str(name), {})[int(index)] = float(z)
+    splits = volumes.dropna(subset="split").groupby("patient_index")["split"].first().to_dict()
+    found: list[Series] = []
+    counts = dict.fromkeys((TRAIN, VAL, TEST), 0)
+    for values in volumes.to_dict("records"):
+        split = splits.get(values["patient_index"])
+        if split is None or (limit is not None and counts[split] >= limit):
+            continue
+        counts[split] += 1
+        row = volume_row(values)
+        planes, mm = source_planes(row)
+        norm_z = np.full(len(mm), np.nan, np.float32)
+        for index, z in published.get(row.volume_id, {}).items():
+            norm_z[index - row.slice_first] = z
+        read = functools.partial(_views, store, row, view, planes)
+        patient = f"{values['patient_index']:06d}"
+        found.append(Series(row.volume_id, patient, split, mm, norm_z, read))
+    return found
+
+
+def _views(store: Store, row: VolumeRow, view: BodyView, planes: npt.NDArray[np.intp]) -> Views:
+    used, place = np.unique(planes, return_inverse=True)
+    hu = np.asarray(store.array(row.volume_id)[int(used[0]) : int(used[-1]) + 1])[used - used[0]]
+    views: Views = np.rint(view.of(hu, row.spacing_mm[1:])).astype(np.int16)[place]
+    return views
+
+
+def landmarks_of(store: Store) -> tuple[tuple[tuple[str, float], ...], str]:
+    """Return where regions begin on the published scale, and a sentence that says where that comes from.
+
+    Each border is the z that puts the fewest labelled key slices on the wrong side. Only val lesions count,
+    for train ones have no type and test ones are for the report. No landmarks without such lesions of all.
+    """
+    lesions = store.lesions(split=VAL, columns=["coarse_type", "norm_z"]).dropna()
+    region = lesions["coarse_type"].map(REGION_OF_TYPE)
+    z = {name: lesions.loc[region == name, "norm_z"].to_numpy() for name in (CHEST, ABDOMEN, PELVIS)}
+    if any(len(values) == 0 for values in z.values()):
+        return (), ""
+    first, second = best_border(z[CHEST], z[ABDOMEN]), best_border(z[ABDOMEN], z[PELVIS])
+    if not first < second:
+        return (), ""
+    source = (
+        f"borders between the published z of labelled val key slices of version {store.version['version']} "
+        f"({', '.join(f'{len(values)} {name}' for name, values in z.items())}), "
+        "with the fewest on the wrong side"
+    )
+    return ((CHEST, 0.0), (ABDOMEN, first), (PELVIS, second)), source
+
+
+def best_border(above: npt.NDArray[np.float64], below: npt.NDArray[np.float64]) -> float:
+    """Return the z with the fewest of `above` beyond it and of `below` before it; the middle of such ones."""
+    values = np.unique(np.concatenate([above, below]))
+    middles = (values[1:] + values[:-1]) / 2 if len(values) > 1 else values
+    above, below = np.sort(above), np.sort(below)
+    wrong = (len(above) - np.searchsorted(above, middles)) + np.searchsorted(below, middles)
+    return round(float(np.median(middles[wrong == wrong.min()])), 4)

@@ -1,0 +1,89 @@
+"""From a training to positions in a store, by the commands."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from etl.core.config import Config
+from etl.store import open_store
+from tests.support.jobs import call_job
+from tests.support.require import wanting
+from tests.support.three_volumes import PRESENT, ROWS
+from tests.support.tiny_release import build_serial, tiny_config, write_release
+
+SMALL = ("input.pixels=32", "input.pixel_mm=14", "series=2", "validate_steps=4", "checkpoint_steps=3")
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    write_release(tmp_path, PRESENT, ROWS)
+    config = tiny_config(tmp_path, tmp_path / "store")
+    build_serial(config)
+    return config
+
+
+def settings(**values: Any) -> list[str]:
+    found = [*SMALL, *(f"{key.replace('__', '.')}={value}" for key, value in values.items())]
+    return [word for value in found for word in ("--set", value)]
+
+
+def test_a_wrong_config_is_refused(config: Config, tmp_path: Path) -> None:
+    if importlib.util.find_spec("torch") is None:
+        done = call_job("train_regressor", config.store, "regressor", code=2)
+        assert "training needs packages that are missing" in done.output
+        return
+    for values, message in (
+        ({"losss": "order"}, "losss"),
+        ({"loss": "other"}, "loss"),
+        ({"net": "lite0"}, "weights is given for the net lite0"),
+        ({"input__window_hu": "[5, 5]"}, "window_hu"),
+        ({"data__folder": str(tmp_path)}, "no series in this folder"),
+    ):
+        done = call_job("train_regressor", config.store, "regressor", *settings(**values), code=2)
+        assert message in done.output
+
+
+@pytest.mark.slow
+def test_a_model_is_trained_in_parts_added_and_used(config: Config, tmp_path: Path) -> None:
+    if importlib.util.find_spec("torch") is None:
+        wanting("torch", "needs PyTorch, which is too large for the lock: make torch")
+    folder = tmp_path / "ct"
+    folder.mkdir()
+    for number, name in enumerate(("one_chest", "one_a_chest", "two_b_abdomen", "three_pelvis")):
+        random = np.random.default_rng(number)
+        hu = random.integers(-900, 200, (12, 16, 16)).astype(np.int16)
+        np.savez(folder / f"{name}.npz", hu=hu, spacing_mm=np.array([5.0, 20.0, 20.0]))
+    values = {"data__folder": folder, "data__val_patients": "[two]", "steps": 8, "work": tmp_path / "work"}
+    arguments = ("train_regressor", config.store, "regressor", *settings(**values))
+    assert "step 4 of 8" in call_job(*arguments, "--steps-now", "4").output
+    assert open_store(config.store).version.get("models", []) == []
+    assert "has now the model" in call_job(*arguments).output
+    assert "had already the model" in call_job(*arguments).output
+    store = open_store(config.store)
+    model = store.model("body-part-regressor")
+    described = store.model_config("body-part-regressor")
+    assert described["patients"] == {"train": 2, "val": 1, "test": 0}
+    assert described["scale"]["scores"] == []
+    (curves,) = (tmp_path / "work").glob("*/curves.csv")
+    assert [line.split(",")[0] for line in curves.read_text().splitlines()] == ["step", "4", "8"]
+
+    slices = tmp_path / "slices"
+    slices.mkdir()
+    for number in range(3):
+        grey = Image.fromarray(np.full((40, 40), 80 * number, np.uint8))
+        grey.save(slices / f"{number:03}_score_{number * 2}.5_a.png")
+    place = str(Path(config.store, model["path"]))
+    found = json.loads(call_job("evaluate_regressor", place, str(slices)).output)
+    assert found["slices"] == 3
+    assert -1 <= found["spearman"] <= 1
+    assert "no scored slices" in call_job("evaluate_regressor", place, str(folder), code=2).output
+    assert (
+        "no model in this folder" in call_job("evaluate_regressor", str(folder), str(slices), code=2).output
+    )

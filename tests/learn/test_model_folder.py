@@ -1,0 +1,116 @@
+"""The files of a model: the same bytes anywhere, and the same scores by onnxruntime."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from safetensors.numpy import load
+
+from etl.derive.onnx_session import new_session, run_session
+from etl.learn.finish import finished
+from etl.learn.model_folder import OPSET, arrays_of, digest_of_model, onnx_bytes
+from etl.learn.nets import SmallNet
+from etl.learn.training import Training
+from tests.learn.test_training import config_of
+from tests.support.made_up_series import PIXELS, bars
+from tests.support.tiny_model import MEAN_BRIGHTNESS_ONNX
+
+ROOT = Path(__file__).parents[2]
+
+
+class MeanBrightness(torch.nn.Module):
+    """The net of `tests.support.tiny_model`."""
+
+    def forward(self, slices: torch.Tensor) -> torch.Tensor:
+        return slices.mean((1, 2, 3)) * 4 - 1
+
+
+@pytest.fixture(scope="module")
+def net() -> SmallNet:
+    torch.manual_seed(3)
+    return SmallNet().eval()
+
+
+@pytest.fixture(scope="module")
+def exported(net: SmallNet) -> bytes:
+    return onnx_bytes(net, PIXELS)
+
+
+@pytest.mark.slow
+def test_onnxruntime_gives_the_scores_of_torch(net: SmallNet, exported: bytes) -> None:
+    slices = np.random.default_rng(1).random((40, PIXELS, PIXELS), np.float32)
+    with torch.inference_mode():
+        expected = net(torch.from_numpy(slices)[:, None]).numpy()
+    assert run_session(new_session(exported), slices) == pytest.approx(expected, abs=1e-4)
+    assert run_session(new_session(exported), slices[:0]).shape == (0,)
+
+
+@pytest.mark.slow
+def test_the_exporter_gives_the_committed_bytes() -> None:
+    """Where they differ, another version of PyTorch exports otherwise; that changes new models only."""
+    assert onnx_bytes(MeanBrightness(), PIXELS) == MEAN_BRIGHTNESS_ONNX
+
+
+@pytest.mark.slow
+def test_the_file_says_nothing_of_this_machine(exported: bytes) -> None:
+    model = onnx.load_from_string(exported)
+    assert [(o.domain, o.version) for o in model.opset_import] == [("", OPSET)]
+    assert not any(
+        part in exported for part in (b".py", b"/site-packages", str(ROOT).encode(), b"stack_trace")
+    )
+    assert not any(tensor.external_data for tensor in model.graph.initializer)
+
+
+@pytest.mark.campaign
+def test_two_folders_give_the_same_bytes(net: SmallNet, exported: bytes, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "quite" / "another place"
+    shutil.copytree(
+        ROOT / "etl", elsewhere / "etl", ignore=shutil.ignore_patterns("node_modules", "__pycache__")
+    )
+    torch.save(net.state_dict(), elsewhere / "net.pt")
+    code = (
+        "import sys, torch; sys.path.insert(0, '.')\n"
+        "from etl.learn.nets import SmallNet; from etl.learn.model_folder import onnx_bytes\n"
+        "net = SmallNet(); net.load_state_dict(torch.load('net.pt', weights_only=True))\n"
+        f"open('net.onnx', 'wb').write(onnx_bytes(net, {PIXELS}))\n"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=elsewhere, check=True)
+    assert (elsewhere / "net.onnx").read_bytes() == exported
+
+
+def test_an_id_is_of_weights_and_what_decides_scores(net: SmallNet) -> None:
+    weights = arrays_of(net)
+    first = digest_of_model(weights, {"window": 1})
+    assert first == digest_of_model(dict(reversed(weights.items())), {"window": 1})
+    assert first != digest_of_model(weights, {"window": 2})
+    assert first != digest_of_model(weights | {"head.1.bias": weights["head.1.bias"] + 1}, {"window": 1})
+
+
+@pytest.mark.slow
+def test_a_finished_training_is_a_model(tmp_path: Path) -> None:
+    training = Training(config_of(tmp_path, steps=10), bars())
+    training.run(10)
+    landmarks = ((("chest", 0.0), ("abdomen", 0.4), ("pelvis", 0.7)), "made up")
+    model_id, files = finished(training, {"kind": "test"}, landmarks)
+    assert sorted(files) == ["README.md", "config.json", "metrics.json", "model.onnx", "model.safetensors"]
+    config, metrics = (json.loads(files[name]) for name in ("config.json", "metrics.json"))
+    assert config["model_id"] == model_id
+    assert re.fullmatch(r"body-part-regressor-[0-9a-f]{16}", model_id)
+    assert config["scale"]["landmarks_from"] == "made up"
+    assert len(config["scale"]["scores"]) == len(config["scale"]["norm_z"]) > 1
+    assert metrics["train"]["key_slices"] == 18
+    assert metrics["test"]["spearman_within_series"] is None
+    weights = load(files["model.safetensors"])
+    assert all(np.array_equal(values, weights[name]) for name, values in arrays_of(training.mean).items())
+    card = files["README.md"].decode()
+    assert model_id in card
+    assert "was not reached" in card
