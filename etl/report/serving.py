@@ -147,6 +147,11 @@ def catalogue(store: Store) -> dict[str, object]:
             "window_hu": lesions[["window_low_hu", "window_high_hu"]].to_numpy().tolist(),
             "z_vox": lesions["z_vox"].tolist(),
             "box_vox": lesions[[f"bbox_{a}{n}_vox" for n in "12" for a in "yx"]].to_numpy().tolist(),
+            "recist_vox": lesions[
+                [f"recist_{side}_{a}{n}_vox" for side in ("long", "short") for n in "12" for a in "yx"]
+            ]
+            .to_numpy()
+            .tolist(),
         },
     }
 

@@ -76,6 +76,23 @@ def test_a_lesion_is_shown_with_the_stores_voxels(page: Any, address: str, store
     assert f"{voxels[tuple(crosshair)]} HU at voxel ({', '.join(map(str, crosshair))})" in text(
         page, "position"
     )
+
+    def is_marked(*voxel: int) -> bool:
+        return bool(page.execute_script(f"return viewer.isMarked({', '.join(map(str, voxel))})"))
+
+    # Both ends of both diameters are drawn on the plane, and nothing in the corner.
+    for side in ("long", "short"):
+        for end in "12":
+            y, x = (round(lesion[f"recist_{side}_{axis}{end}_vox"]) for axis in "yx")
+            assert page.execute_script("return viewer.isMarked(...arguments)", crosshair[0], y, x), (
+                side,
+                end,
+            )
+    assert not is_marked(crosshair[0], 0, 0)
+    dark = "return getComputedStyle(document.body).backgroundColor"
+    before = page.execute_script(dark)
+    page.find_element("id", "theme").click()
+    assert page.execute_script(dark) != before
     assert text(page, "message") == ""
     assert complaints(page) == []
     assert {asked.split("/")[2] for asked in addresses(page)} == {address.split("/")[2]}

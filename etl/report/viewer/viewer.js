@@ -28,7 +28,7 @@ if (catalogue.report) {
   element('report').hidden = false
 }
 
-const nv = new Niivue({ backColor: [0, 0, 0, 1], show3Dcrosshair: true, crosshairWidth: CROSSHAIR_WIDTH, crosshairColor: [0.3, 0.7, 1, 0.8], isRadiologicalConvention: true, dragAndDropEnabled: false, logLevel: 'error' })
+const nv = new Niivue({ backColor: [0, 0, 0, 1], show3Dcrosshair: true, crosshairWidth: CROSSHAIR_WIDTH, crosshairColor: [0.3, 0.7, 1, 0.8], isRadiologicalConvention: true, showAllOrientationMarkers: true, dragAndDropEnabled: false, logLevel: 'error' })
 await nv.attachToCanvas(element('canvas'))
 nv.onLocationChange = () => showPosition()
 
@@ -199,7 +199,20 @@ function setWindow([low, high]) {
   }
 }
 
-// Draws the box of the open lesion on its plane.
+// The pixels (y, x) inside the image of both RECIST diameters, given as y1, x1, y2, x2 of each.
+function diameters(ends) {
+  const [, rows, columns] = current.shape
+  const pixels = []
+  for (const [y1, x1, y2, x2] of [ends.slice(0, 4), ends.slice(4)]) {
+    const steps = Math.max(Math.ceil(Math.abs(y2 - y1)), Math.ceil(Math.abs(x2 - x1)), 1)
+    for (let step = 0; step <= steps; step++) {
+      pixels.push([y1 + (y2 - y1) * step / steps, x1 + (x2 - x1) * step / steps].map(Math.round))
+    }
+  }
+  return pixels.filter(([y, x]) => y >= 0 && x >= 0 && y < rows && x < columns)
+}
+
+// Draws the box and the diameters of the open lesion on its plane.
 function markBox() {
   nv.createEmptyDrawing()
   if (current.lesion !== null) {
@@ -213,6 +226,7 @@ function markBox() {
     }
     for (let x = left; x <= right; x++) [top, bottom].forEach((y) => mark(y, x))
     for (let y = top; y <= bottom; y++) [left, right].forEach((x) => mark(y, x))
+    diameters(lesions.recist_vox[current.lesion]).forEach(([y, x]) => mark(y, x))
   }
   showMarks()
   nv.refreshDrawing(true)
@@ -261,6 +275,11 @@ function setView() {
   nv.setSliceType(element('view').value === 'axial' ? SLICE_TYPE.AXIAL : SLICE_TYPE.MULTIPLANAR)
 }
 
+element('theme').addEventListener('click', () => {
+  const style = document.documentElement.style
+  const isDark = style.colorScheme ? style.colorScheme === 'dark' : matchMedia('(prefers-color-scheme: dark)').matches
+  style.colorScheme = isDark ? 'light' : 'dark'
+})
 element('search').addEventListener('input', list)
 element('window').addEventListener('change', (event) => setWindow(event.target.value.split(' ').map(Number)))
 element('view').addEventListener('change', setView)
@@ -288,4 +307,10 @@ async function follow() {
 addEventListener('hashchange', follow)
 await follow()
 
-window.viewer = { open, valueAt, voxelAtCrosshair, shown: () => nv.volumes.map((volume) => volume.name) }
+// True where a mark is drawn on a voxel (z, y, x).
+function isMarked(z, y, x) {
+  const [i, j, k] = turned([z, y, x])
+  return nv.drawBitmap[i + current.shape[2] * (j + current.shape[1] * k)] > 0
+}
+
+window.viewer = { open, valueAt, isMarked, voxelAtCrosshair, shown: () => nv.volumes.map((volume) => volume.name) }
