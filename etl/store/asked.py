@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -67,3 +68,12 @@ def version_number(version: Any) -> int | None:
     if is_number or (isinstance(version, str) and version.isdecimal()):
         return int(version)
     raise ValueError(f"version is {version!r}; allowed: a number, such as 1, or None for the current one")
+
+
+def refuse_place(store: object, dataset: str) -> None:
+    """Raise ValueError if a dataset is given the place of a store instead of an open store."""
+    if isinstance(store, str | os.PathLike):
+        place = os.fspath(store)
+        raise ValueError(
+            f"store is {place!r}; allowed: an open store, as in {dataset}(open_store({place!r}))"
+        )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from etl.imaging.window import Window, to_grey, to_share
+from etl.store.asked import refuse_place
 from etl.store.layout import AXES, Shape
 
 if TYPE_CHECKING:
@@ -125,6 +126,7 @@ class LesionCrops:
         size_vox: Shape = (32, 64, 64),
         window_hu: Window = (-175.0, 275.0),
     ) -> None:
+        refuse_place(store, "LesionCrops")
         if min(size_vox) < 1:
             raise ValueError(f"size_vox is {size_vox}; allowed: three numbers (z, y, x) of at least 1")
         to_share([], window_hu)

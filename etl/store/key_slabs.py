@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from etl.imaging.window import Window, to_share
+from etl.store.asked import refuse_place
 from etl.store.crops import BOX
 
 if TYPE_CHECKING:
@@ -95,6 +96,7 @@ class KeySlabs:
         window_hu: Window = (-175.0, 275.0),
         threads: int = 1,
     ) -> None:
+        refuse_place(store, "KeySlabs")
         if planes < 1 or not 0 < spacing_mm < math.inf:
             raise ValueError(f"planes is {planes}, spacing_mm {spacing_mm}; allowed: above 0")
         to_share([], window_hu)

@@ -258,3 +258,10 @@ def test_the_face_has_the_same_names() -> None:
     assert deeplesion_store.__all__ == etl.store.__all__
     with pytest.raises(AttributeError, match="it has KeySlabs"):
         deeplesion_store.nothing  # noqa: B018
+
+
+@pytest.mark.parametrize("name", ["LesionCrops", "KeySlabs"])
+def test_a_dataset_of_a_path_is_told_to_open_the_store(name: str, tmp_path: Path) -> None:
+    for place in ("build/store", tmp_path):
+        with pytest.raises(ValueError, match=rf"as in {name}\(open_store\("):
+            getattr(etl.store, name)(place)
