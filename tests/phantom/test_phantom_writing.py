@@ -173,7 +173,7 @@ def test_job_explains_itself(tmp_path: Path) -> None:
         "--archives",
         "--seed",
         "--extracted",
-        "Example: python jobs/make_phantom.py",
+        "Example: deeplesion phantom",
     ):
         assert word in helped.stdout
 

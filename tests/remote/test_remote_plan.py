@@ -55,7 +55,7 @@ def test_plan_of_a_server_is_that_of_the_disk_and_downloads_nothing(
     assert [line.split()[0] for line in plan[: len(VOLUMES)]] == list(VOLUMES)
     (to_fetch,) = (line for line in plan if line.startswith("to fetch"))
     if place is None:
-        assert to_fetch.endswith("nothing: 3 remote archives are read in place, by range")
+        assert to_fetch.endswith("nothing: 3 remote archives read in place, by range")
     else:
         size = sum(served.bytes(number) for number in (1, 2, 3)) / 1e6
         assert to_fetch.endswith(f"{size:.1f} MB of 3 archives into {place}")
