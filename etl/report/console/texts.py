@@ -177,7 +177,7 @@ def build_text(config: Config, build: Build) -> str:
     lines += [
         "",
         f"open it with {_python()}:",
-        "  from etl.store import open_store",
+        "  from deeplesion_store import open_store",
         f"  store = open_store({config.store!r})",
         f"  lesions, voxels_hu = store.lesions(), store.array({first!r})[:]",
     ]
