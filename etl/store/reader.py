@@ -20,8 +20,9 @@ from etl.store.level_voxels import LevelVoxels, open_level
 from etl.store.version_tables import VersionTables
 from etl.store.versions import read_version, readable
 
+Point = tuple[float, float, float]
+
 if TYPE_CHECKING:
-    import pandas as pd
     import xarray
 
 
@@ -85,16 +86,15 @@ class Store(VersionTables, DerivedTables):
             ValueError: a size is not above 0, or there are neither one nor three.
         """
         lesion_id, sizes_mm = lesion_id_of(lesion), edges_mm(size_mm)
-        if lesion_id not in self._places.index:
+        if lesion_id not in self._places:
             raise self._no_lesion(lesion_id)
         from etl.store.voxels import attributes_of, crop_of
 
-        place = self._places.loc[[lesion_id]]
-        volume_id = place["volume_id"].item()
-        attributes = attributes_of(self._catalogue.loc[volume_id].to_dict() | {"volume_id": volume_id})
+        volume_id, center = self._places[lesion_id]
+        row = dict(zip(CATALOGUE_COLUMNS, self._catalogue[volume_id], strict=True))
+        attributes = attributes_of(row) | {"lesion_id": lesion_id}
         voxels = self.array(volume_id, threads=threads)
-        attributes["lesion_id"] = int(lesion_id)
-        return crop_of(voxels, centers_vox(place)[0].tolist(), sizes_mm.tolist(), attributes)
+        return crop_of(voxels, center, sizes_mm.tolist(), attributes)
 
     @staticmethod
     def window(
@@ -116,17 +116,23 @@ class Store(VersionTables, DerivedTables):
         return HeldIndices()
 
     @cached_property
-    def _catalogue(self) -> pd.DataFrame:
-        return self.volumes(columns=CATALOGUE_COLUMNS).set_index("volume_id")
+    def _catalogue(self) -> dict[str, tuple[Any, ...]]:
+        """`CATALOGUE_COLUMNS` of each volume."""
+        rows = self.volumes(columns=CATALOGUE_COLUMNS)
+        return {row[0]: row for row in rows.itertuples(index=False, name=None)}
 
     @cached_property
-    def _places(self) -> pd.DataFrame:
-        return self.lesions(columns=PLACE_COLUMNS).set_index("lesion_id")
+    def _places(self) -> dict[int, tuple[str, Point]]:
+        """Volume and middle (z, y, x) of each lesion, in voxels."""
+        rows = self.lesions(columns=PLACE_COLUMNS)
+        middles = map(tuple, centers_vox(rows).tolist())
+        places = zip(rows["volume_id"], middles, strict=True)
+        return dict(zip(rows["lesion_id"].tolist(), places, strict=True))
 
     def _no_lesion(self, lesion_id: int) -> StoreError:
         rejects = self.rejects()
         why = rejects.loc[rejects["lesion_id"] == lesion_id, "message"]
-        known = self._places.index
+        known = list(self._places)
         allowed = f"one of {len(known)} lesion_ids" + (
             f" from {known[0]} to {known[-1]}" if len(known) else ""
         )
