@@ -8,9 +8,12 @@ import os
 import sys
 from pathlib import Path
 
-PARTS = ("conversion", "decoding", "workers", "memory", "planning", "empty_volumes", "reading", "codecs")
+PARTS = (
+    *("conversion", "decoding", "workers", "memory", "planning", "empty_volumes", "reading", "codecs"),
+    "checksums",
+)
 # These compare work on one core; all threads of a library are bound to it.
-ON_ONE_CORE = ("conversion", "decoding")
+ON_ONE_CORE = ("conversion", "decoding", "checksums")
 
 if __name__ == "__main__":
     part, folder = sys.argv[1:]

@@ -17,8 +17,9 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from etl.core.config import Config
 from etl.core.rejects import Kind, Reason
-from etl.store.layout import CONTRACT_VERSION, to_json, version_path
+from etl.store.layout import CONTRACT_VERSION, receipt_path, to_json, version_path
 from etl.tables.registry import BUILD_TABLES, TABLES
 from etl.tables.table import schema_markdown, schema_text
 from tests.support.tiny_release import build_serial, csv_row, tiny_config, write_release
@@ -28,9 +29,9 @@ DOCUMENT = Path(__file__).parent.parent / "docs" / "store.md"
 SERIES = "000001_01_01"
 
 
-def contract_texts(folder: Path) -> dict[str, str]:
-    """File name below tests/contract/ -> text, of a store that is built in `folder`."""
-    release, store = folder / "release", folder / "store"
+def contract_config(folder: Path, store: Path, **sections: dict[str, Any]) -> Config:
+    """Write the release of the contract's example to `folder`; return the config of a build of it."""
+    release = folder / "release"
     rows = (
         csv_row(SERIES, 4, (3, 7), Train_Val_Test="1", Coarse_lesion_type="-1"),
         csv_row(SERIES, 7, (3, 7), Train_Val_Test="1", Coarse_lesion_type="-1", Patient_age="NaN"),
@@ -38,16 +39,21 @@ def contract_texts(folder: Path) -> dict[str, str]:
         csv_row("000002_01_01", 2, (1, 2), Patient_gender="X"),
     )
     write_release(release, {SERIES: [3, 4, 6, 7], "000002_01_01": [1, 2]}, rows)
-    config = tiny_config(release, store, volume={"pyramid_levels": 2})
-    version = build_serial(config).published.version
+    return tiny_config(release, store, volume={"pyramid_levels": 2}, **sections)
+
+
+def contract_texts(folder: Path) -> dict[str, str]:
+    """File name below tests/contract/ -> text, of a store that is built in `folder`."""
+    store = folder / "store"
+    version = build_serial(contract_config(folder, store)).published.version
     first = version["volumes"][0]["path"]
     placeholders = {str(folder): "<folder>", version["run_id"]: "<run>"}
-    placeholders |= {volume["path"].rsplit("/", 1)[1]: "<fingerprint>" for volume in version["volumes"]}
+    placeholders |= {re.split(r"[/.]", volume["path"])[2]: "<fingerprint>" for volume in version["volumes"]}
     documents = {
-        "root_zarr.json": "zarr.json",
+        "store.json": "store.json",
         "volume_zarr.json": f"{first}/zarr.json",
         "level_zarr.json": f"{first}/0/zarr.json",
-        "receipt.json": f"{first}/receipt.json",
+        "receipt.json": receipt_path(first),
         "version.json": version_path(1),
     }
     texts = {
@@ -75,7 +81,7 @@ def _without_variable_values(data: Any, key: str = "") -> Any:
     if isinstance(data, list):
         return [_without_variable_values(value) for value in data]
     # Compressed bytes differ with the versions of zlib, Blosc and Arrow.
-    if key in ("bytes", "sha256", "directory_sha256", "created_at"):
+    if key in ("bytes", "sha256", "directory_sha256", "created_at") and data is not None:
         return f"<{key}>"
     return data
 

@@ -17,8 +17,8 @@ NAMES = (
     "receipt.json",
     "reject_reasons.txt",
     "rejects.schema.txt",
-    "root_zarr.json",
     "slices.schema.txt",
+    "store.json",
     "tree.txt",
     "version.json",
     "volume_zarr.json",
@@ -53,7 +53,7 @@ def test_another_build_gives_the_same_texts(texts: dict[str, str], tmp_path: Pat
 
 
 def test_the_number_is_in_every_document(texts: dict[str, str]) -> None:
-    for name in ("root_zarr.json", "volume_zarr.json", "receipt.json", "version.json"):
+    for name in ("store.json", "volume_zarr.json", "receipt.json", "version.json"):
         assert f'"contract_version": {CONTRACT_VERSION}' in texts[name]
 
 

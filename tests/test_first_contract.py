@@ -5,7 +5,9 @@ tests/contract/store_v1 was built from the release below before any column was a
 
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +19,14 @@ from etl.export.protocol import FORMATS, Selection
 from etl.io.opening import open_objects
 from etl.report.serving import Site
 from etl.store import LesionCrops, Store, open_store
+from etl.store.history import rollback
+from etl.store.prune import prune
 from etl.store.receipts import Receipt, read_receipt
 from etl.tables.registry import BUILD_TABLES
 from etl.verify.verify import verify
+from tests.regenerate_contract import contract_config
+from tests.support.three_volumes import files_of
+from tests.support.tiny_release import build_serial
 
 FOLDER = Path(__file__).parent / "contract" / "store_v1"
 VOLUMES = ["000001_01_01_003-004", "000001_01_01_006-007", "000002_01_01_001-002"]
@@ -98,6 +105,7 @@ def test_its_receipts_are_kept_to_the_byte() -> None:
 def test_its_volumes_are_not_reused_by_a_build(store: Store) -> None:
     for entry in store.version["volumes"]:
         _, volume_id, fingerprint = entry["path"].split("/")
+        assert (FOLDER / entry["path"] / "receipt.json").exists()
         assert read_receipt(store.objects, volume_id, fingerprint) is None
 
 
@@ -116,6 +124,9 @@ def test_it_is_exported(store: Store, tmp_path: Path, name: str) -> None:
         written
         >= {
             "nifti": {".gz"},
+            "monai": {".json", ".gz"},
+            "webdataset": {".tar"},
+            "huggingface": {".md", ".parquet"},
             "coco": {".json", ".png"},
             "csv": {".csv"},
             "images": {".png"},
@@ -135,3 +146,36 @@ def test_it_is_served(store: Store) -> None:
         assert site.answer(f"/store/{path}/zarr.json").body == (FOLDER / path / "zarr.json").read_bytes()
         shard = (FOLDER / path / "0/c/0/0/0").read_bytes()
         assert site.answer(f"/store/{path}/0/c/0/0/0", "bytes=3-8").body == shard[3:9]
+
+
+def test_a_build_into_it_publishes_by_the_second_contract_and_leaves_it_readable(
+    store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The same release again: all is converted anew, and the first version is read and gone back to."""
+    copy = tmp_path / "store"
+    shutil.copytree(FOLDER, copy)
+    before = files_of(str(copy))
+    config = contract_config(tmp_path, copy, limits={"rejects": 0.9, "allow_schema_change": True})
+    build = build_serial(config)
+    assert (build.converted, build.reused, build.published.version["version"]) == (3, 0, 2)
+    (line,) = [r.message for r in caplog.records if "of the contract" in r.message]
+    assert "version 1 of the contract, this build version 2: volumes are converted again" in line
+    first = before["versions/000001.json"]
+    assert build.published.version["parent_sha256"] == hashlib.sha256(first).hexdigest()
+    after = files_of(str(copy))
+    assert {name: after[name] for name in before} == before
+    now, then = open_store(str(copy)), open_store(str(copy), 1)
+    assert then.version == store.version
+    for volume_id in VOLUMES:
+        assert np.array_equal(now.array(volume_id)[...], then.array(volume_id)[...])
+    objects = open_objects(str(copy))
+    version, is_new = rollback(objects, 1, "back")
+    assert (version["contract_version"], version["volumes"], is_new) == (2, store.version["volumes"], True)
+    assert open_store(str(copy)).lesions().equals(then.lesions())
+    for number in (1, 2, 3):
+        assert verify(objects, number).problems == ()
+    # Its volumes go with the last version that names them.
+    rollback(objects, 2, "forward")
+    prune(objects, 1, 0)
+    assert sorted(path.suffix for path in copy.glob("volumes/*/*")) == [".json"] * 3 + [".zarr"] * 3
+    assert verify(objects, 4).problems == ()

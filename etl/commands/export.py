@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -27,7 +28,7 @@ def main(
     store: str,
     out: Path,
     format_name: str,
-    number: int | None,
+    number: Any,
     splits: tuple[str, ...],
     types: tuple[str, ...],
     patients: tuple[int, ...],

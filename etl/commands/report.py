@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from etl.report.console.command import job, print_done, version_option
@@ -33,7 +35,7 @@ def _share(context: click.Context, parameter: click.Parameter, value: str) -> fl
     help="Share of the lesions that the body map shows; at least 1,000 lesions are shown.",
 )
 @job("files of the report that were written stay")
-def main(store: str, number: int | None, share: float) -> None:
+def main(store: str, number: Any, share: float) -> None:
     """Write reports/<version>/index.html into STORE (a path or s3://bucket/prefix), replacing an older one.
 
     The report is one page that works offline. It states what the version holds and what it lacks, shows the

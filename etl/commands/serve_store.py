@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from etl.report.console.command import job, version_option
@@ -25,7 +27,7 @@ from etl.report.console.command import job, version_option
     help="Let pages of this origin read the store, such as https://vizarr.example.org; repeatable.",
 )
 @job("the server has ended")
-def main(store: str, number: int | None, port: int, origins: tuple[str, ...]) -> None:
+def main(store: str, number: Any, port: int, origins: tuple[str, ...]) -> None:
     """Serve STORE (a path or s3:// URL) at http://127.0.0.1:PORT/ until Ctrl-C. Nothing is written.
 
     The page lists the volumes and lesions of one version and shows their voxels, read by byte range from the

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import click
 
@@ -31,7 +32,7 @@ def _part(context: click.Context, parameter: click.Parameter, value: str | None)
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the random choice of --sample.")
 @job("not everything was read")
-def main(store: str, number: int | None, part: str | None, seed: int) -> None:
+def main(store: str, number: Any, part: str | None, seed: int) -> None:
     """Verify a version of STORE (the `store` of the config that built it). Nothing is written.
 
     Every table file, receipt and object that the version names is read again and compared with its recorded
@@ -51,7 +52,7 @@ def main(store: str, number: int | None, part: str | None, seed: int) -> None:
     \b
     Exit codes: 0  no fault in what was read
                 1  faults, one line each (where: what: found, expected), then what repairs them
-                2  no such store or version, or the workers do not see the store
+                2  no such store or version, a folder of something else, or workers do not see the store
                 4  the machine failed even after retries
                 130  interrupted
                 143  terminated
@@ -66,11 +67,15 @@ def main(store: str, number: int | None, part: str | None, seed: int) -> None:
     from etl.run.clusters import chosen_cluster, connect
     from etl.run.logs import start_logging
     from etl.store.layout import version_path
-    from etl.store.versions import choose_version
+    from etl.store.root import refuse_foreign
+    from etl.store.version_list import choose_version
+    from etl.store.versions import readable
     from etl.verify.verify import Sample, verify
 
     console, start = start_logging(), time.monotonic()
     objects = open_objects(store)
+    with readable(objects):
+        refuse_foreign(objects)
     chosen = choose_version(objects, number)
     title = f"version {chosen} of {objects.root}"
     logging.getLogger("verify_store").info("verifying %s", title)

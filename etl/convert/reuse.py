@@ -19,7 +19,7 @@ from etl.io.places import Objects
 from etl.plan.plan import Plan, PlannedVolume
 from etl.release.index import Container
 from etl.release.slices import ArchiveLostError
-from etl.store.layout import RECEIPT
+from etl.store.layout import receipt_path
 from etl.store.receipts import find_receipt, prove, read_split
 from etl.store.versions import Version, readable
 
@@ -126,7 +126,7 @@ def _delete_damaged(objects: Objects, parent: Version | None, found: Sequence[Re
     for reusable in found:
         for _, receipt in reusable.conversion.built:
             if receipt.info().sha256 != expected.get(receipt.path, receipt.info().sha256):
-                name = f"{receipt.path}/{RECEIPT}"
+                name = receipt_path(receipt.path)
                 logger.warning("%s is not the one that the version names: converting again", name)
                 objects.remove(name)
                 damaged.add(reusable.conversion.planned_id)

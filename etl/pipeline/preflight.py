@@ -17,6 +17,7 @@ from etl.io.opening import open_objects, open_staging
 from etl.io.places import PARTIAL, Objects, object_info
 from etl.pipeline.room import check_any_room
 from etl.store.layout import VERSIONS
+from etl.store.root import check_root
 from etl.store.versions import readable, writable
 
 _PROBE = b"deeplesion-store: do all workers see this?"
@@ -151,6 +152,7 @@ def check_places(config: Config) -> None:
     if not is_local(root):
         with readable(objects):
             next(objects.list(VERSIONS), None)
+            check_root(objects)
         return
     store, source = os.path.realpath(root), config.source
     images = [source.images] if isinstance(source.images, str) else list(source.images or ())
@@ -183,6 +185,8 @@ def check_places(config: Config) -> None:
             allowed="a folder that this user may write",
             remedy="change its permissions, or set `store` to another folder",
         )
+    with readable(objects):
+        check_root(objects)
     check_any_room(objects)
 
 

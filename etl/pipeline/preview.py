@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,7 +19,15 @@ from etl.plan.plan import Plan, PlannedVolume
 from etl.publish.guards import check_before_work
 from etl.run.task_memory import TaskMemory
 from etl.staging.fetch import RemoteArchive
+from etl.store.layout import CONTRACT_VERSION
 from etl.store.versions import Version, read_version, readable
+
+logger = logging.getLogger(__name__)
+
+_OLDER_CONTRACT = (
+    "%s follows version %d of the contract, this build version %d: volumes are converted again, because "
+    "their encoding changed; versions that are there stay readable"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +88,8 @@ def make_preview(config: Config, plan: Plan, memory: TaskMemory) -> Preview:
     objects = open_objects(config.store)
     with readable(objects):
         parent = read_version(objects)
+    if parent is not None and parent["contract_version"] < CONTRACT_VERSION:
+        logger.warning(_OLDER_CONTRACT, objects.root, parent["contract_version"], CONTRACT_VERSION)
     reusable = find_all(config.store, plan)
     present = {found.conversion.planned_id for found in reusable}
     missing = [volume for volume in plan.volumes if volume.volume_id not in present]

@@ -32,7 +32,7 @@ from etl.release.names import SeriesKey, parse_series_id, volume_id
 
 # Raise this when the same source and config give other bytes: the layout of a volume's objects, its metadata,
 # its receipt with the measures of each slice, decoding. Resampling has its own version.
-VOLUME_VERSION = 3
+VOLUME_VERSION = 4
 
 Shape = tuple[int, int, int]
 Spacing = tuple[float, float, float]

@@ -49,13 +49,10 @@ def add_model(objects: Objects, name: str, model_id: str, files: Mapping[str, by
             if any(model["model_id"] == model_id for model in models):
                 return None
             head = {"run_id": run_id, "created_at": now_text(), "rollback_of": None}
-            kept = {key: value for key, value in current.items() if key not in (*head, *_NUMBERS)}
+            kept = {key: value for key, value in current.items() if key not in head}
             body = head | kept | {"models": [*models, entry]}
             check_not_pruned(objects, own, body)
             return body
 
         version = publish_version(objects, run_id, body_on)
     return version, version["run_id"] == run_id
-
-
-_NUMBERS = ("contract_version", "version", "parent")

@@ -133,16 +133,13 @@ def _publish(
         for path, data in added.files:
             objects.write(path, data)
         head = {"run_id": run_id, "created_at": now_text(), "rollback_of": None}
-        kept = {key: value for key, value in current.items() if key not in (*head, *_NUMBERS)}
+        kept = {key: value for key, value in current.items() if key not in head}
         body = head | added.merged_into(kept)
         check_not_pruned(objects, own, body)
         return body
 
     version = publish_version(objects, run_id, body_on)
     return version, version["run_id"] == run_id
-
-
-_NUMBERS = ("contract_version", "version", "parent")
 
 
 def _check(new: NewTable, units: Units) -> None:

@@ -20,7 +20,7 @@ from etl.publish.assemble import Counts, make_tables
 from etl.publish.carry import Units, carry, written
 from etl.publish.guards import check_archives, check_locations, check_parent, check_rejects
 from etl.store.layout import ROOT, path_in_tables, root_metadata, tables_path
-from etl.store.models import carried_models
+from etl.store.named import carried
 from etl.store.parquet import EncodedTable, Entry, encode_table
 from etl.store.versions import Version, now_text, publish_version, read_version
 from etl.tables.locations import agreement
@@ -84,9 +84,9 @@ def publish(
 
     files = {name: encode_table(table, tables[name]) for name, table in BUILD_TABLES.items()}
     volumes = _volume_entries(conversions)
-    objects.create(ROOT, root_metadata())
     parent = read_version(objects)
     if parent is not None and _content(parent) == (_digests(files), volumes):
+        objects.create(ROOT, root_metadata())
         _mend_tables(objects, parent, files)
         return Published(parent, False, counts)
 
@@ -123,7 +123,7 @@ def publish(
         added = carry(objects, current, units, run_id, BUILD_TABLES.keys())
         for path, data in added.files:
             objects.write(path, data)
-        whole = added.merged_into(body) | carried_models(current)
+        whole = added.merged_into(body) | carried(current, volumes)
         before_create(whole)
         return whole
 

@@ -13,8 +13,9 @@ import yaml
 from etl.core.errors import StoreError
 from etl.io.places import Objects
 from etl.report.console.texts import bytes_text, location_rows
-from etl.store.history import Change, difference, flattened, stored_bytes
+from etl.store.history import Change, difference, flattened
 from etl.store.layout import run_path
+from etl.store.named import stored_bytes
 from etl.store.reader import Store
 from etl.store.versions import Version, read_version
 

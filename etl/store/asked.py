@@ -56,20 +56,6 @@ def check_level(version: Version, where: str, level: int) -> None:
         )
 
 
-def version_number(version: Any) -> int | None:
-    """Return the number of a version, which may be given as text.
-
-    Raises:
-        ValueError: it is no number.
-    """
-    if version is None:
-        return None
-    is_number = isinstance(version, int | np.integer) and not isinstance(version, bool)
-    if is_number or (isinstance(version, str) and version.isdecimal()):
-        return int(version)
-    raise ValueError(f"version is {version!r}; allowed: a number, such as 1, or None for the current one")
-
-
 def refuse_place(store: object, dataset: str) -> None:
     """Raise ValueError if a dataset is given the place of a store instead of an open store."""
     if isinstance(store, str | os.PathLike):

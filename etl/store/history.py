@@ -9,10 +9,10 @@ from typing import Any
 
 from etl.core.errors import GuardError, RunError
 from etl.io.places import Objects, object_info
-from etl.store.layout import RECEIPT, VOLUMES
-from etl.store.receipts import Receipt
+from etl.store.named import NAMED_FOLDERS, Group, files_of, groups_of, named_lists
+from etl.store.receipts import receipt_objects
 from etl.store.running import Running
-from etl.store.versions import Version, now_text, publish_version, read_version, table_entries
+from etl.store.versions import OWN_KEYS, Version, now_text, publish_version, read_version
 
 NAMES_SHOWN = 10
 """Names of a long list that a message contains."""
@@ -95,41 +95,36 @@ def table_rows(version: Version) -> dict[str, int]:
     return {name: sum(entry["rows"] for entry in files) for name, files in version["tables"].items()}
 
 
-def stored_bytes(version: Version) -> int:
-    """Return the bytes of everything that a version names."""
-    return sum(entry["bytes"] for entry in (*table_entries(version), *version["volumes"]))
-
-
 def missing_objects(objects: Objects, version: Version) -> list[str]:
     """Return what a version names but the store lacks or has in another size; only receipts are read.
 
     Raises:
         OSError: the store can't be read.
     """
+    files, groups = files_of(version), groups_of(version)
     missing = [
-        f"{entry['path']}: {_found(size)}, {entry['bytes']} bytes expected"
-        for entry in table_entries(version)
-        if (size := objects.size(entry["path"])) != entry["bytes"]
+        f"{item.path}: {_found(size)}, {item.bytes} bytes expected"
+        for item in files
+        if (size := objects.size(item.path)) != item.bytes
     ]
-    sizes = objects.sizes(VOLUMES)
+    folders = [folder for folder in NAMED_FOLDERS if any(g.path.startswith(f"{folder}/") for g in groups)]
+    sizes = {f"{folder}/{name}": size for folder in folders for name, size in objects.sizes(folder).items()}
 
-    def look(entry: Mapping[str, Any]) -> str:
-        path = f"{entry['path']}/{RECEIPT}"
+    def look(group: Group) -> str:
         try:
-            data = objects.read(path)
+            data = objects.read(group.receipt)
         except FileNotFoundError:
-            return f"{path}: missing"
-        if object_info(path, data).sha256 != entry["sha256"]:
-            return f"{path}: not the one that the version names"
-        for item in Receipt.from_bytes(data).objects:
-            name = f"{entry['path']}/{item.path}"
-            size = sizes.get(name.removeprefix(f"{VOLUMES}/"))
-            if size != item.bytes:
-                return f"{name}: {_found(size)}, {item.bytes} bytes expected"
+            return f"{group.receipt}: missing"
+        if object_info(group.receipt, data).sha256 != group.sha256:
+            return f"{group.receipt}: not the one that the version names"
+        for item in receipt_objects(data):
+            name = f"{group.path}/{item.path}"
+            if sizes.get(name) != item.bytes:
+                return f"{name}: {_found(sizes.get(name))}, {item.bytes} bytes expected"
         return ""
 
     with ThreadPoolExecutor(8) as pool:
-        return missing + [found for found in pool.map(look, version["volumes"]) if found]
+        return missing + [found for found in pool.map(look, groups) if found]
 
 
 def _found(size: int | None) -> str:
@@ -155,7 +150,7 @@ def rollback(objects: Objects, number: int, run_id: str) -> tuple[Version, bool]
     old, current = read_version(objects, number), read_version(objects)
     assert old is not None  # a given number raises where there is none
     assert current is not None
-    if all(old[name] == current[name] for name in ("tables", "volumes")):
+    if named_lists(old) == named_lists(current):
         return current, False
     missing = missing_objects(objects, old)
     if missing:
@@ -168,7 +163,7 @@ def rollback(objects: Objects, number: int, run_id: str) -> tuple[Version, bool]
             remedy=f"run the build of version {number} again (store_versions show prints its config), or go "
             "back to another version",
         )
-    own = {"contract_version", "version", "parent", "run_id", "created_at", "rollback_of"}
+    own = {*OWN_KEYS, "run_id", "created_at", "rollback_of"}
     head = {"run_id": run_id, "created_at": now_text(), "rollback_of": number}
     body = head | {name: value for name, value in old.items() if name not in own}
     return publish_version(objects, run_id, lambda parent: body), True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -12,15 +11,14 @@ from numpy.typing import NDArray
 
 from etl.core.errors import StoreError
 from etl.io.places import Objects
+from etl.store.group_metadata import REMEDY, read_metadata
 from etl.store.held_indices import HeldIndex, HeldIndices
-from etl.store.layout import METADATA, SHARD, Shape
+from etl.store.layout import SHARD, Shape
 from etl.store.shard_layout import UnknownLayoutError, parse_layout
 from etl.store.shard_reader import DamagedShardError, Selector, read_index, read_voxels
 
 if TYPE_CHECKING:
     import zarr
-
-REMEDY = "deeplesion verify lists all damage and what repairs it"
 
 # Most requests to a remote place for a crop, and for one whose index had to be read before.
 _REQUESTS, _REQUESTS_COLD = 2, 1
@@ -138,15 +136,11 @@ class LevelVoxels:
         return self._held.get((self._path, self._level), self._load)
 
     def _load(self) -> HeldIndex:
-        name = f"{self._path}/{self._level}/{METADATA}"
         try:
-            layout = parse_layout(json.loads(self._objects.read(name)))
+            layout = parse_layout(read_metadata(self._objects, self._path, self._level))
         except UnknownLayoutError:
             self._check_size()
             return HeldIndex(None, np.empty(0, np.uint32))
-        except (FileNotFoundError, NotADirectoryError, ValueError) as error:
-            where = f"{self._objects.root}/{self._path}/{self._level}"
-            raise StoreError("no such volume", where=where, value=str(error)) from error
         try:
             return HeldIndex(layout, read_index(self._objects, self._shard, layout))
         except OSError:

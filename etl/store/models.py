@@ -24,12 +24,6 @@ def models_of(version: Version) -> Sequence[Model]:
     return found
 
 
-def carried_models(parent: Version | None) -> dict[str, Any]:
-    """Return the models of a version that the next one has too, under their key; no key without any."""
-    models = models_of(parent) if parent is not None else ()
-    return {"models": list(models)} if models else {}
-
-
 def choose_model(objects: Objects, version: Version, wanted: str) -> Model:
     """Return a model by its name (the one added last), its id or digest, or the beginning of these.
 

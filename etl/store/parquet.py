@@ -134,7 +134,15 @@ def decode_file(
     """
     own = table.partition
     stored = columns if columns is None or own is None else [c for c in columns if c != own.name]
-    rows = pq.read_table(io.BytesIO(data), columns=stored, filters=where)
+    try:
+        rows = pq.read_table(io.BytesIO(data), columns=stored, filters=where)
+    except (pa.ArrowException, OSError) as error:
+        raise StoreError(
+            "a table's file can't be decoded",
+            where=path,
+            value=f"{type(error).__name__}: {error}",
+            remedy="deeplesion verify lists all damage and what repairs it",
+        ) from error
     if own is not None and (columns is None or own.name in columns):
         rows = rows.append_column(own.field, pa.array([partition_value(path)] * len(rows), pa.string()))
     return rows if columns is None else rows.select(list(columns))

@@ -1,6 +1,7 @@
 """Deletion of what no kept version names, in an order in which a kill at any moment does no harm.
 
-1. Version files, oldest first: the rest is always the newest versions, each with all that it names.
+1. Version files, oldest first, each after its summary: what remains is always the newest versions and those
+   that have a tag, each with all that it names.
 2. Receipts and split records: a build never reuses a volume without a receipt.
 3. Everything else. The next prune finds what a killed one left, because no version names it.
 
@@ -13,46 +14,55 @@ import math
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from etl.core.errors import ConfigError, GuardError, RunError, StoreError
 from etl.io.places import PARTIAL, Listed, Objects
+from etl.store.full_disk import is_full, make_room, written_last
 from etl.store.layout import (
-    RECEIPT,
+    GROUP_SUFFIX,
+    LABELS,
+    MODELS,
+    RECEIPT_SUFFIX,
     REPORTS,
-    SPLIT_RECORD,
+    SPLIT_SUFFIX,
     TABLES_FOLDER,
     VERSIONS,
     VOLUMES,
+    summary_path,
     version_path,
     volume_path,
 )
+from etl.store.named import files_of, groups_of
 from etl.store.receipts import read_split
-from etl.store.running import DEAD_SECONDS, Running, mark_path, running
-from etl.store.versions import (
-    Version,
-    choose_version,
-    new_run_id,
-    read_version,
-    table_entries,
-    version_numbers,
-)
+from etl.store.running import DEAD_SECONDS, Mark, Running, mark_path, marks_by_clock, running
+from etl.store.version_file import Digest
+from etl.store.version_list import Listing, list_versions
+from etl.store.versions import Version, new_run_id, read_version
+
+_PROOFS = (RECEIPT_SUFFIX, SPLIT_SUFFIX, "/receipt.json", "/split.json")
 
 # Between two batches a prune checks that its own mark did not lapse.
 REMOVED_AT_ONCE = 1000
 
+_GROUP = r"(?=/.|\.ome\.zarr/.|\.receipt\.json\Z|\.split\.json\Z)"
 OWN_NAMES = {
-    VOLUMES: re.compile(r"[0-9]{6}_[0-9]{2,}_[0-9]{2,}_[0-9]{3,}-[0-9]{3,}/[0-9a-f]{16}(?=/.)"),
+    VOLUMES: re.compile(
+        rf"[0-9]{{6}}_[0-9]{{2,}}_[0-9]{{2,}}_[0-9]{{3,}}-[0-9]{{3,}}/[0-9a-f]{{16}}{_GROUP}"
+    ),
+    LABELS: re.compile(rf"([^/]+/){{1,2}}{Digest}(?=\.ome\.zarr/.|\.receipt\.json\Z)"),
+    MODELS: re.compile(rf"([^/]+-)?{Digest}(?=/.)"),
     TABLES_FOLDER: re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}(?=/.)"),
     REPORTS: re.compile(r"[0-9]+(?=/.)"),
     PARTIAL: re.compile(r"[0-9a-f]{32}\Z"),
 }
-"""The names that builds give, by folder: a volume, the tables of a run, a report, an unfinished object."""
+"""The names that builds and jobs give, by folder: a volume, labels, a model, the tables of a run, a report,
+an unfinished object. What else lies there stays."""
 
 
 @dataclass(frozen=True)
 class Unit:
-    """Objects that are deleted together: a volume, the tables of a run, a report, an unfinished object.
+    """Objects that are deleted together: a volume with its receipt, a model, the tables of a run, and so on.
 
     Attributes:
         path: common start of their names; relative to the store.
@@ -73,12 +83,14 @@ class Pruning:
 
     Attributes:
         kept, versions: numbers of the versions that stay, and of the deleted ones; ascending.
-        units: deleted units by folder: `volumes`, `tables`, `reports`, `.partial`.
+        tags: names of versions, which keep them; by number.
+        units: deleted units by folder, those of `OWN_NAMES`.
         younger: number of units that no kept version names, but that are too young to be deleted.
     """
 
     kept: tuple[int, ...]
     versions: tuple[int, ...]
+    tags: dict[int, tuple[str, ...]]
     units: dict[str, tuple[Unit, ...]]
     younger: int
 
@@ -88,7 +100,7 @@ def prune(objects: Objects, keep: int, grace_s: float, *, dry_run: bool = False)
 
     Args:
         keep: number of the newest versions that stay; 1 or more. Versions younger than the grace period stay
-            too, and all after them.
+            too, and all after them, and those that have a tag.
         grace_s: objects younger than this stay; seconds by the store's clock.
         dry_run: delete and write nothing; other jobs on the store are not looked for.
 
@@ -110,14 +122,26 @@ def prune(objects: Objects, keep: int, grace_s: float, *, dry_run: bool = False)
             allowed="keep at least 1, and an age of 0 or more",
             remedy="for example --keep 3 --older-than 7",
         )
-    choose_version(objects)
+    list_versions(objects)
     if dry_run:
         return find_prunable(objects, keep, grace_s, time.time())
+    try:
+        return _prune(objects, keep, grace_s)
+    except StoreError as error:
+        if not is_full(error.__cause__):
+            raise
+        _refuse(objects, marks_by_clock(objects))
+        found = find_prunable(objects, keep, grace_s, written_last(objects))
+        make_room(objects, small_steps_of(found))
+    return _prune(objects, keep, grace_s)
+
+
+def _prune(objects: Objects, keep: int, grace_s: float) -> Pruning:
     with running(objects, new_run_id(), "prune") as own:
-        _refuse_if_others_run(objects, own)
+        _refuse(objects, own.others())
         own.remove_dead()
         # A run that was suspended may have continued just before its mark was removed.
-        _refuse_if_others_run(objects, own)
+        _refuse(objects, own.others())
         pruning = find_prunable(objects, keep, grace_s, own.renew())
         _remove(objects, pruning, own)
     return pruning
@@ -125,32 +149,36 @@ def prune(objects: Objects, keep: int, grace_s: float, *, dry_run: bool = False)
 
 def find_prunable(objects: Objects, keep: int, grace_s: float, now_s: float) -> Pruning:
     """Return what a prune at `now_s`, seconds since 1970 by the store's clock, would delete. See `prune`."""
-    numbers = version_numbers(objects)
-    written = objects.listed(VERSIONS)
+    written = {f"{VERSIONS}/{name}": item for name, item in objects.listed(VERSIONS).items()}
+    listing = Listing(objects, {name: item.bytes for name, item in written.items()})
+    numbers, tags = listing.numbers, listing.tags()
 
     def is_young(items: Sequence[Listed]) -> bool:
         return any(now_s - item.written_s < grace_s for item in items)
 
-    young = [n for n in numbers if is_young([written[version_path(n).removeprefix(f"{VERSIONS}/")]])]
+    young = [n for n in numbers if is_young([written[version_path(n)]])]
     # All after the first that stays, so that a missing parent is known to be pruned, not lost.
     first = min([*numbers[-keep:], *young])
-    kept = tuple(number for number in numbers if number >= first)
-    listed = {folder: objects.listed(folder) for folder in (VOLUMES, TABLES_FOLDER, REPORTS, PARTIAL)}
-    tables: set[str] = set()
-    volumes: set[str] = set()
+    tagged = {tag.number for tag in tags}
+    kept = tuple(number for number in numbers if number >= first or number in tagged)
+    listed = {folder: objects.listed(folder) for folder in OWN_NAMES}
+    files: set[str] = set()
+    groups: set[str] = set()
     for number in kept:
         version = read_version(objects, number)
         assert version is not None  # a given number raises where there is none
         _check_complete(objects, version, listed)
-        tables |= {entry["path"] for entry in table_entries(version)}
-        volumes |= {entry["path"] for entry in version["volumes"]}
+        files |= {item.path for item in files_of(version)}
+        groups |= {group.path for group in groups_of(version)}
 
     def is_named(unit: Unit) -> bool:
-        if unit.path.startswith(f"{VOLUMES}/"):
-            return unit.path in volumes or _splits_into(objects, unit, volumes)
+        if unit.path.startswith((f"{VOLUMES}/", f"{LABELS}/")):
+            paths = {unit.path, f"{unit.path}{GROUP_SUFFIX}"}
+            return not groups.isdisjoint(paths) or _splits_into(objects, unit, groups)
         if unit.path.startswith(f"{REPORTS}/"):
-            return int(unit.path.removeprefix(f"{REPORTS}/")) >= first
-        return not tables.isdisjoint(unit.sizes)
+            number = int(unit.path.removeprefix(f"{REPORTS}/"))
+            return number >= first or number in tagged
+        return not files.isdisjoint(unit.sizes)
 
     units: dict[str, tuple[Unit, ...]] = {}
     younger = 0
@@ -164,7 +192,9 @@ def find_prunable(objects: Objects, keep: int, grace_s: float, now_s: float) -> 
             else:
                 found.append(unit)
         units[folder] = tuple(found)
-    return Pruning(kept, tuple(number for number in numbers if number < first), units, younger)
+    gone = tuple(number for number in numbers if number not in kept)
+    names = {number: tuple(tag.name for tag in tags if tag.number == number) for number in sorted(tagged)}
+    return Pruning(kept, gone, names, units, younger)
 
 
 def _check_complete(objects: Objects, version: Version, listed: Mapping[str, Mapping[str, Listed]]) -> None:
@@ -172,15 +202,14 @@ def _check_complete(objects: Objects, version: Version, listed: Mapping[str, Map
 
     Such a version may name the wrong objects, and deleting by it would delete the right ones.
     """
-    names = [entry["path"] for entry in table_entries(version)]
-    names += [f"{entry['path']}/{RECEIPT}" for entry in version["volumes"]]
+    names = [item.path for item in files_of(version)] + [group.receipt for group in groups_of(version)]
     missing = [name for name in names if name.partition("/")[2] not in listed[name.partition("/")[0]]]
     if missing:
         raise StoreError(
             f"version {version['version']} stays, and names objects that are missing; nothing was deleted",
             where=objects.root,
             value=f"{len(missing):,} objects, such as {missing[0]}",
-            allowed="every table and receipt of the versions that stay",
+            allowed="every file and receipt of the versions that stay",
             remedy="verify that version and repair it, or keep fewer versions",
         )
 
@@ -196,17 +225,16 @@ def _units(folder: str, listed: Mapping[str, Listed]) -> Iterator[tuple[Unit, li
         yield Unit(path, sizes), list(items.values())
 
 
-def _splits_into(objects: Objects, unit: Unit, volumes: set[str]) -> bool:
+def _splits_into(objects: Objects, unit: Unit, groups: set[str]) -> bool:
     """Return if a unit is the record of a run that was split into volumes that stay."""
-    if f"{unit.path}/{SPLIT_RECORD}" not in unit.sizes:
+    if f"{unit.path}{SPLIT_SUFFIX}" not in unit.sizes:
         return False
     _, volume_id, fingerprint = unit.path.split("/")
     record = read_split(objects, volume_id, fingerprint)
-    return record is not None and all(volume_path(*part) in volumes for part in record.parts)
+    return record is not None and all(volume_path(*part) in groups for part in record.parts)
 
 
-def _refuse_if_others_run(objects: Objects, own: Running) -> None:
-    others = own.others()
+def _refuse(objects: Objects, others: Sequence[Mark]) -> None:
     if others:
         raise GuardError(
             "another job runs on the store; nothing was deleted",
@@ -220,11 +248,7 @@ def _refuse_if_others_run(objects: Objects, own: Running) -> None:
 
 
 def _remove(objects: Objects, pruning: Pruning, own: Running) -> None:
-    names = [name for units in pruning.units.values() for unit in units for name in unit.sizes]
-    proofs = [name for name in names if name.endswith((f"/{RECEIPT}", f"/{SPLIT_RECORD}"))]
-    rest = sorted(set(names).difference(proofs))
-    steps = [*([version_path(n)] for n in pruning.versions), *_batches(proofs), *_batches(rest)]
-    for step in steps:
+    for step in steps_of(pruning):
         if own.lapsed():
             raise RunError(
                 "the mark of this prune lapsed, and other jobs may have started meanwhile; it stopped",
@@ -233,6 +257,25 @@ def _remove(objects: Objects, pruning: Pruning, own: Running) -> None:
                 remedy="run it again; it finishes what is left",
             )
         objects.remove_all(step)
+
+
+def steps_of(pruning: Pruning) -> Iterator[Sequence[str]]:
+    """Yield the names of the objects to delete, in the order in which a kill between two does no harm."""
+    for number in pruning.versions:
+        yield [summary_path(number)]
+        yield [version_path(number)]
+    names = [name for units in pruning.units.values() for unit in units for name in unit.sizes]
+    proofs = [name for name in names if name.endswith(_PROOFS)]
+    yield from _batches(proofs)
+    yield from _batches(sorted(set(names).difference(proofs)))
+
+
+def small_steps_of(pruning: Pruning) -> Iterator[Sequence[str]]:
+    """Yield the same in smaller steps, unfinished objects right after the versions."""
+    yield from steps_of(replace(pruning, units={}))
+    for folder in sorted(pruning.units, key=lambda name: name != PARTIAL):
+        for unit in pruning.units[folder]:
+            yield from steps_of(replace(pruning, versions=(), units={folder: (unit,)}))
 
 
 def _batches(names: Sequence[str]) -> Iterator[Sequence[str]]:

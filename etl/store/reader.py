@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from etl.core.errors import StoreError
 from etl.imaging.window import Window
 from etl.io.opening import open_objects
-from etl.store.asked import check_level, edges_mm, lesion_id_of, version_number
+from etl.store.asked import check_level, edges_mm, lesion_id_of
 from etl.store.crops import CATALOGUE_COLUMNS, PLACE_COLUMNS, centers_vox, windowed
 from etl.store.derived import DerivedTables
 from etl.store.display import store_html, store_text
 from etl.store.held_indices import HeldIndices
-from etl.store.layout import VERSIONS
 from etl.store.level_voxels import LevelVoxels, open_level
+from etl.store.version_list import parse_wanted, read_wanted
 from etl.store.version_tables import VersionTables
-from etl.store.versions import read_version, readable
 
 Point = tuple[float, float, float]
 
@@ -140,24 +140,21 @@ class Store(VersionTables, DerivedTables):
         return self._absent("lesion", lesion_id, allowed, remedy)
 
 
-def open_store(store: str | os.PathLike[str], version: int | str | None = None) -> Store:
+def open_store(
+    store: str | os.PathLike[str], version: int | str | None = None, *, as_of: str | datetime | None = None
+) -> Store:
     """Open a store at one version, the current one by default.
 
     Args:
         store: a path, or s3://bucket/prefix; endpoint, region and credentials come from the AWS environment.
+        version: a number, or a tag such as "paper-2026".
+        as_of: a date or time: the version that was current then, by `created_at`. UTC where it names no zone;
+            a date is the end of that day.
 
     Raises:
         StoreError: nothing is published there, or not that version.
-        ValueError: the version is no number.
+        ValueError: the version is no number or tag, or the date is none.
     """
+    wanted = parse_wanted(version, as_of)
     objects = open_objects(store)
-    with readable(objects):
-        content = read_version(objects, version_number(version))
-    if content is None:
-        raise StoreError(
-            "there is no store here, or nothing was published yet",
-            where=objects.root,
-            allowed=f"a folder with {VERSIONS}/NNNNNN.json",
-            remedy="build one: deeplesion build CONFIG",
-        )
-    return Store(objects, content)
+    return Store(objects, read_wanted(objects, wanted))

@@ -13,7 +13,18 @@ from etl.core.errors import StoreError
 from etl.imaging.body import MASK_DTYPE, SLICE_MASKS_DTYPE
 from etl.imaging.hounsfield import HuStatistics
 from etl.io.places import ObjectInfo, Objects, object_info
-from etl.store.layout import CONTRACT_VERSION, RECEIPT, SPLIT_RECORD, Shape, Spacing, to_json, volume_path
+from etl.store.layout import (
+    CONTRACT_VERSION,
+    GROUP_SUFFIX,
+    VOLUMES,
+    Shape,
+    Spacing,
+    receipt_path,
+    split_path,
+    to_json,
+    volume_path,
+)
+from etl.store.sealed import is_intact, read_sealed, sealed
 
 # Of a large object, read at once for its SHA-256.
 PIECE_BYTES = 64 << 20
@@ -30,7 +41,8 @@ class Receipt:
         slice_hu: statistics of each source slice as read, before clipping.
         slice_masks: where the body lies in each source slice: `SLICE_MASKS_DTYPE`, (slices,); (0,) in
             a receipt from before it was measured.
-        objects: every other object of the volume, path relative to the volume.
+        objects: every object of the volume's group, path relative to the group.
+        contract_version: by which the volume was written.
     """
 
     volume_id: str
@@ -41,11 +53,13 @@ class Receipt:
     slice_hu: tuple[HuStatistics, ...]
     slice_masks: np.ndarray
     objects: tuple[ObjectInfo, ...]
+    contract_version: int = CONTRACT_VERSION
     _entry: ObjectInfo | None = field(default=None, init=False, repr=False)
 
     @property
     def path(self) -> str:
-        return volume_path(self.volume_id, self.fingerprint)
+        path = volume_path(self.volume_id, self.fingerprint)
+        return path if self.contract_version > 1 else path.removesuffix(GROUP_SUFFIX)
 
     def to_bytes(self) -> bytes:
         columns = {
@@ -56,7 +70,7 @@ class Receipt:
             for mask in SLICE_MASKS_DTYPE.names or ()
         }
         fields = {
-            "contract_version": CONTRACT_VERSION,
+            "contract_version": self.contract_version,
             "volume_id": self.volume_id,
             "fingerprint": self.fingerprint,
             "shape": self.shape,
@@ -68,14 +82,14 @@ class Receipt:
         }
         if not len(self.slice_masks):
             del fields["slice_masks"]
-        data = to_json(fields)
+        data = to_json(fields if self.contract_version == 1 else sealed(fields))
         self._keep_entry(data)
         return data
 
     @staticmethod
     def from_bytes(data: bytes) -> Receipt:
-        """Parse a receipt; raise ValueError, KeyError or TypeError if the bytes are none."""
-        fields = json.loads(data)
+        """Parse a receipt; raise ValueError, KeyError or TypeError if the bytes are none, or were changed."""
+        fields = _checked_fields(data)
         columns = fields["slice_hu"]
         rows = tuple(zip(*(columns[name] for name in HuStatistics.__dataclass_fields__), strict=True))
         measured = (SLICE_MASKS_DTYPE.names or ()) if "slice_masks" in fields else ()
@@ -93,6 +107,7 @@ class Receipt:
             tuple(HuStatistics(*row) for row in rows),
             masks,
             tuple(ObjectInfo(**item) for item in fields["objects"]),
+            fields["contract_version"],
         )
         receipt._keep_entry(data)
         return receipt
@@ -107,8 +122,25 @@ class Receipt:
     def _keep_entry(self, data: bytes) -> None:
         """Keep the entry for `info`: encoding 20,000 receipts again would take half a minute."""
         total = len(data) + sum(item.bytes for item in self.objects)
-        entry = ObjectInfo(self.path, total, object_info(RECEIPT, data).sha256)
+        entry = ObjectInfo(self.path, total, object_info(self.path, data).sha256)
         object.__setattr__(self, "_entry", entry)
+
+
+def receipt_objects(data: bytes) -> tuple[ObjectInfo, ...]:
+    """Return the objects that a receipt of any group lists, their paths relative to the group.
+
+    Raises:
+        ValueError, KeyError, TypeError: the bytes are no receipt, or were changed.
+    """
+    return tuple(ObjectInfo(**item) for item in _checked_fields(data)["objects"])
+
+
+def _checked_fields(data: bytes) -> dict[str, Any]:
+    """Return the content of a receipt. Those of contract 1 have no checksum of their own."""
+    fields = json.loads(data)
+    if fields["contract_version"] != 1 and not is_intact(fields):
+        raise ValueError("its content is not the one that its own SHA-256 was made of")
+    return dict(fields)
 
 
 def _integers(values: list[int], count: int, dtype: np.dtype[Any]) -> np.ndarray:
@@ -136,17 +168,19 @@ def find_receipt(objects: Objects, volume_id: str, fingerprint: str) -> FoundRec
     This reads one object, lists one folder and writes nothing.
     """
     path = volume_path(volume_id, fingerprint)
+    name = receipt_path(path)
     try:
-        receipt = Receipt.from_bytes(objects.read(f"{path}/{RECEIPT}"))
-        if (receipt.volume_id, receipt.fingerprint) != (volume_id, fingerprint) or not receipt.objects:
+        receipt = Receipt.from_bytes(objects.read(name))
+        if (receipt.path, receipt.volume_id) != (path, volume_id) or not receipt.objects:
             return None
         if len(receipt.slice_masks) != len(receipt.slice_hu):
             return None
-        listed = objects.listed(path)
-        if any(listed[item.path].bytes != item.bytes for item in receipt.objects):
+        folder = f"{VOLUMES}/{volume_id}"
+        listed = {f"{folder}/{below}": item for below, item in objects.listed(folder).items()}
+        if any(listed[f"{path}/{item.path}"].bytes != item.bytes for item in receipt.objects):
             return None
-        written = max(listed[item.path].written_s for item in receipt.objects)
-        return FoundReceipt(receipt, is_last=written <= listed[RECEIPT].written_s)
+        written = max(listed[f"{path}/{item.path}"].written_s for item in receipt.objects)
+        return FoundReceipt(receipt, is_last=written <= listed[name].written_s)
     except (FileNotFoundError, NotADirectoryError, StoreError, ValueError, KeyError, TypeError):
         return None
 
@@ -167,10 +201,10 @@ def prove(objects: Objects, found: FoundReceipt) -> bool:
         for item in receipt.objects:
             if _sha256(objects, f"{receipt.path}/{item.path}", item.bytes) != item.sha256:
                 return False
-        data = objects.read(f"{receipt.path}/{RECEIPT}")
+        data = objects.read(receipt_path(receipt.path))
     except FileNotFoundError:  # it was deleted meanwhile
         return False
-    objects.write(f"{receipt.path}/{RECEIPT}", data)
+    objects.write(receipt_path(receipt.path), data)
     return True
 
 
@@ -202,13 +236,13 @@ class SplitRecord:
 
 def write_split(objects: Objects, volume_id: str, fingerprint: str, record: SplitRecord) -> None:
     """Record that a planned run was split, so that the next build does not read it again."""
-    objects.write(f"{volume_path(volume_id, fingerprint)}/{SPLIT_RECORD}", to_json(asdict(record)))
+    objects.write(split_path(volume_id, fingerprint), to_json(sealed(asdict(record))))
 
 
 def read_split(objects: Objects, volume_id: str, fingerprint: str) -> SplitRecord | None:
-    """Return the record of a split run, or None."""
+    """Return the record of a split run; None where there is none, or it was changed."""
     try:
-        fields = json.loads(objects.read(f"{volume_path(volume_id, fingerprint)}/{SPLIT_RECORD}"))
+        fields = read_sealed(objects.read(split_path(volume_id, fingerprint)))
         parts = tuple((str(volume), str(mark)) for volume, mark in fields["parts"])
         unreadable = tuple(
             (int(index), str(reason), str(text)) for index, reason, text in fields["unreadable"]

@@ -36,7 +36,7 @@ RENEW_SECONDS = 60.0
 DEAD_SECONDS = 15 * 60.0
 POLL_SECONDS = 5.0
 
-Kind = Literal["build", "rollback", "tables", "prune"]
+Kind = Literal["build", "rollback", "tables", "tag", "prune"]
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Mark:
 
     Attributes:
         run_id: name of the run.
-        kind: its work: build, rollback, tables (a job that adds some) or prune.
+        kind: its work: build, rollback, tables (a job that adds some), tag or prune.
         host, process, user: where it runs, and the user who started it.
         since: ISO 8601, by the clock of its own machine; for people only.
         began_s: by the store's clock, in seconds since 1970; None in a mark that was not renewed yet.
@@ -165,18 +165,10 @@ class Running:
         for name, item in self._objects.listed(RUNNING).items():
             if name.endswith(".json") and f"{RUNNING}/{name}" != self._path:
                 with contextlib.suppress(FileNotFoundError):  # it ended meanwhile
-                    mark = self._read(name)
+                    mark = _read_mark(self._objects, name)
                     if mark.began_s is None:
                         mark = replace(mark, began_s=item.written_s)
                     yield mark, now_s - item.written_s
-
-    def _read(self, name: str) -> Mark:
-        data = self._objects.read(f"{RUNNING}/{name}")
-        run_id = name.removesuffix(".json")
-        try:
-            return Mark(**(json.loads(data) | {"run_id": run_id}))
-        except (ValueError, TypeError):  # written by another version of this package, or damaged
-            return Mark(run_id, "run", "unknown", 0, "unknown", "unknown")
 
     def _write(self) -> None:
         self._objects.write(self._path, to_json(asdict(self.mark)))
@@ -184,6 +176,29 @@ class Running:
     def _written_s(self) -> float | None:
         item = self._objects.listed(RUNNING).get(self._path.removeprefix(f"{RUNNING}/"))
         return item.written_s if item else None
+
+
+def marks_by_clock(objects: Objects) -> list[Mark]:
+    """Return the marks of running jobs by this machine's clock, for a job that can't write a mark of its own.
+
+    Raises:
+        OSError: the store can't be read.
+    """
+    now_s = time.time()
+    return [
+        _read_mark(objects, name)
+        for name, item in objects.listed(RUNNING).items()
+        if name.endswith(".json") and now_s - item.written_s <= DEAD_SECONDS
+    ]
+
+
+def _read_mark(objects: Objects, name: str) -> Mark:
+    data = objects.read(f"{RUNNING}/{name}")
+    run_id = name.removesuffix(".json")
+    try:
+        return Mark(**(json.loads(data) | {"run_id": run_id}))
+    except (ValueError, TypeError):  # written by another version of this package, or damaged
+        return Mark(run_id, "run", "unknown", 0, "unknown", "unknown")
 
 
 @contextlib.contextmanager

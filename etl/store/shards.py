@@ -2,6 +2,7 @@
 
 zarr-python takes half as long again as the compression itself, since every chunk passes through an event loop
 and a thread, and needs the whole volume at once. The encoded chunks are the same; the tests compare them.
+A CRC-32C follows each chunk and the index, so that a reader finds a changed byte in what it reads.
 """
 
 from __future__ import annotations
@@ -75,11 +76,18 @@ class ShardEncoder:
             self._slab[:, :, left:] = self._fill_hu
             self._encode(self._planes // depth)
         end = self._index.tobytes()
-        return (*self._pieces, end, google_crc32c.value(end).to_bytes(4, "little"))
+        return (*self._pieces, end, self.checksum(end))
+
+    @staticmethod
+    def checksum(data: bytes) -> bytes:
+        """Return the CRC-32C of bytes, which Zarr's codec `crc32c` puts behind them."""
+        return google_crc32c.value(data).to_bytes(4, "little")
 
     def _encode(self, layer: int) -> None:
         for at in np.ndindex(self._slab.shape[:2]):
             encoded = self._codec.encode(self._slab[at])
-            self._index[(layer, *at)] = self._bytes, len(encoded)
-            self._pieces.append(encoded)
-            self._bytes += len(encoded)
+            end = self.checksum(encoded)
+            size = len(encoded) + len(end)
+            self._index[(layer, *at)] = self._bytes, size
+            self._pieces += (encoded, end)
+            self._bytes += size

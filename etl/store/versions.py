@@ -1,22 +1,35 @@
 """Published versions: `versions/NNNNNN.json`, each created once, whole, never changed.
 
-A version names every table file and volume with size and SHA-256. The highest number is current.
+A version names every table file and volume with size and SHA-256. The highest number is current. Each holds a
+checksum of its own and the SHA-256 of its parent's file, so that no version is changed or exchanged unseen.
 """
 
 from __future__ import annotations
 
 import contextlib
 import datetime
+import hashlib
+import itertools
 import json
 import re
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from etl.core.errors import RunError, StoreError
 from etl.io.places import Objects
-from etl.store.layout import CONTRACT_VERSION, VERSIONS, to_json, version_path
+from etl.store.layout import (
+    CONTRACT_VERSION,
+    READABLE_CONTRACTS,
+    ROOT,
+    VERSIONS,
+    root_metadata,
+    to_json,
+    version_path,
+)
+from etl.store.sealed import sealed
+from etl.store.summaries import write_summary
 
 _NAME = re.compile(rf"{VERSIONS}/([0-9]{{6}}|[1-9][0-9]{{6,}})\.json\Z")
 
@@ -24,6 +37,9 @@ _NAME = re.compile(rf"{VERSIONS}/([0-9]{{6}}|[1-9][0-9]{{6,}})\.json\Z")
 _FAULTS_SHOWN = 3
 
 Version = Mapping[str, Any]
+
+OWN_KEYS = ("contract_version", "version", "parent", "parent_sha256", "sha256")
+"""Keys of a version that publishing gives it; those of the version that it was made from are left out."""
 
 
 def new_run_id() -> str:
@@ -44,7 +60,12 @@ def table_entries(version: Version) -> list[Mapping[str, Any]]:
 
 def version_numbers(objects: Objects) -> list[int]:
     """Return the numbers of all published versions, ascending."""
-    matches = (_NAME.match(name) for name in objects.list(VERSIONS))
+    return numbers_among(objects.list(VERSIONS))
+
+
+def numbers_among(names: Iterable[str]) -> list[int]:
+    """Return the numbers of the versions whose files are among these names, ascending."""
+    matches = (_NAME.match(name) for name in names)
     return sorted(int(match[1]) for match in matches if match)
 
 
@@ -85,13 +106,18 @@ def read_version(objects: Objects, number: int | None = None) -> Version | None:
         StoreError: there is no version of that number, or its file is damaged. See `version_file.faults`.
         OSError: the store can't be read.
     """
-    from etl.store.version_file import faults
-
     if number is None:
         numbers = version_numbers(objects)
         if not numbers:
             return None
         number = numbers[-1]
+    return read_with_sha256(objects, number)[0]
+
+
+def read_with_sha256(objects: Objects, number: int) -> tuple[Version, str]:
+    """Return a version and the SHA-256 of its file, by which the next one names it; see `read_version`."""
+    from etl.store.version_file import faults
+
     where = f"{objects.root}/{version_path(number)}"
     try:
         data = objects.read(version_path(number))
@@ -103,19 +129,19 @@ def read_version(objects: Objects, number: int | None = None) -> Version | None:
     try:
         version = json.loads(data)
         contract = version["contract_version"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise _damaged(where, f"{type(error).__name__}: {error}") from error
-    if contract != CONTRACT_VERSION:
+    if contract not in READABLE_CONTRACTS:
         raise StoreError(
-            "the store follows another contract",
+            "the store follows another contract, or the version file is damaged",
             where=where,
             value=contract,
-            allowed=f"contract version {CONTRACT_VERSION}",
+            allowed=f"contract version {' or '.join(map(str, READABLE_CONTRACTS))}",
             remedy="use the release of this package that wrote it, or build into a new store",
         )
-    if found := list(faults(version, number)):
+    if found := list(itertools.islice(faults(version, number), _FAULTS_SHOWN + 1)):
         raise _damaged(where, "; ".join(found[:_FAULTS_SHOWN]) + (" ..." if found[_FAULTS_SHOWN:] else ""))
-    return dict(version)
+    return dict(version), hashlib.sha256(data).hexdigest()
 
 
 def _damaged(where: str, value: str) -> StoreError:
@@ -129,29 +155,6 @@ def _damaged(where: str, value: str) -> StoreError:
     )
 
 
-def choose_version(objects: Objects, number: int | None = None) -> int:
-    """Return the number of a version that is there, the current one by default.
-
-    Raises:
-        StoreError: there is no store, or it has no such version.
-    """
-    with readable(objects):
-        numbers = version_numbers(objects)
-    if not numbers:
-        raise StoreError(
-            "there is no store here, or nothing was published yet",
-            where=objects.root,
-            allowed=f"a folder with {VERSIONS}/NNNNNN.json",
-            remedy="give the store's folder, the `store` of the config that built it",
-        )
-    if number is not None and number not in numbers:
-        known = ", ".join(map(str, numbers[-10:]))
-        raise StoreError(
-            "no such version", where=objects.root, value=number, allowed=f"published last: {known}"
-        )
-    return numbers[-1] if number is None else number
-
-
 def publish_version(
     objects: Objects,
     run_id: str,
@@ -163,8 +166,8 @@ def publish_version(
 
     Args:
         run_id: of the run that publishes.
-        body_on: called with the parent before each attempt; returns the version without `version`, `parent`
-            and `contract_version`, with this `run_id`; None where the parent will do; or raises to refuse.
+        body_on: called with the parent before each attempt; returns the version, with this `run_id`, its
+            `OWN_KEYS` ignored; None where the parent will do; or raises to refuse.
         attempts: how many times another run may take the next number first.
         wait_s: before the second attempt; twice as long before each further one, up to 5 s.
 
@@ -178,19 +181,23 @@ def publish_version(
     for attempt in range(attempts):
         if attempt:
             time.sleep(min(5.0, wait_s * 2 ** (attempt - 1)))
-        parent = read_version(objects)
+        parent, parent_sha256 = _current(objects)
         body = body_on(parent)
         if body is None:
             assert parent is not None
             return parent
         number = (parent["version"] if parent else 0) + 1
         head = {"contract_version": CONTRACT_VERSION, "version": number}
-        version = head | {"parent": parent["version"] if parent else None} | dict(body)
+        head |= {"parent": parent["version"] if parent else None, "parent_sha256": parent_sha256}
+        version = sealed(head | {key: value for key, value in body.items() if key not in OWN_KEYS})
+        objects.create(ROOT, root_metadata())
         if objects.create(version_path(number), to_json(version)):
+            write_summary(objects, version)
             return version
         # The name is taken: by another run, or by this one where the reply to a create was lost.
         taken = read_version(objects, number)
         if taken and taken["run_id"] == run_id:
+            write_summary(objects, taken)
             return taken
     raise RunError(
         "the next version's number is taken at every attempt; nothing was published",
@@ -200,3 +207,8 @@ def publish_version(
         remedy="move a version file that was copied or renamed out of the folder, or run again when fewer "
         "runs publish; what was converted is kept",
     )
+
+
+def _current(objects: Objects) -> tuple[Version | None, str | None]:
+    numbers = version_numbers(objects)
+    return read_with_sha256(objects, numbers[-1]) if numbers else (None, None)

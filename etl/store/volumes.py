@@ -1,11 +1,12 @@
 """One volume in the store: an OME-Zarr 0.5 image with one shard per level.
 
-The objects are built in memory and written in this order: shards, metadata, receipt. A volume without a valid
-receipt does not exist.
+The objects are built in memory and written in this order: shards, metadata, receipt, which lies next to
+the group. A volume without a valid receipt does not exist. Each `zarr.json` holds a checksum of its own.
 """
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +17,7 @@ import numcodecs.blosc
 import numpy as np
 import zarr
 from numcodecs.blosc import Blosc
-from zarr.codecs import BloscCodec
+from zarr.codecs import BloscCodec, Crc32cCodec
 from zarr.storage import MemoryStore
 
 from etl.imaging.geometry import voxel_to_lps_mm
@@ -27,17 +28,22 @@ from etl.store.layout import (
     AXES,
     CONTRACT_VERSION,
     ORIENTATION,
-    RECEIPT,
+    SEAL_AT,
     SHARD,
     Shape,
     Spacing,
+    receipt_path,
     volume_path,
 )
 from etl.store.receipts import Receipt
+from etl.store.sealed import sealed
 from etl.store.shards import ShardEncoder
 
 Pieces = tuple[bytes, ...]
 """The bytes of an object in pieces, to be written in order."""
+
+WINDOW_HU = (-175, 275)
+"""Window in which viewers show a volume at first; the usual one for soft tissue."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +62,7 @@ class Description:
     """The metadata of a volume. Shapes and spacings are (z, y, x).
 
     Attributes:
-        processing: the parameters of the config that change voxels, such as interpolation and clipping.
+        processing: the parameters of the config that change voxels: interpolation, antialias, clip_hu.
     """
 
     volume_id: str
@@ -169,7 +175,7 @@ def write_volume(
         slice_masks,
         infos.result(),
     )
-    objects.write(f"{path}/{RECEIPT}", receipt.to_bytes())
+    objects.write(receipt_path(path), receipt.to_bytes())
     return receipt
 
 
@@ -187,18 +193,28 @@ def _build(levels: Sequence[Level], description: Description, encoding: Encoding
             dtype=np.dtype("<i2"),
             chunks=encoding.chunk,
             shards=tuple(shard),
-            compressors=BloscCodec(
-                cname=encoding.codec,
-                clevel=encoding.level,
-                shuffle=encoding.shuffle,
-                typesize=2,
-                blocksize=chunk_bytes(encoding.chunk),
+            compressors=(
+                BloscCodec(
+                    cname=encoding.codec,
+                    clevel=encoding.level,
+                    shuffle=encoding.shuffle,
+                    typesize=2,
+                    blocksize=chunk_bytes(encoding.chunk),
+                ),
+                Crc32cCodec(),
             ),
             fill_value=encoding.fill_hu,
             dimension_names=AXES,
         )
-    built: dict[str, Pieces] = {name: (buffer.to_bytes(),) for name, buffer in memory.items()}
+    built: dict[str, Pieces] = {name: (_with_seal(buffer.to_bytes()),) for name, buffer in memory.items()}
     return built | {f"{number}/{SHARD}": level.shard for number, level in enumerate(levels)}
+
+
+def _with_seal(metadata: bytes) -> bytes:
+    """Return a `zarr.json` with its checksum, laid out as zarr does."""
+    content = json.loads(metadata)
+    content["attributes"].setdefault(SEAL_AT[-1], {})
+    return json.dumps(sealed(content, SEAL_AT), indent=2).encode()
 
 
 def _attributes(description: Description, level_count: int) -> dict[str, Any]:
@@ -225,7 +241,7 @@ def _attributes(description: Description, level_count: int) -> dict[str, Any]:
         multiscale["type"] = "mean"
         multiscale["metadata"] = {"description": "each level is the mean of 2x2x2 voxels of the one before"}
     return {
-        "ome": {"version": "0.5", "multiscales": [multiscale]},
+        "ome": {"version": "0.5", "multiscales": [multiscale], "omero": _omero(description)},
         "deeplesion": {
             "contract_version": CONTRACT_VERSION,
             "volume_id": description.volume_id,
@@ -245,6 +261,15 @@ def _attributes(description: Description, level_count: int) -> dict[str, Any]:
             "fingerprint": description.fingerprint,
         },
     }
+
+
+def _omero(description: Description) -> dict[str, Any]:
+    """Return the display settings: a grey channel in `WINDOW_HU`. Each key is one that a viewer needs."""
+    lowest, highest = description.processing["clip_hu"]
+    start, end = WINDOW_HU
+    window = {"min": lowest, "max": highest, "start": start, "end": end}
+    channel = {"label": "HU", "color": "FFFFFF", "active": True, "window": window}
+    return {"name": description.volume_id, "channels": [channel], "rdefs": {"model": "greyscale"}}
 
 
 def _shape(lengths: Iterable[int]) -> Shape:

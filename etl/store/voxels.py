@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,12 +10,12 @@ import xarray
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
-from etl.core.errors import StoreError
 from etl.io.places import Objects
 from etl.store.crops import crop_around
+from etl.store.group_metadata import read_metadata
 from etl.store.held_indices import HeldIndices
-from etl.store.layout import AXES, METADATA, ORIENTATION
-from etl.store.level_voxels import REMEDY, LevelVoxels, open_level
+from etl.store.layout import AXES, ORIENTATION
+from etl.store.level_voxels import LevelVoxels, open_level
 from etl.store.versions import readable
 
 
@@ -47,7 +46,7 @@ def open_volume(
     """
     voxels = StoredVoxels(open_level(objects, path, level, held, threads))
     with readable(objects):
-        attributes = _attributes(objects, path)
+        attributes = read_metadata(objects, path)["attributes"]
     own, multiscale = attributes["deeplesion"], attributes["ome"]["multiscales"][0]
     placed = {t["type"]: t[t["type"]] for t in multiscale["datasets"][level]["coordinateTransformations"]}
     spacing_mm, first_mm = placed["scale"], placed.get("translation", [0.0, 0.0, 0.0])
@@ -118,16 +117,3 @@ def place_voxels(
     return xarray.DataArray(
         xarray.Variable(AXES, voxels), coords=coordinates, name="hu", attrs=dict(attributes)
     )
-
-
-def _attributes(objects: Objects, path: str) -> dict[str, Any]:
-    try:
-        attributes: dict[str, Any] = json.loads(objects.read(f"{path}/{METADATA}"))["attributes"]
-    except (ValueError, KeyError) as error:
-        raise StoreError(
-            "a volume's metadata is damaged",
-            where=f"{objects.root}/{path}/{METADATA}",
-            value=str(error),
-            remedy=REMEDY,
-        ) from error
-    return attributes

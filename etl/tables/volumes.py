@@ -33,7 +33,7 @@ _SCHEMA = pa.schema(
         *(field(f"source_shape_{a}", INT, f"source pixels along {a} (slices for z)", "pixel") for a in "zyx"),
         *(field(f"source_spacing_{a}_mm", FLOAT, f"source spacing along {a}", "mm") for a in "zyx"),
         field("bytes", LONG, "of all its objects", "byte"),
-        field("sha256", TEXT, "of its receipt.json, which lists every object's"),
+        field("sha256", TEXT, "of its receipt, which lists every object's"),
         field("fingerprint", TEXT, "over the source slices and every parameter that changes voxels"),
         field("hu_minimum", INT, "least stored voxel", "HU"),
         field("hu_maximum", INT, "greatest stored voxel", "HU"),

@@ -24,13 +24,17 @@ class CountedReads:
         self.bytes += len(data)
         return data
 
+    def size(self, name: str) -> int | None:
+        """Return the object's size in bytes, or None where there is none."""
+        return self._objects.size(name)
+
 
 class Repair(Enum):
     """The repair of a problem."""
 
     VOLUME = (
-        "a damaged volume: delete the folder volumes/<volume_id>/<fingerprint> that is named and run the "
-        "same build again; it converts what is missing, to the same bytes"
+        "a damaged volume: delete the folder volumes/<volume_id>/<fingerprint>.ome.zarr that is named and "
+        "the receipt next to it, then run the same build again; it converts it again, to the same bytes"
     )
     TABLE = (
         "a damaged table of the highest version: run the same build again; it writes the same bytes again "
@@ -44,12 +48,20 @@ class Repair(Enum):
         "a damaged version file: move versions/NNNNNN.json aside and run the same build again; it reuses the "
         "volumes and publishes the tables again (of an earlier version: bring the file back from a copy)"
     )
+    LABELS = "damaged labels: bring the files back from a copy, or run the job that made them again"
+    MODEL = "a damaged model: bring the file back from a copy, or train the model again"
     CONTENT = (
         "whole files that contradict each other: build into a new store and verify that; if it is wrong too, "
         "the fault is in this program, so report it with these lines"
     )
-    ROOT = "a damaged root: delete the store's zarr.json and run the same build again; it writes it again"
-    PARENT = "a missing or damaged parent: bring its file back from a copy; this version reads without it"
+    ROOT = (
+        "a damaged root: delete the store's store.json and run the same build again; it writes it again (of "
+        "a store of contract 1: bring zarr.json back from a copy)"
+    )
+    PARENT = (
+        "a missing, damaged or exchanged earlier version: bring its file back from a copy; this version "
+        "reads without it"
+    )
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,21 @@ import pandas as pd
 
 from etl.core.errors import StoreError
 from etl.io.places import Objects
-from etl.store.layout import CONTRACT_VERSION, ROOT, version_path
-from etl.store.versions import Version, read_version, version_numbers
+from etl.store.layout import ROOT, ROOT_V1, summary_path, version_path
+from etl.store.named import model_files
+from etl.store.root import root_fault
+from etl.store.version_list import Listing, list_versions
+from etl.store.versions import Version, read_version, read_with_sha256
 from etl.tables.checks import VolumeFacts
-from etl.verify.problems import CountedReads, Problem, Repair, collect, describe, differences
+from etl.verify.problems import (
+    CountedReads,
+    Problem,
+    Repair,
+    collect,
+    describe,
+    differences,
+    read_whole,
+)
 from etl.verify.tables import TableChecks
 from etl.verify.volume import SpacingYX, VolumeCheck, VolumeTask, VolumeVerifier
 
@@ -80,29 +91,35 @@ def verify(
     """
     where = version_path(number)
     reads = CountedReads(objects)
-    problems = collect(_check_root(reads), ROOT, Repair.ROOT)
+    problems: list[Problem] = []
     try:
         version = read_version(objects, number)
         assert version is not None  # a given number raises where there is none
     except StoreError as error:
-        values = f"{error.value}", error.allowed
-        return Verification(
-            (*problems, Problem(error.what, where, Repair.VERSION, *values)), 0, 0, reads.count, reads.bytes
-        )
+        wrong = Problem(error.what, where, Repair.VERSION, f"{error.value}", error.allowed)
+        return Verification((wrong,), 0, 0, reads.count, reads.bytes)
     except Exception as error:
         wrong = Problem("can't be read", where, Repair.VERSION, describe(error))
-        return Verification((*problems, wrong), 0, 0, reads.count, reads.bytes)
+        return Verification((wrong,), 0, 0, reads.count, reads.bytes)
 
+    if version["contract_version"] == 1:
+        problems += collect(_check_root_v1(reads), ROOT_V1, Repair.ROOT)
+    else:
+        problems += collect(_check_root(reads), ROOT, Repair.ROOT)
     entries = version["volumes"]
-    problems += collect(_check_parent(objects, version), where, Repair.VERSION)
+    problems += collect(_check_ancestors(objects, version), where, Repair.VERSION)
+    for info in model_files(version):
+        problems += read_whole(reads, info, Repair.MODEL)[1]
     tables = TableChecks(reads, version, where)
     spacings = _source_spacings(tables.rows)
     chosen = entries if sample is None else sample.choose(entries)
-    tasks = (VolumeTask(entry, spacings.get(entry["volume_id"])) for entry in chosen)
+    tasks = [VolumeTask(entry, spacings.get(entry["volume_id"])) for entry in chosen]
+    ids = {entry["volume_id"] for entry in chosen}
+    tasks += [VolumeTask(entry) for entry in version.get("labels", ()) if entry["volume_id"] in ids]
     facts: dict[str, VolumeFacts] = {}
     of_volumes: dict[str, tuple[Problem, ...]] = {}
     for check in each(VolumeVerifier(objects.root), tasks):
-        on_volume(check, len(chosen))
+        on_volume(check, len(tasks))
         reads.count += check.objects
         reads.bytes += check.bytes
         if check.facts is not None:
@@ -110,41 +127,65 @@ def verify(
         if check.problems:
             of_volumes[check.path] = check.problems
     # They come in any order; a report has the version's.
-    for entry in chosen:
-        problems += of_volumes.pop(str(entry["path"]), ())
+    for task in tasks:
+        problems += of_volumes.pop(str(task.entry["path"]), ())
     problems += [*tables.problems, *tables.check(facts)]
     return Verification(tuple(problems), len(entries), len(chosen), reads.count, reads.bytes)
 
 
 def _check_root(reads: CountedReads) -> Iterator[Problem]:
+    if reads.size(ROOT) is None:
+        yield Problem("is missing", ROOT, Repair.ROOT)
+    elif (fault := root_fault(reads.read)) is not None:
+        yield Problem("is not a store's root", ROOT, Repair.ROOT, fault)
+
+
+def _check_root_v1(reads: CountedReads) -> Iterator[Problem]:
     try:
-        root = json.loads(reads.read(ROOT))
+        root = json.loads(reads.read(ROOT_V1))
         attributes = root["attributes"]["deeplesion_store"]
         values = [
             ("zarr_format", root["zarr_format"], 3),
             ("node_type", root["node_type"], "group"),
-            ("contract_version", attributes["contract_version"], CONTRACT_VERSION),
+            ("contract_version", attributes["contract_version"], 1),
         ]
     except FileNotFoundError:
-        yield Problem("is missing", ROOT, Repair.ROOT)
+        yield Problem("is missing", ROOT_V1, Repair.ROOT)
         return
     except Exception as error:
-        yield Problem("is not a store's root", ROOT, Repair.ROOT, describe(error))
+        yield Problem("is not a store's root", ROOT_V1, Repair.ROOT, describe(error))
         return
-    yield from differences(ROOT, Repair.ROOT, values)
+    yield from differences(ROOT_V1, Repair.ROOT, values)
 
 
-def _check_parent(objects: Objects, version: Version) -> Iterator[Problem]:
-    """Check that the parent version can be read."""
-    parent = version["parent"]
-    # A prune removes the oldest versions: where all up to the parent are gone, it was not lost.
-    if parent is None or parent < version_numbers(objects)[0]:
-        return
-    try:
-        read_version(objects, parent)
-    except Exception as error:
-        wrong = error.what if isinstance(error, StoreError) else describe(error)
-        yield Problem("the parent version can't be read", version_path(parent), Repair.PARENT, wrong)
+def _check_ancestors(objects: Objects, version: Version) -> Iterator[Problem]:
+    """Follow the chain of parents: each can be read, and is the file that its successor was published on."""
+    listing = list_versions(objects)
+    numbers, tagged = listing.numbers, [tag.number for tag in listing.tags()]
+    while (parent := version["parent"]) is not None:
+        if parent not in numbers and _was_pruned(listing, tagged, parent):
+            return
+        try:
+            earlier, sha256 = read_with_sha256(objects, parent)
+        except Exception as error:
+            wrong = error.what if isinstance(error, StoreError) else describe(error)
+            yield Problem("the parent version can't be read", version_path(parent), Repair.PARENT, wrong)
+            return
+        expected = version.get("parent_sha256") or sha256  # versions of contract 1 have none
+        where = f"{version_path(version['version'])}: parent {parent}"
+        yield from differences(where, Repair.PARENT, [("SHA-256 of its file", sha256, expected)])
+        version = earlier
+
+
+def _was_pruned(listing: Listing, tagged: Sequence[int], parent: int) -> bool:
+    """Return if a version that is not there was removed by a prune, which removes its summary first.
+
+    Versions of contract 1 had no summaries: of them, the oldest without a tag are removed.
+    """
+    if summary_path(parent) in listing.sizes:
+        return False
+    older = [number for number in listing.numbers if number < parent]
+    return set(older) <= set(tagged) or any(summary_path(number) in listing.sizes for number in older)
 
 
 def _source_spacings(tables: Mapping[str, pd.DataFrame]) -> dict[str, SpacingYX]:

@@ -19,10 +19,12 @@ from etl.imaging.pyramid import level_translation_mm
 from etl.io.opening import open_objects
 from etl.io.places import ObjectInfo, Objects, object_info
 from etl.release.names import is_ignorable
-from etl.store.layout import AXES, CONTRACT_VERSION, METADATA, RECEIPT, SHARD, SPLIT_RECORD, Shape
+from etl.store.layout import AXES, LABELS, METADATA, SEAL_AT, SHARD, Shape, contract_of, receipt_path
 from etl.store.receipts import Receipt
+from etl.store.sealed import is_intact
 from etl.tables.checks import VolumeFacts, digest
 from etl.tables.slices import mask_columns
+from etl.verify.labels import check_labels
 from etl.verify.problems import CountedReads, Problem, Repair, collect, describe, differences, read_whole
 
 SpacingYX = tuple[float, float]
@@ -51,10 +53,10 @@ class VolumeCheck:
 
 @dataclass(frozen=True)
 class VolumeTask:
-    """A volume to verify.
+    """A volume, or labels of one, to verify.
 
     Attributes:
-        entry: entry of the version file's `volumes`: volume_id, path, bytes and sha256.
+        entry: entry of the version file's `volumes` or `labels`: volume_id, path, bytes and sha256.
         source_spacing_mm: from the table `volumes`; None if the table has none.
     """
 
@@ -103,7 +105,11 @@ def verify_volume(objects: Objects, task: VolumeTask) -> VolumeCheck:
     """
     entry, reads = task.entry, CountedReads(objects)
     path = str(entry.get("path"))
-    receipt, facts, problems = _read_receipt(reads, task, path)
+    receipt, facts, problems = None, None, list[Problem]()
+    if path.startswith(f"{LABELS}/"):
+        problems += collect(check_labels(reads, objects, entry), path, Repair.LABELS)
+    else:
+        receipt, facts, problems = _read_receipt(reads, task, path)
     if receipt is not None:
         problems += collect(_check_names(objects, path, receipt), path, Repair.VOLUME)
         problems += collect(_check_content(reads, path, receipt), path, Repair.VOLUME)
@@ -117,7 +123,7 @@ def _read_receipt(
     reads: CountedReads, task: VolumeTask, path: str
 ) -> tuple[Receipt | None, VolumeFacts | None, list[Problem]]:
     """Return (the receipt if there is one, its facts if the entry names it, problems otherwise)."""
-    where, entry = f"{path}/{RECEIPT}", task.entry
+    where, entry = receipt_path(path), task.entry
     try:
         data = reads.read(where)
         receipt = Receipt.from_bytes(data)
@@ -150,6 +156,7 @@ def _check_content(reads: CountedReads, path: str, receipt: Receipt) -> Iterator
     if {METADATA, *(f"{level}/{METADATA}" for level in levels)} <= whole.keys():
         group = f"{path}/{METADATA}"
         yield from _check_ome_zarr(store, group)
+        yield from _check_seals(whole, path)
         yield from collect(_check_metadata(whole[METADATA], receipt, levels, group), group, Repair.VOLUME)
     for level in levels:
         if {f"{level}/{METADATA}", f"{level}/{SHARD}"} <= whole.keys():
@@ -167,9 +174,9 @@ def _check_names(objects: Objects, path: str, receipt: Receipt) -> Iterator[Prob
     listed = [item.path for item in receipt.objects]
     levels = range(max(len(_levels(receipt)), 1))
     expected = {METADATA, *(f"{level}/{name}" for level in levels for name in (METADATA, SHARD))}
-    where = f"{path}/{RECEIPT}"
+    where = receipt_path(path)
     yield from differences(where, Repair.VOLUME, [("list of objects", sorted(listed), sorted(expected))])
-    known = {*listed, RECEIPT, SPLIT_RECORD}
+    known = {*listed, "receipt.json", "split.json"} if contract_of(path) == 1 else {*listed}
     for name in objects.list(path):
         if name.removeprefix(f"{path}/") not in known and not is_ignorable(name):
             yield Problem("is no part of this volume", name, Repair.VOLUME)
@@ -182,6 +189,13 @@ def _check_ome_zarr(store: MemoryStore, where: str) -> Iterator[Problem]:
         yield Problem("is not a valid OME-Zarr 0.5 image", where, Repair.VOLUME, describe(error))
 
 
+def _check_seals(whole: Mapping[str, bytes], path: str) -> Iterator[Problem]:
+    """Check the checksum that each `zarr.json` holds of itself; those of contract 1 have none."""
+    for name, data in whole.items():
+        if name.endswith(METADATA) and contract_of(path) > 1 and not is_intact(json.loads(data), SEAL_AT):
+            yield Problem("its own SHA-256 is wrong", f"{path}/{name}", Repair.VOLUME)
+
+
 def _check_metadata(data: bytes, receipt: Receipt, levels: Sequence[int], where: str) -> Iterator[Problem]:
     """Check the metadata against the receipt: identity, axes, spacing and position of each level."""
     attributes = json.loads(data)["attributes"]
@@ -190,7 +204,7 @@ def _check_metadata(data: bytes, receipt: Receipt, levels: Sequence[int], where:
     axes = [(axis["name"], axis["unit"]) for axis in multiscale["axes"]]
     paths = [dataset["path"] for dataset in multiscale["datasets"]]
     values: list[tuple[str, Any, Any]] = [
-        ("contract_version", own["contract_version"], CONTRACT_VERSION),
+        ("contract_version", own["contract_version"], receipt.contract_version),
         ("volume_id", own["volume_id"], receipt.volume_id),
         ("fingerprint", own["fingerprint"], receipt.fingerprint),
         ("voxel_to_lps_mm", own["voxel_to_lps_mm"], affine),

@@ -106,7 +106,7 @@ def test_a_second_build_reuses_both_sides_of_a_bad_slice(workshop: Workshop) -> 
     assert second.store.version == first.store.version
 
     # Receipts older than what they prove, as in a copy: the volumes are read before they are reused.
-    for receipt in Path(first.store.objects.root).glob("volumes/*/*/receipt.json"):
+    for receipt in Path(first.store.objects.root).glob("volumes/*/*.receipt.json"):
         os.utime(receipt, (0, 0))
     third = workshop.build()
     assert (third.build.converted, third.build.reused, third.build.published.is_new) == (0, 5, False)

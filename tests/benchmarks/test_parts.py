@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import codecs, conversion, decoding, memory, planning, reading, sample
+from benchmarks import checksums, codecs, conversion, decoding, memory, planning, reading, sample
 from benchmarks.release_size import FULL, make_csv, make_index, make_runs
 from benchmarks.report import benchmark_text, estimate, machine
 from benchmarks.timing import Timing, ratio, rounds
@@ -148,6 +148,15 @@ def test_codecs_and_crops(tmp_path: Path) -> None:
         == set(found["crops_per_second_2_loaders"])
         == {"store", "npy", "nii_gz"}
     )
+
+
+@pytest.mark.campaign
+def test_checksums_cost_bytes_and_time(tmp_path: Path) -> None:
+    found = checksums.measure(tmp_path, 1, 4, [(32, 32, 32)])
+    (row,) = found["chunk_checksums"]
+    assert 1 < row["bytes_ratio"] < 1.02
+    assert set(row) >= {"encode_ratio", "decode_ratio", "crops_ratio"}
+    assert found["sha256_megabytes_per_s"] > 0
 
 
 @pytest.mark.campaign

@@ -37,7 +37,7 @@ def objects_of(store: str) -> dict[str, bytes]:
     """All that is published in a store, by name."""
     objects = open_objects(store)
     names = [name for folder in ("versions", "tables", "volumes") for name in objects.list(folder)]
-    return {name: objects.read(name) for name in (*names, "zarr.json")}
+    return {name: objects.read(name) for name in (*names, "store.json")}
 
 
 def write_tiny_release(folder: Path) -> Path:

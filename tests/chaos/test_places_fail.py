@@ -181,7 +181,7 @@ def test_a_truncated_shard_is_replaced(place: Arena, has_receipt: bool, tally: T
                 data = objects.read(name)
                 objects.write(name, data[: len(data) // 2])
                 if not has_receipt:
-                    objects.remove(name.replace("/0/c/0/0/0", "/receipt.json"))
+                    objects.remove(name.replace(".ome.zarr/0/c/0/0/0", ".receipt.json"))
                 place.assert_survived(store)
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from etl.store.layout import receipt_path
 from etl.store.reader import Store, open_store
 from tests.support.processes import ROOT, environment, wait_until
 
@@ -112,7 +113,7 @@ def check(store: Store) -> None:
     for entry in (entry for files in version["tables"].values() for entry in files):
         _check(objects.read(entry["path"]), entry["bytes"], entry["sha256"], entry["path"])
     for volume in version["volumes"]:
-        receipt = objects.read(f"{volume['path']}/receipt.json")
+        receipt = objects.read(receipt_path(volume["path"]))
         _check(receipt, len(receipt), volume["sha256"], volume["path"])
         for item in json.loads(receipt)["objects"]:
             name = f"{volume['path']}/{item['path']}"

@@ -98,11 +98,13 @@ def test_the_store_is_no_place_for_an_export(demo_store: Store) -> None:
         "tables",
         "versions",
         "volumes",
-        "zarr.json",
+        "store.json",
     }
 
 
-@pytest.mark.parametrize(("damage", "said"), [("zeros", "can't be decoded"), ("gone", "voxels are missing")])
+@pytest.mark.parametrize(
+    ("damage", "said"), [("zeros", "do not have their CRC-32C"), ("gone", "voxels are missing")]
+)
 def test_a_damaged_volume_is_named(demo_store: Store, tmp_path: Path, damage: str, said: str) -> None:
     shutil.copytree(demo_store.objects.root, tmp_path / "store")
     (shard,) = (tmp_path / "store").glob("volumes/000001_*/*/0/c/0/0/0")

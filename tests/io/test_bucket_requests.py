@@ -67,7 +67,7 @@ def test_a_copied_store_is_read_once(log: FaultyS3, config: Config) -> None:
     build_serial(config)
     store = open_objects(config.store)
     for name in store.list("volumes"):
-        if name.endswith("/receipt.json"):
+        if name.endswith(".receipt.json"):
             move_written(store, name, -60)
     log.requests.clear()
     assert (build_serial(config).reused, build_serial(config).reused) == (VOLUMES, VOLUMES)

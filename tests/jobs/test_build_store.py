@@ -121,7 +121,7 @@ def test_plan_writes_nothing(
 def test_plan_tells_what_would_be_reused(data: dict[str, Any], tmp_path: Path) -> None:
     config = write_config(tmp_path, data)
     build_store(data, SerialExecutor())
-    _, written_first, *lost = sorted(Path(data["store"]).glob("volumes/*/*/receipt.json"))
+    _, written_first, *lost = sorted(Path(data["store"]).glob("volumes/*/*.receipt.json"))
     os.utime(written_first, (0, 0))
     for receipt in lost:
         receipt.unlink()

@@ -18,6 +18,7 @@ import yaml
 
 from etl.phantom import PhantomTruth
 from etl.run.serial import SerialExecutor
+from etl.store.layout import receipt_path
 from tests.support.processes import (
     BUILD_STORE,
     DASK_SUBMIT,
@@ -47,7 +48,7 @@ VOLUMES = 13
 
 
 def receipts(store: Path) -> int:
-    return len(list(store.glob("volumes/*/*/receipt.json")))
+    return len(list(store.glob("volumes/*/*.receipt.json")))
 
 
 AT: dict[str, Callable[[Path], bool]] = {
@@ -88,7 +89,7 @@ def assert_published_is_whole(store: Path) -> None:
             assert hashlib.sha256(content).hexdigest() == entry["sha256"], entry["path"]
         assert len(version["volumes"]) == VOLUMES
         for entry in version["volumes"]:
-            receipt = (store / entry["path"] / "receipt.json").read_bytes()
+            receipt = (store / receipt_path(entry["path"])).read_bytes()
             assert hashlib.sha256(receipt).hexdigest() == entry["sha256"], entry["path"]
 
 

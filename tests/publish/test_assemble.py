@@ -143,7 +143,7 @@ def test_the_catalogue_and_the_slices_worked_by_hand() -> None:
     assert (
         second
         | {
-            "path": f"volumes/{SERIES}_006-009/{fingerprint}",
+            "path": f"volumes/{SERIES}_006-009/{fingerprint}.ome.zarr",
             "fingerprint": fingerprint,
             "slice_first": 6,
             "slice_last": 9,

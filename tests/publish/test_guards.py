@@ -13,6 +13,7 @@ from etl.publish.assemble import Counts
 from etl.publish.guards import check_rejects
 from etl.publish.publish import publish
 from etl.store.layout import version_path
+from etl.store.sealed import sealed
 from etl.store.versions import new_run_id, read_version
 from tests.support.three_volumes import FIRST, PRESENT, ROWS, converted, files_of, variant
 from tests.support.tiny_release import build_serial, csv_row, tiny_config, write_release
@@ -131,7 +132,7 @@ def test_a_changed_schema_refuses_until_allowed_by_name(
 ) -> None:
     version = dict(build_serial(config).published.version)
     change(version["schemas"])
-    Path(config.store, version_path(1)).write_text(json.dumps(version))
+    Path(config.store, version_path(1)).write_text(json.dumps(sealed(version)))
     changed = variant(config, volume={"spacing_mm": 2.0})
     refused(changed, "schema of lesions", "version 1", told, "limits.allow_schema_change=true")
     assert (
@@ -142,7 +143,7 @@ def test_a_changed_schema_refuses_until_allowed_by_name(
 def test_a_table_that_would_vanish_is_a_changed_schema(config: Config) -> None:
     version = dict(build_serial(config).published.version)
     version["schemas"]["segmentations"], version["tables"]["segmentations"] = [["lesion_id", "int32"]], []
-    Path(config.store, version_path(1)).write_text(json.dumps(version))
+    Path(config.store, version_path(1)).write_text(json.dumps(sealed(version)))
     told = "segmentations: the table is dropped"
     refused(variant(config, volume={"spacing_mm": 2.0}), "schema of segmentations", told)
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from etl.core.config import Config
 from etl.io.places import object_info
-from etl.store.layout import root_metadata, run_path, version_path
+from etl.store.layout import receipt_path, root_metadata, run_path, summary_path, version_path
 from etl.store.reader import open_store
 from etl.store.versions import new_run_id
 from tests.support.three_volumes import FIRST, SECOND, files_of, variant
@@ -20,7 +20,7 @@ def test_a_version_names_every_file_with_size_and_checksum(config: Config) -> No
     assert (published.is_new, version["version"], version["parent"]) == (True, 1, None)
     stored = files_of(config.store)
     assert json.loads(stored[version_path(1)]) == version
-    assert stored["zarr.json"] == root_metadata()
+    assert stored["store.json"] == root_metadata()
     entries = [entry for files in version["tables"].values() for entry in files]
     for entry in entries:
         info = object_info(entry["path"], stored[entry["path"]])
@@ -31,12 +31,17 @@ def test_a_version_names_every_file_with_size_and_checksum(config: Config) -> No
         "lesions/split=val/part-0.parquet",
     ]
     of_the_run = run_path(version["run_id"], "json")
-    named = {entry["path"] for entry in entries} | {version_path(1), "zarr.json", of_the_run}
+    named = {entry["path"] for entry in entries} | {
+        version_path(1),
+        summary_path(1),
+        "store.json",
+        of_the_run,
+    }
     for volume in version["volumes"]:
-        receipt = json.loads(stored[f"{volume['path']}/receipt.json"])
+        receipt = json.loads(stored[receipt_path(volume["path"])])
         members = [f"{volume['path']}/{item['path']}" for item in receipt["objects"]]
-        named |= {*members, f"{volume['path']}/receipt.json"}
-        assert volume["bytes"] == sum(len(stored[n]) for n in (*members, f"{volume['path']}/receipt.json"))
+        named |= {*members, receipt_path(volume["path"])}
+        assert volume["bytes"] == sum(len(stored[n]) for n in (*members, receipt_path(volume["path"])))
     assert named == {name for name in stored if not name.startswith(".partial/")}
     assert [volume["volume_id"] for volume in version["volumes"]] == [
         f"{FIRST}_003-005",
@@ -117,7 +122,7 @@ def test_a_damaged_receipt_is_never_published(config: Config) -> None:
     """One bit of a receipt flips: the volume is converted again, and the same version holds."""
     version, rng = build_serial(config).published.version, np.random.default_rng(0)
     for _ in range(20):
-        receipt = Path(config.store, version["volumes"][rng.integers(3)]["path"], "receipt.json")
+        receipt = Path(config.store, receipt_path(version["volumes"][rng.integers(3)]["path"]))
         right = receipt.read_bytes()
         wrong = bytearray(right)
         wrong[rng.integers(len(right))] ^= 1 << int(rng.integers(8))

@@ -95,7 +95,7 @@ def test_a_lost_reply_after_being_overtaken_is_recognised_too(config: Config) ->
 def test_a_store_of_another_contract_is_left_alone(config: Config) -> None:
     version = dict(build_serial(config).published.version)
     path = Path(config.store, version_path(1))
-    path.write_text(json.dumps(version | {"contract_version": 2}))
+    path.write_text(json.dumps(version | {"contract_version": 3}))
     with pytest.raises(StoreError, match="another contract"):
         build(config, load_plan(config), SerialExecutor())
     assert version_numbers(open_objects(config.store)) == [1]

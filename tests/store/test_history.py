@@ -11,10 +11,11 @@ from etl.core.config import Config
 from etl.core.errors import GuardError, StoreError
 from etl.io.local import LocalObjects
 from etl.io.opening import open_objects
-from etl.store.history import Change, difference, missing_objects, rollback, stored_bytes, table_rows
-from etl.store.layout import version_path
+from etl.store.history import Change, difference, missing_objects, rollback, table_rows
+from etl.store.layout import receipt_path, version_path
+from etl.store.named import stored_bytes
 from etl.store.reader import open_store
-from etl.store.versions import read_version
+from etl.store.versions import OWN_KEYS, read_version
 from etl.verify.verify import verify
 from tests.support.s3_server import Bucket
 from tests.support.three_volumes import FIRST, PRESENT, ROWS, SECOND, files_of, variant
@@ -65,7 +66,7 @@ def test_what_a_version_holds(config: Config) -> None:
     named = [entry["path"] for files in version["tables"].values() for entry in files]
     sizes = [objects.size(name) or 0 for name in named]
     for volume in version["volumes"]:
-        sizes += objects.sizes(volume["path"]).values()
+        sizes += [*objects.sizes(volume["path"]).values(), objects.size(receipt_path(volume["path"])) or 0]
     assert stored_bytes(version) == sum(sizes)
 
 
@@ -76,7 +77,7 @@ def test_a_rollback_is_a_new_version_equal_to_the_old(config: Config) -> None:
     assert is_new
     assert (version["version"], version["parent"], version["run_id"]) == (3, 2, "back")
     assert version["rollback_of"] == 1
-    own = {"version", "parent", "run_id", "created_at", "rollback_of"}
+    own = {*OWN_KEYS, "run_id", "created_at", "rollback_of"}
     assert {k: v for k, v in version.items() if k not in own} == {
         k: v for k, v in old.version.items() if k not in own
     }
@@ -111,7 +112,7 @@ def test_a_rollback_to_what_is_not_whole_is_refused_and_names_it(config: Config)
     objects = open_objects(config.store)
     version = open_store(config.store, 1).version
     table, volume = version["tables"]["lesions"][0]["path"], version["volumes"][2]["path"]
-    receipt = version["volumes"][1]["path"] + "/receipt.json"
+    receipt = receipt_path(version["volumes"][1]["path"])
     shard = objects.read(f"{volume}/0/c/0/0/0")
     objects.remove(table)
     objects.write(f"{volume}/0/c/0/0/0", shard[:-1])

@@ -96,7 +96,7 @@ def test_a_table_without_rows_has_all_its_columns_each_described(objects: LocalO
     assert read_table(objects, entries, table).schema.equals(table.rows_schema)
     for entry in entries:
         schema = pq.read_schema(io.BytesIO(objects.read(entry["path"])))
-        assert schema.metadata[b"contract_version"] == b"1"
+        assert schema.metadata[b"contract_version"] == b"2"
         assert schema.metadata[b"description"].decode() == table.description
         assert [f.metadata[b"description"] for f in schema] == [
             f.metadata[b"description"] for f in table.schema
@@ -188,7 +188,10 @@ def test_rows_come_back_as_they_went(objects: LocalObjects, rows: list[tuple[Any
 def test_schemas_as_columns_and_as_text() -> None:
     assert schema_columns(REJECTS.schema)[-1] == ["lesion_id", "int32 nullable"]
     text = schema_text(LESIONS.schema).splitlines()
-    assert text[0] == "lesion_id: int32 - 0-based row number in DL_info.csv"
+    assert (
+        text[0]
+        == "lesion_id: int32 - 0-based row number in DL_info.csv, as other public work on the release counts"
+    )
     assert "z_mm: double [mm] - key slice, from the centre of the volume's first voxel" in text
     assert len(text) == len(LESIONS.schema)
 

@@ -246,9 +246,11 @@ def test_sizes_are_one_number_or_three(store: Store, size_mm: Any) -> None:
 def test_a_version_may_be_text(config: Config) -> None:
     for version in ("1", "000001", np.int64(1), None):
         assert open_store(config.store, version).version["version"] == 1
-    for wrong in ("latest", "-1", 1.0, True):
-        with pytest.raises(ValueError, match="allowed: a number, such as 1, or None"):
+    for wrong in ("-1", "", "1.0", 1.0, True):
+        with pytest.raises(ValueError, match="allowed: a number, such as 1, a tag"):
             open_store(config.store, wrong)
+    with pytest.raises(StoreError, match="no such tag"):
+        open_store(config.store, "latest")
 
 
 def test_the_face_has_the_same_names() -> None:

@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 from etl.imaging.hounsfield import HuStatistics, statistics
 from etl.io.local import LocalObjects
 from etl.io.opening import open_objects
+from etl.store.layout import receipt_path, split_path, volume_path
 from etl.store.receipts import SplitRecord, read_receipt, read_split, write_split
+from etl.store.sealed import sealed
 from tests.support.tiny_volume import FINGERPRINT, PATH, VOLUME_ID, pyramid, voxels, write
 
 
@@ -32,7 +34,7 @@ def test_a_receipt_round_trips(objects: LocalObjects) -> None:
     receipt = write(objects, pyramid(2))
     found = read_receipt(objects, VOLUME_ID, FINGERPRINT)
     assert found is not None
-    assert found.to_bytes() == receipt.to_bytes() == objects.read(f"{PATH}/receipt.json")
+    assert found.to_bytes() == receipt.to_bytes() == objects.read(receipt_path(PATH))
     assert found.hu == statistics(voxels())
     assert found.slice_hu == tuple(HuStatistics(10 * n, 10 * n, 10.0 * n, 0.0) for n in range(5))
     assert (found.path, found.shape, found.spacing_mm) == (PATH, (9, 13, 17), (1.0, 0.75, 0.5))
@@ -47,7 +49,7 @@ def test_a_volume_as_one_entry(objects: LocalObjects) -> None:
     stored = contents(objects)
     assert info.path == PATH
     assert info.bytes == sum(map(len, stored.values()))
-    assert info.sha256 == hashlib.sha256(stored[f"{PATH}/receipt.json"]).hexdigest()
+    assert info.sha256 == hashlib.sha256(stored[receipt_path(PATH)]).hexdigest()
 
 
 def test_a_volume_s_entry_names_the_receipt_as_it_is_stored(objects: LocalObjects) -> None:
@@ -55,7 +57,7 @@ def test_a_volume_s_entry_names_the_receipt_as_it_is_stored(objects: LocalObject
     receipt = write(objects)
     assert dataclasses.replace(receipt, shape=(1, 2, 3)).info() != receipt.info()
     data = json.dumps(json.loads(receipt.to_bytes())).encode()
-    objects.write(f"{PATH}/receipt.json", data)
+    objects.write(receipt_path(PATH), data)
     found = read_receipt(objects, VOLUME_ID, FINGERPRINT)
     assert found is not None
     assert found.info().sha256 == hashlib.sha256(data).hexdigest()
@@ -71,33 +73,33 @@ def test_the_receipt_is_written_last(objects: LocalObjects) -> None:
             super().write(name, *pieces)
 
     write(Watched(objects.root), pyramid(2))
-    assert written[-1] == "receipt.json"
+    assert written[-1] == receipt_path(PATH)
     assert set(written[:2]) == {"0/c/0/0/0", "1/c/0/0/0"}
     assert written[-2] == "zarr.json"
 
 
 def change_receipt(objects: LocalObjects, change: Callable[[dict[str, Any]], object]) -> None:
-    fields = json.loads(objects.read(f"{PATH}/receipt.json"))
+    fields = json.loads(objects.read(receipt_path(PATH)))
     change(fields)
-    objects.write(f"{PATH}/receipt.json", json.dumps(fields).encode())
+    objects.write(receipt_path(PATH), json.dumps(sealed(fields)).encode())
 
 
 @pytest.mark.parametrize(
     "damage",
     [
-        lambda o: Path(o.root, PATH, "receipt.json").unlink(),
+        lambda o: Path(o.root, receipt_path(PATH)).unlink(),
         lambda o: Path(o.root, PATH, "0/c/0/0/0").unlink(),
         lambda o: Path(o.root, PATH, "0/zarr.json").unlink(),
         lambda o: o.write(f"{PATH}/0/c/0/0/0", o.read(f"{PATH}/0/c/0/0/0")[:-1]),
         lambda o: o.write(f"{PATH}/zarr.json", o.read(f"{PATH}/zarr.json") + b" "),
         lambda o: o.write(f"{PATH}/0/c/0/0/0", o.read(f"{PATH}/0/c/0/0/0")[: len(voxels())]),
         lambda o: o.write(f"{PATH}/0/c/0/0/0", b""),
-        lambda o: o.write(f"{PATH}/receipt.json", b""),
-        lambda o: o.write(f"{PATH}/receipt.json", b"\xff\xfe garbage"),
-        lambda o: o.write(f"{PATH}/receipt.json", b"[]"),
-        lambda o: o.write(f"{PATH}/receipt.json", b"null"),
-        lambda o: o.write(f"{PATH}/receipt.json", b"{}"),
-        lambda o: o.write(f"{PATH}/receipt.json", b'{"slice_hu": "x"}'),
+        lambda o: o.write(receipt_path(PATH), b""),
+        lambda o: o.write(receipt_path(PATH), b"\xff\xfe garbage"),
+        lambda o: o.write(receipt_path(PATH), b"[]"),
+        lambda o: o.write(receipt_path(PATH), b"null"),
+        lambda o: o.write(receipt_path(PATH), b"{}"),
+        lambda o: o.write(receipt_path(PATH), b'{"slice_hu": "x"}'),
         lambda o: change_receipt(o, lambda f: f.update(volume_id="000001_01_01_003-008")),
         lambda o: change_receipt(o, lambda f: f.update(fingerprint="f" * 16)),
         lambda o: change_receipt(o, lambda f: f.update(objects=[])),
@@ -161,13 +163,13 @@ def test_a_volume_that_is_not_whole_has_no_receipt(
 def test_existence_alone_never_counts(objects: LocalObjects) -> None:
     """All objects under the path of another fingerprint: with no receipt, another's, its own."""
     receipt = write(objects)
-    other = f"{PATH.rpartition('/')[0]}/{'f' * 16}"
+    other = volume_path(VOLUME_ID, "f" * 16)
     for item in receipt.objects:
         objects.write(f"{other}/{item.path}", objects.read(f"{PATH}/{item.path}"))
     assert read_receipt(objects, VOLUME_ID, "f" * 16) is None
-    objects.write(f"{other}/receipt.json", receipt.to_bytes())
+    objects.write(receipt_path(other), receipt.to_bytes())
     assert read_receipt(objects, VOLUME_ID, "f" * 16) is None
-    objects.write(f"{other}/receipt.json", dataclasses.replace(receipt, fingerprint="f" * 16).to_bytes())
+    objects.write(receipt_path(other), dataclasses.replace(receipt, fingerprint="f" * 16).to_bytes())
     assert read_receipt(objects, VOLUME_ID, "f" * 16) is not None
 
 
@@ -180,7 +182,7 @@ def test_what_lies_beside_a_whole_volume_does_not_count(objects: LocalObjects) -
 
 @given(st.data())
 def test_a_receipt_cut_or_changed_anywhere_raises_nothing(objects: LocalObjects, data: st.DataObject) -> None:
-    name = f"{PATH}/receipt.json"
+    name = receipt_path(PATH)
     whole = write(objects).to_bytes()
     place = data.draw(st.integers(0, len(whole) - 2))
     objects.write(name, whole[:place])
@@ -199,5 +201,5 @@ def test_the_record_of_a_split_run_round_trips(objects: LocalObjects) -> None:
     write_split(objects, VOLUME_ID, FINGERPRINT, record)
     assert read_split(objects, VOLUME_ID, FINGERPRINT) == record
     for garbage in (b"", b"[]", b"{}", b'{"parts": 1}', b'{"parts": [[1]], "unreadable": []}', b"\xff"):
-        objects.write(f"{PATH}/split.json", garbage)
+        objects.write(split_path(VOLUME_ID, FINGERPRINT), garbage)
         assert read_split(objects, VOLUME_ID, FINGERPRINT) is None

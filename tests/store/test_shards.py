@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from numcodecs.blosc import Blosc
-from zarr.codecs import BloscCodec
+from zarr.codecs import BloscCodec, Crc32cCodec
 from zarr.core.buffer import default_buffer_prototype
 from zarr.storage import MemoryStore
 
@@ -48,12 +48,15 @@ def make_array(
         dtype=voxels.dtype,
         chunks=chunk,
         shards=tuple(-(-n // c) * c for n, c in zip(voxels.shape, chunk, strict=True)),
-        compressors=BloscCodec(
-            cname=codec.cname,
-            clevel=codec.clevel,
-            shuffle={number: name for name, number in SHUFFLES.items()}[codec.shuffle],  # type: ignore[arg-type]
-            typesize=2,
-            blocksize=codec.blocksize,
+        compressors=(
+            BloscCodec(
+                cname=codec.cname,
+                clevel=codec.clevel,
+                shuffle={number: name for name, number in SHUFFLES.items()}[codec.shuffle],  # type: ignore[arg-type]
+                typesize=2,
+                blocksize=codec.blocksize,
+            ),
+            Crc32cCodec(),
         ),
         fill_value=FILL_HU,
         config={"write_empty_chunks": True},

@@ -17,6 +17,7 @@ from etl.store import open_store
 from etl.store.history import rollback
 from etl.store.layout import version_path
 from etl.store.prune import prune
+from etl.store.sealed import sealed
 from etl.store.version_file import faults
 from etl.store.versions import read_version
 from etl.verify.verify import verify
@@ -59,7 +60,7 @@ def test_each_fault_is_named(name: str) -> None:
     assert any(CHANGES[name][1] in fault for fault in found), found
 
 
-REQUIRED = [key for key in CONTENT if key not in ("contract_version", "rollback_of")]
+REQUIRED = [key for key in CONTENT if key != "rollback_of"]
 
 
 @given(
@@ -79,7 +80,7 @@ def test_every_reader_gives_the_same_error_and_writes_nothing(tmp_path: Path, na
     content = json.loads(json.dumps(build_serial(config).published.version))
     CHANGES[name][0](content)
     path = Path(config.store, version_path(1))
-    path.write_text(json.dumps(content))
+    path.write_text(json.dumps(sealed(content)))
     objects, before = open_objects(config.store), files_of(config.store)
     before = {name: data for name, data in before.items() if "runs/" not in name}
     for read in (

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,9 @@ from ome_zarr_models.v05.image import Image
 from etl.core.errors import StoreError
 from etl.io.local import LocalObjects
 from etl.io.opening import open_objects
+from etl.store.layout import SEAL_AT, receipt_path
 from etl.store.level_voxels import open_level
+from etl.store.sealed import is_intact, seal_of
 from tests.support.tiny_volume import BIG, DESCRIPTION, ENCODING, PATH, pyramid, voxels, write
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -58,7 +61,7 @@ def test_each_level_is_one_shard_object(objects: LocalObjects, level_count: int)
     receipt = write(objects, pyramid(level_count))
     names = {"zarr.json", *(f"{n}/{name}" for n in range(level_count) for name in ("zarr.json", "c/0/0/0"))}
     assert {item.path for item in receipt.objects} == names
-    assert set(objects.list("volumes")) == {f"{PATH}/{name}" for name in (*names, "receipt.json")}
+    assert set(objects.list("volumes")) == {*(f"{PATH}/{name}" for name in names), receipt_path(PATH)}
     assert open_level(objects, PATH).chunks == (8, 8, 8)
     assert open_level(objects, PATH).zarr_array().shards == (16, 16, 24)
 
@@ -199,3 +202,37 @@ def test_a_level_that_is_not_there_is_a_store_error(objects: LocalObjects, path:
     with pytest.raises(StoreError, match="no such volume") as caught:
         open_level(objects, path, level)
     assert f"{path}/{level}" in str(caught.value)
+
+
+def test_viewers_are_told_its_name_and_window_and_zarr_finds_nothing_strange(objects: LocalObjects) -> None:
+    write(objects, pyramid(2))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        opened = group(objects)
+        assert sorted(name for name, _ in opened.members()) == ["0", "1"]
+    ome: Any = opened.attrs["ome"]
+    assert ome["multiscales"][0]["name"] == ome["omero"]["name"] == DESCRIPTION.volume_id
+    (channel,) = ome["omero"]["channels"]
+    assert channel["color"] == "FFFFFF"  # six digits without `#`: of anything else ome-zarr-py drops all
+    assert channel["window"] == {"min": -1024, "max": 3071, "start": -175, "end": 275}
+
+
+@pytest.mark.parametrize("name", ["zarr.json", "0/zarr.json", "1/zarr.json"])
+def test_its_metadata_hold_their_own_checksum(objects: LocalObjects, name: str) -> None:
+    write(objects, pyramid(2))
+    content = json.loads(objects.read(f"{PATH}/{name}"))
+    assert is_intact(content, SEAL_AT)
+    assert content["attributes"]["deeplesion"]["sha256"] == seal_of(content, SEAL_AT)
+
+
+def test_a_changed_chunk_is_an_error_when_it_is_read(objects: LocalObjects) -> None:
+    write(objects)
+    shard = bytearray(objects.read(f"{PATH}/0/c/0/0/0"))
+    shard[20] ^= 1
+    objects.write(f"{PATH}/0/c/0/0/0", bytes(shard))
+    array = open_level(objects, PATH)
+    assert np.array_equal(array[8:], voxels()[8:])  # the other chunks are as they were
+    with pytest.raises(StoreError, match="voxels are damaged"):
+        array[:8, :8, :8]
+    with pytest.raises(ValueError, match="checksum"):
+        array.zarr_array()[:8, :8, :8]

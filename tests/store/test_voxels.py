@@ -96,12 +96,14 @@ def test_damaged_metadata_is_a_store_error(store: Store, tmp_path: Path) -> None
     copy = tmp_path / "store"
     shutil.copytree(store.objects.root, copy)
     metadata = next(copy.glob(f"volumes/{VOLUME}/*/zarr.json"))
-    metadata.write_text("{}")
-    with pytest.raises(StoreError, match="metadata is damaged") as caught:
-        open_store(str(copy)).volume(VOLUME)
-    assert "deeplesion verify" in str(caught.value)
+    changed = metadata.read_text().replace("0.5", "0.6", 1)
+    for text in ("{}", "{", "[]", '{"attributes": 1}', changed):
+        metadata.write_text(text)
+        with pytest.raises(StoreError, match="metadata is damaged") as caught:
+            open_store(str(copy)).volume(VOLUME)
+        assert "deeplesion verify" in str(caught.value)
     metadata.unlink()
-    with pytest.raises(StoreError, match="can't be read"):
+    with pytest.raises(StoreError, match="metadata is missing"):
         open_store(str(copy)).volume(VOLUME)
 
 

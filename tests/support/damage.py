@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,9 @@ import pyarrow.parquet as pq
 
 from etl.io.local import LocalObjects
 from etl.io.places import object_info
-from etl.store.layout import to_json
+from etl.store.layout import SEAL_AT, to_json
 from etl.store.receipts import Receipt
+from etl.store.sealed import sealed
 from etl.verify.problems import Problem, Repair
 from etl.verify.verify import verify
 
@@ -36,7 +38,7 @@ def problems_of(store: Path, number: int = 1) -> tuple[Problem, ...]:
 
 def short(problem: Problem) -> tuple[str, str]:
     """(where, what) without what differs from build to build."""
-    where = re.sub(r"^(volumes/[^/]+)/[0-9a-f]{16}", r"\1", problem.where)
+    where = re.sub(r"^(volumes/[^/]+)/[0-9a-f]{16}(\.ome\.zarr)?[/.]", r"\1/", problem.where)
     return re.sub(r"^tables/[^/]+/", "", where), problem.what
 
 
@@ -47,12 +49,17 @@ def version_of(store: Path) -> dict[str, Any]:
 def edit_version(store: Path, change: Callable[[dict[str, Any]], object]) -> None:
     version = version_of(store)
     change(version)
-    (store / VERSION).write_bytes(to_json(version))
+    (store / VERSION).write_bytes(to_json(sealed(version)))
 
 
 def volume_folder(store: Path, volume_id: str = VOLUME) -> Path:
-    (folder,) = (store / "volumes" / volume_id).iterdir()
+    (folder,) = (store / "volumes" / volume_id).glob("*.ome.zarr")
     return folder
+
+
+def receipt_file(store: Path, volume_id: str = VOLUME) -> Path:
+    (file,) = (store / "volumes" / volume_id).glob("*.receipt.json")
+    return file
 
 
 def table_file(store: Path, name: str, part: int = 0) -> Path:
@@ -73,10 +80,16 @@ def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-7])
 
 
-def edit_json(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
+def edit_json(path: Path, change: Callable[[dict[str, Any]], object], *, is_sealed: bool = False) -> None:
+    """Change a document; its own checksum follows where `is_sealed`, and is then wrong elsewhere."""
     content = json.loads(path.read_bytes())
     change(content)
-    path.write_bytes(to_json(content))
+    path.write_bytes(to_json(sealed(content) if is_sealed else content))
+
+
+def reseal(path: Path, at: Sequence[str] = ()) -> None:
+    """Let a document's own checksum follow its content."""
+    path.write_bytes(to_json(sealed(json.loads(path.read_bytes()), at)))
 
 
 def forge_table(store: Path, name: str, change: Callable[[pa.Table], pa.Table]) -> None:
@@ -89,16 +102,19 @@ def forge_table(store: Path, name: str, change: Callable[[pa.Table], pa.Table]) 
         (store / entry["path"]).write_bytes(buffer.getvalue())
         info = object_info(entry["path"], buffer.getvalue())
         entry.update(bytes=info.bytes, sha256=info.sha256, rows=table.num_rows)
-    (store / VERSION).write_bytes(to_json(version))
+    (store / VERSION).write_bytes(to_json(sealed(version)))
 
 
 def forge_volume(store: Path, change: Callable[[Receipt], Receipt] = lambda receipt: receipt) -> None:
     """Let receipt, version and catalogue follow what was changed in VOLUME's objects."""
     folder = volume_folder(store)
-    receipt = change(Receipt.from_bytes((folder / "receipt.json").read_bytes()))
+    for metadata in folder.rglob("zarr.json"):
+        with contextlib.suppress(ValueError, KeyError):
+            reseal(metadata, SEAL_AT)
+    receipt = change(Receipt.from_bytes(receipt_file(store).read_bytes()))
     names = [item.path for item in receipt.objects if (folder / item.path).is_file()]
     receipt = replace(receipt, objects=tuple(object_info(n, (folder / n).read_bytes()) for n in names))
-    (folder / "receipt.json").write_bytes(receipt.to_bytes())
+    receipt_file(store).write_bytes(receipt.to_bytes())
     info = receipt.info()
 
     def follow(version: dict[str, Any]) -> None:

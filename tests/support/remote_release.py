@@ -11,6 +11,7 @@ from etl.pipeline.build import Build, build, load_plan, stage_unread
 from etl.release.names import parse_series_id
 from etl.run.protocol import Executor
 from etl.run.serial import SerialExecutor
+from etl.store.layout import receipt_path
 from etl.store.reader import open_store
 from tests.support.s3_server import Bucket
 from tests.support.servers import HttpServer
@@ -137,7 +138,7 @@ def assert_the_second_archive_goes_on(data: dict[str, Any], served: Served, expe
 
 def receipts(store: Path) -> set[str]:
     """The volumes that the store has whole."""
-    return {path.parent.parent.name for path in store.glob("volumes/*/*/receipt.json")}
+    return {path.parent.name for path in store.glob("volumes/*/*.receipt.json")}
 
 
 def published_bytes(store: Path) -> dict[str, bytes]:
@@ -148,6 +149,7 @@ def published_bytes(store: Path) -> dict[str, bytes]:
         folder = store / volume["path"]
         files = [path for path in folder.rglob("*") if path.is_file()]
         assert files, folder
+        files.append(store / receipt_path(volume["path"]))
         contents |= {path.relative_to(store).as_posix(): path.read_bytes() for path in files}
     return contents
 

@@ -35,7 +35,7 @@ def build_store(data: dict[str, Any], executor: Executor) -> Build:
 
 
 def version_names(store: Path) -> list[str]:
-    return sorted(path.name for path in (store / "versions").glob("*"))
+    return sorted(path.name for path in (store / "versions").glob("*.json"))
 
 
 def read_versions(store: Path) -> list[dict[str, Any]]:
@@ -65,8 +65,9 @@ def table_bytes(store: Path, version: dict[str, Any]) -> dict[str, bytes]:
 
 
 def without_run(version: dict[str, Any]) -> dict[str, Any]:
-    """A version without what differs between two runs of the same build: run, time, store and cluster."""
+    """A version without what differs between two runs of a build: run, time, store, cluster and checksums."""
     text = json.dumps(version).replace(f"tables/{version['run_id']}/", "tables/RUN/")
     same = json.loads(text)
     del same["run_id"], same["created_at"], same["config"]["store"], same["config"]["cluster"]
+    del same["sha256"], same["parent_sha256"]
     return dict(same)

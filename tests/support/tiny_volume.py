@@ -12,7 +12,7 @@ from etl.store.volumes import Description, Encoding, encode_levels, write_volume
 from tests.support.tiny_release import made_up_masks
 
 VOLUME_ID, FINGERPRINT = "000001_01_01_003-007", "0123456789abcdef"
-PATH = f"volumes/{VOLUME_ID}/{FINGERPRINT}"
+PATH = f"volumes/{VOLUME_ID}/{FINGERPRINT}.ome.zarr"
 BIG = (32, 256, 256)
 ENCODING = Encoding((8, 8, 8), "zstd", 1, "bitshuffle", -1024)
 DESCRIPTION = Description(

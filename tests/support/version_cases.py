@@ -37,7 +37,7 @@ def count(name: str, value: Any) -> Damage:
 def version_names_absent_volume(store: Path) -> None:
     def change(version: dict[str, Any]) -> None:
         (entry,) = (e for e in version["volumes"] if e["volume_id"] == VOLUME)
-        entry["path"] = f"volumes/{VOLUME}/0"
+        entry["path"] = f"volumes/{VOLUME}/0123456789abcdef.ome.zarr"
 
     edit_version(store, change)
 
@@ -145,7 +145,7 @@ VERSION_CASES: Cases = {
         version_names_absent_volume,
         Repair.VOLUME,
         [
-            (f"volumes/{VOLUME}/0/receipt.json", "is missing"),
+            (f"volumes/{VOLUME}/receipt.json", "is missing"),
             (f"volumes: {VOLUME}", "path is wrong"),
         ],
     ),
@@ -165,13 +165,22 @@ VERSION_CASES: Cases = {
         Repair.VERSION,
         [(VERSION, "the version file is damaged")],
     ),
-    "no root": (lambda store: (store / "zarr.json").unlink(), Repair.ROOT, [("zarr.json", "is missing")]),
+    "no root": (lambda store: (store / "store.json").unlink(), Repair.ROOT, [("store.json", "is missing")]),
     "root of another contract": (
         lambda store: edit_json(
-            store / "zarr.json",
-            lambda root: root["attributes"]["deeplesion_store"].update(contract_version=99),
+            store / "store.json", lambda root: root.update(contract_version=99), is_sealed=True
         ),
         Repair.ROOT,
-        [("zarr.json", "contract_version is wrong")],
+        [("store.json", "is not a store's root")],
+    ),
+    "changed root": (
+        lambda store: edit_json(store / "store.json", lambda root: root.update(source="elsewhere")),
+        Repair.ROOT,
+        [("store.json", "is not a store's root")],
+    ),
+    "changed version": (
+        lambda store: edit_json(store / VERSION, lambda version: version["counts"].update(slices=3)),
+        Repair.VERSION,
+        [(VERSION, "the version file is damaged")],
     ),
 }

@@ -18,6 +18,7 @@ from tests.support.damage import (
     flip,
     forge_volume,
     overwrite,
+    receipt_file,
     volume_folder,
 )
 
@@ -102,27 +103,29 @@ VOLUME_CASES: Cases = {
         [(f"{HERE}/0/c/0/0/1", "is no part of this volume")],
     ),
     "missing volume": (
-        lambda store: shutil.rmtree(volume_folder(store)),
+        lambda store: shutil.rmtree(volume_folder(store).parent),
         Repair.VOLUME,
         [(f"{HERE}/receipt.json", "is missing")],
     ),
     "truncated receipt": (
-        lambda store: cut(volume_folder(store) / "receipt.json"),
+        lambda store: cut(receipt_file(store)),
         Repair.VOLUME,
         [(f"{HERE}/receipt.json", "can't be read")],
     ),
     "receipt with another digest": (
         lambda store: edit_json(
-            volume_folder(store) / "receipt.json",
+            receipt_file(store),
             lambda receipt: receipt["objects"][0].update(sha256="f" * 64),
+            is_sealed=True,
         ),
         Repair.VOLUME,
         [(f"{HERE}/receipt.json", "SHA-256 is wrong"), (f"{HERE}/0/c/0/0/0", "SHA-256 is wrong")],
     ),
     "receipt of another volume": (
         lambda store: edit_json(
-            volume_folder(store) / "receipt.json",
+            receipt_file(store),
             lambda receipt: receipt.update(volume_id="000002_02_01_009-020"),
+            is_sealed=True,
         ),
         Repair.VOLUME,
         [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import pickle
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -20,8 +21,10 @@ from etl.core.errors import StoreError
 from etl.io.local import LocalObjects
 from etl.pipeline.build import build, load_plan
 from etl.run.serial import SerialExecutor
-from etl.store.layout import to_json
-from etl.store.versions import choose_version
+from etl.store.layout import receipt_path, summary_path, to_json
+from etl.store.sealed import sealed
+from etl.store.summaries import write_summary
+from etl.store.version_list import choose_version
 from etl.verify.problems import Repair
 from etl.verify.verify import Sample, verify
 from etl.verify.volume import MOST_PROBLEMS, VolumeCheck, VolumeTask, VolumeVerifier
@@ -52,7 +55,9 @@ def test_intact_store_is_all_right(config: Config) -> None:
     assert seen == [(entry["volume_id"], len(entries)) for entry in entries]
     # Everything below the store but the version file and the run's record was read, and nothing twice.
     files = [path for path in Path(config.store).rglob("*") if path.is_file()]
-    sizes = [path.stat().st_size for path in files if path.parent.name not in ("versions", "runs")]
+    sizes = [
+        path.stat().st_size for path in files if path.parent.name not in ("versions", "summaries", "runs")
+    ]
     assert result.objects == len(sizes)
     assert result.bytes == sum(sizes)
 
@@ -123,9 +128,30 @@ def test_box_past_the_edge_may_reach_out_but_not_leave(store: Path) -> None:
     assert [short(problem)[1] for problem in problems_of(store)] == ["bbox_x1_vox is outside its volume"]
 
 
+def add_version(store: Path, number: int) -> None:
+    """Publish the first version's content again, on top of the version before."""
+    before = (store / f"versions/{number - 1:06d}.json").read_bytes()
+    own = {"version": number, "parent": number - 1, "parent_sha256": hashlib.sha256(before).hexdigest()}
+    version = sealed(version_of(store) | own)
+    (store / f"versions/{number:06d}.json").write_bytes(to_json(version))
+    write_summary(LocalObjects(str(store)), version)
+
+
+def test_an_exchanged_version_is_found_by_all_after_it(store: Path) -> None:
+    """Somebody rewrites history, with a checksum that is right: the next version names another file."""
+    for number in (2, 3):
+        add_version(store, number)
+    assert problems_of(store, 3) == ()
+    edit_version(store, lambda version: version.update(created_at="2020-01-01T00:00:00+00:00"))
+    assert problems_of(store, 1) == ()
+    for number in (2, 3):
+        (problem,) = problems_of(store, number)
+        assert (problem.what, problem.repair) == ("SHA-256 of its file is wrong", Repair.PARENT)
+        assert problem.where == "versions/000002.json: parent 1"
+
+
 def test_each_version_is_verified_by_its_own_number(store: Path) -> None:
-    version = version_of(store)
-    (store / "versions/000002.json").write_bytes(to_json(version | {"version": 2, "parent": 1}))
+    add_version(store, 2)
     assert problems_of(store, 2) == ()
     assert choose_version(LocalObjects(str(store))) == 2
     cut(store / VERSION)
@@ -137,15 +163,14 @@ def test_each_version_is_verified_by_its_own_number(store: Path) -> None:
 
 
 def test_a_parent_that_was_pruned_is_no_problem_and_one_that_was_lost_is(store: Path) -> None:
-    version = version_of(store)
     for number in (2, 3):
-        content = to_json(version | {"version": number, "parent": number - 1})
-        (store / f"versions/{number:06d}.json").write_bytes(content)
+        add_version(store, number)
     (store / "versions/000002.json").unlink()
     assert [(short(p), p.repair) for p in problems_of(store, 3)] == [
         (("versions/000002.json", "the parent version can't be read"), Repair.PARENT)
     ]
-    (store / VERSION).unlink()
+    for path in (store / VERSION, *(store / summary_path(number) for number in (1, 2))):
+        path.unlink()
     assert problems_of(store, 3) == ()
 
 
@@ -161,7 +186,7 @@ def test_a_sample_reads_the_same_volumes_every_time_and_all_tables(store: Path) 
     assert other.checked == other.volumes == len(entries) > 1
     # What lies in another volume is not seen, what is wrong with a table is.
     unread = next(entry["path"] for entry in entries if entry["path"] != read[0])
-    (store / unread / "receipt.json").unlink()
+    (store / receipt_path(unread)).unlink()
     assert verify(objects, 1, sample=Sample(count=1)).problems == ()
     DAMAGE["missing table"][0](store)
     assert len(verify(objects, 1, sample=Sample(count=1)).problems) == 1

@@ -44,7 +44,7 @@ def test_building_again_repairs_the_tables_of_the_current_version(
 
 def test_deleting_a_damaged_root_and_building_again_repairs_it(store: Path, config: Config) -> None:
     DAMAGE["root of another contract"][0](store)
-    (store / "zarr.json").unlink()
+    (store / "store.json").unlink()
     assert build_again(config, store) is False
     assert problems_of(store) == ()
 

@@ -25,9 +25,33 @@ Result = TypeVar("Result")
 
 EXIT_NOT_INSTALLED = 2
 
-version_option = click.option(
-    "--version", "number", type=int, metavar="N", help="Version of the store.  [default: the current one]"
-)
+
+def version_option(function: Callable[..., Result]) -> Callable[..., Result]:
+    """Give a job the options `--version` and `--as-of`; the job gets what they name as `number`."""
+
+    @click.option(
+        "--version",
+        "version_text",
+        metavar="N|TAG",
+        help="Version of the store, by number or tag.  [default: the current one]",
+    )
+    @click.option(
+        "--as-of",
+        "as_of",
+        metavar="DATE",
+        help="The version that was current then, such as 2026-01-31 (UTC).",
+    )
+    @functools.wraps(function)
+    def chosen(*arguments: object, version_text: str | None, as_of: str | None, **options: object) -> Result:
+        from etl.store.version_list import parse_wanted
+
+        try:
+            number = parse_wanted(version_text, as_of)
+        except ValueError as error:
+            raise click.BadParameter(str(error), param_hint="--version, --as-of") from error
+        return function(*arguments, number=number, **options)
+
+    return chosen
 
 
 def job(when_stopped: str) -> Callable[[Callable[..., Result]], Callable[..., Result]]:

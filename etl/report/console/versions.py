@@ -13,12 +13,14 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from etl.core.errors import RunError, StoreError
+from etl.core.errors import RunError
 from etl.io.places import Objects
 from etl.report.console.texts import bytes_text
-from etl.store.history import NAMES_SHOWN, Change, Difference, stored_bytes, table_rows
+from etl.store.history import NAMES_SHOWN, Change, Difference, table_rows
+from etl.store.named import stored_bytes
 from etl.store.prune import Pruning
-from etl.store.versions import Version, choose_version, read_version, version_numbers
+from etl.store.version_list import choose_version, list_versions
+from etl.store.versions import Version, read_version, readable
 
 WIDTH = 10_000
 """Columns of the console; wider than any line, so that no name is cut or broken."""
@@ -43,8 +45,8 @@ def store_failures(objects: Objects) -> Iterator[None]:
         ) from error
 
 
-def read_chosen(objects: Objects, number: int) -> Version:
-    """Return the version with this number.
+def read_chosen(objects: Objects, number: int | str) -> Version:
+    """Return the version with this number or tag.
 
     Raises:
         StoreError: there is no store, or it has no such version.
@@ -55,28 +57,15 @@ def read_chosen(objects: Objects, number: int) -> Version:
 
 
 def summarise_all(objects: Objects) -> list[dict[str, Any]]:
-    """Return `version_summary` of each version; `version` and `error` of one that can't be read.
+    """Return the summary and tags of each version; `version`, `tags` and `error` of one that can't be read.
 
     Raises:
         StoreError: there is no store.
     """
-    choose_version(objects)
-    summaries: list[dict[str, Any]] = []
-    for number in version_numbers(objects):
-        try:
-            version = read_version(objects, number)
-            assert version is not None  # see above
-            summaries.append(version_summary(version))
-        except StoreError as error:
-            summaries.append({"version": number, "error": error.what})
-    return summaries
-
-
-def version_summary(version: Version) -> dict[str, Any]:
-    """Return the entry of a version in a list, as plain JSON types."""
-    summary = {key: version[key] for key in ("version", "created_at", "run_id", "parent")}
-    summary |= {key: version["counts"][key] for key in ("volumes", "lesions")}
-    return summary | {"bytes": stored_bytes(version), "rollback_of": version.get("rollback_of")}
+    listing = list_versions(objects)
+    with readable(objects):
+        summaries, tags = listing.summaries(listing.numbers), listing.tags()
+    return [s | {"tags": [tag.name for tag in tags if tag.number == s["version"]]} for s in summaries]
 
 
 def versions_table(console: Console, summaries: Sequence[Mapping[str, Any]]) -> Table:
@@ -88,6 +77,7 @@ def versions_table(console: Console, summaries: Sequence[Mapping[str, Any]]) -> 
     table = _table(console, "version", "when (UTC)", "run", "parent", ">volumes", ">lesions", ">bytes", "")
     for summary in summaries:
         notes = [summary["error"]] if "error" in summary else []
+        notes += [f"tag {name}" for name in summary["tags"]]
         if summary.get("rollback_of"):
             notes.append(f"rolled back to {summary['rollback_of']}")
         if summary is summaries[-1]:
@@ -136,7 +126,9 @@ def show_version(console: Console, version: Version) -> Iterator[str | Table]:
     yield "code: " + ", ".join(f"{name} {number}" for name, number in version["code"].items())
 
 
-def show_difference(console: Console, before: int, after: int, found: Difference) -> Iterator[str | Table]:
+def show_difference(
+    console: Console, before: int | str, after: int | str, found: Difference
+) -> Iterator[str | Table]:
     """Yield what changed from one version to another; long lists are cut after the first names."""
     yield (
         f"version {before} -> {after}: {len(found.added):,} volumes added, {len(found.removed):,} removed, "
@@ -164,6 +156,8 @@ def pruning_text(found: Pruning, days: float, *, dry_run: bool) -> str:
     in_all = sum(unit.bytes for units in found.units.values() for unit in units)
     what = {
         "volumes": "volumes that no version names",
+        "labels": "labels that no version names",
+        "models": "models that no version names",
         "tables": "runs' tables",
         "reports": "reports",
         ".partial": "leftovers of interrupted writes",
@@ -175,14 +169,29 @@ def pruning_text(found: Pruning, days: float, *, dry_run: bool) -> str:
             f"  {len(units):,} {what[folder]} ({objects[folder]:,} objects, "
             f"{bytes_text(sum(unit.bytes for unit in units))})"
             for folder, units in found.units.items()
+            if units or folder not in ("labels", "models")
         ),
-        f"kept: versions {found.kept[0]} to {found.kept[-1]} with all that they name"
+        f"kept: versions {_ranges(found.kept)} with all that they name"
         if len(found.kept) > 1
         else f"kept: version {found.kept[0]} with all that it names",
     ]
+    tagged = [f"{number} ({', '.join(names)})" for number, names in found.tags.items()]
+    if tagged:
+        lines.append(f"  tags keep: {'; '.join(tagged)}")
     if found.younger:
         lines.append(f"  and {found.younger:,} that no version names but that are younger than {days:g} days")
     return "\n".join(lines)
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """Return ascending numbers with runs as ranges: `1, 4 to 6`."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]} to {run[-1]}" for run in runs)
 
 
 def to_text(data: object) -> str:
