@@ -35,10 +35,14 @@ def main(out: Path, patients: int, archives: int, seed: int, extracted: bool, fo
     from etl.core.urls import parse_folder
     from etl.phantom import is_written, phantom_truth, write_phantom
 
-    truth = phantom_truth(patients=patients, archives=archives, seed=seed, extracted=extracted)
+    truth = phantom_truth(
+        patients=patients, archives=archives, seed=seed, extracted=extracted, followups=followups
+    )
     folder = parse_folder(out, "OUT")
     present = is_written(folder, truth)
-    write_phantom(folder, patients=patients, archives=archives, seed=seed, extracted=extracted)
+    write_phantom(
+        folder, patients=patients, archives=archives, seed=seed, extracted=extracted, followups=followups
+    )
     print_done(
         f"{out}: {counted(truth.patients, 'patient')}, {truth.series} series, "
         f"{counted(truth.volumes, 'volume')}, {counted(truth.slices, 'slice')}, "
