@@ -40,6 +40,8 @@ class Calibration:
         same_study_largest: cap of that distance.
         largest_distance: cap of every distance, so that one pair can't outvote a group.
         shift_rounds: how often shift and likely pairs are computed in turn.
+        local_shift_mm: standard deviation of the weights of pairs near a pair.
+        local_shift_pairs: so many pairs without a move of their own are added to those nearby.
         paper_threshold: of Algorithm 1.
         made: date, inputs and how values were chosen.
     """
@@ -54,7 +56,9 @@ class Calibration:
     same_study_mm: float = 4.0
     same_study_largest: float = 25.0
     largest_distance: float = 60.0
-    shift_rounds: int = 4
+    shift_rounds: int = 6
+    local_shift_mm: float = 80.0
+    local_shift_pairs: float = 0.5
     paper_threshold: float = 0.07
     made: Mapping[str, Any] | None = None
 

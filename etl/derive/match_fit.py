@@ -106,7 +106,8 @@ def _shrunk(covariance: Floats) -> Floats:
 def choose(patients: Sequence[KnownPatient], start: Calibration) -> Calibration:
     """Fit covariances, and choose the angle weight and the thresholds over all the patients given.
 
-    Chosen by F plus top-1 for `mutual`, by F for `paper`, whose distance has nothing to choose.
+    Chosen by the sum of F, top-1 and the share of patients without an error for `mutual`, by F for `paper`,
+    whose distance has nothing to choose.
     """
     fitted = fit_covariances(patients, start)
     best: tuple[float, Calibration] | None = None
@@ -116,7 +117,7 @@ def choose(patients: Sequence[KnownPatient], start: Calibration) -> Calibration:
         for threshold in THRESHOLDS:
             groups = [average_linkage(distance, threshold) for distance in distances]
             counts = _counts(patients, distances, groups)
-            score = f_score(counts) + top1(counts)
+            score = f_score(counts) + top1(counts) + without_error(counts)
             if best is None or score > best[0]:
                 best = score, replace(trial, threshold=threshold)
     assert best is not None
@@ -145,7 +146,7 @@ def calibrate(patients: Sequence[KnownPatient], inputs: Mapping[str, Path]) -> C
         },
         "patients": len(patients),
         "pairs": sum(len(one.pairs) for one in patients),
-        "chosen": "angle_weight and threshold by F plus top-1, paper_threshold by F; covariances are moments",
+        "chosen": "angle_weight and threshold by F, top-1 and patients without error, paper_threshold by F",
     }
     return replace(choose(patients, START), made=made)
 
@@ -198,6 +199,11 @@ def f_score(counts: Sequence[PatientCounts]) -> float:
 def top1(counts: Sequence[PatientCounts]) -> float:
     """Return the share of queries whose nearest row is the lesion."""
     return sum(c.top1 for c in counts) / max(sum(c.queries for c in counts), 1)
+
+
+def without_error(counts: Sequence[PatientCounts]) -> float:
+    """Return the share of patients without a wrong and without a missed pair."""
+    return sum(not (c.wrong or c.missed) for c in counts) / max(len(counts), 1)
 
 
 def _counts(

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from etl.derive.lesion_arrays import Floats, Ints, LesionArrays
+from etl.derive.match_calibration import MM_A_UNIT
 
 RESAMPLES = 2000
 SEED = 20
@@ -31,6 +32,7 @@ class PatientCounts:
         queries: (listed pair, direction) across studies: is the nearest row of the other study the lesion?
         top1: queries whose nearest row is of the lesion's known sequence.
         top1_unknown: queries whose nearest row is in no known sequence.
+        top1_same_place: queries whose nearest row is of the known sequence, or at the place of a row that is.
     """
 
     hits: int
@@ -40,6 +42,14 @@ class PatientCounts:
     queries: int
     top1: int
     top1_unknown: int
+    top1_same_place: int
+
+
+SAME_PLACE_SHARE = 0.25
+SAME_PLACE_Z_MM = 5.0
+"""Rows of one study are at one place if their centres are less than a quarter of the smaller long diameter
+apart in the plane, and less than 5 mm in the published z: a lesion measured in another series, or on the next
+slice."""
 
 
 def count_patient(
@@ -61,7 +71,8 @@ def count_patient(
     upper = np.triu(np.ones(same.shape, bool), 1)
     joined = (group[:, None] == group[None, :]) & upper
     row = {int(lesion_id): at for at, lesion_id in enumerate(lesions.lesion_id)}
-    queries = top1 = unknown = 0
+    at_one_place = same_place(lesions)
+    queries = top1 = unknown = placed = 0
     for pair in pairs:
         for source, target in (pair, pair[::-1]):
             i, j = row[source], row[target]
@@ -70,7 +81,9 @@ def count_patient(
             candidates = np.flatnonzero(lesions.study == lesions.study[j])
             found = candidates[np.argmin(distance[i, candidates])]
             queries += 1
-            top1 += int(sequence[found] == sequence[i])
+            right = candidates[sequence[candidates] == sequence[i]]
+            top1 += int(found in right)
+            placed += int(at_one_place[found, right].any())
             unknown += int(sequence[found] < 0)
     return PatientCounts(
         hits=int((joined & same).sum()),
@@ -80,7 +93,20 @@ def count_patient(
         queries=queries,
         top1=top1,
         top1_unknown=unknown,
+        top1_same_place=placed,
     )
+
+
+def same_place(lesions: LesionArrays) -> NDArray[np.bool_]:
+    """Return (n, n): pairs of rows of one study that are at one place, each row with itself among them."""
+    apart = lesions.centre_mm[None, :, :2] - lesions.centre_mm[:, None, :2]
+    long = np.exp(lesions.log_diameters[:, 0])
+    near = np.hypot(apart[..., 0], apart[..., 1]) < SAME_PLACE_SHARE * np.minimum(
+        long[:, None], long[None, :]
+    )
+    z_mm = np.abs(lesions.place[None, :, 2] - lesions.place[:, None, 2]) * MM_A_UNIT
+    found: NDArray[np.bool_] = near & (z_mm < SAME_PLACE_Z_MM)
+    return found & (lesions.study[:, None] == lesions.study[None, :])
 
 
 def certain(study: Ints, sequence: Ints) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
@@ -126,11 +152,12 @@ def summarize(counts: Sequence[PatientCounts]) -> dict[str, Any]:
         "top1_queries": total["queries"],
         "top1_unknown": total["top1_unknown"],
         "top1_of_known": round(float(point[0, 5]), 4),
+        "top1_same_place": round(float(point[0, 6]), 4),
     }
 
 
 def _ratios(sums: Floats) -> Floats:
-    hits, wrong, missed, _, queries, top1, unknown, clean, patients = sums.T
+    hits, wrong, missed, _, queries, top1, unknown, placed, clean, patients = sums.T
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.stack(
             [
@@ -140,6 +167,7 @@ def _ratios(sums: Floats) -> Floats:
                 2 * hits / (2 * hits + wrong + missed),
                 clean / patients,
                 top1 / (queries - unknown),
+                placed / queries,
             ],
             axis=1,
         )

@@ -1,7 +1,7 @@
 """A patient's lesions in all studies -> groups, each one lesion over time.
 
 `paper` is Algorithm 1 of Yan et al., CVPR 2018 (Deep Lesion Graphs in the Wild), on the published place.
-`mutual` corrects the common shift of each pair of studies, weighs differences by how much they vary inside
+`mutual` corrects the common shift of the studies, weighs differences by how much they vary inside
 one lesion's sequence, and joins groups by the mean distance of all their pairs.
 """
 
@@ -15,9 +15,12 @@ from numpy.typing import NDArray
 
 from etl.derive.lesion_arrays import Floats, Ints, LesionArrays
 from etl.derive.match_calibration import MM_A_UNIT, Calibration, vectors
+from etl.derive.study_shift import likely_pairs, local_shift, whitening, without_shift
 
 Algorithm = Literal["mutual", "paper"]
 ALGORITHMS: tuple[Algorithm, ...] = ("mutual", "paper")
+LOCAL_ROUNDS = 2
+"""In so many last rounds the shift near a lesion is taken away, too."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,21 +124,25 @@ def mutual_distance(lesions: LesionArrays, calibration: Calibration) -> Floats:
 
     Lesions of two studies: a Student t of their difference in place, size and position in the image, from
     which the two studies' common shift is taken; plus the long diameter's turn and the embedding's cosine.
-    Lesions of one study share their grid: their distance is that of their centres in mm.
+    Lesions of one study share their grid: their distance is that of their centres in mm. If one of the
+    patient's lesions has no embedding, all are compared without, so that none is nearer for lack of it.
     """
-    values = vectors(lesions)
+    axes, variance = whitening(calibration)
+    values = vectors(lesions) @ axes
     difference = values[None, :] - values[:, None]
     studies, study = np.unique(lesions.study, return_inverse=True)
     across = study[:, None] != study[None, :]
-    total = np.asarray(np.linalg.inv(calibration.residual + calibration.shift), np.float64)
-    distance = _heavy_tail(_quadratic(difference, total), calibration.degrees_of_freedom)
+    distance = _heavy_tail((difference**2 / (1 + variance)).sum(axis=-1), calibration.degrees_of_freedom)
     rounds = calibration.shift_rounds if len(studies) > 1 else 0
-    for _ in range(rounds):
-        moved, precision = _without_shift(difference, distance, across, study, len(studies), calibration)
-        distance = _heavy_tail(_quadratic(moved, precision), calibration.degrees_of_freedom)
+    for number in range(rounds):
+        weight = likely_pairs(distance, study, calibration.no_match_distance)
+        moved, left = without_shift(difference, weight, study, variance)
+        if number >= rounds - LOCAL_ROUNDS:
+            moved = moved - local_shift(moved, weight, study, lesions.place, calibration)
+        distance = _heavy_tail((moved**2 / left).sum(axis=-1), calibration.degrees_of_freedom)
     turn = lesions.long_angle_rad[None, :] - lesions.long_angle_rad[:, None]
     distance = distance + calibration.angle_weight * (1 - np.cos(2 * turn))
-    if lesions.embedding is not None:
+    if lesions.embedding is not None and np.isfinite(lesions.embedding).all():
         cosine = (lesions.embedding[None, :] * lesions.embedding[:, None]).sum(axis=-1)
         distance = distance + calibration.embedding_weight * (1 - cosine)
     distance = np.where(across, distance, _within_study(lesions, calibration))
@@ -144,47 +151,8 @@ def mutual_distance(lesions: LesionArrays, calibration: Calibration) -> Floats:
     return distance
 
 
-def _quadratic(difference: Floats, precision: Floats) -> Floats:
-    """Return (n, n) quadratic forms; precision is (k, k), or (n, n, k, k) of its own for each pair."""
-    form = "ijk,kl,ijl->ij" if precision.ndim == 2 else "ijk,ijkl,ijl->ij"
-    # Rounding can leave a form of zeros slightly negative.
-    return np.maximum(np.einsum(form, difference, precision, difference), 0.0)
-
-
 def _heavy_tail(squared: Floats, freedom: float) -> Floats:
     return (freedom + 1) * np.log1p(squared / freedom)
-
-
-def _without_shift(
-    difference: Floats,
-    distance: Floats,
-    across: NDArray[np.bool_],
-    study: Ints,
-    studies: int,
-    calibration: Calibration,
-) -> tuple[Floats, Floats]:
-    """Return (n, n, k) differences less the studies' expected shift, and the (n, n, k, k) precision left.
-
-    A pair counts for the shift as much as it is likely to be each other's match; the shift's own variance
-    shrinks it towards zero where few pairs speak for it.
-    """
-    member = np.eye(studies)[study]
-    likely = np.where(across, np.exp(-distance / 2), 0.0)
-    other = np.exp(-calibration.no_match_distance / 2)
-    of_row = (likely @ member)[:, study] + other
-    of_column = (member.T @ likely)[study, :] + other
-    weight = likely / of_row * likely / of_column
-    count = member.T @ weight @ member
-    total = np.einsum("ia,ij,ijk,jb->abk", member, weight, difference, member, optimize=True)
-    residual, prior = calibration.residual, calibration.shift
-    spread = np.linalg.inv(count[:, :, None, None] * prior + residual)
-    mean = np.einsum("kl,ablm,abm->abk", prior, spread, total)
-    uncertain = residual @ spread @ prior
-    precision = np.asarray(
-        np.linalg.inv(residual + (uncertain + np.swapaxes(uncertain, -1, -2)) / 2), np.float64
-    )
-    moved: Floats = difference - mean[study[:, None], study[None, :]]
-    return moved, precision[study[:, None], study[None, :]]
 
 
 def _within_study(lesions: LesionArrays, calibration: Calibration) -> Floats:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from etl.derive.match_measures import PatientCounts, certain, count_patient, summarize
+from etl.derive.match_measures import PatientCounts, certain, count_patient, same_place, summarize
 from tests.support.lesions_over_time import lesions_at
 
 
@@ -48,12 +48,40 @@ def test_top1_looks_at_all_rows_of_the_other_study_and_at_no_row_of_one_study() 
     assert (counts.queries, counts.top1, counts.top1_unknown) == (2, 1, 1)
 
 
+@pytest.mark.parametrize(
+    ("study", "dx", "dz", "together"),
+    [
+        (2, 0.0, 0.0, True),
+        (2, 4.9 / 350, 4.9 / 900, True),  # a quarter of 20 mm, 5 mm
+        (2, 5.1 / 350, 0.0, False),
+        (2, 0.0, 5.1 / 900, False),
+        (3, 0.0, 0.0, False),  # another study has another grid
+    ],
+)
+def test_rows_of_one_study_at_one_place(study: int, dx: float, dz: float, together: bool) -> None:
+    lesions = lesions_at([2, study], [(0.5, 0.5, 0.5), (0.5 + dx, 0.5, 0.5 + dz)], series=[1, 2])
+    assert same_place(lesions).tolist() == [[True, together], [together, True]]
+
+
+def test_a_row_at_the_place_of_the_lesion_is_counted_apart() -> None:
+    # The lesion of row 0 is row 1; row 2 is the same lesion in another series, which nobody listed.
+    lesions = lesions_at([1, 2, 2], [(0.5, 0.5, 0.5)] * 3, series=[1, 1, 2])
+    distance = np.array([[0.0, 2.0, 1.0], [2.0, 0.0, 0.0], [1.0, 0.0, 0.0]])
+    counts = count_patient(lesions, distance, np.arange(3), np.array([0, 0, -1]), [(0, 1)])
+    assert (counts.queries, counts.top1, counts.top1_unknown, counts.top1_same_place) == (2, 1, 1, 2)
+
+
 def test_summary_exactly() -> None:
-    clean = PatientCounts(hits=8, wrong=0, missed=0, unknown=3, queries=10, top1=10, top1_unknown=0)
-    bad = PatientCounts(hits=1, wrong=2, missed=1, unknown=0, queries=4, top1=2, top1_unknown=1)
+    clean = PatientCounts(
+        hits=8, wrong=0, missed=0, unknown=3, queries=10, top1=10, top1_unknown=0, top1_same_place=10
+    )
+    bad = PatientCounts(
+        hits=1, wrong=2, missed=1, unknown=0, queries=4, top1=2, top1_unknown=1, top1_same_place=3
+    )
     result = summarize([clean, bad])
     assert result["top1"] == round(12 / 14, 4)
     assert result["top1_of_known"] == round(12 / 13, 4)
+    assert result["top1_same_place"] == round(13 / 14, 4)
     assert (result["precision"], result["recall"]) == (round(9 / 11, 4), 0.9)
     assert result["f"] == round(18 / 21, 4)
     assert result["patients_without_error"] == 0.5

@@ -113,7 +113,14 @@ def test_an_embedding_tells_apart_what_lies_together() -> None:
     looks = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]])
     distance = mutual_distance(replace(lesions, embedding=looks), COMMITTED)
     assert distance[0, 1] == pytest.approx(COMMITTED.embedding_weight)
-    assert distance[0, 2] == 0
+    assert distance[0, 2] == pytest.approx(0, abs=1e-12)
+
+
+def test_a_patient_with_a_lesion_without_an_embedding_is_matched_without() -> None:
+    lesions = lesions_at([1, 2, 2], [LIVER, LIVER, LUNG], series=[1, 1, 2])
+    looks = np.array([[1.0, 0.0], [0.0, 1.0], [np.nan, np.nan]])
+    with_looks = mutual_distance(replace(lesions, embedding=looks), COMMITTED)
+    np.testing.assert_array_equal(with_looks, mutual_distance(lesions, COMMITTED))
 
 
 places = st.tuples(*[st.floats(0.1, 0.9).map(lambda value: round(value, 3))] * 3)

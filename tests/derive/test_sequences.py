@@ -25,7 +25,7 @@ def test_rows_of_both_tables_exactly() -> None:
     assert rows["age_falls"] == [True] * 4
     assert rows["confidence"][0] == 1.0
     assert 0.5 < rows["confidence"][1] < 1
-    assert rows["method"] == ["mutual, calibration of 2026-11-28"] * 4
+    assert rows["method"] == ["mutual, calibration of 2026-11-29"] * 4
 
     links = {
         (a, b): (distance, mutual, kept, reason)
