@@ -11,9 +11,10 @@ from pathlib import Path
 PARTS = (
     *("conversion", "decoding", "workers", "memory", "planning", "empty_volumes", "reading", "codecs"),
     "checksums",
+    "search",
 )
 # These compare work on one core; all threads of a library are bound to it.
-ON_ONE_CORE = ("conversion", "decoding", "checksums")
+ON_ONE_CORE = ("conversion", "decoding", "checksums", "search")
 
 if __name__ == "__main__":
     part, folder = sys.argv[1:]

@@ -19,6 +19,8 @@ COMMANDS = {
     "export": ("export", "main", "Write NIfTI, COCO, CSV, images and more for other tools."),
     "add": ("add_annotations", "main", "Add annotations by others as tables of a store."),
     "match": ("match_lesions", "main", "Find the same lesion over time."),
+    "patient": ("show_patient", "main", "Show a patient's lesions over all studies on a page."),
+    "similar": ("find_similar", "main", "Find the lesions that are most like a lesion."),
     "calibrate-matching": ("calibrate_matching", "main", "Learn or score the matching on known pairs."),
     "train-regressor": ("train_regressor", "main", "Train a body-part regressor on a store."),
     "score": ("score_slices", "main", "Score where in the body each slice of a store lies."),

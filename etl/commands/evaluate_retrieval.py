@@ -17,7 +17,7 @@ SPLITS = ("train", "val", "test")
 
 
 @click.command()
-@click.option("--model", type=click.Choice(MODELS), default="place", show_default=True, help="See above.")
+@click.option("--model", default="place", metavar="place|xyz|MODEL", show_default=True, help="See above.")
 @click.option("--gallery", required=True, metavar="STORE|CSV", help="Where neighbours are sought.")
 @click.option("--queries", metavar="STORE|CSV", help="Lesions whose neighbours are sought.  [default: folds]")
 @click.option("--gallery-split", type=click.Choice(SPLITS), help="Only lesions of this split.")
@@ -37,11 +37,13 @@ def main(
     \b
     place  published place and diameters in mm, by weights that were learned on the official validation rows
     xyz    the published place as it is: the floor
+    MODEL  the vectors of the table embeddings/MODEL of both stores
 
     Neighbours are lesions of other patients that have a coarse type; lesions without one are left out.
     Intervals are 95 %, by bootstrap over patients. Without --queries the gallery is its own: five folds of
     whole patients, each answered by the others and by weights learned on the others. --learn writes weights
     learned on the whole gallery. A CSV has the columns of the release's DL_info.csv; nothing else is read.
+    Measures of other models, most of them on the release's test rows, are printed as `reference`.
 
     \b
       deeplesion evaluate-retrieval --gallery DL_info.csv --gallery-split val
@@ -58,32 +60,38 @@ def main(
     import json
 
     from etl.derive.place_model import encode, learn, made_of, read_place_model, xyz
-    from etl.derive.retrieval_measures import answer, by_folds, summarize
+    from etl.derive.retrieval_measures import REFERENCE, answer, by_folds, summarize, vectors
 
-    rows = _labelled(gallery, gallery_split)
+    rows = _labelled(gallery, gallery_split, model)
+    fixed = xyz if model == "xyz" else vectors
     if out is not None:
         made = made_of(gallery, gallery_split, len(rows.coarse_type))
         out.write_text(encode(learn(rows.lesions, rows.coarse_type, made)))
     if queries is None:
-        answers = by_folds(rows, lambda part: learn(*part).embed if model == "place" else xyz)
+        answers = by_folds(rows, lambda part: learn(*part).embed if model == "place" else fixed)
         weights = None
     else:
         committed = read_place_model()
-        embed, weights = (committed.embed, committed.made) if model == "place" else (xyz, None)
-        answers = answer(rows, _labelled(queries, queries_split), embed)
-    click.echo(json.dumps({"model": model, **summarize(answers), "weights": weights}, indent=1))
+        embed, weights = (committed.embed, committed.made) if model == "place" else (fixed, None)
+        answers = answer(rows, _labelled(queries, queries_split, model), embed)
+    measures = {"model": model, **summarize(answers), "weights": weights, "reference": REFERENCE}
+    click.echo(json.dumps(measures, indent=1))
 
 
-def _labelled(place: str, split: str | None) -> Labelled:
+def _labelled(place: str, split: str | None, model: str) -> Labelled:
     from etl.derive.lesion_arrays import lesion_arrays
     from etl.derive.retrieval_measures import Labelled
     from etl.release.annotations import parse_annotations
+    from etl.store.lesion_embeddings import embeddings_of
     from etl.store.reader import open_store
 
+    own = None if model in MODELS else model
     if place.lower().endswith(".csv"):
         path = Path(place)
         if not path.is_file():
             raise click.BadParameter(f"there is no file {place!r}")
+        if own is not None:
+            raise click.BadParameter(f"a CSV has no vectors of the model {model!r}: name stores")
         lesions = parse_annotations(path.read_bytes(), path.name).lesions
     else:
         lesions = open_store(place).lesions()
@@ -93,4 +101,5 @@ def _labelled(place: str, split: str | None) -> Labelled:
             f"no lesion of {place!r} has a coarse type" + (f" in {split}" if split else "")
         )
     chosen = chosen.sort_values(["patient_index", "lesion_id"])
-    return Labelled(lesion_arrays(chosen), chosen["coarse_type_code"].to_numpy("int64"))
+    embedding = None if own is None else embeddings_of(open_store(place), own, chosen)
+    return Labelled(lesion_arrays(chosen, embedding), chosen["coarse_type_code"].to_numpy("int64"))

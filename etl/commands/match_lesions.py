@@ -18,17 +18,27 @@ ALGORITHMS = ("mutual", "paper")
     "--algorithm", type=click.Choice(ALGORITHMS), default="mutual", show_default=True, help="See above."
 )
 @click.option(
+    "--method",
+    default="place",
+    show_default=True,
+    metavar="place|embedding:MODEL",
+    help="What lesions are compared by: the CSV alone, or also the table embeddings/MODEL.",
+)
+@click.option(
     "--calibration",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="A file of jobs/calibrate_matching.py.  [default: the committed one]",
 )
 @job("nothing was published")
-def main(store: str, algorithm: Literal["mutual", "paper"], calibration: Path | None) -> None:
+def main(store: str, algorithm: Literal["mutual", "paper"], method: str, calibration: Path | None) -> None:
     """Match the lesions of STORE (a path or s3://bucket/prefix); publish the tables `sequences` and `links`.
 
     \b
     mutual  place, size and position in the image, the studies' common shift removed, groups by mean distance
     paper   Algorithm 1 of Yan et al., CVPR 2018, on the published place
+
+    With --method embedding:MODEL, `mutual` adds the cosine of embeddings; a patient with a lesion that has
+    none is matched without. The weight of the cosine is a guess and was not calibrated.
 
     The new version is its parent with these two tables; where they are there already, nothing is published.
     The whole release takes seconds on one core. Read them with store.sequences(), store.growth() and
@@ -38,6 +48,7 @@ def main(store: str, algorithm: Literal["mutual", "paper"], calibration: Path | 
     \b
       deeplesion match build/store
       dask-submit jobs/match_lesions.py s3://bucket/store --algorithm paper
+      deeplesion match build/store --method embedding:imagenet
 
     \b
     Exit codes: 0  the store has both tables
@@ -51,18 +62,27 @@ def main(store: str, algorithm: Literal["mutual", "paper"], calibration: Path | 
     from etl.derive.sequences import match_lesions
     from etl.publish.add_tables import NewTable, add_tables
     from etl.run.logs import start_logging
+    from etl.store.lesion_embeddings import embeddings_of
     from etl.store.reader import open_store
     from etl.tables.links import LINKS
     from etl.tables.sequences import SEQUENCES
 
+    kind, _, model = method.partition(":")
+    if (kind, bool(model)) not in (("place", False), ("embedding", True)):
+        raise click.BadParameter(
+            f"{method!r} is neither `place` nor `embedding:MODEL`", param_hint="--method"
+        )
+    if model and algorithm == "paper":
+        raise click.UsageError("--algorithm paper compares published places: use it with --method place")
     start_logging()
     opened = open_store(store)
     lesions = opened.lesions()
     found = match_lesions(
-        lesion_arrays(lesions),
+        lesion_arrays(lesions, embeddings_of(opened, model, lesions) if model else None),
         lesions.set_index("lesion_id")["age_years"],
         read_calibration(calibration or COMMITTED),
         algorithm,
+        method,
     )
     covered = lesions["lesion_id"].tolist()
     tables = [
@@ -78,3 +98,4 @@ def main(store: str, algorithm: Literal["mutual", "paper"], calibration: Path | 
         + f" in {len(set(names)):,} sequences, {len(several):,} over several studies, "
         f"{len(found.links['kept']):,} links, {sum(found.links['kept']):,} kept"
     )
+    click.echo(f"pages: deeplesion patient {store} NUMBER, deeplesion report {store}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -29,7 +30,7 @@ class LesionArrays:
         centre_mm: (n, 3) centre of the box from the middle of the image along x and y, and the key slice's
             number times the slice interval. The third is comparable inside one series only.
         long_angle_rad: (n,) direction of the long diameter in the image; the sign has no meaning.
-        embedding: (n, d) vectors of length one, or None.
+        embedding: (n, d) vectors of length one, NaN for a lesion that has none; or None.
     """
 
     lesion_id: Ints
@@ -58,12 +59,13 @@ class LesionArrays:
                 yield self.take(slice(start, stop))
 
 
-def lesion_arrays(lesions: pd.DataFrame, embedding: Floats | None = None) -> LesionArrays:
+def lesion_arrays(lesions: pd.DataFrame, embedding: NDArray[np.floating[Any]] | None = None) -> LesionArrays:
     """Return the arrays of a lesions table, or of `Annotations.lesions`, sorted by patient and lesion_id.
 
     Args:
         lesions: the columns of `etl.release.annotations.LESION_DTYPES`; any others are ignored.
-        embedding: one vector a row of `lesions`, in its order; scaled to length one here.
+        embedding: one vector a row of `lesions`, in its order; scaled to length one here. One that is zero or
+            not finite is none.
     """
     order = np.lexsort((lesions["lesion_id"].to_numpy(), lesions["patient_index"].to_numpy()))
 
@@ -81,9 +83,12 @@ def lesion_arrays(lesions: pd.DataFrame, embedding: Floats | None = None) -> Les
     lengths = [np.hypot(dx * spacing[0], dy * spacing[1]) for dx, dy in ends.values()]
     middle = [(column(f"bbox_{axis}1_px") + column(f"bbox_{axis}2_px")) / 2 for axis in "xy"]
     half = [column("image_width_px") / 2, column("image_height_px") / 2]
+    unit: Floats | None = None
     if embedding is not None:
-        norm = np.linalg.norm(embedding, axis=1, keepdims=True)
-        embedding = (embedding / np.where(norm > 0, norm, 1))[order]
+        wide = np.asarray(embedding, np.float64)
+        norm = np.linalg.norm(wide, axis=1, keepdims=True)
+        there = np.isfinite(norm) & (norm > 0)
+        unit = (np.where(there, wide, np.nan) / np.where(there, norm, 1))[order]
     return LesionArrays(
         lesion_id=number("lesion_id"),
         patient=number("patient_index"),
@@ -100,5 +105,5 @@ def lesion_arrays(lesions: pd.DataFrame, embedding: Floats | None = None) -> Les
             axis=1,
         ),
         long_angle_rad=np.arctan2(ends["long"][1] * spacing[1], ends["long"][0] * spacing[0]),
-        embedding=embedding,
+        embedding=unit,
     )

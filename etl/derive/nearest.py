@@ -2,71 +2,111 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from etl.derive.lesion_arrays import Floats, Ints
 
-QUERIES_AT_ONCE = 256
-ROUNDING = 1e-9
-"""Share of squared lengths: rows within it of the k-th are compared again by exact differences."""
+Vectors = NDArray[np.floating[Any]]
+
+BLOCK = 2**23
+"""Distances computed at once: queries times rows of the gallery."""
 
 
-def usable(vectors: Floats) -> NDArray[np.bool_]:
+def usable(vectors: Vectors) -> NDArray[np.bool_]:
     """Return which rows are vectors at all: finite, and not all zero."""
     return np.isfinite(vectors).all(axis=1) & (vectors != 0).any(axis=1)
 
 
+@dataclass(frozen=True, eq=False)
+class Gallery:
+    """Vectors that are ready to be searched, again and again.
+
+    Attributes:
+        vectors: (n, d) float32 or float64, those that are usable.
+        squared: (n,) their squared lengths.
+        rows: (n,) their rows in the array that was given.
+        lesion_id: (n,).
+        patient: (n,), or None.
+    """
+
+    vectors: Vectors
+    squared: Vectors
+    rows: Ints
+    lesion_id: Ints
+    patient: Ints | None
+
+    def nearest(self, queries: Vectors, k: int, query_patient: Ints | None = None) -> tuple[Ints, Floats]:
+        """Find the k nearest rows by Euclidean distance, equal distances by lesion_id.
+
+        All distances are computed by one product of matrices; those that its rounding can't tell from the
+        k-th are computed again in float64, and these decide.
+
+        Args:
+            queries: (m, d) vectors.
+            k: number of rows wanted.
+            query_patient: (m,); rows of the query's own patient are left out. None leaves out none.
+
+        Returns:
+            (m, k) rows of the array that was given, nearest first, -1 where there are fewer than k, all -1
+            for a query that is zero or missing; (m, k) distances, NaN there.
+        """
+        found = np.full((len(queries), k), -1, np.int64)
+        distance = np.full((len(queries), k), np.nan)
+        if not len(self.rows):
+            return found, distance
+        asked = np.flatnonzero(usable(queries))
+        step = max(BLOCK // len(self.rows), 1)
+        for start in range(0, len(asked), step):
+            numbers = asked[start : start + step]
+            block = np.asarray(queries[numbers], self.vectors.dtype)
+            about = self.squared[None, :] - 2 * (block @ self.vectors.T)
+            if self.patient is not None and query_patient is not None:
+                about[query_patient[numbers][:, None] == self.patient[None, :]] = np.inf
+            for at, number in enumerate(numbers.tolist()):
+                chosen, exact = self._first(about[at], np.asarray(queries[number], np.float64), k)
+                found[number, : len(chosen)] = self.rows[chosen]
+                distance[number, : len(chosen)] = exact
+        return found, distance
+
+    def _first(self, about: Vectors, query: Floats, k: int) -> tuple[Ints, Floats]:
+        allowed = int(np.isfinite(about).sum())
+        if not allowed:
+            return np.zeros(0, np.int64), np.zeros(0)
+        limit = np.partition(about, min(k, allowed) - 1)[min(k, allowed) - 1]
+        # Bounds the rounding of squared lengths and of twice a product of d terms, in two rows.
+        rounding = 4 * (len(query) + 4) * float(np.finfo(about.dtype).eps)
+        slack = rounding * (float(self.squared.max()) + float(query @ query))
+        candidates = np.flatnonzero(about <= limit + slack)
+        exact = np.sqrt(((np.asarray(self.vectors[candidates], np.float64) - query) ** 2).sum(axis=1))
+        order = np.lexsort((self.lesion_id[candidates], exact))[:k]
+        return candidates[order], exact[order]
+
+
+def gallery_of(vectors: Vectors, lesion_id: Ints, patient: Ints | None = None) -> Gallery:
+    """Return a gallery of vectors; float16 becomes float32, in which each value is the same.
+
+    Args:
+        vectors: (n, d).
+        lesion_id: (n,).
+        patient: (n,), for searches that leave out the query's own patient.
+    """
+    rows = np.flatnonzero(usable(vectors))
+    kept = np.ascontiguousarray(vectors[rows], np.result_type(vectors.dtype, np.float32))
+    squared = np.einsum("ij,ij->i", kept, kept)
+    return Gallery(kept, squared, rows, lesion_id[rows], None if patient is None else patient[rows])
+
+
 def nearest(
-    gallery: Floats,
+    vectors: Vectors,
     lesion_id: Ints,
-    queries: Floats,
+    queries: Vectors,
     k: int,
     gallery_patient: Ints | None = None,
     query_patient: Ints | None = None,
 ) -> tuple[Ints, Floats]:
-    """Find the k nearest rows of a gallery by Euclidean distance, equal distances by lesion_id.
-
-    Args:
-        gallery: (n, d) vectors.
-        lesion_id: (n,) of the gallery's rows.
-        queries: (m, d) vectors.
-        k: how many.
-        gallery_patient, query_patient: rows of the query's own patient are left out; none are without these.
-
-    Returns:
-        (m, k) rows of the gallery, nearest first, -1 where there are fewer than k, and all -1 for a query
-        that is zero or missing; (m, k) distances, NaN there.
-    """
-    rows = np.flatnonzero(usable(gallery))
-    found = np.full((len(queries), k), -1, np.int64)
-    distance = np.full((len(queries), k), np.nan)
-    if not len(rows):
-        return found, distance
-    kept = np.asarray(gallery[rows], np.float64)
-    length = (kept**2).sum(axis=1)
-    asked = usable(queries)
-    for start in range(0, len(queries), QUERIES_AT_ONCE):
-        block = np.asarray(queries[start : start + QUERIES_AT_ONCE], np.float64)
-        block = np.where(asked[start : start + len(block), None], block, 0.0)
-        about = length[None, :] - 2 * block @ kept.T
-        if gallery_patient is not None and query_patient is not None:
-            own = query_patient[start : start + len(block), None] == gallery_patient[rows][None, :]
-            about[own] = np.inf
-        for at in np.flatnonzero(asked[start : start + len(block)]).tolist():
-            chosen, exact = _first(about[at], kept, block[at], lesion_id[rows], k)
-            found[start + at, : len(chosen)] = rows[chosen]
-            distance[start + at, : len(chosen)] = exact
-    return found, distance
-
-
-def _first(about: Floats, kept: Floats, query: Floats, lesion_id: Ints, k: int) -> tuple[Ints, Floats]:
-    allowed = int(np.isfinite(about).sum())
-    if not allowed:
-        return np.zeros(0, np.int64), np.zeros(0)
-    limit = np.partition(about, min(k, allowed) - 1)[min(k, allowed) - 1]
-    slack = ROUNDING * (1 + abs(limit) + float(query @ query))
-    candidates = np.flatnonzero(about <= limit + slack)
-    exact = np.sqrt(((kept[candidates] - query) ** 2).sum(axis=1))
-    order = np.lexsort((lesion_id[candidates], exact))[:k]
-    return candidates[order], exact[order]
+    """Search a gallery once; see `gallery_of` and `Gallery.nearest`."""
+    return gallery_of(vectors, lesion_id, gallery_patient).nearest(queries, k, query_patient)

@@ -17,6 +17,16 @@ TYPES = 8
 FOLDS = 5
 RESAMPLES = 2000
 SEED = 20
+REFERENCE = {
+    "x, y, z": {"top1": 0.755, "p_at_10": 0.727, "nn20": 0.795, "type_classifier": 0.801},
+    "x, y, z and diameters": {"top1": 0.724, "p_at_10": 0.679, "nn20": 0.763, "type_classifier": 0.817},
+    "the paper's sequence loss on these numbers": {"p_at_10": 0.735, "nn20": 0.800},
+    "posterior of gradient boosting": {"top1": 0.732, "p_at_10": 0.736, "nn20": 0.810},
+    "reach of the model place": {"top1": 0.770, "p_at_10": 0.755, "nn20": 0.825},
+    "Yan et al., CVPR 2018, with pixels": {"top1": 0.905},
+    "Yan et al., CVPR 2018, ImageNet features": {"top1": 0.862},
+}
+"""Measures on the release's test rows with val as gallery, but for the paper's own; older than this code."""
 NAMES = ("top1", "p_at_10", "nn20", "macro_recall", "place_error", "size_error_mm")
 
 
@@ -51,6 +61,17 @@ class Answers:
     voted: Ints
     place_error: Floats
     size_error_mm: Floats
+
+
+def vectors(lesions: LesionArrays) -> Floats:
+    """Return the (n, d) vectors that lesions have from a model.
+
+    Raises:
+        ValueError: they have none.
+    """
+    if lesions.embedding is None:
+        raise ValueError("these lesions have no embedding")
+    return lesions.embedding
 
 
 def answer(gallery: Labelled, queries: Labelled, embed: Callable[[LesionArrays], Floats]) -> Answers:

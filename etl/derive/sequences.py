@@ -32,7 +32,11 @@ class Matched:
 
 
 def match_lesions(
-    lesions: LesionArrays, age_years: pd.Series, calibration: Calibration, algorithm: Algorithm = "mutual"
+    lesions: LesionArrays,
+    age_years: pd.Series,
+    calibration: Calibration,
+    algorithm: Algorithm = "mutual",
+    compared_by: str = "place",
 ) -> Matched:
     """Match every patient and return the rows of `sequences` and `links`.
 
@@ -41,8 +45,10 @@ def match_lesions(
         age_years: age by lesion_id, null where it is missing.
         calibration: weights and thresholds.
         algorithm: see `etl.derive.matching`.
+        compared_by: what lesions were compared by, for the column `method`.
     """
-    method = f"{algorithm}, calibration of {(calibration.made or {}).get('date', 'no date')}"
+    by = "" if compared_by == "place" else f" by {compared_by}"
+    method = f"{algorithm}{by}, calibration of {(calibration.made or {}).get('date', 'no date')}"
     sequences: list[dict[str, Any]] = []
     links: list[dict[str, Any]] = []
     for one in lesions.by_patient():

@@ -7,31 +7,24 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
-import jinja2
 import pandas as pd
 from markupsafe import Markup
 
-from etl.export.key_slices import Marks, Segment
 from etl.export.protocol import TYPES, UNLABELLED
 from etl.report.console.texts import bytes_text
 from etl.report.gallery import Figure, Gallery
+from etl.report.over_time import OverTime
+from etl.report.overlays import mark_paths
 from etl.report.pictures import Picture
 from etl.report.planes import WINDOW_HU, PlanePicture, PlaneRef
 from etl.report.quality import Check
 from etl.report.summary import Summary
+from etl.report.templates import PAGES, source
 from etl.report.voxels import data_url
 from etl.store.layout import ACKNOWLEDGEMENT, CITATION, SOURCE_URL
 from etl.store.reader import Store
 from etl.tables.annotation_sources import ANNOTATION_SOURCES
 from etl.tables.lesions import SPLITS
-
-_PAGES = jinja2.Environment(
-    loader=jinja2.PackageLoader("etl.report", "template"),
-    autoescape=True,
-    undefined=jinja2.StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +35,7 @@ class Content:
         refs: by name of the check, the picture of each listed row.
         planes: those of these pictures that show no lesion.
         failed: for each such picture that could not be read, the reason.
+        over_time: None where lesions were not matched over time.
     """
 
     summary: Summary
@@ -52,6 +46,7 @@ class Content:
     refs: Mapping[str, Sequence[PlaneRef]]
     planes: Sequence[PlanePicture]
     failed: Sequence[str]
+    over_time: OverTime | None
 
 
 def render(store: Store, content: Content) -> bytes:
@@ -60,11 +55,11 @@ def render(store: Store, content: Content) -> bytes:
     planes = {picture.ref.anchor: picture for picture in content.planes}
     anchors = planes.keys() | {f"lesion-{lesion_id}" for lesion_id in lesions}
     summary = content.summary
-    text = _PAGES.get_template("page.html").render(
+    text = PAGES.get_template("page.html").render(
         number=store.version["version"],
         root=store.objects.root,
-        style=Markup(_source("page.css")),
-        script=Markup(_source("page.js")),
+        style=source("page.css") + source("lesion_pages.css"),
+        script=source("page.js"),
         summary=summary,
         rejects=_cells(summary.rejects),
         annotations=_annotation_sources(store),
@@ -77,6 +72,7 @@ def render(store: Store, content: Content) -> bytes:
         key_slices=content.gallery.key_slices,
         failed=content.gallery.failed,
         lined=any(line for figure in content.gallery.figures for line in figure.lines),
+        over_time=content.over_time,
         types=TYPES,
         splits=SPLITS,
         source=SOURCE_URL,
@@ -84,12 +80,6 @@ def render(store: Store, content: Content) -> bytes:
         citation=CITATION,
     )
     return text.encode()
-
-
-def _source(name: str) -> str:
-    loader = _PAGES.loader
-    assert loader is not None
-    return loader.get_source(_PAGES, name)[0]
 
 
 def _drawn(picture: Picture) -> dict[str, Any]:
@@ -161,26 +151,9 @@ def _overlay(figure: Figure) -> str:
         if line is not None:
             x, y = line
             parts.append(f'<path class="blue" d="M{x:.1f} -0.5v{height}M-0.5 {y:.1f}h{width}"/>')
-        parts += _marks(marks)
+        parts += mark_paths(marks)
     box = f"-0.5 -0.5 {width} {height}"
     return f'<svg viewBox="{box}" preserveAspectRatio="none" aria-hidden="true">{"".join(parts)}</svg>'
-
-
-def _marks(marks: Marks) -> list[str]:
-    x1, y1, x2, y2 = marks.box
-    box = f"M{x1:.1f} {y1:.1f}H{x2:.1f}V{y2:.1f}H{x1:.1f}Z"
-    centre = f"M{(x1 + x2) / 2:.1f} {(y1 + y2) / 2:.1f}h0"
-    diameters = "".join(map(_segment, (marks.long_diameter, marks.short_diameter)))
-    return [
-        f'<path class="green" d="{box}"/>',
-        f'<path class="red" d="{diameters}"/>',
-        f'<path class="yellow" d="{centre}"/>',
-    ]
-
-
-def _segment(segment: Segment) -> str:
-    x1, y1, x2, y2 = segment
-    return f"M{x1:.1f} {y1:.1f}L{x2:.1f} {y2:.1f}"
 
 
 def _rows(table: pd.DataFrame) -> list[Any]:

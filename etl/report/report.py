@@ -8,6 +8,7 @@ import time
 from etl.report.console.texts import bytes_text
 from etl.report.csv_cells import to_csv
 from etl.report.gallery import make_gallery
+from etl.report.over_time import over_time
 from etl.report.page import Content, render
 from etl.report.pictures import hu_pictures, release_pictures
 from etl.report.planes import plane_pictures, plane_refs
@@ -51,11 +52,12 @@ def make_report(store: Store, share: float = MAP_SHARE, unusual: float = UNUSUAL
     planes, failed = plane_pictures(store, all_refs, volumes)
     release = release_pictures(lesions, volumes, share)
     hu = hu_pictures(slices, sample_planes(store, volumes))
-    summary = summarise(store)
+    summary, later = summarise(store), over_time(store, lesions)
     tables = {part.name: part.table for part in (*release, *hu)} | {part.name: part.found for part in found}
     tables |= {"rejects": summary.rejects, "archives": summary.archives, "gallery": gallery.listing()}
+    tables |= later.tables if later else {}
     files = {f"{name}.csv": to_csv(table) for name, table in tables.items()}
-    content = Content(summary, release, hu, found, gallery, refs, planes, failed)
+    content = Content(summary, release, hu, found, gallery, refs, planes, failed, later)
     return files | {PAGE: render(store, content)}
 
 

@@ -31,6 +31,10 @@ _REPORT_POLICY = (
     "script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
+_DRAWN_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
 _OBJECT_POLICY = "sandbox; default-src 'none'; frame-ancestors 'none'"
 
 EVERY_ANSWER = {
@@ -46,6 +50,11 @@ EVERY_ANSWER = {
 def page_headers(name: str) -> Mapping[str, str]:
     """Return the headers of a file of the viewer."""
     return {"Content-Type": _type_of(name), "Content-Security-Policy": _VIEWER_POLICY}
+
+
+def drawn_headers() -> Mapping[str, str]:
+    """Return the headers of a page that is drawn from tables and voxels: it has no script."""
+    return {"Content-Type": _TYPES[".html"], "Content-Security-Policy": _DRAWN_POLICY}
 
 
 def object_headers(name: str) -> Mapping[str, str]:

@@ -23,7 +23,8 @@ from etl.core.errors import ConfigError, StoreError
 from etl.core.urls import is_local
 from etl.io.places import Objects, checked_name
 from etl.report.cross_origin import checked_origins, preflight_headers, sharing_headers
-from etl.report.served_headers import EVERY_ANSWER, object_headers, page_headers
+from etl.report.drawn_pages import DRAWN
+from etl.report.served_headers import EVERY_ANSWER, drawn_headers, object_headers, page_headers
 from etl.store.layout import report_path
 from etl.store.reader import Store
 
@@ -58,7 +59,9 @@ class Answer:
 
 @dataclass(frozen=True)
 class Site:
-    """The addresses of a served store: `/viewer/`, `/store/...` with its objects, and `/`, which redirects.
+    """The addresses of a served store: `/viewer/`, to which `/` redirects, `/patient/N` and `/similar/N`.
+
+    `/store/...` are its objects.
 
     Attributes:
         store: the version that the viewer lists.
@@ -85,7 +88,16 @@ class Site:
                 return Answer(HTTPStatus.OK, page_headers(name), self._catalogue)
             if (page := _page(name)) is not None:
                 return Answer(HTTPStatus.OK, page_headers(name), page.read_bytes())
+        if parts[0] in DRAWN and len(parts) == 2 and parts[1].isascii() and parts[1].isdigit():
+            return self._drawn(parts[0], int(parts[1][:9]))
         return _plain(HTTPStatus.NOT_FOUND, "no such page")
+
+    def _drawn(self, kind: str, number: int) -> Answer:
+        try:
+            page = DRAWN[kind](self.store, number)
+        except StoreError as error:
+            return _plain(HTTPStatus.NOT_FOUND, f"no such page: {error}")
+        return Answer(HTTPStatus.OK, drawn_headers(), page)
 
     @cached_property
     def _catalogue(self) -> bytes:
@@ -131,6 +143,7 @@ def catalogue(store: Store) -> dict[str, object]:
         "store": store.objects.root,
         "version": store.version["version"],
         "report": report if store.objects.size(report) is not None else None,
+        "over_time": "sequences" in store.version["tables"],
         "volumes": {
             "volume_id": volumes["volume_id"].tolist(),
             "path": volumes["path"].tolist(),

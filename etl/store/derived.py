@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from etl.store.asked import lesion_id_of
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -25,6 +27,28 @@ class DerivedTables:
         from etl.store.lesion_sequences import growth_of
 
         return growth_of(self)
+
+    def similar(  # type: ignore[misc]
+        self: Store,
+        lesion: Any,
+        k: int = 9,
+        *,
+        model: str = "place",
+        split: str | None = None,
+        same_patient: bool = False,
+    ) -> pd.DataFrame:
+        """Return the k lesions nearest to one, nearest first; see `etl.store.lesion_embeddings.similar_to`.
+
+        Args:
+            lesion: a lesion_id, or one row of `lesions()`.
+            model: `place`, or a model whose table `embeddings/<model>` the version has.
+            split: only lesions of train, val or test.
+            same_patient: if lesions of its own patient may be found, too.
+        """
+        from etl.store.lesion_embeddings import similar_to
+
+        number = lesion_id_of(lesion)
+        return similar_to(self, number, k, model=model, split=split, same_patient=same_patient)
 
     def body_positions(  # type: ignore[misc]
         self: Store, volume_id: str | None = None, split: str | None = None

@@ -159,8 +159,10 @@ def _parsed(name: str, kind: str) -> pa.Field:
 
 
 def _parsed_type(kind: str) -> pa.DataType:
-    of_list = re.fullmatch(r"list<\w+: (.+?)(?: not null)?>", kind)
-    return pa.list_(_parsed_type(of_list[1])) if of_list else pa.type_for_alias(kind)
+    of_list = re.fullmatch(r"(?:fixed_size_)?list<\w+: (.+?)(?: not null)?>(?:\[(\d+)\])?", kind)
+    if of_list:
+        return pa.list_(_parsed_type(of_list[1]), int(of_list[2] or -1))
+    return pa.type_for_alias(kind)
 
 
 def schema_columns(schema: pa.Schema) -> list[list[str]]:

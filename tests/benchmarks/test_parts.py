@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import checksums, codecs, conversion, decoding, memory, planning, reading, sample
+from benchmarks import checksums, codecs, conversion, decoding, memory, planning, reading, sample, search
 from benchmarks.release_size import FULL, make_csv, make_index, make_runs
 from benchmarks.report import benchmark_text, estimate, machine
 from benchmarks.timing import Timing, ratio, rounds
@@ -74,6 +74,12 @@ def test_planning_plans_every_run(tmp_path: Path) -> None:
         0,
     )
     assert {"plan_seconds", "plan_peak_mib"} <= set(found)
+
+
+def test_searches_are_timed(tmp_path: Path) -> None:
+    found = search.measure(tmp_path, sizes=(300, 1000), repeats=1)
+    assert {"search_ms_300", "search_batch_ms_1000", "search_prepare_seconds_300"} <= set(found)
+    assert all(value > 0 for value in found.values())
 
 
 @pytest.mark.slow

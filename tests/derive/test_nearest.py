@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etl.derive.nearest import nearest
+from etl.derive.nearest import gallery_of, nearest
 
 GALLERY = np.array([[1.0, 0.0], [0.0, 0.0], [1.0, 0.0], [3.0, 0.0], [np.nan, 1.0]])
 LESION_ID = np.array([8, 1, 2, 5, 3])
@@ -51,3 +52,35 @@ def test_search_is_that_of_all_distances(gallery: list, queries: list, k: int, r
         )[:k]
         assert rows.tolist() == [at for _, _, at in every] + [-1] * (k - len(every))
         np.testing.assert_allclose(apart[: len(every)], [d for d, _, _ in every])
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    vectors, st.sampled_from(["float16", "float32"]), st.sampled_from([1.0, 1e-3, 300.0]), st.integers(1, 9)
+)
+def test_short_floats_are_searched_as_exactly(base: list, kind: str, scale: float, k: int) -> None:
+    # Long vectors that differ in their last bits: a product in float32 can't order them.
+    rng = np.random.default_rng(len(base))
+    repeated = np.repeat(np.array(base, float), 16, axis=1) * scale
+    stored = (repeated + rng.integers(0, 2, repeated.shape) * scale * 1e-3).astype(kind)
+    found, distance = nearest(stored, np.arange(len(stored)), stored[:3], k)
+    wide = stored.astype(float)
+    there = np.flatnonzero((wide != 0).any(axis=1))
+    for query, rows, apart in zip(wide[:3], found, distance, strict=True):
+        exact = np.sqrt(((wide[there] - query) ** 2).sum(axis=1))
+        every = there[np.lexsort((there, exact))][:k] if query.any() else []
+        assert rows.tolist() == [*every, *[-1] * (k - len(every))]
+        assert (np.diff(apart[: len(every)]) >= 0).all()
+
+
+def test_a_gallery_is_searched_again_and_again_in_any_number_of_blocks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    vectors = np.random.default_rng(0).normal(size=(50, 4)).astype(np.float16)
+    patients = np.arange(50) % 7
+    gallery = gallery_of(vectors, np.arange(50), patients)
+    whole = gallery.nearest(vectors, 5, patients)
+    monkeypatch.setattr("etl.derive.nearest.BLOCK", 120)
+    again = gallery.nearest(vectors, 5, patients)
+    np.testing.assert_array_equal(whole[0], again[0])
+    np.testing.assert_array_equal(whole[1], again[1])

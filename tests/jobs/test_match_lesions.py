@@ -2,13 +2,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from etl.core.config import Config
 from etl.core.errors import StoreError
+from etl.derive.match_calibration import read_calibration
 from etl.io.opening import open_objects
+from etl.publish.add_tables import NewTable, add_tables
 from etl.store import open_store
+from etl.tables.embeddings import embedding_column, embeddings_table
 from etl.verify.verify import verify
 from jobs.match_lesions import main
 from tests.support.tiny_release import build_serial, csv_row, tiny_config, write_release
@@ -89,6 +93,41 @@ def test_sequences_are_published_read_carried_and_completed(config: Config, tmp_
 def test_algorithm_1_can_be_chosen(config: Config) -> None:
     match(config, "--algorithm", "paper")
     assert open_store(config.store).sequences()["method"].str.startswith("paper, calibration of 20").all()
+
+
+def test_an_embedding_joins_what_lies_apart(config: Config) -> None:
+    refused = CliRunner().invoke(main, [config.store, "--method", "embedding:looks"])
+    assert refused.exit_code == 2
+    assert "no embedding of this model" in refused.output
+    assert "embeddings/looks" in refused.output
+    store = open_store(config.store)
+    table = embeddings_table("looks", 2)
+    looks = np.array([[1.0, 0], [0, 1], [0, 1], [1, 0]])
+    rows = {"lesion_id": range(4), "embedding": embedding_column(looks), "fingerprint": [""] * 4}
+    add_tables(store.objects, store.version, [NewTable(table, table.rows(rows), range(4))])
+    match(config)
+    by_place = open_store(config.store).table("links").set_index(["lesion_id", "other_lesion_id"])["distance"]
+    match(config, "--method", "embedding:looks")
+    by_looks = open_store(config.store)
+    distance = by_looks.table("links").set_index(["lesion_id", "other_lesion_id"])["distance"]
+    # Lesions 0 and 2 differ in looks: their cosine is 0. 1 and 2 do not.
+    assert distance[0, 2] == pytest.approx(by_place[0, 2] + read_calibration().embedding_weight)
+    assert distance[1, 2] == pytest.approx(by_place[1, 2])
+    assert by_looks.sequences()["method"].str.startswith("mutual by embedding:looks, calibration").all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--method", "embedding"], "is neither `place` nor `embedding:MODEL`"),
+        (["--method", "place:x"], "is neither `place` nor `embedding:MODEL`"),
+        (["--method", "embedding:x", "--algorithm", "paper"], "use it with --method place"),
+    ],
+)
+def test_wrong_methods_are_refused(arguments: list[str], said: str) -> None:
+    done = CliRunner().invoke(main, ["store", *arguments])
+    assert done.exit_code == 2
+    assert said in " ".join(done.output.split())
 
 
 def test_a_place_without_a_store_ends_with_one_message(tmp_path: Path) -> None:

@@ -58,6 +58,10 @@ if (location.pathname.startsWith('/store/reports/')) {
     link.href = `/viewer/#${encodeURI(link.dataset.view)}`
     link.hidden = false
   }
+  for (const link of document.querySelectorAll('.served')) {
+    link.href = link.dataset.to
+    link.hidden = false
+  }
   element('viewing').hidden = true
 }
 

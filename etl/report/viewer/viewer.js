@@ -142,6 +142,12 @@ function show(lesionNumber, plane) {
     goTo([Math.round(lesions.z_vox[lesionNumber]), Math.round((y1 + y2) / 2), Math.round((x1 + x2) / 2)])
   }
   markBox()
+  element('similar').hidden = lesionNumber === null
+  element('over-time').hidden = lesionNumber === null || !catalogue.over_time
+  if (lesionNumber !== null) {
+    element('similar').href = `/similar/${lesions.lesion_id[lesionNumber]}`
+    element('over-time').href = `/patient/${Number(current.volumeId.split('_')[0])}`
+  }
 }
 
 async function loadWhole(options) {

@@ -1,0 +1,22 @@
+"""Pages that `deeplesion serve` draws when they are asked for, from tables and voxels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from etl.report.patient_page import patient_page
+from etl.report.similar_page import similar_page
+from etl.store.lesion_embeddings import PLACE
+from etl.store.reader import Store
+
+
+def _similar(store: Store, lesion_id: int) -> bytes:
+    return similar_page(store, lesion_id, store.similar(lesion_id), PLACE, served=True)
+
+
+def _patient(store: Store, patient: int) -> bytes:
+    return patient_page(store, patient, served=True)
+
+
+DRAWN: Mapping[str, Callable[[Store, int], bytes]] = {"patient": _patient, "similar": _similar}
+"""By the first part of the address; the second is a number."""

@@ -1,0 +1,222 @@
+"""Pages of a patient over time and of lesions like a lesion, and that part of the report."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from etl.commands.find_similar import main as find_similar
+from etl.commands.match_lesions import main as match_lesions
+from etl.commands.show_patient import main as show_patient
+from etl.imaging.window import to_grey
+from etl.report.lesion_pictures import common_size_mm, lesion_pictures
+from etl.report.over_time import over_time
+from etl.report.patient_page import patient_page
+from etl.report.report import make_report, write_report
+from etl.report.sequence_drawings import graph_drawing, pictures_drawing
+from etl.report.serving import Site
+from etl.store.reader import Store, open_store
+from tests.support.browser import addresses, chromium, complaints, serving, wait
+from tests.support.tiny_release import build_serial, csv_row, tiny_config, write_release
+
+FIRST, LOWER, SECOND, THIRD, OTHER = (
+    "000001_01_01",
+    "000001_01_02",
+    "000001_02_01",
+    "000001_03_01",
+    "000002_01_01",
+)
+GROWN = {"Measurement_coordinates": "5, 9, 12, 9, 8.5, 7, 8.5, 11", "Lesion_diameters_Pixel_": "7, 4"}
+AWAY = {"Normalized_lesion_location": "0.2, 0.3, 0.9"}
+# Patient 1: lesions 0, 2 and 3 are one, 1 is another. The age falls from study 2 to 3.
+ROWS = (
+    csv_row(FIRST, 4, (3, 5), Patient_age="61"),
+    csv_row(LOWER, 4, (3, 5), Patient_age="61", Coarse_lesion_type="-1", **AWAY),
+    csv_row(SECOND, 4, (3, 5), Patient_age="62", **GROWN),
+    csv_row(THIRD, 4, (3, 5), Patient_age="31", **GROWN),
+    csv_row(OTHER, 4, (3, 5)),
+)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    folder = tmp_path_factory.mktemp("pages")
+    write_release(folder, {key: [3, 4, 5] for key in (FIRST, LOWER, SECOND, THIRD, OTHER)}, ROWS)
+    config = tiny_config(folder, folder / "store")
+    build_serial(config)
+    assert CliRunner().invoke(match_lesions, [config.store]).exit_code == 0
+    return open_store(config.store)
+
+
+def test_a_picture_is_the_stored_plane_around_the_lesion(store: Store) -> None:
+    lesions = store.lesions()
+    picture = lesion_pictures(store, lesions[lesions["lesion_id"] == 2], [6.0])[2]
+    shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(picture.image.partition(",")[2]))))
+    plane = store.array("000001_02_01_003-005")[round(picture.lesion.z_vox)]
+    assert shown.shape == (6, 6)
+    y, x = (
+        (getattr(picture.lesion, f"bbox_{a}1_vox") + getattr(picture.lesion, f"bbox_{a}2_vox")) / 2
+        for a in "yx"
+    )
+    top, left = (int(np.floor(c - 2.5 + 0.5)) for c in (y, x))
+    padded = np.pad(np.asarray(plane), 8, constant_values=-1024)[top + 8 : top + 14, left + 8 : left + 14]
+    window = (float(picture.lesion.window_low_hu), float(picture.lesion.window_high_hu))
+    assert np.abs(shown.astype(int) - to_grey(padded, window)).mean() < 6
+    # The centre's mark lies in the middle of the picture.
+    centre = re.search(r'class="yellow" d="M([\d.]+) ([\d.]+)h0"', picture.drawing)
+    assert centre is not None
+    assert [float(value) for value in centre.groups()] == pytest.approx([2.5, 2.5], abs=0.6)
+
+
+@pytest.mark.parametrize(
+    ("diameters", "edge"), [([3.0, 5.0], 40), ([10.0, 30.0], 75), ([300.0], 160), ([], 40)]
+)
+def test_one_scale_shows_all(diameters: list[float], edge: float) -> None:
+    assert common_size_mm(diameters) == edge
+
+
+def test_a_patients_page_has_its_lesions_links_and_warnings(store: Store) -> None:
+    page = patient_page(store, 1).decode()
+    assert page == patient_page(store, 1).decode()
+    assert page.count("<image ") == 4
+    assert "This is not a clinical assessment" in page
+    assert "age falls with the study number" in page
+    assert [f"study {number}" in page for number in (1, 2, 3, 4)] == [True, True, True, False]
+    links = store.table("links")
+    kept = links[links["kept"] & (links["patient_index"] == 1)]
+    drawn = re.findall(r'class="distance"[^>]*>([^<]*)<', page)
+    assert sorted(filter(None, drawn)) == sorted(
+        f"{row.distance:.2g}" for row in kept.itertuples() if (row.lesion_id, row.other_lesion_id) != (0, 3)
+    )
+    assert page.count("<circle ") == 4
+    assert page.count('class="link left"') == len(links[~links["kept"] & (links["patient_index"] == 1)])
+    assert "+40.0" in page
+    assert "/similar/" not in page
+    assert "age falls" not in patient_page(store, 2).decode()
+    assert "No lesion was found in several studies" in patient_page(store, 2).decode()
+
+
+def test_the_report_shows_changes_and_uncertain_links(store: Store) -> None:
+    lesions = store.lesions()
+    part = over_time(store, lesions)
+    assert part is not None
+    assert (part.lesions, part.sequences, part.several, part.falling) == (5, 3, 1, 1)
+    (change,) = part.changes
+    assert (change.first.lesion_id, change.second.lesion_id) == (0, 2)
+    assert change.says[0] == "2.5 to 3.5 mm, +40 %"
+    assert change.age_falls
+    (link,) = part.uncertain
+    assert {link.first.lesion_id, link.second.lesion_id} <= {0, 2, 3}
+    files = make_report(store)
+    assert pd.read_csv(io.BytesIO(files["largest_changes.csv"]))["change_from_first_percent"].tolist() == [40]
+    assert len(pd.read_csv(io.BytesIO(files["least_certain_links.csv"]))) == 1
+    assert b'id="over-time"' in files["index.html"]
+    assert over_time(open_store(store.objects.root, 1), lesions) is None
+    assert b'id="over-time"' not in make_report(open_store(store.objects.root, 1))["index.html"]
+
+
+def test_a_volume_that_cannot_be_read_only_loses_its_pictures(store: Store, tmp_path: Path) -> None:
+    import shutil
+
+    shutil.copytree(store.objects.root, tmp_path / "store")
+    path = store.volumes().set_index("volume_id")["path"]["000001_02_01_003-005"]
+    shutil.rmtree(tmp_path / "store" / path)
+    page = patient_page(open_store(str(tmp_path / "store")), 1).decode()
+    assert page.count("<image ") == 3
+    assert "1 pictures could not be read" in page
+
+
+def test_jobs_print_and_write_the_pages(store: Store, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    done = CliRunner().invoke(find_similar, [store.objects.root, "2", "-k", "3", "--page", str(page)])
+    assert done.exit_code == 0, done.output
+    found = pd.read_csv(io.StringIO(done.stdout))
+    pd.testing.assert_frame_equal(found, store.similar(2, 3), check_dtype=False)
+    text = page.read_text()
+    assert text.count("<img ") == 1 + len(found)
+    assert "distance" in text
+    assert ".905" in text
+    done = CliRunner().invoke(show_patient, [store.objects.root, "1", "--page", str(page)])
+    assert done.exit_code == 0, done.output
+    assert page.read_bytes() == patient_page(store, 1)
+    for main, arguments, said in (
+        (find_similar, ["77"], "no such lesion"),
+        (show_patient, ["77"], "no lesion of this patient"),
+        (show_patient, ["1", "--page", str(tmp_path / "no" / "page.html")], "the page can't be written"),
+        (show_patient, ["1", "--version", "1"], "were not matched over time"),
+    ):
+        done = CliRunner().invoke(main, [store.objects.root, *arguments])
+        assert done.exit_code == 2
+        assert said in done.output
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/patient/1", 200),
+        ("/similar/2", 200),
+        ("/patient/9", 404),
+        ("/similar/99999999999", 404),
+        ("/patient/x", 404),
+        ("/patient/1/2", 404),
+        ("/patient/\u0663", 404),
+    ],
+)
+def test_a_server_draws_the_pages(store: Store, path: str, status: int) -> None:
+    answer = Site(store).answer(path)
+    assert answer.status == status
+    if status == 200:
+        assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
+        assert (
+            "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+            in answer.headers["Content-Security-Policy"]
+        )
+        assert b"/viewer/#000001_02_01_003-005/2" in answer.body
+
+
+def test_texts_of_a_store_stay_texts(store: Store) -> None:
+    evil = "<script>1</script>"
+    sequences = store.sequences(patient=1).assign(sequence_id=evil, norm_z=0.5, long_diameter_mm=9.0)
+    links = store.table("links").assign(reason=evil)
+    links = links[links["patient_index"] == 1]
+    lesions = store.lesions().assign(coarse_type=evil)
+    pictures = lesion_pictures(store, lesions, [40.0] * len(lesions))
+    drawn = pictures_drawing(sequences, links, pictures) + graph_drawing(sequences, links)
+    assert "&lt;script&gt;" in drawn
+    assert "<script" not in drawn
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    with chromium(tmp_path_factory.mktemp("profile")) as browser:
+        yield browser
+
+
+@pytest.mark.slow
+def test_a_report_leads_to_pages_that_fit_a_phone(store: Store, browser: Any) -> None:
+    write_report(store)
+    size = {"width": 390, "height": 800, "deviceScaleFactor": 1, "mobile": True}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    with serving(store) as server:
+        browser.get(f"{server}/store/reports/000002/index.html")
+        complaints(browser), addresses(browser)
+        for kind in ("similar", "patient"):
+            link = browser.find_element("css selector", f".served[data-to^='/{kind}/']")
+            browser.get(link.get_attribute("href"))
+            wait(
+                browser, "return [...document.images].every((image) => image.complete && image.naturalWidth)"
+            )
+            assert browser.execute_script("return document.documentElement.scrollWidth") == 390
+            assert complaints(browser) == []
+            browser.back()
+        assert {address.split("/")[3] for address in addresses(browser)} == {"similar", "patient"}
