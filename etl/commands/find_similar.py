@@ -52,6 +52,7 @@ def main(
                 130  interrupted; no page was written
                 143  terminated; no page was written
     """
+    from etl.report.csv_cells import to_csv
     from etl.store.reader import open_store
     from etl.store.versions import readable
 
@@ -65,4 +66,4 @@ def main(
             content = similar_page(opened, lesion_id, found, model)
             with explained(StoreError, "the page can't be written", where=str(page), remedy="name another"):
                 page.write_bytes(content)
-    click.echo(found.to_csv(index=False, lineterminator="\n"), nl=False)
+    click.echo(to_csv(found).decode(), nl=False)

@@ -94,8 +94,9 @@ def gallery_of(vectors: Vectors, lesion_id: Ints, patient: Ints | None = None) -
         lesion_id: (n,).
         patient: (n,), for searches that leave out the query's own patient.
     """
-    rows = np.flatnonzero(usable(vectors))
-    kept = np.ascontiguousarray(vectors[rows], np.result_type(vectors.dtype, np.float32))
+    wide = np.ascontiguousarray(vectors, np.result_type(vectors.dtype, np.float32))
+    rows = np.flatnonzero(usable(wide))
+    kept = wide if len(rows) == len(wide) else wide[rows]
     squared = np.einsum("ij,ij->i", kept, kept)
     return Gallery(kept, squared, rows, lesion_id[rows], None if patient is None else patient[rows])
 
