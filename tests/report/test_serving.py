@@ -191,7 +191,7 @@ class TestServer:
 
     @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
     def test_nothing_can_be_written(self, connection: http.client.HTTPConnection, method: str) -> None:
-        connection.request(method, "/store/zarr.json", body=b"")
+        connection.request(method, "/store/store.json", body=b"")
         assert connection.getresponse().status == 501
 
     def test_it_listens_on_the_loopback_interface_only(self, store: Store) -> None:
@@ -228,7 +228,7 @@ def test_pages_of_an_allowed_origin_may_read(
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         connection = http.client.HTTPConnection("127.0.0.1", server.server_port)
-        connection.request(method, "/store/zarr.json", headers={"Origin": origin} if origin else {})
+        connection.request(method, "/store/store.json", headers={"Origin": origin} if origin else {})
         answer = connection.getresponse()
         assert answer.status == status
         assert answer.getheader("Access-Control-Allow-Origin") == shared

@@ -47,7 +47,8 @@ def test_job_lists_what_is_wrong_and_what_repairs_it(store: Path, cluster_of_two
     done = job(str(store), "--version", "1", code=1, DASK_SCHEDULER_ADDRESS=cluster_of_two)
     lines = done.stdout.splitlines()
     assert lines[0].startswith("2 faults in version 1 of ")
-    assert re.fullmatch(rf"  volumes/{VOLUME}/\w+/0/c/0/0/0: is missing: expected \d+ bytes", lines[1])
+    shard = rf"  volumes/{VOLUME}/\w+\.ome\.zarr/0/c/0/0/0: is missing: expected \d+ bytes"
+    assert re.fullmatch(shard, lines[1])
     assert re.fullmatch(r"  tables/[^/]+/rejects/part-0\.parquet: is missing: expected \d+ bytes", lines[2])
     assert lines[4:] == [f"  - {Repair.VOLUME.value}", f"  - {Repair.TABLE.value}"]
 
