@@ -34,7 +34,7 @@ def main(model: str, folder: str, pixel_mm: float, window_hu: tuple[float, float
     order, of those whose scores differ by more than 1. It needs pip install 'deeplesion-store[derive]'.
 
     \b
-      deeplesion evaluate-regressor build/store/models/body-part-regressor-DIGEST scored_slices
+      deeplesion evaluate-regressor MODEL_FOLDER scored_slices
 
     \b
     Exit codes: 0  the measures were printed

@@ -31,7 +31,7 @@ def add_model(objects: Objects, name: str, model_id: str, files: Mapping[str, by
         RunError: other runs took the next version's number again and again, or a prune took files.
         OSError: the store can't be read or written.
     """
-    run_id, path = new_run_id(), model_path(model_id)
+    run_id, path = new_run_id(), model_path(name, model_id)
     objects.check_writable()
     with running(objects, run_id, "tables") as own:
         own.wait_for("prune")

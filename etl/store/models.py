@@ -87,6 +87,6 @@ def model_config(objects: Objects, model: Model) -> dict[str, Any]:
     return dict(json.loads(model_file(objects, model, CONFIG)))
 
 
-def model_path(model_id: str) -> str:
+def model_path(name: str, model_id: str) -> str:
     """Return the path of a model's folder, relative to the store."""
-    return f"{MODELS}/{model_id}"
+    return f"{MODELS}/{name}/{model_id}"

@@ -51,7 +51,7 @@ OWN_NAMES = {
         rf"[0-9]{{6}}_[0-9]{{2,}}_[0-9]{{2,}}_[0-9]{{3,}}-[0-9]{{3,}}/[0-9a-f]{{16}}{_GROUP}"
     ),
     LABELS: re.compile(rf"([^/]+/){{1,2}}{Digest}(?=\.ome\.zarr/.|\.receipt\.json\Z)"),
-    MODELS: re.compile(rf"([^/]+-)?{Digest}(?=/.)"),
+    MODELS: re.compile(rf"[^/]+/([^/]+-)?{Digest}(?=/.)"),
     TABLES_FOLDER: re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}(?=/.)"),
     REPORTS: re.compile(r"[0-9]+(?=/.)"),
     PARTIAL: re.compile(r"[0-9a-f]{32}\Z"),

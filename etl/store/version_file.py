@@ -143,7 +143,7 @@ def faults(content: Mapping[str, Any], number: int) -> Iterator[str]:
         if entry.path.split("/")[1] != entry.volume_id:
             yield f"path: {entry.path} of volume {entry.volume_id}"
     for model in version.models:
-        if model.path != f"{MODELS}/{model.model_id}":
+        if model.path != f"{MODELS}/{model.name}/{model.model_id}":
             yield f"path: {model.path} of model {model.model_id}"
     known = {entry.volume_id for entry in version.volumes}
     for volume_id in {entry.volume_id for entry in version.labels} - known:

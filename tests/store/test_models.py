@@ -38,7 +38,7 @@ def test_a_model_is_added_read_carried_and_pruned(config: Config, tmp_path: Path
     version, is_new = add_model(objects, "brightness", ID, tiny_model())
     assert (version["version"], is_new) == (2, True)
     (entry,) = version["models"]
-    assert (entry["name"], entry["model_id"], entry["path"]) == ("brightness", ID, f"models/{ID}")
+    assert (entry["name"], entry["model_id"], entry["path"]) == ("brightness", ID, f"models/brightness/{ID}")
     assert [file["path"] for file in entry["files"]] == ["README.md", "config.json", "model.onnx"]
     assert add_model(objects, "brightness", ID, tiny_model(slope_mean=9)) == (version, False)
     assert problems(config) == []

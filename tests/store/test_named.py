@@ -57,12 +57,12 @@ def config(tmp_path: Path) -> Config:
                 "sha256": object_info("", receipt).sha256,
             }
         )
-    objects.write(f"models/{MODEL}/weights.onnx", b"weights")
+    objects.write(f"models/detector/{MODEL}/weights.onnx", b"weights")
     weights = object_info("weights.onnx", b"weights")
     model = {
         "name": "detector",
         "model_id": MODEL,
-        "path": f"models/{MODEL}",
+        "path": f"models/detector/{MODEL}",
         "files": [{"path": "weights.onnx", "bytes": weights.bytes, "sha256": weights.sha256}],
     }
     body = {**version, "run_id": run_id, "created_at": now_text(), "labels": labels, "models": [model]}
@@ -78,7 +78,7 @@ def test_they_are_part_of_the_version(config: Config) -> None:
     objects = open_objects(config.store)
     version = open_store(config.store).version
     assert len(groups_of(version)) == 3 + 2
-    assert files_of(version)[-1].path == f"models/{MODEL}/weights.onnx"
+    assert files_of(version)[-1].path == f"models/detector/{MODEL}/weights.onnx"
     assert stored_bytes(version) > stored_bytes(open_store(config.store, 1).version)
     assert verify(objects, 2).problems == ()
     assert missing_objects(objects, version) == []
@@ -102,14 +102,14 @@ def test_a_rollback_brings_them_back_or_refuses(config: Config) -> None:
     assert (is_new, names(version)) == (True, (2, 1))
     assert rollback(objects, 2, "again")[1] is False
     assert names(rollback(objects, 1, "first")[0]) == (0, 0)
-    objects.remove(f"models/{MODEL}/weights.onnx")
+    objects.remove(f"models/detector/{MODEL}/weights.onnx")
     with pytest.raises(GuardError, match=r"weights.onnx: missing"):
         rollback(objects, 2, "back")
 
 
 def test_a_prune_keeps_them_while_a_version_that_stays_names_them(config: Config) -> None:
     objects, folder = open_objects(config.store), Path(config.store)
-    for foreign in ("models/notes.txt", "labels/mine/x/zarr.json", f"models/{MODEL}.txt"):
+    for foreign in ("models/notes.txt", "labels/mine/x/zarr.json", f"models/detector/{MODEL}.txt"):
         objects.write(foreign, b"mine")
     prune(objects, 1, 0)
     assert verify(objects, 2).problems == ()
@@ -123,7 +123,7 @@ def test_a_prune_keeps_them_while_a_version_that_stays_names_them(config: Config
     left = sorted(
         p.relative_to(folder).as_posix() for f in ("labels", "models") for p in (folder / f).rglob("*.*")
     )
-    assert left == ["labels/mine/x/zarr.json", f"models/{MODEL}.txt", "models/notes.txt"]
+    assert left == ["labels/mine/x/zarr.json", f"models/detector/{MODEL}.txt", "models/notes.txt"]
 
 
 DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
@@ -143,10 +143,10 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
         "can't be read",
     ),
     "model changed": (
-        lambda s: (s / f"models/{MODEL}/weights.onnx").write_bytes(b"WEIGHTS"),
+        lambda s: (s / f"models/detector/{MODEL}/weights.onnx").write_bytes(b"WEIGHTS"),
         "SHA-256 is wrong",
     ),
-    "model lost": (lambda s: (s / f"models/{MODEL}/weights.onnx").unlink(), "is missing"),
+    "model lost": (lambda s: (s / f"models/detector/{MODEL}/weights.onnx").unlink(), "is missing"),
 }
 
 
