@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import lzma
 import os
 import tarfile
+import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Literal, NoReturn
+from typing import BinaryIO, Literal, NoReturn, cast
 
 from etl.core.errors import SourceError
 from etl.core.urls import is_local, public_url
@@ -21,9 +23,10 @@ from etl.release.names import is_ignorable
 
 MOST_MEMBER_BYTES = 1 << 28
 MOST_MEMBERS = 1_000_000
+MOST_PLACE_BYTES = 1 << 36
 MOST_DEPTH = 3
 _ONE_MASK = (".nii.zip", ".nii.gz.zip")
-_DAMAGE = (
+DAMAGE = (
     *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, ValueError, OverflowError),
     *(NotImplementedError, RuntimeError, OSError, IndexError, KeyError),
 )
@@ -42,12 +45,11 @@ class Member:
         return self.name.replace("\\", "/").rsplit("/", 1)[-1]
 
 
-def read_place(url: str, most_bytes: int = 1 << 36) -> Iterator[Member]:
+def read_place(url: str) -> Iterator[Member]:
     """Read the files at a path or URL: a folder's, or one file, opened where it is a tar or a zip.
 
     Args:
         url: a path, http(s):// or s3:// URL; folders on this machine only.
-        most_bytes: largest size of one file.
 
     Raises:
         SourceError: it can't be read, is too large, or a container is damaged or holds too much.
@@ -55,18 +57,36 @@ def read_place(url: str, most_bytes: int = 1 << 36) -> Iterator[Member]:
     if is_local(url) and os.path.isdir(path := url.removeprefix("file://")):
         for file in sorted(found for found in Path(path).rglob("*") if found.is_file()):
             if not is_ignorable(file.relative_to(path).as_posix()):
-                yield from read_place(str(file), most_bytes)
+                yield from read_place(str(file))
         return
     name = public_url(url).rstrip("/").rsplit("/", 1)[-1]
+    try:
+        with _opened(url, name) as opened:
+            yield from _unpack(name, opened, _size(opened), 0)
+    except OSError as error:
+        unreadable(url, str(error))
+
+
+@contextlib.contextmanager
+def _opened(url: str, name: str) -> Iterator[BinaryIO]:
+    """Open a file: one elsewhere as a temporary copy, which has no name of a member, in pieces."""
     if is_local(url):
-        try:
-            with open(url.removeprefix("file://"), "rb") as opened:
-                yield from _unpack(name, opened, os.fstat(opened.fileno()).st_size, 0)
-        except OSError as error:
-            _unreadable(url, str(error))
+        with open(url.removeprefix("file://"), "rb") as file:
+            yield file
         return
-    data = read_bytes(url, min(most_bytes, 1 << 32))
-    yield from _unpack(name, io.BytesIO(data), len(data), 0)
+    size = 0
+    with tempfile.TemporaryFile() as copy:
+        for piece in open_blob(url).stream():
+            size += len(piece)
+            if size > MOST_PLACE_BYTES:
+                too_large(name, size, MOST_PLACE_BYTES)
+            copy.write(piece)
+        copy.seek(0)
+        yield cast("BinaryIO", copy)
+
+
+def _size(file: BinaryIO) -> int:
+    return os.fstat(file.fileno()).st_size
 
 
 def read_bytes(url: str, most_bytes: int = MOST_MEMBER_BYTES) -> bytes:
@@ -80,14 +100,14 @@ def read_bytes(url: str, most_bytes: int = MOST_MEMBER_BYTES) -> bytes:
         blob = open_blob(url)
         stated = blob.info().bytes
         if stated is not None and stated > most_bytes:
-            _too_large(public_url(url), stated, most_bytes)
+            too_large(public_url(url), stated, most_bytes)
         for piece in blob.stream():
             size += len(piece)
             if size > most_bytes:
-                _too_large(public_url(url), size, most_bytes)
+                too_large(public_url(url), size, most_bytes)
             pieces.append(piece)
     except OSError as error:
-        _unreadable(url, str(error))
+        unreadable(url, str(error))
     return b"".join(pieces)
 
 
@@ -102,7 +122,7 @@ def sha256_of(url: str) -> str:
         for piece in open_blob(url).stream():
             digest.update(piece)
     except OSError as error:
-        _unreadable(url, str(error))
+        unreadable(url, str(error))
     return digest.hexdigest()
 
 
@@ -116,11 +136,10 @@ def unpack(name: str, data: bytes) -> Iterator[Member]:
 
 
 def _unpack(name: str, file: BinaryIO, size: int, depth: int) -> Iterator[Member]:
-    kind = name.lower()
-    is_zip, is_tar = kind.endswith(".zip"), kind.endswith((".tar", ".tar.gz", ".tgz"))
-    if not (is_zip or is_tar):
+    is_zip = name.lower().endswith(".zip")
+    if not (is_zip or is_tar(name)):
         if size > MOST_MEMBER_BYTES:
-            _too_large(name, size, MOST_MEMBER_BYTES)
+            too_large(name, size, MOST_MEMBER_BYTES)
         yield Member(name, file.read(MOST_MEMBER_BYTES + 1))
         return
     if depth >= MOST_DEPTH:
@@ -130,10 +149,10 @@ def _unpack(name: str, file: BinaryIO, size: int, depth: int) -> Iterator[Member
             allowed=f"{MOST_DEPTH} of them",
             remedy="unpack them",
         )
-    members = _zip_members(name, file) if is_zip else _tar_members(name, file)
-    if kind.endswith(_ONE_MASK):
-        yield _only_member(name, members)
+    if name.lower().endswith(_ONE_MASK):
+        yield Member(name[: -len(".zip")], only_member(file.read(MOST_MEMBER_BYTES)))
         return
+    members = _zip_members(name, file) if is_zip else _tar_members(name, file)
     for count, (inner, data) in enumerate(members):
         if count >= MOST_MEMBERS:
             raise SourceError("the archive has too many members", where=name, allowed=f"{MOST_MEMBERS:,}")
@@ -141,14 +160,34 @@ def _unpack(name: str, file: BinaryIO, size: int, depth: int) -> Iterator[Member
             yield from _unpack(f"{name}/{inner}", io.BytesIO(data), len(data), depth + 1)
 
 
-def _only_member(name: str, members: Iterator[tuple[str, bytes]]) -> Member:
-    """Return the file in a zip of one; of a damaged zip an empty one, so that it costs no other entry."""
-    inner = name[: -len(".zip")]
+def only_member(data: bytes) -> bytes:
+    """Return the file in a zip of one; of a damaged zip no bytes, so that it costs no other entry."""
     try:
-        data = next((data for found, data in members if not is_ignorable(found)), b"")
+        found = _zip_members("a mask", io.BytesIO(data))
+        return next((data for name, data in found if not is_ignorable(name)), b"")
     except SourceError:
-        data = b""
-    return Member(inner, data)
+        return b""
+
+
+def is_tar(name: str) -> bool:
+    """Return if a name is that of a tar, compressed or not."""
+    return name.lower().endswith((".tar", ".tar.gz", ".tgz"))
+
+
+def open_tar(file: BinaryIO, mode: Literal["r:gz", "r:"]) -> Iterator[tarfile.TarInfo]:
+    """Yield the regular files of a tar. Damage raises one of `DAMAGE`."""
+    with tarfile.open(fileobj=file, mode=mode) as archive:
+        for info in archive:
+            if info.isreg():
+                yield info
+            # The list of members that tarfile keeps would grow with the archive.
+            archive.members = []  # type: ignore[attr-defined]
+
+
+def open_zip(file: BinaryIO) -> tuple[list[zipfile.ZipInfo], int]:
+    """Return the files of a zip, and where its directory starts. Damage raises one of `DAMAGE`."""
+    with zipfile.ZipFile(file) as archive:
+        return [info for info in archive.infolist() if not info.is_dir()], archive.start_dir
 
 
 def _zip_members(name: str, file: BinaryIO) -> Iterator[tuple[str, bytes]]:
@@ -157,12 +196,12 @@ def _zip_members(name: str, file: BinaryIO) -> Iterator[tuple[str, bytes]]:
             for info in archive.infolist():
                 if not info.is_dir():
                     if info.file_size > MOST_MEMBER_BYTES:
-                        _too_large(f"{name}/{info.filename}", info.file_size, MOST_MEMBER_BYTES)
+                        too_large(f"{name}/{info.filename}", info.file_size, MOST_MEMBER_BYTES)
                     with archive.open(info) as member:
                         data = member.read(MOST_MEMBER_BYTES + 1)
                     yield info.filename, data
-    except _DAMAGE as error:
-        _damaged(name, error)
+    except DAMAGE as error:
+        damaged(name, error)
 
 
 def _tar_members(name: str, file: BinaryIO) -> Iterator[tuple[str, bytes]]:
@@ -173,23 +212,25 @@ def _tar_members(name: str, file: BinaryIO) -> Iterator[tuple[str, bytes]]:
                 if not info.isreg():
                     continue
                 if info.size > MOST_MEMBER_BYTES:
-                    _too_large(f"{name}/{info.name}", info.size, MOST_MEMBER_BYTES)
+                    too_large(f"{name}/{info.name}", info.size, MOST_MEMBER_BYTES)
                 member = archive.extractfile(info)
                 data = member.read() if member is not None else b""
                 # The list of members that tarfile keeps would grow with the archive.
                 archive.members = []  # type: ignore[attr-defined]
                 yield info.name, data
-    except _DAMAGE as error:
-        _damaged(name, error)
+    except DAMAGE as error:
+        damaged(name, error)
 
 
-def _too_large(where: str, size: int, most: int) -> NoReturn:
+def too_large(where: str, size: int, most: int) -> NoReturn:
+    """Refuse a file by its size."""
     raise SourceError(
         "the file is too large", where=where, value=f"{size:,} bytes", allowed=f"at most {most:,} bytes"
     )
 
 
-def _unreadable(url: str, found: str) -> NoReturn:
+def unreadable(url: str, found: str) -> NoReturn:
+    """Refuse a place that can't be read."""
     raise SourceError(
         "the annotations can't be read",
         where=public_url(url),
@@ -199,7 +240,8 @@ def _unreadable(url: str, found: str) -> NoReturn:
     )
 
 
-def _damaged(name: str, error: BaseException) -> NoReturn:
+def damaged(name: str, error: BaseException) -> NoReturn:
+    """Refuse a container that is damaged."""
     raise SourceError(
         "the archive is damaged",
         where=name,

@@ -1,12 +1,14 @@
-"""Read NIfTI-1 files of unknown making: sizes are checked before bytes are decompressed or arrays made.
+"""Read masks from NIfTI-1 files of unknown making, a piece at a time: only what is inside is kept.
 
-The affine is the sform where the file has one, else the diagonal of its voxel sizes with the qform's offset
-where that turns nothing. Format: nifti.nimh.nih.gov, nifti1.h.
+Sizes are checked before bytes are decompressed or arrays made. The affine is the sform where the file has
+one, else the diagonal of its voxel sizes with the qform's offset where that turns nothing. Format:
+nifti.nimh.nih.gov, nifti1.h.
 """
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NoReturn, cast
 
@@ -18,7 +20,10 @@ from etl.core.errors import SourceError
 
 MOST_BYTES = 1 << 28
 """Decompressed: 64 million voxels of float32. Masks of ULS23 have 8 million."""
+MASK_BYTES = 80 << 20
+"""Memory for reading one mask, at most: a byte for each voxel of the largest, and the pieces."""
 _HEADER = 348
+_PIECE = 1 << 18
 _GZIP_ERRORS = (cast("type[Exception]", igzip_lib.IsalError), ValueError, EOFError)
 _DTYPES = {
     2: "u1",
@@ -35,15 +40,32 @@ _DTYPES = {
 
 
 @dataclass(frozen=True, eq=False)
-class Nifti:
-    """Voxels with axes (i, j, k, ...) as stored, without scaling, and the 4x4 affine to mm."""
+class NiftiMask:
+    """The voxels of an image that are not 0, cut to the box that holds them.
 
-    voxels: NDArray[np.generic]
+    Attributes:
+        shape: of the image, axes (i, j, k).
+        affine: 4x4, to mm.
+        inside: bool, axes (i, j, k); of size 0 where every voxel is 0.
+        start: index in the image of its first voxel.
+    """
+
+    shape: tuple[int, int, int]
+    affine: NDArray[np.float64]
+    inside: NDArray[np.bool_]
+    start: tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class _Header:
+    shape: tuple[int, int, int]
+    dtype: np.dtype[np.generic]
+    offset: int
     affine: NDArray[np.float64]
 
 
-def read_nifti(data: bytes, source: str, most_bytes: int = MOST_BYTES) -> Nifti:
-    """Read a `.nii` or `.nii.gz`.
+def read_nifti_mask(data: bytes, source: str, most_bytes: int = MOST_BYTES) -> NiftiMask:
+    """Read a `.nii` or `.nii.gz` as a mask, in at most `MASK_BYTES` of memory.
 
     Args:
         data: the file.
@@ -51,9 +73,58 @@ def read_nifti(data: bytes, source: str, most_bytes: int = MOST_BYTES) -> Nifti:
         most_bytes: largest size, decompressed.
 
     Raises:
-        SourceError: it is no single NIfTI-1 file of numbers, is cut, or is too large.
+        SourceError: it is no single NIfTI-1 file of three axes of numbers, is cut, or is too large.
     """
-    raw = _gunzip(data, source, most_bytes) if data[:2] == b"\x1f\x8b" else data
+    pieces = _gunzip(data, source, most_bytes) if data[:2] == b"\x1f\x8b" else _cut(data)
+    begin = b""
+    for piece in pieces:
+        begin += piece
+        if len(begin) >= _HEADER + 4:
+            break
+    header = _header(begin, source, most_bytes)
+    ni, nj, nk = header.shape
+    voxels = np.zeros(ni * nj * nk, bool)
+    touched = _fill(voxels, begin, pieces, header, source)
+    first, last = touched[0] // (ni * nj), -(-touched[1] // (ni * nj))
+    planes = voxels.reshape(nk, nj, ni)[first:last]
+    bounds = [np.flatnonzero(planes.any(axis=axes)) for axes in ((0, 1), (0, 2), (1, 2))]
+    if not bounds[0].size:
+        return NiftiMask(header.shape, header.affine, np.zeros((0, 0, 0), bool), (0, 0, 0))
+    i, j, k = (slice(int(found[0]), int(found[-1]) + 1) for found in bounds)
+    inside = np.ascontiguousarray(planes[k, j, i].transpose(2, 1, 0))
+    return NiftiMask(header.shape, header.affine, inside, (i.start, j.start, first + k.start))
+
+
+def _fill(
+    voxels: NDArray[np.bool_], begin: bytes, pieces: Iterator[bytes], header: _Header, source: str
+) -> tuple[int, int]:
+    """Set the voxels that are not 0. Return the range of those that were looked at: the others are 0."""
+    size, low, high, at = header.dtype.itemsize, len(voxels), 0, 0
+    skip, left = header.offset, b""
+    for piece in _chained(begin, pieces):
+        if skip >= len(piece):
+            skip -= len(piece)
+            continue
+        left, skip = (left + piece[skip:] if left or skip else piece), 0
+        count = min(len(left) // size, len(voxels) - at)
+        found = np.frombuffer(left, header.dtype, count)
+        words = len(left[: count * size]) // 8
+        if np.frombuffer(left, np.uint64, words).any() or any(left[8 * words : count * size]):
+            voxels[at : at + count] = found != 0
+            low, high = min(low, at), at + count
+        at += count
+        left = left[count * size :] if at < len(voxels) else b""
+    if at < len(voxels):
+        _refuse(f"{len(voxels)} voxels of {header.dtype} do not fit its bytes", source)
+    return min(low, high), high
+
+
+def _chained(begin: bytes, pieces: Iterator[bytes]) -> Iterator[bytes]:
+    yield begin
+    yield from pieces
+
+
+def _header(raw: bytes, source: str, most_bytes: int) -> _Header:
     if len(raw) < _HEADER + 4:
         _refuse("it ends within its header", source)
     order = next((o for o in "<>" if struct.unpack_from(f"{o}i", raw)[0] == _HEADER), None)
@@ -66,20 +137,20 @@ def read_nifti(data: bytes, source: str, most_bytes: int = MOST_BYTES) -> Nifti:
     shape = dim[1 : 1 + dim[0]] if 1 <= dim[0] <= 7 else ()
     if not shape or min(shape) < 1 or code not in _DTYPES:
         _refuse(f"its shape is {dim} and its type {code}", source)
+    if len(shape) < 3 or any(n != 1 for n in shape[3:]):
+        _refuse(f"its shape is {shape}; allowed: three axes", source)
     dtype = np.dtype(order + _DTYPES[code])
-    count = 1
-    for n in shape:
-        count *= n
-    if (
-        bits != 8 * dtype.itemsize
-        or not 352 <= offset <= len(raw)
-        or len(raw) - int(offset) < count * dtype.itemsize
-    ):
-        _refuse(f"{count} voxels of {dtype} do not fit its {len(raw)} bytes", source)
-    if not (slope == 0 or (np.isfinite(slope))):
+    count = shape[0] * shape[1] * shape[2]
+    if bits != 8 * dtype.itemsize or not 352 <= offset <= most_bytes - count * dtype.itemsize:
+        _refuse(f"{count} voxels of {dtype} from byte {offset} on are too many, or no such voxels", source)
+    if not np.isfinite(slope):
         _refuse(f"its scale is {slope}", source)
-    voxels = np.frombuffer(raw, dtype, count, int(offset)).reshape(shape, order="F")
-    return Nifti(voxels, _affine(raw, order, pixdim, source))
+    affine = _affine(raw, order, pixdim, source)
+    return _Header((shape[0], shape[1], shape[2]), dtype, int(offset), affine)
+
+
+def _cut(data: bytes) -> Iterator[bytes]:
+    yield from (data[at : at + _PIECE] for at in range(0, len(data), _PIECE))
 
 
 def _affine(raw: bytes, order: str, pixdim: tuple[float, ...], source: str) -> NDArray[np.float64]:
@@ -98,17 +169,21 @@ def _affine(raw: bytes, order: str, pixdim: tuple[float, ...], source: str) -> N
     return affine
 
 
-def _gunzip(data: bytes, source: str, most_bytes: int) -> bytes:
+def _gunzip(data: bytes, source: str, most_bytes: int) -> Iterator[bytes]:
     machine = isal_zlib.decompressobj(wbits=31)
-    try:
-        raw: bytes = machine.decompress(data, most_bytes + 1)
-    except _GZIP_ERRORS as error:
-        _refuse(f"its gzip stream is damaged: {error}", source)
-    if len(raw) > most_bytes:
-        _refuse(f"it decompresses to more than {most_bytes:,} bytes", source)
-    if not machine.eof:
-        _refuse("its gzip stream is cut", source)
-    return raw
+    left, total = data, 0
+    while not machine.eof:
+        try:
+            piece: bytes = machine.decompress(left, _PIECE)
+        except _GZIP_ERRORS as error:
+            _refuse(f"its gzip stream is damaged: {error}", source)
+        if not piece and not machine.eof:
+            _refuse("its gzip stream is cut", source)
+        total += len(piece)
+        if total > most_bytes:
+            _refuse(f"it decompresses to more than {most_bytes:,} bytes", source)
+        left = machine.unconsumed_tail
+        yield piece
 
 
 def _refuse(found: str, source: str) -> NoReturn:

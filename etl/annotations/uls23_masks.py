@@ -14,7 +14,7 @@ import numpy as np
 
 from etl.annotations.documents import read_each, read_json, reject, text
 from etl.annotations.entries import Fault, FaultyEntry, MaskEntry, Reading, SplitEntry
-from etl.annotations.nifti import read_nifti
+from etl.annotations.nifti import read_nifti_mask
 from etl.core.errors import SourceError
 from etl.release.names import SeriesKey, parse_file_name
 
@@ -54,15 +54,9 @@ def _mask(data: bytes, name: str) -> MaskEntry:
             Fault.NAME_UNEXPECTED, f"'{name[-80:]}'; allowed: a name like 000001_01_01_109_lesion_01.nii.gz"
         )
     try:
-        image = read_nifti(data, name)
+        image = read_nifti_mask(data, name)
     except SourceError as error:
         reject(Fault.MASK_UNREADABLE, f"{error.what}: {error.value}")
-    if image.voxels.ndim > 3 and image.voxels.shape[3:] == (1,) * (image.voxels.ndim - 3):
-        voxels = image.voxels.reshape(image.voxels.shape[:3])
-    else:
-        voxels = image.voxels
-    if voxels.ndim != 3:
-        reject(Fault.MASK_UNREADABLE, f"its shape is {voxels.shape}; allowed: three axes")
     spacing, origin = np.diag(image.affine)[:3], image.affine[:3, 3]
     if np.any(np.abs(image.affine[:3, :3] - np.diag(spacing)) > 1e-4) or not np.all(spacing > 0):
         reject(
@@ -76,16 +70,12 @@ def _mask(data: bytes, name: str) -> MaskEntry:
             Fault.MASK_GRID_DISAGREES,
             f"its origin lies {offset:.3f} voxels from the source's grid; allowed: {MOST_OFFSET_PX}",
         )
-    inside = voxels != 0
-    planes = [np.flatnonzero(inside.any(axis=tuple(a for a in range(3) if a != axis))) for axis in range(3)]
-    if not planes[0].size:
+    if not image.inside.size:
         reject(Fault.MASK_EMPTY, "it has no voxel")
-    low = [int(found[0]) for found in planes]
-    crop = inside[tuple(slice(int(found[0]), int(found[-1]) + 1) for found in planes)].copy()
-    i, j, k = (int(place) + at for place, at in zip(whole, low, strict=True))
+    i, j, k = (int(place) + at for place, at in zip(whole, image.start, strict=True))
     x, y, z = (float(step) for step in spacing)
     series, key, is_3d, number = named
-    return MaskEntry(name, series, key, number, is_3d, crop, (i, j, k), (x, y, z), offset)
+    return MaskEntry(name, series, key, number, is_3d, image.inside, (i, j, k), (x, y, z), offset)
 
 
 def read_uls23_splits(data: bytes, source: str) -> Reading[SplitEntry]:
