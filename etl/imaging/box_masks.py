@@ -95,7 +95,7 @@ def to_stored_grid(
         mask: in the source's grid.
         shape: (z, y, x) of the source's grid.
         spacing_in_mm, spacing_out_mm: of the two grids, (z, y, x).
-        is_3d: False for a mask of one slice, which says nothing about those beside it.
+        is_3d: False for a mask of one slice, which says nothing about the next ones.
     """
     shares: NDArray[np.float64] = mask.voxels.astype(np.float64)
     start: list[int] = []
