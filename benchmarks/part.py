@@ -12,6 +12,7 @@ PARTS = (
     *("conversion", "decoding", "workers", "memory", "planning", "empty_volumes", "reading", "codecs"),
     "checksums",
     "search",
+    "masks",
 )
 # These compare work on one core; all threads of a library are bound to it.
 ON_ONE_CORE = ("conversion", "decoding", "checksums", "search")

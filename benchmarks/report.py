@@ -134,4 +134,5 @@ _TABLES: Mapping[str, Callable[[Any], list[str]]] = {
     "crops_per_second": _named("crops per second, one process", "10.1f"),
     "crops_per_second_2_loaders": _named("crops per second, two loaders", "10.1f"),
     "codecs": _codecs,
+    "masks": _named("masks and labels", "10.1f"),
 }

@@ -25,11 +25,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "derive": {"core", "io", "imaging", "tables"},
     "plan": {"core", "io", "imaging", "release"},
     "store": {"core", "io", "imaging", "tables", "derive"},
-    "annotations": {"core", "io", "imaging", "release", "tables", "store"},
     "convert": {"core", "io", "imaging", "release", "plan", "store"},
     "publish": {"core", "io", "imaging", "release", "tables", "derive", "plan", "store", "convert"},
     "verify": {"core", "io", "imaging", "release", "tables", "store"},
     "run": {"core"},
+    "annotations": {"core", "io", "imaging", "release", "tables", "store", "run"},
     "pipeline": {
         *("core", "io", "staging", "tables", "derive", "plan", "store", "convert", "publish", "run"),
     },

@@ -68,6 +68,29 @@ class JoinedSplit:
     row: PrintedRow
 
 
+Bounds = tuple[int, int, int, int, int, int]
+"""First z, y, x and the z, y, x after the last, as indices in a grid."""
+
+
+@dataclass(frozen=True)
+class StoredMask:
+    """Where a mask lies in the store.
+
+    Attributes:
+        volume_id: the volume.
+        path, source_path: images of labels in the stored and in the source's grid, relative to the store.
+        voxels: voxels inside in the stored grid.
+        bounds, source_bounds: of the voxels inside, in the two grids.
+    """
+
+    volume_id: str
+    path: str
+    source_path: str
+    voxels: int
+    bounds: Bounds
+    source_bounds: Bounds
+
+
 @dataclass(frozen=True)
 class JoinedMask:
     """A mask of a lesion, without its voxels.
@@ -82,6 +105,7 @@ class JoinedMask:
         end_point_px: distance of the farthest RECIST end point from the nearest pixel's centre.
         residual_px: centre of the mask's extent on the key slice minus that of the RECIST lines, x and y.
         lesions_on_slice: rows of the same key slice, among which this one fits best.
+        stored: where it lies in the store; None where it was joined without one.
     """
 
     where: str
@@ -93,6 +117,7 @@ class JoinedMask:
     end_point_px: float
     residual_px: tuple[float, float]
     lesions_on_slice: int
+    stored: StoredMask | None = None
 
 
 Joined = JoinedTags | JoinedBox | JoinedPair | JoinedRow | JoinedSplit | JoinedMask
@@ -122,6 +147,7 @@ class SourceJoin:
         notes: further counts by name.
         problem: why a source keyed by row numbers is refused as a whole, or empty.
         splits: its list of splits, where its files hold one.
+        labels: entries of a version's `labels` for its masks.
     """
 
     name: str
@@ -134,6 +160,7 @@ class SourceJoin:
     notes: Mapping[str, int] = field(default_factory=dict)
     problem: str = ""
     splits: SourceJoin | None = None
+    labels: Sequence[Mapping[str, Any]] = ()
 
     def __post_init__(self) -> None:
         found = len(self.joined) + len(self.unmatched) + len(self.rejects)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,10 +11,10 @@ import pandas as pd
 
 from etl.annotations.aim_rows import read_aim_rows
 from etl.annotations.coco_boxes import read_coco_boxes
-from etl.annotations.containers import MOST_MEMBER_BYTES, Member, read_bytes, read_place, sha256_of
+from etl.annotations.containers import MOST_MEMBER_BYTES, read_bytes, sha256_of
 from etl.annotations.dl_info_like import read_dl_info_like
 from etl.annotations.dlt_pairs import read_dlt_pairs
-from etl.annotations.entries import Fault, FaultyEntry, Missing, Reading, SplitEntry
+from etl.annotations.entries import Missing, Reading
 from etl.annotations.harvester_boxes import read_harvester_boxes
 from etl.annotations.joined import JoinedMask, JoinedTags, SourceJoin
 from etl.annotations.joins import (
@@ -30,18 +30,19 @@ from etl.annotations.joins import (
 )
 from etl.annotations.lesanet_tags import read_lesanet_tags
 from etl.annotations.manual_3d_boxes import read_manual_3d_boxes
-from etl.annotations.mask_joins import join_mask
+from etl.annotations.mask_sources import MaskStore, join_masks
 from etl.annotations.printed_rows import PrintedRow, Rows, printed_rows
 from etl.annotations.release_order import RowNumbers, number_rows
-from etl.annotations.uls23_masks import parse_mask_name, read_uls23_mask, read_uls23_splits
+from etl.annotations.uls23_masks import parse_mask_name
 from etl.core.config import File, More
 from etl.core.errors import SourceError
 from etl.core.urls import blob_name, public_url
 from etl.release.annotations import Annotations
+from etl.run.protocol import Executor
+from etl.run.serial import SerialExecutor
 
 MASKS = "uls23_masks"
 ROW_KEYED = "lesanet_tags"
-_MASK_ENDINGS = (".nii", ".nii.gz")
 
 
 @dataclass(frozen=True)
@@ -122,19 +123,28 @@ def stored_rows(given: GivenRows, lesions: pd.DataFrame) -> GivenRows:
     return replace(given, rows=Rows(stored, given.rows.numbers))
 
 
-def join_source(name: str, more: More, given: GivenRows) -> SourceJoin:
+def join_source(
+    name: str,
+    more: More,
+    given: GivenRows,
+    executor: Executor | None = None,
+    store: MaskStore | None = None,
+) -> SourceJoin:
     """Read and join one source.
 
     Args:
         name: its name in the config.
         more: its kind and files.
         given: the rows to join to.
+        executor: where masks are read; one after the other in this process if None.
+        store: where masks are stored; they are only joined if None.
 
     Raises:
         SourceError: a file can't be read, or is of another kind.
+        RunError: a task that reads masks failed, after retries.
     """
     if more.kind == MASKS:
-        return _join_masks(name, more, given.rows)
+        return _join_masks(name, more, given.rows, executor or SerialExecutor(), store)
     kind = KINDS[more.kind]
     readings = [kind.read(read_checked(file), public_url(file.url)) for file in more.places]
     if len(readings) > 1:
@@ -228,48 +238,25 @@ def _refuse_rows(joined: SourceJoin, given: GivenRows) -> SourceJoin:
     return replace(joined, problem=str(error))
 
 
-def _join_masks(name: str, more: More, rows: Rows) -> SourceJoin:
-    outcomes: list[Outcome] = []
-    splits: list[Reading[SplitEntry]] = []
-    seen: set[object] = set()
-    ignored = 0
-    for member in mask_members(more):
-        if member.stem.endswith(".json") and "split" in member.stem:
-            splits.append(read_uls23_splits(member.data, member.name))
-        elif member.stem.endswith(_MASK_ENDINGS):
-            key = parse_mask_name(member.stem.removesuffix(".gz").removesuffix(".nii"))
-            if key is not None and key in seen:
-                message = "an earlier file has the same name; allowed: each mask once"
-                outcomes.append(FaultyEntry(member.stem, Fault.MASK_REPEATED, message))
-                continue
-            seen.add(key)
-            entry = read_uls23_mask(member.data, member.stem)
-            outcomes.append(entry if isinstance(entry, FaultyEntry) else join_mask(entry, rows))
-        else:
-            ignored += 1
-    joined = sort_outcomes(name, MASKS, outcomes)
+def _join_masks(name: str, more: More, rows: Rows, executor: Executor, store: MaskStore | None) -> SourceJoin:
+    for file in more.places:
+        if file.sha256 is not None:
+            _compare(file, sha256_of(file.url))
+    found = join_masks(name, [file.url for file in more.places], rows, executor, store)
+    joined = sort_outcomes(name, MASKS, found.outcomes)
     masks: dict[tuple[object, int, int], PrintedRow] = {}
     for item in joined.joined:
         named = parse_mask_name(item.where.split(".")[0]) if isinstance(item, JoinedMask) else None
         if named is not None and isinstance(item, JoinedMask) and item.is_3d:
             masks[(named[0], named[1], named[3])] = item.row
     listed = None
-    if splits:
+    if found.splits:
         listed = join_entries(
-            f"{name}.splits", MASKS, _merged(splits, name), lambda entry: join_split(entry, rows, masks)
+            f"{name}.splits",
+            MASKS,
+            _merged(list(found.splits), name),
+            lambda entry: join_split(entry, rows, masks),
         )
     several = sum(item.lesions_on_slice > 1 for item in joined.joined if isinstance(item, JoinedMask))
-    notes = {"files_of_other_kinds": ignored, "on_slices_with_several_lesions": several}
-    return replace(joined, notes=notes, splits=listed)
-
-
-def mask_members(more: More) -> Iterator[Member]:
-    """Read the files of a source of masks, one after the other.
-
-    Raises:
-        SourceError: a place can't be read, or an archive is damaged.
-    """
-    for file in more.places:
-        if file.sha256 is not None:
-            _compare(file, sha256_of(file.url))
-        yield from read_place(file.url)
+    notes = {"files_of_other_kinds": found.ignored, "on_slices_with_several_lesions": several}
+    return replace(joined, notes=notes, splits=listed, labels=found.labels)

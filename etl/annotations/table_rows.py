@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-import pandas as pd
 import pyarrow as pa
 
 from etl.annotations.entries import BoxEntry
+from etl.annotations.grids import Grids
 from etl.annotations.joined import (
     JoinedBox,
     JoinedMask,
@@ -19,13 +18,13 @@ from etl.annotations.joined import (
     JoinedSplit,
     JoinedTags,
     SourceJoin,
+    StoredMask,
 )
 from etl.annotations.sources import GivenRows
 from etl.imaging.geometry import mm_to_voxel
-from etl.release.names import SeriesKey
 from etl.tables.annotation_sources import ANNOTATION_REJECTS, ANNOTATION_SOURCES
 from etl.tables.boxes import BOXES
-from etl.tables.masks import MASKS
+from etl.tables.masks import BOUNDS, MASKS
 from etl.tables.other_splits import OTHER_SPLITS
 from etl.tables.pairs import PAIRS
 from etl.tables.release_rows import RELEASE_ROWS
@@ -33,43 +32,6 @@ from etl.tables.table import Table
 from etl.tables.tags import TAGS
 
 Row = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class VolumeGrid:
-    """Where a stored volume lies: its slices, and its spacings (z, y, x) in mm."""
-
-    volume_id: str
-    first: int
-    last: int
-    source_spacing_mm: tuple[float, float, float]
-    spacing_mm: tuple[float, float, float]
-
-
-class Grids:
-    """The volumes of a version, by their series.
-
-    Args:
-        volumes: the table `volumes`.
-    """
-
-    def __init__(self, volumes: pd.DataFrame) -> None:
-        self._by_series: dict[SeriesKey, list[VolumeGrid]] = {}
-        for row in volumes.to_dict("records"):
-            series = SeriesKey(row["patient_index"], row["study_index"], row["series_index"])
-            grid = VolumeGrid(
-                row["volume_id"],
-                row["slice_first"],
-                row["slice_last"],
-                (row["source_spacing_z_mm"], row["source_spacing_y_mm"], row["source_spacing_x_mm"]),
-                (row["spacing_z_mm"], row["spacing_y_mm"], row["spacing_x_mm"]),
-            )
-            self._by_series.setdefault(series, []).append(grid)
-
-    def holding(self, series: SeriesKey, key: int) -> VolumeGrid | None:
-        """Return the volume that holds a slice; None where none does."""
-        grids = self._by_series.get(series, ())
-        return next((grid for grid in grids if grid.first <= key <= grid.last), None)
 
 
 def annotation_tables(
@@ -156,7 +118,7 @@ def _box(
     if grid is None:
         return
     x1, y1, x2, y2 = entry.box_px
-    z1, z2 = entry.z_first - grid.first, entry.z_last - grid.first
+    z1, z2 = entry.z_first - grid.slice_first, entry.z_last - grid.slice_first
     row: Row = {
         "source": source,
         "entry": entry.where,
@@ -190,7 +152,22 @@ def _masks(join: SourceJoin) -> Iterator[Row]:
                 "recist_share": item.recist_share,
                 "end_point_px": item.end_point_px,
                 "lesions_on_slice": item.lesions_on_slice,
+                **_place(item.stored),
             }
+
+
+def _place(stored: StoredMask | None) -> Row:
+    """Return the columns that say where a mask lies in the store."""
+    found: Row = {
+        "volume_id": stored and stored.volume_id,
+        "path": stored and stored.path,
+        "source_path": stored and stored.source_path,
+        "stored_voxels": stored and stored.voxels,
+    }
+    for at, name in enumerate(BOUNDS):
+        found[f"{name}_vox"] = stored and stored.bounds[at]
+        found[f"source_{name}"] = stored and stored.source_bounds[at]
+    return found
 
 
 def _splits(join: SourceJoin) -> Iterator[Row]:

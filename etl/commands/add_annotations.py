@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from collections.abc import Mapping
@@ -15,9 +16,11 @@ from etl.run.logs import start_logging
 
 if TYPE_CHECKING:
     from etl.annotations.joined import SourceJoin
+    from etl.annotations.mask_sources import MaskStore
     from etl.annotations.sources import GivenRows
     from etl.core.config import File
     from etl.core.more_annotations import MoreAnnotations
+    from etl.run.protocol import Executor
 
 
 @click.command()
@@ -35,6 +38,9 @@ def main(store: str, config: str, check: bool) -> None:
     left out. CONFIG is the build's own; its `source.annotations` has to be the CSV that STORE was built from.
     Sources replace those of earlier versions. Nothing is published where nothing changed.
 
+    Masks are read on the cluster of the config and written as labels of their volumes. What a run that was
+    stopped has written is kept, and the next one goes on from there.
+
     With --check the first argument is DL_info.csv: the release's own, or a part of it in its order, as one
     split. The entries of each source are printed as JSON, and those joined, unmatched and rejected, by
     reason: entries = joined + unmatched + rejects.
@@ -47,6 +53,7 @@ def main(store: str, config: str, check: bool) -> None:
     Exit codes: 0  every source was joined; published, or the current version holds the same already
                 2  wrong config or arguments, a file or the store can't be used, or a source that names rows
                    was refused because the CSV is in another order; nothing was published
+                4  the machine failed even after retries; labels that were written are kept
                 130  interrupted; nothing was published
                 143  terminated; the same
     """
@@ -58,7 +65,7 @@ def main(store: str, config: str, check: bool) -> None:
     settings = validated(MoreAnnotations, read_mapping(config), config)
     if check:
         given = _read_csv(File.model_validate(store))
-        joins = _join(settings, given)
+        joins = _join(settings, given, None)
         click.echo(json.dumps(_report(given, joins), indent=2))
         _stop_if_refused(joins)
     else:
@@ -73,10 +80,19 @@ def _read_csv(file: File) -> GivenRows:
     return given_rows(parse_annotations(read_checked(file), blob_name(file.url)))
 
 
-def _join(settings: MoreAnnotations, given: GivenRows) -> dict[str, SourceJoin]:
-    from etl.annotations.sources import join_source
+def _join(settings: MoreAnnotations, given: GivenRows, store: MaskStore | None) -> dict[str, SourceJoin]:
+    """Join every source; masks in tasks of the config's cluster, which is started only for them."""
+    from etl.annotations.sources import MASKS, join_source
+    from etl.run.clusters import chosen_cluster, connect
+    from etl.run.serial import SerialExecutor
 
-    return {name: join_source(name, more, given) for name, more in settings.source.more.items()}
+    sources = settings.source.more
+    with contextlib.ExitStack() as stack:
+        executor: Executor = SerialExecutor()
+        if any(more.kind == MASKS for more in sources.values()):
+            cluster = chosen_cluster(settings.cluster)
+            executor = stack.enter_context(connect(cluster, settings.limits, "etl.annotations.mask_tasks"))
+        return {name: join_source(name, more, given, executor, store) for name, more in sources.items()}
 
 
 def _report(given: GivenRows, joins: Mapping[str, SourceJoin]) -> dict[str, Any]:
@@ -92,8 +108,10 @@ def _stop_if_refused(joins: Mapping[str, SourceJoin]) -> None:
 
 
 def _publish(url: str, settings: MoreAnnotations, config: str) -> None:
+    from etl.annotations.grids import Grids
+    from etl.annotations.mask_sources import MaskStore
     from etl.annotations.sources import stored_rows
-    from etl.annotations.table_rows import Grids, annotation_tables
+    from etl.annotations.table_rows import annotation_tables
     from etl.publish.add_tables import NewTable, add_tables
     from etl.store.reader import open_store
 
@@ -106,17 +124,19 @@ def _publish(url: str, settings: MoreAnnotations, config: str) -> None:
         )
     store = open_store(url)
     given = stored_rows(_read_csv(settings.source.annotations), store.lesions())
-    joins = _join(settings, given)
-    _stop_if_refused(joins)
     volumes = store.volumes()
+    grids = Grids(volumes, store.version["config"]["volume"]["pyramid_levels"])
+    joins = _join(settings, given, MaskStore(store.objects.root, grids))
+    _stop_if_refused(joins)
     covered = {
         None: (),
         "volume": set(volumes["volume_id"].tolist()),
         "lesion": {row.lesion_id for row in given.rows.rows},
     }
-    tables = annotation_tables(list(joins.values()), Grids(volumes), given)
+    tables = annotation_tables(list(joins.values()), grids, given)
     new = [NewTable(table, rows, covered[table.unit]) for table, rows in tables]
-    version, is_new = add_tables(store.objects, store.version, new)
+    labels = [entry for join in joins.values() for entry in join.labels]
+    version, is_new = add_tables(store.objects, store.version, new, labels=labels)
     print_done(json.dumps(_report(given, joins), indent=2))
     rows = ", ".join(f"{table.name} {found.num_rows}" for table, found in tables)
     state = "published" if is_new else "holds the same already"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from etl.core.config import File, More, SourceName
+from etl.core.config import File, Limits, More, SourceName
 
 
 class MoreAnnotations(BaseModel):
@@ -19,3 +19,7 @@ class MoreAnnotations(BaseModel):
         more: dict[SourceName, More] = Field(min_length=1, description="annotations by others, by name")
 
     source: _Source = Field(description="where the annotations lie")
+    cluster: str = Field("local", description="where masks are read: a name in conf/cluster, or a file")
+    limits: Limits = Field(
+        default_factory=Limits, description="when a task is not tried again, or the run aborts"
+    )

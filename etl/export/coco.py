@@ -10,9 +10,11 @@ import numpy as np
 import pandas as pd
 
 from etl.export.key_slices import KeyImage, encode_png, key_images, marks_of
+from etl.export.mask_runs import add_segmentations
 from etl.export.protocol import LESION, UNLABELLED, ExportFile, Format, Selected
 from etl.release.annotation_columns import COARSE_TYPES
 from etl.store.layout import ACKNOWLEDGEMENT, CITATION, SOURCE_URL
+from etl.store.masks import StoredMasks
 from etl.store.reader import Store
 
 UNLABELLED_CATEGORY = max(COARSE_TYPES) + 1
@@ -118,6 +120,7 @@ def _encode_image(store: Store, image: KeyImage) -> bytes:
 
 def _encode_document(store: Store, images: list[KeyImage], single_class: bool) -> bytes:
     document = coco_document(images, dict(store.version), single_class=single_class)
+    add_segmentations(document, StoredMasks(store), images)
     return (json.dumps(document, allow_nan=False) + "\n").encode()
 
 
@@ -146,7 +149,8 @@ FORMAT = Format(
     "height] from the image's upper left corner, cut at its edge. Categories are the release's type codes\n"
     f"1 to 8, and {UNLABELLED_CATEGORY}, `{UNLABELLED}`, for lesions without a type: all of train.\n"
     "With --single-class there is one category, 1, `lesion`. `segmentation` is the quadrilateral of the\n"
-    "ends of both RECIST diameters, and `area` its area: an estimate of the lesion's outline, no mask.\n"
+    "ends of both RECIST diameters, and `area` its area: an estimate of the lesion's outline, no mask;\n"
+    "where the version has a mask by others in the image's plane, it is that mask, as uncompressed runs.\n"
     "An annotation's id is its lesion_id plus 1, because COCO's evaluation treats id 0 as no match.",
     has_classes=True,
 )

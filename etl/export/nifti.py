@@ -14,6 +14,7 @@ from etl.core.errors import StoreError
 from etl.export.lesion_places import places_file
 from etl.export.protocol import ExportFile, Format, Selected
 from etl.imaging.geometry import voxel_to_lps_mm
+from etl.store.masks import StoredMasks
 from etl.store.reader import Store
 
 ALIGNED = 2
@@ -35,12 +36,12 @@ def nifti_affine(spacing_mm: tuple[float, float, float]) -> NDArray[np.float64]:
 
 
 def encode_nifti(
-    voxels_hu: NDArray[np.int16], spacing_mm: tuple[float, float, float], description: str
+    voxels_hu: NDArray[np.int16 | np.uint32], spacing_mm: tuple[float, float, float], description: str
 ) -> bytes:
     """Return a .nii.gz file; equal arguments give equal bytes.
 
     Args:
-        voxels_hu: (z, y, x) as stored; the file has (row, column, slice).
+        voxels_hu: (z, y, x) as stored, or labels; the file has (row, column, slice).
         spacing_mm: (z, y, x).
         description: ASCII, at most 79 characters.
     """
@@ -70,11 +71,38 @@ def _encode(store: Store, volume: Any) -> bytes:
     return encode_nifti(voxels_hu, spacing_mm, text)
 
 
+def _encode_labels(store: Store, volume: Any, rows: list[dict[str, Any]]) -> bytes:
+    """Return the masks of one volume by one source, which do not overlap: lesion_id + 1 inside."""
+    masks = StoredMasks(store)
+    labels = np.zeros((volume.shape_z, volume.shape_y, volume.shape_x), np.uint32)
+    for row in rows:
+        labels[masks.read(row)] = row["lesion_id"] + 1
+    spacing_mm = volume.spacing_z_mm, volume.spacing_y_mm, volume.spacing_x_mm
+    text = f"DeepLesion {volume.volume_id}, lesion_id + 1; store version {store.version['version']}"
+    return encode_nifti(labels, spacing_mm, text)
+
+
+def _label_files(store: Store, selected: Selected) -> list[ExportFile]:
+    masks = StoredMasks(store)
+    if not masks.exist:
+        return []
+    rows = masks.rows[masks.rows["lesion_id"].isin(selected.lesions["lesion_id"])]
+    volumes = {volume.volume_id: volume for volume in selected.volumes.itertuples(index=False)}
+    found = []
+    for (volume_id, source, path), own in rows.groupby(["volume_id", "source", "path"]):
+        name = f"labels/{volume_id}.{source}.{path.rpartition('/')[2]}.nii.gz"
+        found.append(
+            ExportFile(name, partial(_encode_labels, store, volumes[volume_id], own.to_dict("records")))
+        )
+    return found
+
+
 def _files(store: Store, selected: Selected) -> list[ExportFile]:
-    return [
+    volumes = [
         ExportFile(f"{volume.volume_id}.nii.gz", partial(_encode, store, volume))
         for volume in selected.volumes.itertuples(index=False)
-    ] + [places_file(selected)]
+    ]
+    return [*volumes, places_file(selected), *_label_files(store, selected)]
 
 
 FORMAT = Format(
@@ -84,5 +112,7 @@ FORMAT = Format(
     "the one of its official converter is used: rows run front to back, columns from the patient's right\n"
     "to left, slices head to feet. The origin is the centre of the first voxel. A lesion of the table is at\n"
     "R = -x_mm, A = -y_mm, S = -z_mm; in LPS, which ITK uses, at L = x_mm, P = y_mm, S = -z_mm. lesions.csv\n"
-    "has each lesion's file, place in its array, and place and box in mm in LPS and RAS.",
+    "has each lesion's file, place in its array, and place and box in mm in LPS and RAS.\n"
+    "labels/<volume>.<source>.<image>.nii.gz are masks by others, where the version has any: uint32 on the\n"
+    "same grid, 0 outside and lesion_id + 1 inside; `lesions` are whole, `key_slices` are of one slice.",
 )

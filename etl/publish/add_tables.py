@@ -84,7 +84,11 @@ def token_digests(units: Units, unit: Unit) -> dict[Any, str]:
 
 
 def add_tables(
-    objects: Objects, base: Version, tables: Sequence[NewTable], own: Running | None = None
+    objects: Objects,
+    base: Version,
+    tables: Sequence[NewTable],
+    own: Running | None = None,
+    labels: Sequence[Mapping[str, Any]] | None = None,
 ) -> tuple[Version, bool]:
     """Publish a version with these tables.
 
@@ -95,6 +99,8 @@ def add_tables(
     Args:
         base: version that the job read.
         own: the mark of the run, which waited for prunes; by default the publishing has one of its own.
+        labels: entries of labels that belong to the tables and replace those of the current version; None
+            to leave these as they are.
 
     Returns:
         (version that holds the tables, True); the current version and False where it held the same already.
@@ -109,15 +115,19 @@ def add_tables(
     for new in tables:
         _check(new, base_units)
     if own is not None:
-        return _publish(objects, base_units, tables, own)
+        return _publish(objects, base_units, tables, labels, own)
     objects.check_writable()
     with running(objects, new_run_id(), "tables") as mark:
         mark.wait_for("prune")
-        return _publish(objects, base_units, tables, mark)
+        return _publish(objects, base_units, tables, labels, mark)
 
 
 def _publish(
-    objects: Objects, base_units: Units, tables: Sequence[NewTable], own: Running
+    objects: Objects,
+    base_units: Units,
+    tables: Sequence[NewTable],
+    labels: Sequence[Mapping[str, Any]] | None,
+    own: Running,
 ) -> tuple[Version, bool]:
     run_id = own.mark.run_id
 
@@ -128,13 +138,17 @@ def _publish(
         added = carry(objects, current, units, run_id, {new.table.name for new in tables})
         for new in tables:
             added = _with_table(objects, current, added, new, base_units, units, run_id)
-        if _same(added, current):
+        had = current.get("labels", [])
+        kept_labels = had if labels is None else _labels(labels, base_units, units)
+        if _same(added, current) and kept_labels == had:
             return None
         for path, data in added.files:
             objects.write(path, data)
         head = {"run_id": run_id, "created_at": now_text(), "rollback_of": None}
         kept = {key: value for key, value in current.items() if key not in head}
         body = head | added.merged_into(kept)
+        if kept_labels or "labels" in body:
+            body["labels"] = kept_labels
         check_not_pruned(objects, own, body)
         return body
 
@@ -232,6 +246,16 @@ def _placed(
 def _true_of(part: Part, now: Mapping[Any, Any]) -> set[Any]:
     """Return the volumes or lesions of a part that are the same now as when it was computed."""
     return {unit for unit, digest in part.inputs.items() if unit in now and digest_of(now[unit]) == digest}
+
+
+def _labels(labels: Sequence[Mapping[str, Any]], base: Units, now: Units) -> list[dict[str, Any]]:
+    """Return the entries of labels whose volumes are still the ones that the job read."""
+    before, after = base.of("volume"), now.of("volume")
+    return [
+        dict(entry)
+        for entry in labels
+        if before.get(entry["volume_id"]) == after.get(entry["volume_id"]) is not None
+    ]
 
 
 def _same(added: AddedTables, current: Version) -> bool:

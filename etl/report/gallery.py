@@ -9,13 +9,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
+from etl.core.errors import EtlError
 from etl.export.key_slices import KeyImage, Marks, key_images, marks_of
 from etl.export.protocol import Selected
 from etl.export.selection import lesion_types
 from etl.imaging.location import norm_location_px
 from etl.imaging.window import to_grey
 from etl.report.voxels import THREADS, encode_jpeg, read_planes
+from etl.store.masks import StoredMasks
 from etl.store.reader import Store
 
 MAX_PICTURES = 240
@@ -33,12 +36,14 @@ class Figure:
         jpeg: grey, the whole plane, at most 512 pixels along a side.
         marks: marks of each lesion, in voxels of the plane.
         lines: published relative (x, y) of each lesion, in voxels of the plane; None if unknown.
+        masks: of each lesion in the plane by others, (y, x); None without one.
     """
 
     image: KeyImage
     jpeg: bytes
     marks: tuple[Marks, ...]
     lines: tuple[tuple[float, float] | None, ...]
+    masks: tuple[NDArray[np.bool_] | None, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +84,7 @@ def make_gallery(store: Store, tables: tuple[pd.DataFrame, ...], first: Sequence
     order = {lesion_id: place for place, lesion_id in enumerate(chosen["lesion_id"])}
     images = key_images(Selected(wanted, volumes[volumes["volume_id"].isin(wanted["volume_id"])]))
     images.sort(key=lambda image: min(order.get(lesion.lesion_id, len(order)) for lesion in image.lesions))
-    positions = _Positions(wanted, volumes, slices)
+    positions, masks = _Positions(wanted, volumes, slices), StoredMasks(store)
 
     figures: list[Figure] = []
     failed: list[str] = []
@@ -87,7 +92,7 @@ def make_gallery(store: Store, tables: tuple[pd.DataFrame, ...], first: Sequence
     with ThreadPoolExecutor(THREADS) as pool:
         for start in range(0, len(images), _PER_BATCH):
             batch = images[start : start + _PER_BATCH]
-            for found in pool.map(lambda image: _figure(store, image, positions), batch):
+            for found in pool.map(lambda image: _figure(store, image, positions, masks), batch):
                 if isinstance(found, str):
                     failed.append(found)
                 elif size + len(found.jpeg) <= MAX_BYTES:
@@ -143,11 +148,15 @@ class _Positions:
         return x, y
 
 
-def _figure(store: Store, image: KeyImage, positions: _Positions) -> Figure | str:
-    """Return the figure, or the reason that its plane can't be read."""
+def _figure(store: Store, image: KeyImage, positions: _Positions, masks: StoredMasks) -> Figure | str:
+    """Return the figure, or the reason that its plane or a mask can't be read."""
     planes = read_planes(store, image.volume_id, [image.plane])
     if isinstance(planes, str):
         return planes
     jpeg = encode_jpeg(to_grey(planes[0], image.window_hu), LARGEST_PX)
     lines = tuple(positions.line(lesion) for lesion in image.lesions)
-    return Figure(image, jpeg, tuple(map(marks_of, image.lesions)), lines)
+    try:
+        found = tuple(masks.plane(lesion.lesion_id, image.plane, image.shape) for lesion in image.lesions)
+    except EtlError as error:
+        return str(error)
+    return Figure(image, jpeg, tuple(map(marks_of, image.lesions)), lines, found)

@@ -13,6 +13,7 @@ from markupsafe import Markup
 from etl.export.protocol import TYPES, UNLABELLED
 from etl.report.console.texts import bytes_text
 from etl.report.gallery import Figure, Gallery
+from etl.report.outlines import edge_path
 from etl.report.over_time import OverTime
 from etl.report.overlays import mark_paths
 from etl.report.pictures import Picture
@@ -71,6 +72,7 @@ def render(store: Store, content: Content) -> bytes:
         figures=[_figure(figure) for figure in content.gallery.figures],
         key_slices=content.gallery.key_slices,
         failed=content.gallery.failed,
+        masked=any(mask is not None for figure in content.gallery.figures for mask in figure.masks),
         lined=any(line for figure in content.gallery.figures for line in figure.lines),
         over_time=content.over_time,
         types=TYPES,
@@ -147,7 +149,9 @@ def _overlay(figure: Figure) -> str:
     """Return the marks as SVG over the plane, in its voxels; the centre of a voxel is a whole number."""
     height, width = figure.image.shape
     parts = []
-    for marks, line in zip(figure.marks, figure.lines, strict=True):
+    for marks, line, mask in zip(figure.marks, figure.lines, figure.masks, strict=True):
+        if mask is not None:
+            parts.append(f'<path class="cyan" d="{edge_path(mask)}"/>')
         if line is not None:
             x, y = line
             parts.append(f'<path class="blue" d="M{x:.1f} -0.5v{height}M-0.5 {y:.1f}h{width}"/>')

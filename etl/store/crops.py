@@ -106,6 +106,8 @@ class LesionCrops:
         boxes_z    float32 (m,): their key slices, in voxels of the crop; NaN where there is no box
         box_count  int64: number of rows of `boxes` that hold a box
         lesion_id  int64: row of DL_info.csv
+        mask       with `masks`: bool (z, y, x), the lesion's mask by others, see `Store.mask`; else False
+        mask_kind  with `masks`: int64, 2 for a mask of the whole lesion, 1 of its key slice, 0 without one
 
     m is the greatest count of the dataset.
 
@@ -113,9 +115,10 @@ class LesionCrops:
         split: train, val or test; None for all.
         size_vox: shape (z, y, x) of the crops in stored voxels.
         window_hu: lower and upper end of the window.
+        masks: add the masks to each sample.
 
     Raises:
-        StoreError: there is no such split.
+        StoreError: there is no such split, or masks are asked for and the version has none.
         ValueError: a size is less than 1, or the window has no width.
     """
 
@@ -125,6 +128,7 @@ class LesionCrops:
         split: str | None = None,
         size_vox: Shape = (32, 64, 64),
         window_hu: Window = (-175.0, 275.0),
+        masks: bool = False,
     ) -> None:
         refuse_place(store, "LesionCrops")
         if min(size_vox) < 1:
@@ -138,6 +142,9 @@ class LesionCrops:
         self._boxes_z, self._boxes = places["z_vox"].to_numpy(), places[list(BOX)].to_numpy()
         self._shown = self._lesions_shown(centers_vox(places))
         self._most = max(map(len, self._shown), default=0)
+        self._masks = store.masks if masks else None
+        if self._masks is not None:
+            self._masks.rows  # noqa: B018  # read here, not in each loader's process
 
     def __len__(self) -> int:
         return len(self._lesion_ids)
@@ -152,13 +159,18 @@ class LesionCrops:
         boxes[: len(shown)] = self._boxes[shown] - (x, y, x, y)
         boxes_z = np.full(self._most, np.nan, np.float32)
         boxes_z[: len(shown)] = self._boxes_z[shown] - z
-        return {
+        sample = {
             "image": to_share(voxels_hu, self._window_hu),
             "boxes": boxes,
             "boxes_z": boxes_z,
             "box_count": np.int64(len(shown)),
             "lesion_id": self._lesion_ids[number],
         }
+        return (
+            sample
+            if self._masks is None
+            else sample | self._masks.sample(int(self._lesion_ids[number]), crop)
+        )
 
     def _lesions_shown(self, centers: np.ndarray[Any, Any]) -> list[np.ndarray[Any, Any]]:
         """Return for each sample the numbers of the lesions with their middle in its crop, its own first."""

@@ -25,6 +25,8 @@ Point = tuple[float, float, float]
 if TYPE_CHECKING:
     import xarray
 
+    from etl.store.masks import StoredMasks
+
 
 @dataclass(frozen=True, repr=False)
 class Store(VersionTables, DerivedTables):
@@ -96,6 +98,26 @@ class Store(VersionTables, DerivedTables):
         voxels = self.array(volume_id, threads=threads)
         return crop_of(voxels, center, sizes_mm.tolist(), attributes)
 
+    def mask(
+        self,
+        lesion_id: int,
+        source: str | None = None,
+        size_mm: float | tuple[float, float, float] | None = None,
+        grid: Literal["stored", "source"] = "stored",
+    ) -> xarray.DataArray:
+        """Return a lesion's mask by others: bool, axes (z, y, x), in memory. A mask of the whole comes first.
+
+        Args:
+            source: name in the table `masks`; None for any.
+            size_mm: aligned with `crop` of this size; None for the whole volume, aligned with `volume`.
+            grid: `source` for the source's own pixels and slices, from the volume's first slice on.
+
+        Raises:
+            StoreError: this version has no such mask, or its labels are damaged.
+            ValueError: a size is not above 0, or there is no such grid.
+        """
+        return self.masks.array(lesion_id, source, size_mm, grid)
+
     @staticmethod
     def window(
         hu: Any, window_hu: Window = (-175.0, 275.0), kind: Literal["float32", "uint8"] = "float32"
@@ -120,6 +142,13 @@ class Store(VersionTables, DerivedTables):
         """`CATALOGUE_COLUMNS` of each volume."""
         rows = self.volumes(columns=CATALOGUE_COLUMNS)
         return {row[0]: row for row in rows.itertuples(index=False, name=None)}
+
+    @cached_property
+    def masks(self) -> StoredMasks:
+        """The masks of this version, for many reads; `mask` reads one."""
+        from etl.store.masks import StoredMasks
+
+        return StoredMasks(self)
 
     @cached_property
     def _places(self) -> dict[int, tuple[str, Point]]:

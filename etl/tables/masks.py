@@ -6,6 +6,14 @@ import pyarrow as pa
 
 from etl.tables.table import BOOL, FLOAT, INT, LONG, TEXT, Table, field
 
+BOUNDS = ("z_start", "y_start", "x_start", "z_stop", "y_stop", "x_stop")
+"""The bounds of a mask in a grid of voxels: indices of the first voxels, and those after the last."""
+
+_MEANING = {
+    name: f"{name[0]} of the {'first voxel' if 'start' in name else 'voxel after the last'}"
+    for name in BOUNDS
+}
+
 _SCHEMA = pa.schema(
     [
         field("source", TEXT, "name of the source in the config"),
@@ -17,6 +25,23 @@ _SCHEMA = pa.schema(
         field("recist_share", FLOAT, "share of both RECIST lines that lies inside"),
         field("end_point_px", FLOAT, "distance of the farthest RECIST end point from the mask", "pixel"),
         field("lesions_on_slice", INT, "lesions of the same key slice, among which this one fits best"),
+        field("volume_id", TEXT, "the volume that holds its key slice", nullable=True),
+        field(
+            "path",
+            TEXT,
+            "OME-Zarr labels in the stored grid, relative to the store; inside, they have lesion_id + 1",
+            nullable=True,
+        ),
+        field("source_path", TEXT, "the same in the source's grid", nullable=True),
+        field("stored_voxels", LONG, "voxels inside, in the stored grid", "voxel", nullable=True),
+        *(
+            field(f"{name}_vox", INT, f"{_MEANING[name]}, in the stored grid", "voxel", nullable=True)
+            for name in BOUNDS
+        ),
+        *(
+            field(f"source_{name}", INT, f"{_MEANING[name]}, in the source's grid", "pixel", nullable=True)
+            for name in BOUNDS
+        ),
     ]
 )
 

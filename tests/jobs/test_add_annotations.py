@@ -11,15 +11,21 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
+import pycocotools.mask
 import pytest
 import yaml
 
 from etl.annotations.sources import given_rows, join_source
 from etl.core.config import Config, More
-from etl.core.errors import SourceError
+from etl.core.errors import SourceError, StoreError
+from etl.export.export import export
+from etl.export.protocol import Selection
 from etl.report.report import write_report
-from etl.store import open_store
+from etl.report.serving import Site
+from etl.store import Store, open_store
+from etl.store.crops import LesionCrops
 from etl.verify.verify import verify
 from tests.annotations.documents import nifti, zipped
 from tests.support.processes import ROOT, environment
@@ -102,20 +108,63 @@ def store(tmp_path: Path) -> tuple[Config, Path]:
     build_serial(config)
     more = tmp_path / "more.yaml"
     source = {"annotations": str(tmp_path / "DL_info.csv"), "more": write_sources(tmp_path / "others")}
-    more.write_text(yaml.safe_dump({"source": source}))
+    more.write_text(yaml.safe_dump({"source": source, "cluster": "serial"}))
     return config, more
 
 
 def check_recipes(store: str) -> None:
     """Run the recipes of docs/annotations.md on a store."""
     text = (ROOT / "docs" / "annotations.md").read_text()
-    tags, pairs, boxes = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    recipes = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     found: dict[str, Any] = {}
-    for recipe in (tags, pairs, boxes):
+    assert len(recipes) == 4
+    for recipe in recipes:
         exec(recipe.replace("build/store", store), found)
     assert found["nodules"]["lesion_id"].tolist() == [0]
     assert found["lesions_over_time"] == [[0, 1]]
     assert found["inside_hu"].shape == (9, 5, 4)
+    assert found["volume_mm3"] == 32
+
+
+def check_masks(store: Store, folder: Path) -> None:
+    """Check that masks lie in the version, on their lesions, in crops, and in exports."""
+    labels = store.version["labels"]
+    assert [entry["volume_id"] for entry in labels] == [f"{FIRST}_103-115", f"{SECOND}_008-023"]
+    mask, volume = store.mask(0), store.volume(f"{FIRST}_103-115")
+    assert mask.shape == volume.shape
+    assert all((mask[axis] == volume[axis]).all() for axis in "zyx")
+    assert [tuple(np.flatnonzero(mask.any(list(other)))[[0, -1]]) for other in ("yx", "zx", "zy")] == [
+        *((9, 14), (3, 4), (3, 5)),
+    ]
+    crop, cut = store.crop(0, 8), store.mask(0, size_mm=8)
+    assert all((crop[axis] == cut[axis]).all() for axis in "zyx")
+    assert cut.sum() == mask.sum() == store.table("masks")["stored_voxels"][0]
+    own = store.mask(1, "uls23", grid="source")
+    assert own.shape == (16, 16, 16)
+    assert np.argwhere(own.to_numpy()).min(axis=0).tolist() == [6, 6, 5]
+    assert own.sum() == 24
+    for lesion_id, source in ((2, None), (0, "other")):
+        with pytest.raises(StoreError, match="no such mask"):
+            store.mask(lesion_id, source)
+    samples = LesionCrops(store, size_vox=(8, 8, 8), masks=True)
+    assert [int(sample["mask_kind"]) for sample in samples] == [2, 1, 0]
+    assert [int(sample["mask"].sum()) for sample in samples] == [32, 12, 0]
+
+    export(store, folder / "nifti", "nifti", Selection())
+    image = nibabel.load(folder / "nifti" / "labels" / f"{FIRST}_103-115.uls23.lesions.nii.gz")
+    voxels = np.asarray(image.dataobj).transpose(2, 0, 1)
+    assert ((voxels == 1) == mask.to_numpy()).all()
+    assert np.array_equal(image.affine, nibabel.load(folder / "nifti" / f"{FIRST}_103-115.nii.gz").affine)
+    export(store, folder / "coco", "coco", Selection())
+    document = json.loads((folder / "coco" / "annotations" / "val.json").read_bytes())
+    by_lesion = {entry["lesion_id"]: entry for entry in document["annotations"]}
+    plane = mask.to_numpy()[12]
+    decoded = pycocotools.mask.decode(
+        pycocotools.mask.frPyObjects(by_lesion[0]["segmentation"], *plane.shape)
+    )
+    assert (decoded == plane).all()
+    assert by_lesion[0]["area"] == plane.sum()
+    assert isinstance(by_lesion[2]["segmentation"], list)
 
 
 def counts(report: dict[str, Any], name: str) -> list[int]:
@@ -167,6 +216,7 @@ def test_annotations_through_the_life_of_a_store(store: tuple[Config, Path], tmp
     rejects = opened.table("annotation_rejects")[["source", "reason"]].values.tolist()
     assert rejects == [["coco", "box_inverted"], ["uls23", "mask_misses_key_slice"]]
     assert [str(problem) for problem in verify(opened.objects, 2).problems] == []
+    check_masks(opened, tmp_path)
 
     check_recipes(config.store)
 
@@ -174,6 +224,18 @@ def test_annotations_through_the_life_of_a_store(store: tuple[Config, Path], tmp
     page = (Path(config.store) / name).read_text()
     assert "Annotations by others" in page
     assert "mask_misses_key_slice" in page
+    assert page.count('class="cyan"') == 2
+    assert page.count("mask by others") == 1
+    site = Site(opened)
+    assert json.loads(site.answer("/viewer/catalogue.json").body)["lesions"]["has_mask"] == [
+        True,
+        True,
+        False,
+    ]
+    outline = json.loads(site.answer("/viewer/outline/0").body)
+    assert np.unique(np.array(outline), axis=0).tolist() == np.argwhere(opened.mask(0).to_numpy()).tolist()
+    assert json.loads(site.answer("/viewer/outline/2").body) == []
+    assert site.answer("/viewer/outline/x").status == 404
 
     again = run_job(config.store, str(more))
     assert "version 2 holds the same already" in again.stderr
@@ -184,6 +246,8 @@ def test_annotations_through_the_life_of_a_store(store: tuple[Config, Path], tmp
     carried = open_store(config.store)
     assert carried.table("tags").equals(tags)
     assert carried.table("masks")["lesion_id"].tolist() == [0]
+    assert carried.version["labels"] == opened.version["labels"][:1]
+    assert carried.mask(0).equals(opened.mask(0))
     assert len(carried.table("pairs")) == 0
 
 

@@ -19,6 +19,7 @@ from etl.io.opening import open_objects
 from etl.report.serving import has_viewer
 from etl.store.reader import Store, open_store
 from tests.support.browser import addresses, chromium, complaints, serving, wait
+from tests.support.masked_store import masked_store
 from tests.support.processes import ROOT, running, wait_until
 from tests.support.require import wanting
 from tests.support.s3_server import Bucket
@@ -96,6 +97,22 @@ def test_a_lesion_is_shown_with_the_stores_voxels(page: Any, address: str, store
     assert text(page, "message") == ""
     assert complaints(page) == []
     assert {asked.split("/")[2] for asked in addresses(page)} == {address.split("/")[2]}
+
+
+def test_the_outline_of_a_mask_is_drawn(page: Any, tmp_path: Path) -> None:
+    store = masked_store(tmp_path)
+    mask = store.mask(0).to_numpy()
+    with serving(store) as address:
+        open_page(page, address, "000001_01_01_103-115/0")
+        voxels = [list(voxel) for voxel in np.ndindex(mask.shape)]
+        marks = page.execute_script("return arguments[0].map((voxel) => viewer.markAt(...voxel))", voxels)
+    drawn = np.array(marks).reshape(mask.shape)
+    # So thin that every voxel is at its edge; on the key slice the diameters are drawn on it.
+    assert (drawn[9:12][mask[9:12]] == 2).all()
+    assert (drawn[mask] > 0).all()
+    assert set(np.unique(drawn[12][~mask[12]])) == {0, 1}
+    assert not drawn[:9].any()
+    assert complaints(page) == []
 
 
 @pytest.mark.campaign

@@ -5,6 +5,9 @@ const SHOWN_AT_ONCE = 200
 // niivue loads at most this many chunks of a volume and silently leaves the rest empty.
 const NIIVUE_CHUNKS = 1000
 const CROSSHAIR_WIDTH = 0.5
+// Indices in niivue's colours of drawings: red and green.
+const BOX_COLOUR = 1
+const OUTLINE_COLOUR = 2
 
 // The store is Zarr v3. niivue requests the files of Zarr v2 first; each miss would log an error in the console.
 const realFetch = window.fetch.bind(window)
@@ -92,7 +95,7 @@ async function openAlone({ volumeId, lesionNumber, plane }) {
   element('plane').disabled = true
   try {
     if (current?.volumeId !== volumeId) await load(volumeId)
-    show(lesionNumber, plane)
+    await show(lesionNumber, plane)
   } catch (error) {
     clear()
     element('message').textContent = error.message
@@ -141,13 +144,14 @@ function show(lesionNumber, plane) {
     setWindow(lesions.window_hu[lesionNumber])
     goTo([Math.round(lesions.z_vox[lesionNumber]), Math.round((y1 + y2) / 2), Math.round((x1 + x2) / 2)])
   }
-  markBox()
+  const marked = markLesion()
   element('similar').hidden = lesionNumber === null
   element('over-time').hidden = lesionNumber === null || !catalogue.over_time
   if (lesionNumber !== null) {
     element('similar').href = `/similar/${lesions.lesion_id[lesionNumber]}`
     element('over-time').href = `/patient/${Number(current.volumeId.split('_')[0])}`
   }
+  return marked
 }
 
 async function loadWhole(options) {
@@ -218,24 +222,35 @@ function diameters(ends) {
   return pixels.filter(([y, x]) => y >= 0 && x >= 0 && y < rows && x < columns)
 }
 
-// Draws the box and the diameters of the open lesion on its plane.
-function markBox() {
+// Draws the box and the diameters of the open lesion on its plane, and the outline of its mask, if others drew one.
+async function markLesion() {
+  const outline = current.lesion !== null && lesions.has_mask[current.lesion] ? await outlineOf(current.lesion) : []
   nv.createEmptyDrawing()
   if (current.lesion !== null) {
     const ends = lesions.box_vox[current.lesion].map(Math.round)
     const [top, left, bottom, right] = ends.map((value, number) => Math.min(Math.max(value, 0), current.shape[1 + (number % 2)] - 1))
     const z = Math.min(Math.round(lesions.z_vox[current.lesion]), current.shape[0] - 1)
-    const [, rows, columns] = current.shape
-    const mark = (y, x) => {
-      const [i, j, k] = turned([z, y, x])
-      nv.drawBitmap[i + columns * (j + rows * k)] = 1
-    }
+    for (const voxel of outline) nv.drawBitmap[drawingIndex(voxel)] = OUTLINE_COLOUR
+    const mark = (y, x) => { nv.drawBitmap[drawingIndex([z, y, x])] = BOX_COLOUR }
     for (let x = left; x <= right; x++) [top, bottom].forEach((y) => mark(y, x))
     for (let y = top; y <= bottom; y++) [left, right].forEach((x) => mark(y, x))
     diameters(lesions.recist_vox[current.lesion]).forEach(([y, x]) => mark(y, x))
   }
   showMarks()
   nv.refreshDrawing(true)
+}
+
+// The place of a voxel (z, y, x) in niivue's drawing.
+function drawingIndex(voxel) {
+  const [i, j, k] = turned(voxel)
+  const [, rows, columns] = current.shape
+  return i + columns * (j + rows * k)
+}
+
+async function outlineOf(lesionNumber) {
+  const answer = await fetch(`outline/${lesions.lesion_id[lesionNumber]}`)
+  if (!answer.ok) throw new Error(`The mask of lesion ${lesions.lesion_id[lesionNumber]} can't be read: ${await answer.text()}`)
+  return answer.json()
 }
 
 function showMarks() {
@@ -313,10 +328,7 @@ async function follow() {
 addEventListener('hashchange', follow)
 await follow()
 
-// True where a mark is drawn on a voxel (z, y, x).
-function isMarked(z, y, x) {
-  const [i, j, k] = turned([z, y, x])
-  return nv.drawBitmap[i + current.shape[2] * (j + current.shape[1] * k)] > 0
-}
+// The mark on a voxel (z, y, x): 0 for none.
+const markAt = (...voxel) => nv.drawBitmap[drawingIndex(voxel)]
 
-window.viewer = { open, valueAt, isMarked, voxelAtCrosshair, shown: () => nv.volumes.map((volume) => volume.name) }
+window.viewer = { open, valueAt, markAt, isMarked: (...voxel) => markAt(...voxel) > 0, voxelAtCrosshair, shown: () => nv.volumes.map((volume) => volume.name) }

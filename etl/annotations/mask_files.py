@@ -1,0 +1,279 @@
+"""The masks in folders, tars and zips: listed without their bytes, then read by range by whoever needs some.
+
+A place that can only be read from its beginning (a compressed tar, archives in archives, a server without
+ranges) is copied to a temporary file without a name, once by whoever lists and once by whoever reads it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import tempfile
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import BinaryIO
+
+from isal import isal_zlib
+
+from etl.annotations.containers import (
+    DAMAGE,
+    MOST_MEMBER_BYTES,
+    MOST_MEMBERS,
+    damaged,
+    is_tar,
+    only_member,
+    open_tar,
+    open_zip,
+    read_place,
+    too_large,
+    unreadable,
+)
+from etl.core.errors import SourceError
+from etl.core.urls import is_local, public_url
+from etl.io.opening import open_blob
+from etl.release.names import is_ignorable
+
+# Ranges of one file that lie closer together are read as one.
+_GAP_BYTES = 1 << 16
+_SPAN_BYTES = 1 << 24
+_BUFFER_BYTES = 1 << 18
+_LOCAL_HEADER_BYTES = 30
+_DEFLATED = 8
+
+
+@dataclass(frozen=True)
+class MaskFile:
+    """One file of a source of masks, and where its bytes lie.
+
+    Attributes:
+        name: with the containers that it lies in.
+        url: path or URL of the file that holds its bytes; its query may hold secrets.
+        start, end: range of the bytes; of a zip's member with its header.
+        tag: of the state that was listed; empty where none is known.
+        number: position among the files of a place that is read from its beginning; else None.
+        packed: method, size and CRC-32 of a zip's member; None for bytes as they are.
+    """
+
+    name: str
+    url: str
+    start: int = 0
+    end: int = 0
+    tag: str = ""
+    number: int | None = None
+    packed: tuple[int, int, int] | None = None
+
+    @property
+    def stem(self) -> str:
+        """The last part of its name; without `.zip`, where that is a zip of one mask."""
+        return self.name.replace("\\", "/").rsplit("/", 1)[-1]
+
+
+def list_files(url: str) -> Iterator[MaskFile]:
+    """List the files at a path or URL: a folder's, or those in a tar or zip, or the file itself.
+
+    Raises:
+        SourceError: it can't be read, or a container is damaged or holds too much.
+    """
+    if is_local(url) and os.path.isdir(path := url.removeprefix("file://")):
+        for file in sorted(found for found in Path(path).rglob("*") if found.is_file()):
+            if not is_ignorable(file.relative_to(path).as_posix()):
+                yield from list_files(str(file))
+        return
+    name = public_url(url).rstrip("/").rsplit("/", 1)[-1]
+    try:
+        info = open_blob(url).info()
+    except OSError as error:
+        unreadable(url, str(error))
+    if not _is_container(name):
+        if info.bytes is not None and info.has_ranges:
+            yield MaskFile(_unzipped(name), url, 0, info.bytes, info.tag)
+            return
+    elif info.bytes is not None and info.has_ranges and not name.lower().endswith("gz"):
+        found = _directory(name, url, info.bytes, info.tag)
+        if found is not None:
+            yield from found
+            return
+    for number, member in enumerate(read_place(url)):
+        yield MaskFile(member.name, url, number=number)
+
+
+def _is_container(name: str) -> bool:
+    """Return if a name is that of a tar or of a zip, other than a zip of one mask."""
+    return _unzipped(name) == name and (name.lower().endswith(".zip") or is_tar(name))
+
+
+def _unzipped(name: str) -> str:
+    is_one_mask = name.lower().endswith((".nii.zip", ".nii.gz.zip"))
+    return name[: -len(".zip")] if is_one_mask else name
+
+
+def _directory(name: str, url: str, size: int, tag: str) -> list[MaskFile] | None:
+    """Return the members of a tar or zip; None where some can't be read by range alone."""
+    found: list[MaskFile] = []
+    try:
+        with contextlib.ExitStack() as stack:
+            file = stack.enter_context(_seekable(url, size, tag))
+            members = _tar_members(file) if is_tar(name) else _zip_members(file)
+            for inner, start, end, packed in members:
+                if len(found) >= MOST_MEMBERS:
+                    raise SourceError(
+                        "the archive has too many members", where=name, allowed=f"{MOST_MEMBERS:,}"
+                    )
+                if (packed[1] if packed else end - start) > MOST_MEMBER_BYTES:
+                    too_large(f"{name}/{inner}", packed[1] if packed else end - start, MOST_MEMBER_BYTES)
+                if is_ignorable(inner):
+                    continue
+                if _is_container(inner) or start < 0:
+                    return None
+                found.append(MaskFile(f"{name}/{_unzipped(inner)}", url, start, end, tag, packed=packed))
+    except DAMAGE as error:
+        damaged(name, error)
+    return found
+
+
+_Listed = tuple[str, int, int, "tuple[int, int, int] | None"]
+
+
+def _tar_members(file: BinaryIO) -> Iterator[_Listed]:
+    for info in open_tar(file, "r:"):
+        start = -1 if info.issparse() else info.offset_data
+        yield info.name, start, start + info.size, None
+
+
+def _zip_members(file: BinaryIO) -> Iterator[_Listed]:
+    infos, end = open_zip(file)
+    starts = sorted({info.header_offset for info in infos} | {end})
+    after = dict(pairwise(starts))
+    for info in infos:
+        is_plain = info.compress_type in (0, _DEFLATED) and not info.flag_bits & 1
+        start = info.header_offset if is_plain and info.header_offset in after else -1
+        yield (
+            info.filename,
+            start,
+            after.get(info.header_offset, 0),
+            (info.compress_type, info.file_size, info.CRC),
+        )
+
+
+class _Ranges(io.RawIOBase):
+    """A blob as a file that is read by range."""
+
+    def __init__(self, url: str, size: int, tag: str) -> None:
+        self._blob, self._size, self._tag, self._at = open_blob(url), size, tag, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
+        if base + offset < 0:
+            raise ValueError(f"seek to {base + offset}, before the beginning")
+        self._at = base + offset
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        stop = min(self._at + len(buffer), self._size)
+        data = self._blob.read(self._at, stop, self._tag) if stop > self._at else b""
+        buffer[: len(data)] = data
+        self._at += len(data)
+        return len(data)
+
+
+def _seekable(url: str, size: int, tag: str) -> BinaryIO:
+    if is_local(url):
+        return open(url.removeprefix("file://"), "rb")
+    return io.BufferedReader(_Ranges(url, size, tag), _BUFFER_BYTES)
+
+
+@contextlib.contextmanager
+def readable_files(files: Sequence[MaskFile]) -> Iterator[Sequence[MaskFile]]:
+    """Provide files with ranges in place of those that can only be read from a place's beginning.
+
+    Raises:
+        SourceError: a place is not what was listed any more.
+        OSError: it can't be read, or there is no room for its copy.
+    """
+    places = sorted({file.url for file in files if file.number is not None})
+    with contextlib.ExitStack() as stack:
+        copies: dict[tuple[str, int], MaskFile] = {}
+        for url in places:
+            copy = stack.enter_context(tempfile.NamedTemporaryFile())
+            wanted = {file.number: file for file in files if file.url == url}
+            for number, member in enumerate(read_place(url)):
+                if (file := wanted.get(number)) is None:
+                    continue
+                if file.name != member.name:
+                    unreadable(
+                        url, f"{member.name} at the place of {file.name}: it changed while it was read"
+                    )
+                start = copy.tell()
+                copy.write(member.data)
+                copies[url, number] = replace(file, url=copy.name, start=start, end=copy.tell(), number=None)
+            copy.flush()
+        yield [file if file.number is None else copies[file.url, file.number] for file in files]
+
+
+def read_files(files: Sequence[MaskFile]) -> list[bytes]:
+    """Return the bytes of files, in their order, by few reads; of a damaged one, none.
+
+    Raises:
+        OSError: a place can't be read, or changed since it was listed.
+    """
+    data = [b""] * len(files)
+    order = sorted(range(len(files)), key=lambda at: (files[at].url, files[at].tag, files[at].start))
+    spans: list[list[int]] = []
+    for at in order:
+        file, span = files[at], spans[-1] if spans else None
+        last = files[span[-1]] if span else None
+        if (
+            span is None
+            or last is None
+            or (last.url, last.tag) != (file.url, file.tag)
+            or file.start > last.end + _GAP_BYTES
+            or file.end - files[span[0]].start > _SPAN_BYTES
+        ):
+            spans.append([at])
+        else:
+            span.append(at)
+    for span in spans:
+        first = files[span[0]]
+        stop = max(files[at].end for at in span)
+        found = open_blob(first.url).read(first.start, stop, first.tag)
+        for at in span:
+            file = files[at]
+            data[at] = _unpacked(file, found[file.start - first.start : file.end - first.start])
+    return data
+
+
+def _unpacked(file: MaskFile, data: bytes) -> bytes:
+    """Return the bytes of a mask's own file: out of its zip, and out of the zip of one mask around that."""
+    if file.packed is not None:
+        method, size, crc = file.packed
+        begin = (
+            _LOCAL_HEADER_BYTES
+            + int.from_bytes(data[26:28], "little")
+            + int.from_bytes(data[28:30], "little")
+        )
+        body = data[begin:]
+        if data[:4] != b"PK\3\4":
+            return b""
+        try:
+            body = (
+                isal_zlib.decompressobj(-zlib.MAX_WBITS).decompress(body, size + 1) if method else body[:size]
+            )
+        except Exception:  # isal's own error has no public base class
+            return b""
+        if len(body) != size or zlib.crc32(body) != crc:
+            return b""
+        data = body
+    return data if data[:2] == b"\x1f\x8b" or data[:4] != b"PK\3\4" else only_member(data)

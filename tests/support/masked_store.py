@@ -1,0 +1,40 @@
+"""A small store with masks by others: one of a whole lesion and one of a key slice, on a grid of 1 mm."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from etl.annotations.grids import Grids
+from etl.annotations.mask_sources import MaskStore
+from etl.annotations.sources import given_rows, join_source
+from etl.annotations.table_rows import annotation_tables
+from etl.core.config import More
+from etl.publish.add_tables import NewTable, add_tables
+from etl.store.reader import Store, open_store
+from etl.tables.masks import MASKS
+from tests.annotations.documents import nifti, zipped
+from tests.support.tiny_release import build_serial, csv_row, parse_rows, tiny_config, write_release
+
+FIRST, SECOND = "000001_01_01", "000001_02_01"
+ROWS = (csv_row(FIRST, 109, (103, 115)), csv_row(SECOND, 14, (8, 23)))
+MASKS_BY_NAME = {
+    f"{FIRST}_109_lesion_01.nii.gz": nifti(np.ones((6, 4, 3)), (0.5, 0.5, 2.0), (5, 6, 5)),
+    f"{SECOND}_014_sample_0.nii.gz": nifti(np.ones((6, 4, 1)), (0.5, 0.5, 2.0), (5, 6, 6)),
+}
+
+
+def masked_store(folder: Path) -> Store:
+    """Build a store below a folder and add the masks; return its second version."""
+    write_release(folder, {FIRST: range(103, 116), SECOND: range(8, 24)}, ROWS)
+    config = tiny_config(folder, folder / "store")
+    build_serial(config)
+    (folder / "masks.zip").write_bytes(zipped(MASKS_BY_NAME))
+    store, given = open_store(config.store), given_rows(parse_rows(*ROWS))
+    grids = Grids(store.volumes())
+    more = More.model_validate({"kind": "uls23_masks", "file": str(folder / "masks.zip")})
+    joined = join_source("uls23", more, given, store=MaskStore(store.objects.root, grids))
+    tables = dict(annotation_tables([joined], grids, given))
+    add_tables(store.objects, store.version, [NewTable(MASKS, tables[MASKS], {0, 1})], labels=joined.labels)
+    return open_store(config.store)
