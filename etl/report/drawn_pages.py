@@ -1,9 +1,11 @@
-"""Pages that `deeplesion serve` draws when they are asked for, from tables and voxels."""
+"""Pages that `deeplesion serve` draws when they are asked for, from tables and voxels; and outlines, as JSON."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 
+from etl.report.outlines import outline_voxels
 from etl.report.patient_page import patient_page
 from etl.report.similar_page import similar_page
 from etl.store.lesion_embeddings import PLACE
@@ -18,5 +20,13 @@ def _patient(store: Store, patient: int) -> bytes:
     return patient_page(store, patient, served=True)
 
 
-DRAWN: Mapping[str, Callable[[Store, int], bytes]] = {"patient": _patient, "similar": _similar}
+def _outline(store: Store, lesion_id: int) -> bytes:
+    return json.dumps(outline_voxels(store.masks, lesion_id)).encode()
+
+
+DRAWN: Mapping[str, Callable[[Store, int], bytes]] = {
+    "outline": _outline,
+    "patient": _patient,
+    "similar": _similar,
+}
 """By the first part of the address; the second is a number."""

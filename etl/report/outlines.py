@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from etl.core.errors import StoreError
 from etl.imaging.box_masks import outline
 from etl.store.masks import StoredMasks
 
@@ -34,18 +33,13 @@ def masked_lesions(masks: StoredMasks) -> list[int]:
     return masks.rows["lesion_id"].tolist() if masks.exist else []
 
 
-def outline_voxels(masks: StoredMasks, lesion_id: str) -> list[list[int]]:
+def outline_voxels(masks: StoredMasks, lesion_id: int) -> list[list[int]]:
     """Return the outline of a lesion's mask in every plane, as voxels (z, y, x) of the stored grid.
 
-    Args:
-        lesion_id: as text; none but digits is no lesion.
-
     Raises:
-        StoreError: it is no number, or the labels are missing or damaged.
+        StoreError: the labels are missing or damaged.
     """
-    if not (lesion_id.isascii() and lesion_id.isdigit() and len(lesion_id) < 10):
-        raise StoreError("no such lesion", value=lesion_id[:20], allowed="a lesion_id")
-    row = masks.row(int(lesion_id)) if masks.exist else None
+    row = masks.row(lesion_id) if masks.exist else None
     if row is None:
         return []
     voxels = masks.read(row)

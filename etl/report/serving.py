@@ -24,7 +24,7 @@ from etl.core.urls import is_local
 from etl.io.places import Objects, checked_name
 from etl.report.cross_origin import checked_origins, preflight_headers, sharing_headers
 from etl.report.drawn_pages import DRAWN
-from etl.report.outlines import masked_lesions, outline_voxels
+from etl.report.outlines import masked_lesions
 from etl.report.served_headers import EVERY_ANSWER, drawn_headers, object_headers, page_headers
 from etl.store.layout import report_path
 from etl.store.reader import Store
@@ -83,8 +83,6 @@ class Site:
             return Answer(HTTPStatus.FOUND, {"Location": "/viewer/"})
         if parts[0] == "store":
             return self._object("/".join(parts[1:]), byte_range, head)
-        if parts[:2] == ["viewer", "outline"] and len(parts) == 3:
-            return self._outline(parts[2])
         if parts[0] == "viewer" and len(parts) <= 2:
             name = parts[1] if len(parts) == 2 else "index.html"
             if name == "catalogue.json":
@@ -100,19 +98,12 @@ class Site:
             page = DRAWN[kind](self.store, number)
         except StoreError as error:
             return _plain(HTTPStatus.NOT_FOUND, f"no such page: {error}")
-        return Answer(HTTPStatus.OK, drawn_headers(), page)
+        headers = page_headers("outline.json") if kind == "outline" else drawn_headers()
+        return Answer(HTTPStatus.OK, headers, page)
 
     @cached_property
     def _catalogue(self) -> bytes:
         return json.dumps(catalogue(self.store), separators=(",", ":"), allow_nan=False).encode()
-
-    def _outline(self, lesion_id: str) -> Answer:
-        """Return the outline of a lesion's mask as JSON: voxels (z, y, x)."""
-        try:
-            found = outline_voxels(self.store.masks, lesion_id)
-        except (StoreError, OSError) as error:
-            return _plain(HTTPStatus.NOT_FOUND, f"no such outline: {error}")
-        return Answer(HTTPStatus.OK, page_headers("outline.json"), json.dumps(found).encode())
 
     def _object(self, name: str, byte_range: str | None, head: bool) -> Answer:
         objects = self.store.objects

@@ -232,10 +232,10 @@ def test_annotations_through_the_life_of_a_store(store: tuple[Config, Path], tmp
         True,
         False,
     ]
-    outline = json.loads(site.answer("/viewer/outline/0").body)
+    outline = json.loads(site.answer("/outline/0").body)
     assert np.unique(np.array(outline), axis=0).tolist() == np.argwhere(opened.mask(0).to_numpy()).tolist()
-    assert json.loads(site.answer("/viewer/outline/2").body) == []
-    assert site.answer("/viewer/outline/x").status == 404
+    assert json.loads(site.answer("/outline/2").body) == []
+    assert site.answer("/outline/x").status == 404
 
     again = run_job(config.store, str(more))
     assert "version 2 holds the same already" in again.stderr

@@ -248,7 +248,7 @@ function drawingIndex(voxel) {
 }
 
 async function outlineOf(lesionNumber) {
-  const answer = await fetch(`outline/${lesions.lesion_id[lesionNumber]}`)
+  const answer = await fetch(`/outline/${lesions.lesion_id[lesionNumber]}`)
   if (!answer.ok) throw new Error(`The mask of lesion ${lesions.lesion_id[lesionNumber]} can't be read: ${await answer.text()}`)
   return answer.json()
 }
