@@ -1,4 +1,4 @@
-"""Pages that `deeplesion serve` draws when they are asked for, from tables and voxels; and outlines, as JSON."""
+"""Pages that `deeplesion serve` draws when they are asked for, and outlines of masks as JSON."""
 
 from __future__ import annotations
 
