@@ -68,7 +68,7 @@ def test_a_model_is_added_read_carried_and_pruned(config: Config, tmp_path: Path
 
 def test_a_damaged_model_is_refused_and_found(config: Config) -> None:
     add_model(open_objects(config.store), "brightness", ID, tiny_model())
-    path = Path(config.store, "models", ID, "model.onnx")
+    path = Path(config.store, "models", "brightness", ID, "model.onnx")
     path.write_bytes(MEAN_BRIGHTNESS_ONNX[:-1] + b"x")
     with pytest.raises(StoreError, match="a model's file is damaged"):
         open_store(config.store).model_file(ID, "model.onnx")
