@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from tests.support.processes import BUILD_STORE, LIMIT_SECONDS, environment
+from tests.support.stored import version_names
 from tests.support.tiny_release import csv_row, write_release
 
 # A job as those of `jobs/`, without their imports: each ends as the decorator ends it.
@@ -118,4 +119,4 @@ def test_a_published_build_ends_with_0_though_nobody_reads_it(tmp_path: Path) ->
     for redirected in (">/dev/full 2>/dev/full", "2>&1 | true", ">&- 2>&- <&-", ""):
         code, _, error = ended([*BUILD_STORE, str(config)], redirected, PYTHONIOENCODING="ascii")
         assert (code, "Traceback" in error) == (0, False), error
-    assert [path.name for path in (tmp_path / "störe" / "versions").iterdir()] == ["000001.json"]
+    assert version_names(tmp_path / "störe") == ["000001.json"]
