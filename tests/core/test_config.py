@@ -164,7 +164,7 @@ def test_all_problems_are_named_at_once(tmp_path: Path) -> None:
         ("store: !!bool x", "not valid YAML"),
         ("store: !!python/object:os.system x", "not valid YAML"),
         ("[1]: x", "not valid YAML"),
-        ("store: &a [*a]", "plain values"),
+        ("store: &a [*a]", "aliases"),
         ("store: !!binary aGk=", "plain values"),
         ("store: !!set {a}", "plain values"),
         ('store: "\\ud800"', "plain values"),
