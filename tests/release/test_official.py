@@ -36,12 +36,13 @@ def test_they_equal_the_published_list(real_release: Path) -> None:
 
 
 def test_data_files_are_declared_so_that_an_installed_package_has_them() -> None:
-    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
+    setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
     shipped = {
         file
-        for package, patterns in declared.items()
+        for package, patterns in setuptools["package-data"].items()
+        for where in setuptools["packages"]["find"]["where"]
         for pattern in patterns
-        for file in (ROOT / package.replace(".", "/")).glob(pattern)
+        for file in (ROOT / where / package.replace(".", "/")).glob(pattern)
     }
     data = {
         file

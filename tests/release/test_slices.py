@@ -53,10 +53,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> Reads:
             made.append((Path(str(self.name)).name, len(data)))
             return data
 
-    def counted(name: str, mode: str) -> Counted:
-        return Counted(name, mode.replace("b", ""))
-
-    monkeypatch.setattr(blobs_module, "open", counted, raising=False)
+    monkeypatch.setattr(blobs_module, "open_regular", Counted)
     return made
 
 
