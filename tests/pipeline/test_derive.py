@@ -270,7 +270,7 @@ def test_workers_give_the_same_files_as_one_process(
     assert sums[0] == sums[1]
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_a_volume_that_kills_its_worker_is_a_reject(config: Config) -> None:
     from etl.run.cluster_kinds import Local
     from etl.run.clusters import connect

@@ -40,7 +40,9 @@ def valid_rows(draw: st.DrawFn) -> Row:
     location = decimals(3, -0.5, 1.5)
     code = draw(st.sampled_from([-1, *COARSE_TYPES]))
     noisy = draw(st.integers(0, 1))
-    spacing = decimals(3, 0.001, 100)
+    # Neither a slice nor a run is larger than any scan: MAX_EXTENT_MM.
+    most = min(50.0, 2000 / width), min(50.0, 2000 / height), min(50.0, 5000 / (last - first + 1))
+    spacing = [draw(st.floats(0.001, limit, exclude_max=True)) for limit in most]
     low, high = sorted(draw(st.lists(st.floats(-4000, 4000), min_size=2, max_size=2, unique=True)))
     sex = draw(st.sampled_from(["M", "F"]))
     age = draw(st.none() | st.integers(0, 200))

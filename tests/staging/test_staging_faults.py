@@ -71,7 +71,14 @@ def test_a_server_that_never_takes_a_body_fails_in_the_end(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("fault", PASSING, ids=lambda fault: fault.name)
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param(fault, marks=[pytest.mark.campaign] * (fault in (S3Fault.TIMEOUT, S3Fault.LATE_REPLY)))
+        for fault in PASSING
+    ],
+    ids=lambda fault: fault.name,
+)
 def test_each_request_may_fail_once(fault: S3Fault, area: BucketStaging, faulty: FaultyS3) -> None:
     """Every request of a sort fails at first: each write, listing, copy, and the end of the joining."""
     failed: set[tuple[str, str, str]] = set()
