@@ -79,7 +79,7 @@ class Gallery:
         limit = np.partition(about, min(k, allowed) - 1)[min(k, allowed) - 1]
         # Bounds the rounding of squared lengths and of twice a product of d terms, in two rows.
         rounding = 4 * (len(query) + 4) * float(np.finfo(about.dtype).eps)
-        slack = rounding * (float(self.squared.max()) + float(query @ query))
+        slack = rounding * (float(np.max(self.squared)) + float(query @ query))
         candidates = np.flatnonzero(about <= limit + slack)
         exact = np.sqrt(((np.asarray(self.vectors[candidates], np.float64) - query) ** 2).sum(axis=1))
         order = np.lexsort((self.lesion_id[candidates], exact))[:k]

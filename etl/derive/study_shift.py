@@ -36,7 +36,7 @@ def likely_pairs(distance: Floats, study: Ints, no_match_distance: float) -> Flo
         study: (n,) numbered from 0.
         no_match_distance: where a lesion is as likely to have no match in the other study.
     """
-    member = np.eye(int(study.max()) + 1)[study]
+    member = np.eye(int(np.max(study)) + 1)[study]
     likely = np.where(study[:, None] != study[None, :], np.exp(-distance / 2), 0.0)
     other = np.exp(-no_match_distance / 2)
     of_row = (likely @ member)[:, study] + other
@@ -60,7 +60,7 @@ def without_shift(difference: Floats, weight: Floats, study: Ints, variance: Flo
     Returns:
         (n, n, k) differences, (n, n, k) variances, 1 where the shift is known exactly.
     """
-    member = np.eye(int(study.max()) + 1)[study]
+    member = np.eye(int(np.max(study)) + 1)[study]
     seen = 1 + weight.sum(axis=1)
     share = weight * 4 / (seen[:, None] + seen[None, :])
     count = member.T @ share @ member
@@ -93,7 +93,7 @@ def local_shift(
     near: NDArray[np.float64] = np.exp(-apart / 2 / calibration.local_shift_mm**2)
     np.fill_diagonal(near, 0.0)
     local = np.zeros_like(moved)
-    rows = [np.flatnonzero(study == number) for number in range(int(study.max()) + 1)]
+    rows = [np.flatnonzero(study == number) for number in range(int(np.max(study)) + 1)]
     for first, own in enumerate(rows):
         for others in rows[:first] + rows[first + 1 :]:
             pair = np.ix_(own, others)

@@ -114,7 +114,7 @@ def to_stored_grid(
         at = int(nearest[0][z]), int(nearest[1][y]), int(nearest[2][x])
         inside[z, y, x] = min(at) >= 0 and bool(mask.voxels[at])
     if not inside.any():
-        inside.flat[int(shares.argmax())] = True
+        inside.flat[int(np.argmax(shares))] = True
     found = box_mask(inside, (start[0], start[1], start[2]))
     assert found is not None
     return found

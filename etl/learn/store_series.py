@@ -90,4 +90,4 @@ def best_border(above: npt.NDArray[np.float64], below: npt.NDArray[np.float64]) 
     middles = (values[1:] + values[:-1]) / 2 if len(values) > 1 else values
     above, below = np.sort(above), np.sort(below)
     wrong = (len(above) - np.searchsorted(above, middles)) + np.searchsorted(below, middles)
-    return round(float(np.median(middles[wrong == wrong.min()])), 4)
+    return round(float(np.median(middles[wrong == np.min(wrong)])), 4)
