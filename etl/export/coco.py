@@ -14,7 +14,6 @@ from etl.export.mask_runs import add_segmentations
 from etl.export.protocol import LESION, UNLABELLED, ExportFile, Format, Selected
 from etl.release.annotation_columns import COARSE_TYPES
 from etl.store.layout import ACKNOWLEDGEMENT, CITATION, SOURCE_URL
-from etl.store.masks import StoredMasks
 from etl.store.reader import Store
 
 UNLABELLED_CATEGORY = max(COARSE_TYPES) + 1
@@ -120,7 +119,7 @@ def _encode_image(store: Store, image: KeyImage) -> bytes:
 
 def _encode_document(store: Store, images: list[KeyImage], single_class: bool) -> bytes:
     document = coco_document(images, dict(store.version), single_class=single_class)
-    add_segmentations(document, StoredMasks(store), images)
+    add_segmentations(document, store.masks, images)
     return (json.dumps(document, allow_nan=False) + "\n").encode()
 
 

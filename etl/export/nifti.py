@@ -14,7 +14,6 @@ from etl.core.errors import StoreError
 from etl.export.lesion_places import places_file
 from etl.export.protocol import ExportFile, Format, Selected
 from etl.imaging.geometry import voxel_to_lps_mm
-from etl.store.masks import StoredMasks
 from etl.store.reader import Store
 
 ALIGNED = 2
@@ -73,7 +72,7 @@ def _encode(store: Store, volume: Any) -> bytes:
 
 def _encode_labels(store: Store, volume: Any, rows: list[dict[str, Any]]) -> bytes:
     """Return the masks of one volume by one source, which do not overlap: lesion_id + 1 inside."""
-    masks = StoredMasks(store)
+    masks = store.masks
     labels = np.zeros((volume.shape_z, volume.shape_y, volume.shape_x), np.uint32)
     for row in rows:
         labels[masks.read(row)] = row["lesion_id"] + 1
@@ -83,7 +82,7 @@ def _encode_labels(store: Store, volume: Any, rows: list[dict[str, Any]]) -> byt
 
 
 def _label_files(store: Store, selected: Selected) -> list[ExportFile]:
-    masks = StoredMasks(store)
+    masks = store.masks
     if not masks.exist:
         return []
     rows = masks.rows[masks.rows["lesion_id"].isin(selected.lesions["lesion_id"])]

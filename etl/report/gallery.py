@@ -84,7 +84,7 @@ def make_gallery(store: Store, tables: tuple[pd.DataFrame, ...], first: Sequence
     order = {lesion_id: place for place, lesion_id in enumerate(chosen["lesion_id"])}
     images = key_images(Selected(wanted, volumes[volumes["volume_id"].isin(wanted["volume_id"])]))
     images.sort(key=lambda image: min(order.get(lesion.lesion_id, len(order)) for lesion in image.lesions))
-    positions, masks = _Positions(wanted, volumes, slices), StoredMasks(store)
+    positions, masks = _Positions(wanted, volumes, slices), store.masks
 
     figures: list[Figure] = []
     failed: list[str] = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import operator
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
     from etl.store.level_voxels import LevelVoxels
     from etl.store.reader import Store
+
+Point = tuple[float, float, float]
+"""A place (z, y, x) in voxels."""
 
 BOX = ("bbox_x1_vox", "bbox_y1_vox", "bbox_x2_vox", "bbox_y2_vox")
 PLACE_COLUMNS = ["lesion_id", "volume_id", "z_vox", *BOX]
@@ -61,10 +65,16 @@ class Crop:
         return cropped
 
 
-def crop_around(center_vox: tuple[float, float, float], shape: Shape) -> Crop:
+def crop_around(center_vox: Point, shape: Shape) -> Crop:
     """Return the crop of this shape with its middle as near to a point (z, y, x) as whole voxels allow."""
     z, y, x = (math.floor(c - (n - 1) / 2 + 0.5) for c, n in zip(center_vox, shape, strict=True))
     return Crop((z, y, x), shape)
+
+
+def crop_of_size(center_vox: Point, sizes_mm: Sequence[float], spacing_mm: Sequence[float]) -> Crop:
+    """Return the crop around a point (z, y, x) with edges of these sizes, rounded to whole voxels."""
+    nz, ny, nx = (max(round(size / s), 1) for size, s in zip(sizes_mm, spacing_mm, strict=True))
+    return crop_around(center_vox, (nz, ny, nx))
 
 
 def centers_vox(places: pd.DataFrame) -> np.ndarray[Any, Any]:

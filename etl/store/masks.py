@@ -8,17 +8,18 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import xarray
-import zarr
 
 from etl.core.errors import StoreError
-from etl.store.crops import PLACE_COLUMNS, Crop, centers_vox, crop_around
-from etl.store.layout import AXES, SHARD, Shape
+from etl.store.asked import edges_mm
+from etl.store.crops import Crop, crop_of_size
+from etl.store.level_voxels import open_level
 from etl.store.versions import readable
+from etl.store.voxels import place_voxels
 from etl.tables.masks import BOUNDS
 
 if TYPE_CHECKING:
     import pandas as pd
+    import xarray
 
     from etl.store.reader import Store
 
@@ -39,7 +40,7 @@ class StoredMasks:
     @cached_property
     def rows(self) -> pd.DataFrame:
         """Rows of the table `masks` that have labels; of a lesion first those of the whole of it, by file."""
-        if "masks" not in self.store.version["tables"]:
+        if not self.exist:
             raise StoreError(
                 "this version has no masks",
                 where=f"{self.store.objects.root}, version {self.store.version['version']}",
@@ -70,28 +71,26 @@ class StoredMasks:
             StoreError: the labels are missing or damaged.
             OSError: the store can't be read.
         """
-        names = [f"{name}_vox" if grid == "stored" else f"source_{name}" for name in BOUNDS]
-        bounds = [int(row[name]) for name in names]
-        objects, path = self.store.objects, f"{row['path' if grid == 'stored' else 'source_path']}/0"
-        where = f"{objects.root}/{path}"
-        with readable(objects):
-            size = objects.size(f"{path}/{SHARD}")
-        if not size:
-            raise _damaged(f"{where}/{SHARD}", "no such object" if size is None else "0 bytes")
-        try:
-            labels: Any = zarr.open_array(where, mode="r", zarr_format=3)
-            box = labels[tuple(slice(bounds[axis], bounds[axis + 3]) for axis in range(3))]
-        except (FileNotFoundError, KeyError, ValueError, RuntimeError) as error:
-            raise _damaged(where, str(error)) from error
-        start = (0, 0, 0) if crop is None else crop.start
-        voxels = np.zeros(labels.shape if crop is None else crop.shape, bool)
-        inside, part = [], []
-        for axis in range(3):
-            low, high = bounds[axis] - start[axis], bounds[axis + 3] - start[axis]
-            inside.append(slice(max(low, 0), max(min(high, voxels.shape[axis]), 0)))
-            part.append(slice(max(-low, 0), max(-low, 0) + max(inside[-1].stop - inside[-1].start, 0)))
-        if all(s.start < s.stop for s in inside):
-            voxels[tuple(inside)] = box[tuple(part)] == row["lesion_id"] + 1
+        path = row["path" if grid == "stored" else "source_path"]
+        value = row["lesion_id"] + 1
+        with readable(self.store.objects):
+            try:
+                labels = open_level(self.store.objects, path)
+                if crop is not None:
+                    return np.asarray(crop.read(labels) == value)
+                names = [f"{name}_vox" if grid == "stored" else f"source_{name}" for name in BOUNDS]
+                first, last = (map(int, (row[name] for name in part)) for part in (names[:3], names[3:]))
+                box = tuple(map(slice, first, last))
+                voxels = np.zeros(labels.shape, bool)
+                voxels[box] = labels[box] == value
+            except StoreError as error:
+                raise StoreError(
+                    "the labels of a volume are missing or damaged",
+                    where=error.where,
+                    value=error.value,
+                    allowed="the labels that the version names",
+                    remedy="run jobs/add_annotations.py again; it writes them again",
+                ) from error
         return voxels
 
     def plane(self, lesion_id: int, z: int, shape: tuple[int, int]) -> Voxels | None:
@@ -126,22 +125,20 @@ class StoredMasks:
         row = self.row(lesion_id, source)
         if row is None:
             raise self._absent(lesion_id, source)
-        volume = self._volumes.loc[row["volume_id"]]
-        prefix = "source_" if grid == "source" else ""
-        spacing_mm = [float(volume[f"{prefix}spacing_{axis}_mm"]) for axis in AXES]
-        crop = None if size_mm is None else self._crop(lesion_id, size_mm, spacing_mm)
-        voxels = self.read(row, crop, grid)
-        start: Shape = (0, 0, 0) if crop is None else crop.start
-        coordinates = {
-            name: (name, (first + np.arange(n)) * spacing, {"units": "mm"})
-            for name, first, n, spacing in zip(AXES, start, voxels.shape, spacing_mm, strict=True)
-        }
+        own = self.store._attributes(row["volume_id"])
+        spacing_mm = own["source_spacing_mm" if grid == "source" else "spacing_mm"]
+        crop = None
+        if size_mm is not None:
+            _, center = self.store._places[lesion_id]
+            crop = crop_of_size(center, edges_mm(size_mm).tolist(), spacing_mm)
         attributes = {
             name: row[name] for name in ("source", "file", "volume_id", "is_3d", "volume_mm3", "recist_share")
         }
         attributes |= {"lesion_id": int(lesion_id), "spacing_mm": spacing_mm}
-        attributes["slice_first"] = int(volume["slice_first"])
-        return xarray.DataArray(voxels, coordinates, AXES, "mask", attributes)
+        attributes["slice_first"] = own["slice_first"]
+        start = (0, 0, 0) if crop is None else crop.start
+        voxels = self.read(row, crop, grid)
+        return place_voxels(voxels, spacing_mm, attributes, start=start, name="mask")
 
     @cached_property
     def _records(self) -> list[dict[str, Any]]:
@@ -154,24 +151,6 @@ class StoredMasks:
             found.setdefault(lesion_id, []).append(at)
         return found
 
-    @cached_property
-    def _volumes(self) -> pd.DataFrame:
-        return self.store.volumes().set_index("volume_id")
-
-    @cached_property
-    def _places(self) -> pd.DataFrame:
-        return self.store.lesions(columns=PLACE_COLUMNS).set_index("lesion_id")
-
-    def _crop(
-        self, lesion_id: int, size_mm: float | tuple[float, float, float], spacing_mm: list[float]
-    ) -> Crop:
-        sizes_mm = np.broadcast_to(np.asarray(size_mm, float), 3)
-        if not (sizes_mm > 0).all():
-            raise ValueError(f"size_mm is {size_mm}; allowed: above 0")
-        nz, ny, nx = (max(round(size / s), 1) for size, s in zip(sizes_mm, spacing_mm, strict=True))
-        z, y, x = centers_vox(self._places.loc[[lesion_id]])[0].tolist()
-        return crop_around((z, y, x), (nz, ny, nx))
-
     def _absent(self, lesion_id: int, source: str | None) -> StoreError:
         rows = self.rows if source is None else self.rows[self.rows["source"] == source]
         sources = ", ".join(sorted(self.rows["source"].unique())) or "none"
@@ -182,13 +161,3 @@ class StoredMasks:
             allowed=f"{rows['lesion_id'].nunique():,} lesions with masks; sources: {sources}",
             remedy='store.table("masks") lists them',
         )
-
-
-def _damaged(where: str, value: str) -> StoreError:
-    return StoreError(
-        "the labels of a volume are missing or damaged",
-        where=where,
-        value=value,
-        allowed="the labels that the version names",
-        remedy="run jobs/add_annotations.py again; it writes them again",
-    )

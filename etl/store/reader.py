@@ -12,15 +12,13 @@ from etl.core.errors import StoreError
 from etl.imaging.window import Window
 from etl.io.opening import open_objects
 from etl.store.asked import check_level, edges_mm, lesion_id_of
-from etl.store.crops import CATALOGUE_COLUMNS, PLACE_COLUMNS, centers_vox, windowed
+from etl.store.crops import CATALOGUE_COLUMNS, PLACE_COLUMNS, Point, centers_vox, crop_of_size, windowed
 from etl.store.derived import DerivedTables
 from etl.store.display import store_html, store_text
 from etl.store.held_indices import HeldIndices
 from etl.store.level_voxels import LevelVoxels, open_level
 from etl.store.version_list import parse_wanted, read_wanted
 from etl.store.version_tables import VersionTables
-
-Point = tuple[float, float, float]
 
 if TYPE_CHECKING:
     import xarray
@@ -90,13 +88,14 @@ class Store(VersionTables, DerivedTables):
         lesion_id, sizes_mm = lesion_id_of(lesion), edges_mm(size_mm)
         if lesion_id not in self._places:
             raise self._no_lesion(lesion_id)
-        from etl.store.voxels import attributes_of, crop_of
+        from etl.store.voxels import place_voxels
 
         volume_id, center = self._places[lesion_id]
-        row = dict(zip(CATALOGUE_COLUMNS, self._catalogue[volume_id], strict=True))
-        attributes = attributes_of(row) | {"lesion_id": lesion_id}
-        voxels = self.array(volume_id, threads=threads)
-        return crop_of(voxels, center, sizes_mm.tolist(), attributes)
+        attributes = self._attributes(volume_id) | {"lesion_id": lesion_id}
+        spacing_mm = attributes["spacing_mm"]
+        crop = crop_of_size(center, sizes_mm.tolist(), spacing_mm)
+        voxels_hu = crop.read(self.array(volume_id, threads=threads))
+        return place_voxels(voxels_hu, spacing_mm, attributes, start=crop.start)
 
     def mask(
         self,
@@ -142,6 +141,11 @@ class Store(VersionTables, DerivedTables):
         """`CATALOGUE_COLUMNS` of each volume."""
         rows = self.volumes(columns=CATALOGUE_COLUMNS)
         return {row[0]: row for row in rows.itertuples(index=False, name=None)}
+
+    def _attributes(self, volume_id: str) -> dict[str, Any]:
+        from etl.store.voxels import attributes_of
+
+        return attributes_of(dict(zip(CATALOGUE_COLUMNS, self._catalogue[volume_id], strict=True)))
 
     @cached_property
     def masks(self) -> StoredMasks:

@@ -11,10 +11,9 @@ from xarray.backends import BackendArray
 from xarray.core import indexing
 
 from etl.io.places import Objects
-from etl.store.crops import crop_around
 from etl.store.group_metadata import read_metadata
 from etl.store.held_indices import HeldIndices
-from etl.store.layout import AXES, ORIENTATION
+from etl.store.layout import AXES, ORIENTATION, Shape
 from etl.store.level_voxels import LevelVoxels, open_level
 from etl.store.versions import readable
 
@@ -61,7 +60,7 @@ def open_volume(
         "source_spacing_mm": own["source_spacing_mm"],
         "fingerprint": own["fingerprint"],
     }
-    return place_voxels(indexing.LazilyIndexedArray(voxels), first_mm, spacing_mm, described)
+    return place_voxels(indexing.LazilyIndexedArray(voxels), spacing_mm, described, first_mm=first_mm)
 
 
 def attributes_of(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -79,41 +78,30 @@ def attributes_of(row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def crop_of(
-    voxels: LevelVoxels,
-    center_vox: tuple[float, float, float],
-    sizes_mm: Sequence[float],
-    attributes: Mapping[str, Any],
-) -> xarray.DataArray:
-    """Return the voxels around a point, with the coordinates of the volume.
-
-    Args:
-        center_vox: (z, y, x) in the volume.
-        sizes_mm: edges, rounded to whole voxels.
-        attributes: those of the volume, and further ones.
-    """
-    spacing_mm = attributes["spacing_mm"]
-    nz, ny, nx = (max(round(size / s), 1) for size, s in zip(sizes_mm, spacing_mm, strict=True))
-    crop = crop_around(center_vox, (nz, ny, nx))
-    first_mm = [start * spacing for start, spacing in zip(crop.start, spacing_mm, strict=True)]
-    return place_voxels(crop.read(voxels), first_mm, spacing_mm, attributes)
-
-
 def place_voxels(
-    voxels: Any, first_mm: Sequence[float], spacing_mm: Sequence[float], attributes: Mapping[str, Any]
+    voxels: Any,
+    spacing_mm: Sequence[float],
+    attributes: Mapping[str, Any],
+    *,
+    start: Shape = (0, 0, 0),
+    first_mm: Sequence[float] = (0.0, 0.0, 0.0),
+    name: str = "hu",
 ) -> xarray.DataArray:
-    """Return voxels with the coordinates of their centres.
+    """Return voxels with the coordinates of their centres; a part has exactly those of the whole.
 
     Args:
         voxels: an array (z, y, x), in memory or of xarray's lazy kind.
-        first_mm: centre of its first voxel, from that of the volume.
+        start: index of its first voxel in the grid.
+        first_mm: centre of the grid's first voxel, from that of the volume.
     """
     coordinates = {
-        axis: xarray.Variable(axis, first + spacing * np.arange(n), {"units": "mm", "long_name": direction})
-        for axis, direction, first, spacing, n in zip(
-            AXES, ORIENTATION, first_mm, spacing_mm, voxels.shape, strict=True
+        axis: xarray.Variable(
+            axis, first + spacing * (begin + np.arange(n)), {"units": "mm", "long_name": direction}
+        )
+        for axis, direction, first, spacing, begin, n in zip(
+            AXES, ORIENTATION, first_mm, spacing_mm, start, voxels.shape, strict=True
         )
     }
     return xarray.DataArray(
-        xarray.Variable(AXES, voxels), coords=coordinates, name="hu", attrs=dict(attributes)
+        xarray.Variable(AXES, voxels), coords=coordinates, name=name, attrs=dict(attributes)
     )

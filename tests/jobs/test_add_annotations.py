@@ -250,6 +250,16 @@ def test_annotations_through_the_life_of_a_store(store: tuple[Config, Path], tmp
     assert carried.mask(0).equals(opened.mask(0))
     assert len(carried.table("pairs")) == 0
 
+    (shard,) = Path(config.store).glob(f"labels/{FIRST}*/*/labels/lesions/0/c/0/0/0")
+    data = bytearray(shard.read_bytes())
+    data[20] ^= 1
+    shard.write_bytes(data)
+    with pytest.raises(StoreError, match=r"(?s)labels of a volume .*chunk \(0, 0, 0\)"):
+        open_store(config.store).mask(0)
+    shard.unlink()
+    with pytest.raises(StoreError, match=r"(?s)labels of a volume .*no such object"):
+        open_store(config.store).mask(0)
+
 
 @pytest.mark.slow
 def test_a_csv_of_another_store_is_refused(store: tuple[Config, Path], tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from etl.export.protocol import Selection
 from etl.export.selection import select
 from etl.report.voxels import read_planes
 from etl.store import LesionCrops, Store, open_store
+from etl.store.voxels import place_voxels
 from tests.support.tiny_release import build_serial, csv_row, slice_hu, tiny_config, write_release
 
 SERIES = "000001_01_01"
@@ -51,6 +52,15 @@ def test_a_lesion_is_found_by_its_mm(store: Store) -> None:
     box = plane.sel(x=slice(lesion.bbox_x1_mm, lesion.bbox_x2_mm))
     # Pixels 4 to 12 as published, counted from 1.
     assert np.array_equal(box, slice_hu(SERIES, 4)[:, 3:12])
+
+
+@pytest.mark.parametrize("spacing", [0.7, 0.8, 1.1, 1.0])
+def test_a_part_has_exactly_the_coordinates_of_the_whole(spacing: float) -> None:
+    """Otherwise xarray drops the voxels of a crop and a volume, or of a mask, that do not meet."""
+    spacings = (spacing, spacing, spacing)
+    whole = place_voxels(np.zeros((90, 80, 70)), spacings, {})
+    part = place_voxels(np.ones((30, 40, 50)), spacings, {}, start=(37, 23, 11))
+    assert (whole + part).shape == part.shape
 
 
 def test_a_level_has_coordinates_of_its_own(store: Store) -> None:
