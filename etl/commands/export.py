@@ -68,10 +68,9 @@ def main(
     """
     import time
 
-    from etl.core.counted import counted
+    from etl.core.counted import bytes_text, counted
     from etl.export.export import export
     from etl.report.console.progress import ExportProgress
-    from etl.report.console.texts import bytes_text
     from etl.run.logs import start_logging
     from etl.store.reader import open_store
 

@@ -55,7 +55,7 @@ def main(store: str, number: Any, share: float) -> None:
     """
     import time
 
-    from etl.report.console.texts import bytes_text
+    from etl.core.counted import bytes_text
     from etl.report.report import write_report
     from etl.run.logs import start_logging
     from etl.store.reader import open_store

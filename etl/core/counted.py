@@ -1,4 +1,4 @@
-"""Counts with their nouns, as texts show them."""
+"""Counts and sizes as texts show them."""
 
 from __future__ import annotations
 
@@ -6,3 +6,12 @@ from __future__ import annotations
 def counted(count: int, noun: str) -> str:
     """Return `1 archive`, `2 archives`, `1,234 archives`."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def bytes_text(count: float) -> str:
+    """Return a size such as `1.5 GB`, in decimal units."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.2f} TB"

@@ -10,8 +10,8 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
+from etl.core.counted import bytes_text
 from etl.export.protocol import TYPES, UNLABELLED
-from etl.report.console.texts import bytes_text
 from etl.report.gallery import Figure, Gallery
 from etl.report.outlines import edge_path
 from etl.report.over_time import OverTime

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 
-from etl.report.console.texts import bytes_text
+from etl.core.counted import bytes_text
 from etl.report.csv_cells import to_csv
 from etl.report.gallery import make_gallery
 from etl.report.over_time import over_time

@@ -10,9 +10,10 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from etl.core.counted import bytes_text
 from etl.core.errors import StoreError
 from etl.io.places import Objects
-from etl.report.console.texts import bytes_text, location_rows
+from etl.report.console.texts import location_rows
 from etl.store.history import Change, difference, flattened
 from etl.store.layout import run_path
 from etl.store.named import stored_bytes

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from markupsafe import Markup
 
+from etl.core.counted import bytes_text
 from etl.core.errors import EtlError
 from etl.imaging.window import to_grey
+from etl.store.named import stored_bytes
 from etl.store.versions import Version
 
 if TYPE_CHECKING:
@@ -25,11 +27,9 @@ _RED = (255, 64, 64)
 def store_text(root: str, version: Version) -> str:
     """Return one line: place, version, counts and size."""
     counts = version["counts"]
-    files = [entry for entries in version["tables"].values() for entry in entries]
-    size = sum(entry["bytes"] for entry in (*files, *version["volumes"]))
     return (
         f"Store({_shown(root)!r}, version {version['version']}: {counts['volumes']:,} volumes, "
-        f"{counts['lesions']:,} lesions, {_bytes_text(size)})"
+        f"{counts['lesions']:,} lesions, {bytes_text(stored_bytes(version))})"
     )
 
 
@@ -94,11 +94,3 @@ def _shown(root: str) -> str:
         return root
     relative = os.path.relpath(root)
     return root if relative.startswith("..") else relative
-
-
-def _bytes_text(count: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.2f} TB"

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from etl.core.counted import bytes_text
 from etl.pipeline.build import build, load_plan, stage_unread
 from etl.report.console.progress import BuildProgress
-from etl.report.console.texts import bytes_text
 from etl.run.serial import SerialExecutor
 from tests.support.http_faults import Answer
 from tests.support.remote_release import ARCHIVES, Served, store_data

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from etl.core.counted import bytes_text
 from etl.io.opening import open_staging
 from etl.pipeline.build import load_plan
-from etl.report.console.texts import bytes_text
 from jobs.build_store import main
 from tests.support.http_faults import busy
 from tests.support.remote_release import (

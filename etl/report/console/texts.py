@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from etl.core.counted import counted
+from etl.core.counted import bytes_text, counted
 from etl.run.task_memory import WORKER_BYTES, TaskMemory
 from etl.store.history import flattened
 from etl.store.layout import version_path
@@ -23,15 +23,6 @@ if TYPE_CHECKING:
 
 NAMES_LISTED = 5
 """Volumes and archives that a plan names; it counts the others."""
-
-
-def bytes_text(count: float) -> str:
-    """Return a size such as `1.5 GB`, in decimal units."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.2f} TB"
 
 
 def config_line(path: str, config: Config) -> str:

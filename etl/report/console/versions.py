@@ -13,9 +13,9 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from etl.core.counted import bytes_text
 from etl.core.errors import RunError
 from etl.io.places import Objects
-from etl.report.console.texts import bytes_text
 from etl.store.history import NAMES_SHOWN, Change, Difference, table_rows
 from etl.store.named import stored_bytes
 from etl.store.prune import Pruning
