@@ -9,7 +9,7 @@ import yaml
 
 from etl.export.protocol import ExportFile, Format, Selected
 from etl.store.layout import ACKNOWLEDGEMENT, CITATION, SOURCE_URL
-from etl.store.parquet import partition_value
+from etl.store.parquet import partition_value, read_file
 from etl.store.reader import Store
 
 CARD = "README.md"
@@ -20,6 +20,12 @@ _SPLITS = {"train": "train", "val": "validation", "test": "test"}
 def _path(table: str, number: int, path: str) -> str:
     split = partition_value(path) if "=" in path else "all"
     return f"{table}/{split}-{number:05d}.parquet"
+
+
+def _size_category(rows: int) -> str:
+    """Return the hub's word for a number of rows."""
+    ends = ((1_000, "n<1K"), (10_000, "1K<n<10K"))
+    return next((name for end, name in ends if rows < end), "10K<n<100K")
 
 
 def card(store: Store) -> str:
@@ -44,7 +50,7 @@ def card(store: Store) -> str:
         "language": ["en"],
         "tags": ["medical", "ct", "radiology", "lesion-detection", "deeplesion"],
         "task_categories": ["object-detection"],
-        "size_categories": ["10K<n<100K" if counts["lesions"] >= 10_000 else "n<1K"],
+        "size_categories": [_size_category(counts["lesions"])],
         "configs": configs,
     }
     header = yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True)
@@ -63,7 +69,7 @@ def card(store: Store) -> str:
 
 def _files(store: Store, selected: Selected) -> list[ExportFile]:
     tables = [
-        ExportFile(_path(table, number, entry["path"]), partial(store.objects.read, entry["path"]))
+        ExportFile(_path(table, number, entry["path"]), partial(read_file, store.objects, entry))
         for table, entries in store.version["tables"].items()
         for number, entry in enumerate(entries)
     ]
