@@ -11,7 +11,7 @@ from etl.io.places import Objects, object_info
 from etl.store.history import check_not_pruned
 from etl.store.models import model_path, models_of
 from etl.store.running import running
-from etl.store.versions import Version, new_run_id, now_text, publish_version
+from etl.store.versions import Version, new_run_id, publish_version, under_new_run
 
 
 def add_model(objects: Objects, name: str, model_id: str, files: Mapping[str, bytes]) -> tuple[Version, bool]:
@@ -48,9 +48,7 @@ def add_model(objects: Objects, name: str, model_id: str, files: Mapping[str, by
             models = models_of(current)
             if any(model["model_id"] == model_id for model in models):
                 return None
-            head = {"run_id": run_id, "created_at": now_text(), "rollback_of": None}
-            kept = {key: value for key, value in current.items() if key not in head}
-            body = head | kept | {"models": [*models, entry]}
+            body = under_new_run(current, run_id) | {"models": [*models, entry]}
             check_not_pruned(objects, own, body)
             return body
 

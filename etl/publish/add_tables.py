@@ -19,7 +19,7 @@ from etl.publish.carry import AddedTables, Units, belongs, carry, carry_table, u
 from etl.store.history import check_not_pruned
 from etl.store.parquet import Entry, encode_table
 from etl.store.running import Running, running
-from etl.store.versions import Version, new_run_id, now_text, publish_version
+from etl.store.versions import Version, new_run_id, publish_version, under_new_run
 from etl.tables.registry import BUILD_TABLES
 from etl.tables.table import Table, Unit, schema_columns
 
@@ -144,9 +144,7 @@ def _publish(
             return None
         for path, data in added.files:
             objects.write(path, data)
-        head = {"run_id": run_id, "created_at": now_text(), "rollback_of": None}
-        kept = {key: value for key, value in current.items() if key not in head}
-        body = head | added.merged_into(kept)
+        body = added.merged_into(under_new_run(current, run_id))
         if kept_labels or "labels" in body:
             body["labels"] = kept_labels
         check_not_pruned(objects, own, body)

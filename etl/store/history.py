@@ -12,7 +12,7 @@ from etl.io.places import Objects, object_info
 from etl.store.named import NAMED_FOLDERS, Group, files_of, groups_of, named_lists
 from etl.store.receipts import receipt_objects
 from etl.store.running import Running
-from etl.store.versions import OWN_KEYS, Version, now_text, publish_version, read_version
+from etl.store.versions import Version, publish_version, read_version, under_new_run
 
 NAMES_SHOWN = 10
 """Names of a long list that a message contains."""
@@ -163,9 +163,7 @@ def rollback(objects: Objects, number: int, run_id: str) -> tuple[Version, bool]
             remedy=f"run the build of version {number} again (store_versions show prints its config), or go "
             "back to another version",
         )
-    own = {*OWN_KEYS, "run_id", "created_at", "rollback_of"}
-    head = {"run_id": run_id, "created_at": now_text(), "rollback_of": number}
-    body = head | {name: value for name, value in old.items() if name not in own}
+    body = under_new_run(old, run_id, rollback_of=number)
     return publish_version(objects, run_id, lambda parent: body), True
 
 

@@ -106,12 +106,7 @@ def read_version(objects: Objects, number: int | None = None) -> Version | None:
         StoreError: there is no version of that number, or its file is damaged. See `version_file.faults`.
         OSError: the store can't be read.
     """
-    if number is None:
-        numbers = version_numbers(objects)
-        if not numbers:
-            return None
-        number = numbers[-1]
-    return read_with_sha256(objects, number)[0]
+    return _current(objects)[0] if number is None else read_with_sha256(objects, number)[0]
 
 
 def read_with_sha256(objects: Objects, number: int) -> tuple[Version, str]:
@@ -153,6 +148,12 @@ def _damaged(where: str, value: str) -> StoreError:
         remedy="bring the file back from a copy, or move it out of the folder and run the same build again; "
         "other versions can be read by their number",
     )
+
+
+def under_new_run(version: Version, run_id: str, rollback_of: int | None = None) -> dict[str, Any]:
+    """Return the content of a version for a run that publishes it again, or with changes."""
+    head = {"run_id": run_id, "created_at": now_text(), "rollback_of": rollback_of}
+    return head | {key: value for key, value in version.items() if key not in {*head, *OWN_KEYS}}
 
 
 def publish_version(
