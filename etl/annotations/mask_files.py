@@ -67,6 +67,16 @@ class MaskFile:
     packed: tuple[int, int, int] | None = None
 
     @property
+    def is_sequential(self) -> bool:
+        """True if its place can only be read from the beginning."""
+        return self.number is not None
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of it, packed or not, whichever is more."""
+        return max(self.end - self.start, self.packed[1] if self.packed else 0)
+
+    @property
     def stem(self) -> str:
         """The last part of its name; without `.zip`, where that is a zip of one mask."""
         return self.name.replace("\\", "/").rsplit("/", 1)[-1]
@@ -203,7 +213,7 @@ def readable_files(files: Sequence[MaskFile]) -> Iterator[Sequence[MaskFile]]:
         SourceError: a place is not what was listed any more.
         OSError: it can't be read, or there is no room for its copy.
     """
-    places = sorted({file.url for file in files if file.number is not None})
+    places = sorted({file.url for file in files if file.is_sequential})
     with contextlib.ExitStack() as stack:
         copies: dict[tuple[str, int], MaskFile] = {}
         for url in places:

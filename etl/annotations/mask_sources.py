@@ -134,9 +134,8 @@ def list_masks(files: Iterable[MaskFile], rows: Rows, store: MaskStore | None) -
 
 
 def _read_one(file: MaskFile) -> bytes:
-    size = max(file.end - file.start, file.packed[1] if file.packed else 0)
-    if size > MOST_MEMBER_BYTES:
-        too_large(file.name, size, MOST_MEMBER_BYTES)
+    if file.bytes > MOST_MEMBER_BYTES:
+        too_large(file.name, file.bytes, MOST_MEMBER_BYTES)
     try:
         with readable_files([file]) as (readable,):
             return read_files([readable])[0]
@@ -184,12 +183,12 @@ class MaskTasks(Queue):
 
 def _together(parts: Sequence[MaskPart]) -> Iterator[tuple[MaskPart, ...]]:
     """Yield the parts of each task."""
-    if unlisted := tuple(part for part in parts if any(file.number is not None for file in part.files)):
-        yield unlisted
+    if sequential := tuple(part for part in parts if part.is_sequential):
+        yield sequential
     task: list[MaskPart] = []
     files = size = 0
     for part in parts:
-        if any(file.number is not None for file in part.files):
+        if part.is_sequential:
             continue
         if task and (files + len(part.files) > MOST_FILES or size + part.bytes > MOST_BYTES):
             yield tuple(task)

@@ -47,7 +47,12 @@ class MaskPart:
     @property
     def bytes(self) -> int:
         """Bytes of its files, packed or not."""
-        return sum(max(file.end - file.start, file.packed[1] if file.packed else 0) for file in self.files)
+        return sum(file.bytes for file in self.files)
+
+    @property
+    def is_sequential(self) -> bool:
+        """True if the place of one of its files can only be read from the beginning."""
+        return any(file.is_sequential for file in self.files)
 
 
 @dataclass(frozen=True)
