@@ -88,6 +88,20 @@ def source_planes(row: VolumeRow) -> tuple[npt.NDArray[np.intp], Floats]:
     return np.minimum(planes, row.shape[0] - 1), mm
 
 
+def read_planes(hu: Any, planes: npt.NDArray[np.intp]) -> tuple[np.ndarray, npt.NDArray[np.intp]]:
+    """Read each of some planes of a volume once, in one go: a chunk holds many.
+
+    Args:
+        hu: the volume (z, y, x), read where it is indexed.
+        planes: ascending; several slices may have the same one.
+
+    Returns:
+        The different planes (n, y, x), and for each of `planes` its place among them.
+    """
+    used, place = np.unique(planes, return_inverse=True)
+    return np.asarray(hu[int(used[0]) : int(used[-1]) + 1])[used - used[0]], place
+
+
 def smoothed(scores: npt.ArrayLike, mm: npt.ArrayLike, sigma_mm: float = SMOOTHING_MM) -> Floats:
     """Return scores averaged along z with Gaussian weights of the slices that are there.
 

@@ -15,6 +15,7 @@ from etl.derive.slice_positions import (
     Scale,
     norm_z_of,
     order_of,
+    read_planes,
     regions_of,
     robust_line,
     smoothed,
@@ -78,9 +79,7 @@ class SliceScorer:
         """
         row = volume.row
         planes, mm = source_planes(row)
-        used, place = np.unique(planes, return_inverse=True)
-        # A chunk holds many planes: read in one go, each is decoded once.
-        voxels = np.asarray(volume.hu[int(used[0]) : int(used[-1]) + 1])[used - used[0]]
+        voxels, place = read_planes(volume.hu, planes)
         scores = self.scores(voxels, row.spacing_mm[1:])[place].astype(np.float64)
         if not np.isfinite(scores).all():
             raise VolumeFault(f"{int((~np.isfinite(scores)).sum())} scores are not finite")

@@ -7,7 +7,7 @@ import functools
 import numpy as np
 import numpy.typing as npt
 
-from etl.derive.slice_positions import source_planes
+from etl.derive.slice_positions import read_planes, source_planes
 from etl.derive.volume_table import ROW_COLUMNS, VolumeRow, volume_row
 from etl.imaging.body_view import BodyView
 from etl.learn.series import TEST, TRAIN, VAL, Series, Views
@@ -56,8 +56,7 @@ def store_series(store: Store, view: BodyView, limit: int | None = None) -> list
 
 
 def _views(store: Store, row: VolumeRow, view: BodyView, planes: npt.NDArray[np.intp]) -> Views:
-    used, place = np.unique(planes, return_inverse=True)
-    hu = np.asarray(store.array(row.volume_id)[int(used[0]) : int(used[-1]) + 1])[used - used[0]]
+    hu, place = read_planes(store.array(row.volume_id), planes)
     views: Views = np.rint(view.of(hu, row.spacing_mm[1:])).astype(np.int16)[place]
     return views
 
