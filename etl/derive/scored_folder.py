@@ -34,6 +34,8 @@ def evaluate_folder(
         data = (Path(model) / "model.onnx").read_bytes()
         seen = ScorerInput.from_json(json.loads((Path(model) / "config.json").read_text())["input"])
         session = new_session(data)
+    except ModuleNotFoundError:
+        raise
     except Exception as error:  # onnxruntime raises its own kinds
         raise ConfigError(
             "there is no model in this folder",

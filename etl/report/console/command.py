@@ -24,6 +24,8 @@ from etl.run.submit import OWN_COMMAND, SUBMITTED_AS, typed_program
 Result = TypeVar("Result")
 
 EXIT_NOT_INSTALLED = 2
+_EXTRAS = {"onnxruntime": "derive", **dict.fromkeys(("torch", "onnx", "onnxscript", "safetensors"), "learn")}
+"""Extra of this package that brings a module; all others come with `build`."""
 
 
 def version_option(function: Callable[..., Result]) -> Callable[..., Result]:
@@ -77,11 +79,12 @@ def job(when_stopped: str) -> Callable[[Callable[..., Result]], Callable[..., Re
                     click.echo(f"error: {error}", err=True)
                     sys.exit(error.exit_code)
                 except ModuleNotFoundError as error:
-                    if error.name is None or error.name.partition(".")[0] == "etl":
+                    missing = (error.name or "etl").partition(".")[0]
+                    if missing == "etl":
                         raise
                     click.echo(
                         f"error: this needs {error.name}, which is not installed: "
-                        "pip install 'deeplesion-store[build]'",
+                        f"pip install 'deeplesion-store[{_EXTRAS.get(missing, 'build')}]'",
                         err=True,
                     )
                     sys.exit(EXIT_NOT_INSTALLED)
