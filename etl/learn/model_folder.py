@@ -17,15 +17,10 @@ from torch import nn
 
 from etl.derive.volume_table import digest_of
 from etl.store.layout import to_json
+from etl.store.models import CONFIG, ONNX
 
 OPSET = 20
-WEIGHTS, ONNX, CONFIG, METRICS, CARD = (
-    "model.safetensors",
-    "model.onnx",
-    "config.json",
-    "metrics.json",
-    "README.md",
-)
+WEIGHTS, METRICS, CARD = "model.safetensors", "metrics.json", "README.md"
 
 
 def digest_of_model(weights: Mapping[str, np.ndarray], decides: Any) -> str:

@@ -23,7 +23,7 @@ OK = "ok"
 def body_positions_of(store: Store, volume_id: str | None, split: str | None) -> pd.DataFrame:
     """Return the table `body_positions`; see `Store.body_positions`."""
     if volume_id is not None:
-        store.array(volume_id)  # says so where there is no such volume
+        store._path(volume_id)  # raises where there is no such volume
         return read_positions(store, pc.field("volume_id") == volume_id)
     if split is None:
         return read_positions(store, None)

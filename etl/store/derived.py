@@ -99,12 +99,12 @@ class DerivedTables:
         Raises:
             StoreError: there is no such model or file, or it is missing or damaged.
         """
-        from etl.store.models import choose_model, model_file
+        from etl.store.models import model_file
 
-        return model_file(self.objects, choose_model(self.objects, self.version, model), name)
+        return model_file(self.objects, self.model(model), name)
 
     def model_config(self: Store, model: str) -> dict[str, Any]:  # type: ignore[misc]
         """Return the config.json of a model. StoreError where there is no such model, or it is damaged."""
-        from etl.store.models import choose_model, model_config
+        from etl.store.models import model_config
 
-        return model_config(self.objects, choose_model(self.objects, self.version, model))
+        return model_config(self.objects, self.model(model))

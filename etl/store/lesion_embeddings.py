@@ -100,7 +100,7 @@ def similar_to(
     lesions = store.lesions().reset_index(drop=True)
     own = lesions.index[lesions["lesion_id"] == lesion_id]
     if not len(own):
-        store.crop(lesion_id)  # Raises the error that says why there is no such lesion.
+        raise store._no_lesion(lesion_id)
     vectors = embeddings_of(store, model, lesions)
     query = vectors[own]
     if not usable(query)[0]:
