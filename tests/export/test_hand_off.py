@@ -13,8 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from etl.core.errors import ConfigError
+from etl.core.errors import ConfigError, StoreError
 from etl.export.export import export
+from etl.export.huggingface import card
 from etl.export.protocol import TYPES, Selection
 from etl.phantom import phantom_truth
 from etl.store.reader import Store
@@ -124,6 +125,20 @@ def test_the_card_names_every_file_of_every_table(demo_store: Store, tmp_path: P
         paths = [path for path, where in named.items() if where == ("lesions", name)]
         rows = sum(pq.read_metadata(tmp_path / path).num_rows for path in paths)
         assert rows == (lesions["split"] == split).sum()
+
+
+def test_a_damaged_table_is_not_handed_on(demo_store: Store, tmp_path: Path) -> None:
+    version = json.loads(json.dumps(demo_store.version))
+    version["tables"]["slices"][0]["sha256"] = "0" * 64
+    with pytest.raises(StoreError, match="a table's file is damaged"):
+        export(Store(demo_store.objects, version), tmp_path, "huggingface", Selection())
+
+
+@pytest.mark.parametrize(("lesions", "category"), [(21, "n<1K"), (4_889, "1K<n<10K"), (32_735, "10K<n<100K")])
+def test_the_card_says_how_large_the_table_is(demo_store: Store, lesions: int, category: str) -> None:
+    version = dict(demo_store.version)
+    version["counts"] = {**version["counts"], "lesions": lesions}
+    assert f"- {category}\n" in card(Store(demo_store.objects, version))
 
 
 @pytest.mark.campaign

@@ -120,3 +120,15 @@ def test_a_published_build_ends_with_0_though_nobody_reads_it(tmp_path: Path) ->
         code, _, error = ended([*BUILD_STORE, str(config)], redirected, PYTHONIOENCODING="ascii")
         assert (code, "Traceback" in error) == (0, False), error
     assert version_names(tmp_path / "störe") == ["000001.json"]
+
+
+def test_a_missing_package_is_named_with_its_extra(tmp_path: Path) -> None:
+    for name in ("model.onnx", "config.json"):
+        (tmp_path / name).write_text('{"input": {"pixels": 8, "pixel_mm": 7, "window_hu": [-175, 275]}}')
+    script = "import sys; sys.modules[sys.argv.pop(1)] = None; from etl.commands.{0} import main; main()"
+    evaluate = [sys.executable, "-c", script.format("evaluate_regressor")]
+    code, _, error = ended([*evaluate, "onnxruntime", str(tmp_path), str(tmp_path)], "")
+    assert (code, "deeplesion-store[derive]" in error) == (2, True), error
+    verify = [sys.executable, "-c", script.format("verify_store")]
+    code, _, error = ended([*verify, "dask", str(tmp_path)], "")
+    assert (code, "deeplesion-store[build]" in error) == (2, True), error
