@@ -18,19 +18,16 @@ from zarr.codecs import BloscCodec, Crc32cCodec
 from zarr.storage import MemoryStore
 
 from etl.imaging.box_masks import BoxMask
-from etl.imaging.pyramid import level_translation_mm
 from etl.store.layout import (
     AXES,
     CONTRACT_VERSION,
     GROUP_SUFFIX,
     LABELS,
     METADATA,
-    ORIENTATION,
-    SEAL_AT,
     Shape,
     Spacing,
 )
-from etl.store.sealed import sealed
+from etl.store.ome import multiscale, sealed_metadata
 
 CHUNK: Shape = (64, 64, 64)
 SOURCE_SUFFIX = "_source"
@@ -132,7 +129,7 @@ def _chunk_bytes(dtype: np.dtype[Any]) -> int:
 def group_metadata(attributes: Mapping[str, Any]) -> bytes:
     """Return the `zarr.json` of a group, with its seal."""
     content = {"zarr_format": 3, "node_type": "group", "attributes": dict(attributes)}
-    return _with_seal(content)
+    return sealed_metadata(content)
 
 
 @lru_cache(maxsize=1024)
@@ -142,7 +139,7 @@ def label_array(shape: Shape, dtype: np.dtype[Any]) -> bytes:
     content["shape"] = list(shape)
     shard = [-(-n // c) * c for n, c in zip(shape, CHUNK, strict=True)]
     content["chunk_grid"]["configuration"]["chunk_shape"] = shard
-    return _with_seal(content)
+    return sealed_metadata(content)
 
 
 @lru_cache(maxsize=4)
@@ -172,38 +169,16 @@ def _array_template(dtype: np.dtype[Any]) -> bytes:
     return data
 
 
-def _with_seal(content: dict[str, Any]) -> bytes:
-    content.setdefault("attributes", {}).setdefault(SEAL_AT[-1], {})
-    return json.dumps(sealed(content, SEAL_AT)).encode()
-
-
 def image_attributes(
     grid: Grid, source: str, image: str, spacing: Spacing, masks: Sequence[LesionMask]
 ) -> dict[str, Any]:
     """Return the attributes of an image: its multiscales, its labels, and its place in the store."""
     at = f"{labels_path(grid.volume_id, '0')}/{LABELS}/{image}"
-    datasets = []
-    for level in range(grid.level_count):
-        transforms: list[dict[str, Any]] = [{"type": "scale", "scale": [s * 2**level for s in spacing]}]
-        if level:
-            shift = list(level_translation_mm(level, spacing))
-            transforms.append({"type": "translation", "translation": shift})
-        datasets.append({"path": str(level), "coordinateTransformations": transforms})
-    axes = [
-        {
-            "name": name,
-            "type": "space",
-            "unit": "millimeter",
-            "orientation": {"type": "anatomical", "value": direction},
-        }
-        for name, direction in zip(AXES, ORIENTATION, strict=True)
-    ]
     by_value = {mask.lesion_id + 1: mask for mask in masks}
-    name = f"{source} {image} of {grid.volume_id}"
     return {
         "ome": {
             "version": "0.5",
-            "multiscales": [{"name": name, "axes": axes, "datasets": datasets}],
+            "multiscales": [multiscale(f"{source} {image} of {grid.volume_id}", spacing, grid.level_count)],
             "image-label": {
                 "version": "0.5",
                 "colors": [

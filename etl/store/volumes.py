@@ -22,21 +22,19 @@ from zarr.storage import MemoryStore
 
 from etl.imaging.geometry import voxel_to_lps_mm
 from etl.imaging.hounsfield import HuStatistics
-from etl.imaging.pyramid import halve_planes, level_translation_mm
+from etl.imaging.pyramid import halve_planes
 from etl.io.places import Objects, object_info
 from etl.store.layout import (
     AXES,
     CONTRACT_VERSION,
-    ORIENTATION,
-    SEAL_AT,
     SHARD,
     Shape,
     Spacing,
     receipt_path,
     volume_path,
 )
+from etl.store.ome import multiscale, sealed_metadata
 from etl.store.receipts import Receipt
-from etl.store.sealed import sealed
 from etl.store.shards import ShardEncoder
 
 Pieces = tuple[bytes, ...]
@@ -206,42 +204,22 @@ def _build(levels: Sequence[Level], description: Description, encoding: Encoding
             fill_value=encoding.fill_hu,
             dimension_names=AXES,
         )
-    built: dict[str, Pieces] = {name: (_with_seal(buffer.to_bytes()),) for name, buffer in memory.items()}
+    built: dict[str, Pieces] = {
+        # Laid out as zarr does.
+        name: (sealed_metadata(json.loads(buffer.to_bytes()), indent=2),)
+        for name, buffer in memory.items()
+    }
     return built | {f"{number}/{SHARD}": level.shard for number, level in enumerate(levels)}
-
-
-def _with_seal(metadata: bytes) -> bytes:
-    """Return a `zarr.json` with its checksum, laid out as zarr does."""
-    content = json.loads(metadata)
-    content["attributes"].setdefault(SEAL_AT[-1], {})
-    return json.dumps(sealed(content, SEAL_AT), indent=2).encode()
 
 
 def _attributes(description: Description, level_count: int) -> dict[str, Any]:
     spacing = description.spacing_mm
-    datasets = []
-    for level in range(level_count):
-        transforms: list[dict[str, Any]] = [{"type": "scale", "scale": [s * 2**level for s in spacing]}]
-        if level:
-            transforms.append(
-                {"type": "translation", "translation": list(level_translation_mm(level, spacing))}
-            )
-        datasets.append({"path": str(level), "coordinateTransformations": transforms})
-    axes = [
-        {
-            "name": name,
-            "type": "space",
-            "unit": "millimeter",
-            "orientation": {"type": "anatomical", "value": direction},
-        }
-        for name, direction in zip(AXES, ORIENTATION, strict=True)
-    ]
-    multiscale: dict[str, Any] = {"name": description.volume_id, "axes": axes, "datasets": datasets}
+    image = multiscale(description.volume_id, spacing, level_count)
     if level_count > 1:
-        multiscale["type"] = "mean"
-        multiscale["metadata"] = {"description": "each level is the mean of 2x2x2 voxels of the one before"}
+        image["type"] = "mean"
+        image["metadata"] = {"description": "each level is the mean of 2x2x2 voxels of the one before"}
     return {
-        "ome": {"version": "0.5", "multiscales": [multiscale], "omero": _omero(description)},
+        "ome": {"version": "0.5", "multiscales": [image], "omero": _omero(description)},
         "deeplesion": {
             "contract_version": CONTRACT_VERSION,
             "volume_id": description.volume_id,
