@@ -22,7 +22,7 @@ _PARAMETER = re.compile(
 )
 _WEB = ("http", "https", "ftp", "ftps")
 
-# What is left of a URL's user where a driver has cut the scheme off: KEY:SECRET@bucket.
+# A URL's user whose scheme a driver has cut off: KEY:SECRET@bucket.
 _BARE_USER = re.compile(r"(?<![^\s'\"(\[{=,<])[^\s'\"/:@]+:(?!//)[^\s'\"@]+@(?=[\w\[])")
 _QUERY = re.compile(r"(?<=[\w/.%~-])\?(?=[^\s'\"<>]*=)[^\s'\"<>)\]]*")
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://[^\s'\"<>]+", re.IGNORECASE)

@@ -15,7 +15,7 @@ from etl.store.shard_layout import ShardLayout
 HELD_BYTES = 200_000_000
 _KEPT_SHARE = 0.9
 
-# Of the objects around an index: its key and layout, their tuples, the array's head, entries of the table.
+# Objects around an index: its key and layout, their tuples, the array's head, entries of the table.
 _OBJECT_BYTES = 1200
 
 Key = tuple[str, int]

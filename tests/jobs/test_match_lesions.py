@@ -15,7 +15,8 @@ from etl.store import open_store
 from etl.tables.embeddings import embedding_column, embeddings_table
 from etl.verify.verify import verify
 from jobs.match_lesions import main
-from tests.support.tiny_release import build_serial, csv_row, tiny_config, write_release
+from tests.support.three_volumes import built
+from tests.support.tiny_release import build_serial, csv_row, write_release
 
 EARLY, LOWER, LATE, ALONE = "000001_01_01", "000001_01_02", "000001_02_01", "000002_01_01"
 PRESENT = {EARLY: [3, 4, 5], LOWER: [1, 2], LATE: [3, 4, 5], ALONE: [1, 2]}
@@ -34,10 +35,7 @@ ROWS = (
 
 @pytest.fixture
 def config(tmp_path: Path) -> Config:
-    write_release(tmp_path, PRESENT, ROWS)
-    config = tiny_config(tmp_path, tmp_path / "store")
-    build_serial(config)
-    return config
+    return built(tmp_path, PRESENT, ROWS)
 
 
 def match(config: Config, *arguments: str) -> str:

@@ -1,4 +1,4 @@
-"""What a job's output may be: closed, full, a pipe that nobody reads, an encoding that lacks a character."""
+"""Jobs whose output is closed, full, or a pipe that nobody reads, or whose encoding lacks a character."""
 
 from __future__ import annotations
 

@@ -98,7 +98,7 @@ def test_volumes_are_found_by_position(tmp_path: Path) -> None:
     config = tiny_config(tmp_path, tmp_path / "store")
     build_serial(config)
     apart_mm = float(open_store(config.store).volumes()["source_spacing_z_mm"].iloc[0])
-    # Of the 64 pixels of 1,024 that show the image, 7 HU a slice of the window's 450.
+    # 64 pixels of 1,024 show the image, and it rises by 7 HU a slice of the window's 450.
     slope = 4 * 64 / PIXELS**2 * 7 / 450 / apart_mm
     model = tiny_model(slope_mean=slope, slope_deviation=slope / 10)
     add_model(open_objects(config.store), "brightness", ID, model)

@@ -15,18 +15,14 @@ from etl.core.config import Config
 from etl.store import open_store
 from tests.support.jobs import call_job
 from tests.support.require import wanting
-from tests.support.three_volumes import PRESENT, ROWS
-from tests.support.tiny_release import build_serial, tiny_config, write_release
+from tests.support.three_volumes import built
 
 SMALL = ("input.pixels=32", "input.pixel_mm=14", "series=2", "validate_steps=4", "checkpoint_steps=3")
 
 
 @pytest.fixture
 def config(tmp_path: Path) -> Config:
-    write_release(tmp_path, PRESENT, ROWS)
-    config = tiny_config(tmp_path, tmp_path / "store")
-    build_serial(config)
-    return config
+    return built(tmp_path)
 
 
 def settings(**values: Any) -> list[str]:

@@ -20,9 +20,8 @@ from etl.run.serial import SerialExecutor
 from etl.store import open_store
 from etl.store.history import rollback
 from etl.store.prune import prune
-from etl.verify.verify import verify
 from tests.support.s3_server import Bucket
-from tests.support.three_volumes import FIRST, PRESENT, ROWS, SECOND, files_of
+from tests.support.three_volumes import FIRST, PRESENT, ROWS, SECOND, files_of, problems
 from tests.support.tiny_release import build_serial, tiny_config, write_release
 from tests.support.toy_derivations import PEAKS_OF_LESIONS, plane_means
 
@@ -67,11 +66,6 @@ def rejects(config: Config) -> list[tuple[Any, ...]]:
 def coverage(config: Config) -> dict[str, int]:
     found: dict[str, int] = open_store(config.store).version["added_tables"]["planes"]["coverage"]
     return found
-
-
-def problems(config: Config) -> list[str]:
-    number = open_store(config.store).version["version"]
-    return [f"{p.where}: {p.what}" for p in verify(open_objects(config.store), number).problems]
 
 
 def test_a_derived_table_through_the_life_of_a_store(built: Config, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What Dask logs about runs that succeed, and what stays of it."""
+"""Lines that Dask logs about runs that succeed are left out."""
 
 from __future__ import annotations
 

@@ -15,8 +15,7 @@ from etl.store.prune import prune
 from etl.store.running import mark_path
 from etl.store.versions import version_numbers
 from etl.verify.verify import verify
-from tests.support.three_volumes import PRESENT, ROWS, files_of, variant
-from tests.support.tiny_release import build_serial, tiny_config, write_release
+from tests.support.three_volumes import built_three_times, files_of
 
 
 @dataclass(frozen=True)
@@ -34,10 +33,7 @@ class Full(LocalObjects):
 
 @pytest.fixture
 def config(tmp_path: Path) -> Config:
-    write_release(tmp_path / "release", PRESENT, ROWS)
-    config = tiny_config(tmp_path / "release", tmp_path / "store")
-    for spacing in (1.0, 2.0, 4.0):
-        build_serial(variant(config, volume={"spacing_mm": spacing}))
+    config = built_three_times(tmp_path)
     Path(config.store, ".partial", "0" * 32).write_bytes(b"left")
     return config
 

@@ -12,25 +12,16 @@ from etl.io.opening import open_objects
 from etl.publish.add_model import add_model
 from etl.store import open_store
 from etl.store.prune import prune
-from etl.verify.verify import verify
-from tests.support.three_volumes import PRESENT, ROWS, SECOND
+from tests.support.three_volumes import PRESENT, ROWS, SECOND, built, problems
 from tests.support.tiny_model import MEAN_BRIGHTNESS_ONNX, tiny_model
-from tests.support.tiny_release import build_serial, tiny_config, write_release
+from tests.support.tiny_release import build_serial, write_release
 
 ID, OTHER = "brightness-3f6a09c2d1e4b785", "brightness-4f6a09c2d1e4b785"
 
 
 @pytest.fixture
 def config(tmp_path: Path) -> Config:
-    write_release(tmp_path, PRESENT, ROWS)
-    config = tiny_config(tmp_path, tmp_path / "store")
-    build_serial(config)
-    return config
-
-
-def problems(config: Config) -> list[str]:
-    number = open_store(config.store).version["version"]
-    return [f"{p.where}: {p.what}" for p in verify(open_objects(config.store), number).problems]
+    return built(tmp_path)
 
 
 def test_a_model_is_added_read_carried_and_pruned(config: Config, tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ MODEL = "detector-0123456789abcdef"
 
 @pytest.fixture
 def config(tmp_path: Path) -> Config:
-    """Of a store whose second version has labels of two volumes and a model."""
+    """The config of a store whose second version has labels of two volumes and a model."""
     write_release(tmp_path / "release", PRESENT, ROWS)
     config = tiny_config(tmp_path / "release", tmp_path / "store")
     version = build_serial(config).published.version

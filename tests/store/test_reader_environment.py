@@ -12,7 +12,7 @@ import pytest
 from tests.support.processes import ROOT
 
 STORE = ROOT / "tests" / "contract" / "store_v1"
-# What the extras `s3` and `build` bring, by the names that are imported.
+# Packages of the extras `s3` and `build`, by the names that are imported.
 BLOCKED = [
     *("dask", "distributed", "fsspec", "s3fs", "imageio", "isal", "jinja2", "nibabel", "numba"),
     *("ome_zarr_models", "rich", "urllib3", "botocore", "aiobotocore"),

@@ -62,7 +62,7 @@ def test_a_crop_costs_few_requests(
     assert all("/tables/" in request for request in tables)
     assert len(spent(lambda: before(0, size_mm=(16, 4, 4)))) <= 3
 
-    # What comes through the gaps is right.
+    # Voxels read across the gaps are right.
     voxels = np.stack([slice_hu(SERIES, index) for index in range(1, 13)])
     level = store.array(VOLUME)
     assert np.array_equal(level[1:10, 3:9, 2:15], voxels[1:10, 3:9, 2:15])

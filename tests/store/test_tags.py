@@ -23,18 +23,12 @@ from etl.store.version_list import choose_version, list_versions, parse_wanted
 from etl.store.versions import publish_version, read_version, version_numbers
 from etl.verify.verify import verify
 from tests.store.test_versions import body
-from tests.support.three_volumes import PRESENT, ROWS, variant
-from tests.support.tiny_release import build_serial, tiny_config, write_release
+from tests.support.three_volumes import built_three_times
 
 
 @pytest.fixture
 def config(tmp_path: Path) -> Config:
-    """Of a store of three versions that share no volume."""
-    write_release(tmp_path / "release", PRESENT, ROWS)
-    config = tiny_config(tmp_path / "release", tmp_path / "store")
-    for spacing in (1.0, 2.0, 4.0):
-        build_serial(variant(config, volume={"spacing_mm": spacing}))
-    return config
+    return built_three_times(tmp_path)
 
 
 def call(config: Config, *arguments: str) -> tuple[int, str]:
@@ -52,7 +46,7 @@ def test_a_tagged_version_is_opened_by_its_name_and_kept_by_a_prune(config: Conf
     found = prune(objects, 1, 0)
     assert found == dry
     assert (found.kept, found.versions, found.tags) == ((1, 3), (2,), {1: ("paper-2026",)})
-    # What lies between was pruned, not lost.
+    # The version between them was pruned, not lost.
     assert [verify(objects, number).problems for number in (1, 3)] == [(), ()]
     assert call(config, "rollback", "paper-2026")[1].startswith("version 4 is published: equal to version 1")
     assert call(config, "untag", "paper-2026") == (0, "the tag paper-2026 is removed\n")

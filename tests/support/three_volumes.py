@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from etl.convert.convert import Converter
 from etl.convert.results import Conversion
 from etl.core.config import Config
+from etl.io.opening import open_objects
 from etl.pipeline.build import load_plan
 from etl.plan.plan import Plan
 from etl.run.serial import SerialExecutor
-from tests.support.tiny_release import csv_row
+from etl.store import open_store
+from etl.verify.verify import verify
+from tests.support.tiny_release import Present, build_serial, csv_row, tiny_config, write_release
 
 FIRST, SECOND = "000001_01_01", "000002_01_01"
 PRESENT = {FIRST: [3, 4, 5, 7], SECOND: [1, 2]}
@@ -20,6 +24,29 @@ ROWS = (
     csv_row(FIRST, 7, (7, 7), Train_Val_Test="1", Coarse_lesion_type="-1"),
     csv_row(SECOND, 2, (1, 2)),
 )
+
+
+def built(folder: Path, present: Present = PRESENT, rows: Iterable[Mapping[str, str]] = ROWS) -> Config:
+    """Write the release into a folder, build a store of it in `folder/store`, and return the config."""
+    write_release(folder, present, rows)
+    config = tiny_config(folder, folder / "store")
+    build_serial(config)
+    return config
+
+
+def built_three_times(folder: Path) -> Config:
+    """Return the config of a store in `folder/store` of three versions that share no volume."""
+    write_release(folder / "release", PRESENT, ROWS)
+    config = tiny_config(folder / "release", folder / "store")
+    for spacing in (1.0, 2.0, 4.0):
+        build_serial(variant(config, volume={"spacing_mm": spacing}))
+    return config
+
+
+def problems(config: Config) -> list[str]:
+    """Return what verification finds in the current version, as `where: what`."""
+    number = open_store(config.store).version["version"]
+    return [f"{p.where}: {p.what}" for p in verify(open_objects(config.store), number).problems]
 
 
 def variant(config: Config, **sections: dict[str, Any]) -> Config:

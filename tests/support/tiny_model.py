@@ -9,7 +9,7 @@ from typing import Any
 from etl.store.layout import to_json
 
 PIXELS = 32
-# Of MeanBrightness in tests/learn/test_model_folder.py, which compares them with what the exporter gives.
+# ONNX of MeanBrightness in tests/learn/test_model_folder.py, which compares it with the exporter's.
 MEAN_BRIGHTNESS_ONNX = base64.b64decode(
     "CAoSEGRlZXBsZXNpb24tc3RvcmU60wIKYgoGc2xpY2VzCgd2YWx1ZV8zEgd2YWx1ZV82GgxSZWR1Y2VNZWFuXzAiClJlZHVj"
     "ZU1lYW4qGwoUbm9vcF93aXRoX2VtcHR5X2F4ZXMYAKABAioPCghrZWVwZGltcxgAoAECCicKB3ZhbHVlXzYKB3ZhbHVlXzQS"
