@@ -10,7 +10,6 @@ from etl.report.console.command import job
 
 if TYPE_CHECKING:
     from etl.learn.series import Series
-    from etl.learn.training import Training
     from etl.store.reader import Store
 
 
@@ -72,6 +71,7 @@ def main(store: str, config: str, overrides: tuple[str, ...], steps_now: int | N
         )
     from etl.learn.finish import finished
     from etl.learn.regressor_config import read_regressor_config
+    from etl.learn.shown import run_shown
     from etl.learn.training import Training
 
     console = start_logging()
@@ -82,7 +82,7 @@ def main(store: str, config: str, overrides: tuple[str, ...], steps_now: int | N
     training = Training(settings, series, device)
     training.resume()
     until = settings.steps if steps_now is None else training.step + steps_now
-    _run(training, until, console)
+    run_shown(training, until, settings.validate_steps, console)
     click.echo(f"step {training.step:,} of {settings.steps:,}; checkpoint and curves: {training.folder}")
     if training.step < settings.steps:
         return
@@ -108,25 +108,3 @@ def _series(store: Store, settings: Any, view: Any) -> tuple[list[Series], dict[
         landmarks = landmarks_of(store)
     patients_of(series)  # raises where one patient is in two splits
     return series, source, landmarks
-
-
-def _run(training: Training, until: int, console: Any) -> None:
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    from etl.learn.curves import write_curves
-
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("left"), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_interactive) as bar:
-        task = bar.add_task("", total=until, completed=training.step)
-
-        def show(now: Training, loss: float) -> None:
-            spearman = f", val {now.curve[-1].spearman:.3f}" if now.curve else ""
-            text = f"step {now.step:,}, loss {loss:.4f}, rate {now.rate():.1e}{spearman}"
-            bar.update(task, completed=now.step, description=text)
-            if now.step % now.config.validate_steps == 0:
-                write_curves(now.curve, now.folder)
-                if not console.is_interactive:
-                    click.echo(text, err=True)
-
-        training.run(until, show)
-    write_curves(training.curve, training.folder)

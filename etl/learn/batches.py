@@ -43,11 +43,6 @@ class Batch:
     norm_z: torch.Tensor
 
 
-def random_of(seed: int, step: int) -> np.random.Generator:
-    """Return the generator of one step; the same after any resume."""
-    return np.random.default_rng([seed, step])
-
-
 def choose_slices(mm: Floats, loss: Loss, random: np.random.Generator) -> npt.NDArray[np.intp]:
     """Return the indices of the slices of a series for one step, ascending.
 

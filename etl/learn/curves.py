@@ -6,16 +6,19 @@ import csv
 import io
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
-
-from etl.learn.training import Point
+from typing import Any
 
 WIDTH, HEIGHT, MARGIN = 640, 240, 40
 
 
-def write_curves(curve: Sequence[Point], folder: Path) -> None:
-    """Write curves.csv and curves.svg into a folder, each whole or not at all."""
+def write_curves(curve: Sequence[Any], folder: Path) -> None:
+    """Write curves.csv and curves.svg into a folder, each whole or not at all.
+
+    Args:
+        curve: points of a `Loop`; the last number of each is the measure of the val split.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in (("curves.csv", csv_text(curve)), ("curves.svg", svg_text(curve))):
         partial = folder / f"{name}.partial"
@@ -23,21 +26,23 @@ def write_curves(curve: Sequence[Point], folder: Path) -> None:
         partial.replace(folder / name)
 
 
-def csv_text(curve: Sequence[Point]) -> str:
+def csv_text(curve: Sequence[Any]) -> str:
     """Return one line a point; a value that was not measured is empty."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([field.name for field in fields(Point)])
+    if curve:
+        writer.writerow(asdict(curve[0]))
     for point in curve:
         values = asdict(point).values()
         writer.writerow("" if isinstance(v, float) and math.isnan(v) else f"{v:.6g}" for v in values)
     return text.getvalue()
 
 
-def svg_text(curve: Sequence[Point]) -> str:
-    """Return loss and Spearman's correlation over steps, each on its own scale."""
+def svg_text(curve: Sequence[Any]) -> str:
+    """Return loss and measure over steps, each on its own scale."""
     lines = []
-    for name, colour in (("loss", "#b3433b"), ("spearman", "#2b6cb0")):
+    measure = list(asdict(curve[0]))[-1] if curve else "measure"
+    for name, colour in (("loss", "#b3433b"), (measure, "#2b6cb0")):
         found = [(p.step, getattr(p, name)) for p in curve if not math.isnan(getattr(p, name))]
         if len(found) < 2:
             continue
@@ -57,5 +62,5 @@ def svg_text(curve: Sequence[Point]) -> str:
     body = "\n".join(lines)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img">\n'
-        f"<title>loss and Spearman's correlation over training steps</title>\n{body}\n</svg>\n"
+        f"<title>loss and {measure} over training steps</title>\n{body}\n</svg>\n"
     )

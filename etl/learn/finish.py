@@ -12,7 +12,7 @@ import torch
 
 from etl.derive.position_measures import spearman
 from etl.derive.slice_positions import Scale, monotone_map, norm_z_of, robust_line, smoothed
-from etl.learn.model_folder import model_files
+from etl.learn.model_folder import model_files, onnx_bytes
 from etl.learn.series import TEST, TRAIN, VAL, Series, patients_of
 from etl.learn.training import Training
 
@@ -54,7 +54,8 @@ def finished(
         "code": {"deeplesion-store": version("deeplesion-store"), "torch": torch.__version__},
     }
     card = _card(described, metrics, training)
-    return model_files(training.mean, described, metrics, card, decides)
+    onnx = onnx_bytes(training.mean.cpu(), config.input.pixels)
+    return model_files(training.mean, onnx, described, metrics, card, decides)
 
 
 def _scores(training: Training, series: Series) -> np.ndarray:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import onnx
+import onnx as onnx_format
 import torch
 from safetensors.numpy import save
 from torch import nn
@@ -50,35 +50,48 @@ def weights_bytes(weights: Mapping[str, np.ndarray], model_id: str) -> bytes:
 
 
 def onnx_bytes(net: nn.Module, pixels: int) -> bytes:
+    """Return a net that gives slices one score each as ONNX; see `exported`.
+
+    Args:
+        net: on the CPU; takes (n, 1, pixels, pixels), any n.
+    """
+    return exported(net, {"slices": torch.zeros(2, 1, pixels, pixels)}, "scores", "regressor")
+
+
+def exported(net: nn.Module, inputs: Mapping[str, torch.Tensor], output: str, kind: str) -> bytes:
     """Return a net as one ONNX file of a pinned opset, with nothing of the machine that made it.
 
     The exporter writes the paths and lines of the source into every node, and names that depend on them.
 
     Args:
-        net: on the CPU; takes (n, 1, pixels, pixels), any n.
+        net: on the CPU.
+        inputs: an example of each input by its name in the file, in the order of `forward`; their first axis
+            may then have any length.
+        output: name of the output in the file.
+        kind: of model, which names the graph.
     """
     net.eval()
-    example = torch.zeros(2, 1, pixels, pixels)
-    names = list(net.forward.__code__.co_varnames[1:2])
+    names = list(net.forward.__code__.co_varnames[1 : len(inputs) + 1])
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    first = torch.export.Dim(next(iter(inputs)))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
             net,
-            (example,),
+            tuple(inputs.values()),
             dynamo=True,
             external_data=False,
             opset_version=OPSET,
-            dynamic_shapes={names[0]: {0: torch.export.Dim("slices")}},
-            input_names=["slices"],
-            output_names=["scores"],
+            dynamic_shapes={name: {0: first} for name in names},
+            input_names=list(inputs),
+            output_names=[output],
             verbose=False,
         )
     assert program is not None
-    return stripped(program.model_proto)
+    return stripped(program.model_proto, kind)
 
 
-def stripped(model: onnx.ModelProto) -> bytes:
+def stripped(model: onnx_format.ModelProto, kind: str) -> bytes:
     """Return an ONNX model without metadata, doc strings and producer, its values and nodes renumbered."""
     graph = model.graph
     names: dict[str, str] = {value.name: value.name for value in (*graph.input, *graph.output)} | {"": ""}
@@ -103,25 +116,31 @@ def stripped(model: onnx.ModelProto) -> bytes:
     graph.ClearField("doc_string")
     for name in ("doc_string", "producer_version", "domain"):
         model.ClearField(name)
-    graph.name, model.producer_name = "regressor", "deeplesion-store"
-    onnx.checker.check_model(model)
+    graph.name, model.producer_name = kind, "deeplesion-store"
+    onnx_format.checker.check_model(model)
     return model.SerializeToString(deterministic=True)
 
 
 def model_files(
-    net: nn.Module, config: Mapping[str, Any], metrics: Mapping[str, Any], card: str, decides: Any
+    net: nn.Module,
+    onnx: bytes,
+    config: Mapping[str, Any],
+    metrics: Mapping[str, Any],
+    card: str,
+    decides: Any,
 ) -> tuple[str, dict[str, bytes]]:
     """Return (model_id, files by name) of a trained net.
 
     Args:
-        config: input, scale, training and split, as JSON values.
-        decides: the part of `config` that decides a score with the weights.
+        onnx: the net as ONNX.
+        config: input, training and split, as JSON values.
+        decides: the part of `config` that, with the weights, decides what the model gives.
     """
     weights = arrays_of(net)
     model_id = f"{config['name']}-{digest_of_model(weights, decides)}"
     files = {
         WEIGHTS: weights_bytes(weights, model_id),
-        ONNX: onnx_bytes(net.cpu(), int(config["input"]["pixels"])),
+        ONNX: onnx,
         CONFIG: to_json({"model_id": model_id, **config}),
         METRICS: to_json(dict(metrics)),
         CARD: card.replace("MODEL_ID", model_id).encode(),

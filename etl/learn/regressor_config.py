@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from etl.core.errors import ConfigError
-from etl.core.own_configs import find_config
-
-Share = Annotated[float, Field(ge=0, le=1)]
-Steps = Annotated[int, Field(gt=0)]
+from etl.learn.training_config import Schedule, Section, Share, Steps, read_training_config
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class Data(_Section):
+class Data(Section):
     """Which series are learned from: by default the volumes of the store, with the release's own splits."""
 
     folder: str | None = Field(
@@ -31,7 +22,7 @@ class Data(_Section):
     cache: str | None = Field(None, description="folder for resampled slices, 2 MB a volume")
 
 
-class Input(_Section):
+class Input(Section):
     """The part of a slice that the net sees."""
 
     pixels: int = Field(128, ge=32, description="edge of the square")
@@ -45,7 +36,7 @@ class Input(_Section):
         return self
 
 
-class Augment(_Section):
+class Augment(Section):
     """Random changes, the same for all slices of a series in a step."""
 
     scale: Annotated[float, Field(ge=1)] = Field(1.25, description="at most this factor, or one over it")
@@ -56,7 +47,7 @@ class Augment(_Section):
     noise: Share = Field(0.03, description="standard deviation of noise, of the window, at most")
 
 
-class RegressorConfig(_Section):
+class RegressorConfig(Schedule):
     """All that decides a model, with the data."""
 
     name: str = Field("body-part-regressor", pattern=r"^[a-z0-9][a-z0-9-]*$", description="of the model")
@@ -69,15 +60,7 @@ class RegressorConfig(_Section):
     )
     loss: Literal["distance", "order"] = Field("distance", description="of slices of one series")
     anchor: float = Field(1.0, ge=0, description="weight of the published z of key slices, if there is any")
-    steps: Steps = Field(20_000, description="of training")
     series: Steps = Field(8, description="series in a step")
-    rate: float = Field(1e-3, gt=0, description="learning rate at its peak")
-    decay: float = Field(0.01, ge=0, description="weight decay")
-    average: float = Field(0.998, ge=0, lt=1, description="of the running mean of weights that is kept")
-    seed: int = Field(0, ge=0, description="of every random choice")
-    validate_steps: Steps = Field(500, description="steps between two looks at the val series")
-    checkpoint_steps: Steps = Field(200, description="steps between two checkpoints")
-    work: str = Field("build/learn", description="folder of checkpoints and curves")
 
     @model_validator(mode="after")
     def _has_weights(self) -> RegressorConfig:
@@ -87,32 +70,5 @@ class RegressorConfig(_Section):
 
 
 def read_regressor_config(path: str | Path, overrides: tuple[str, ...] = ()) -> RegressorConfig:
-    """Return the config of a YAML file.
-
-    Args:
-        overrides: `KEY.PATH=VALUE` each; values as in YAML.
-
-    Raises:
-        ConfigError: the file can't be read, or a key or value is not allowed.
-    """
-    try:
-        data: Any = yaml.safe_load(find_config(path).read_text(encoding="utf-8")) or {}
-        if not isinstance(data, dict):
-            raise ValueError("not a mapping of keys")
-        for override in overrides:
-            key, found, value = override.partition("=")
-            if not found:
-                raise ValueError(f"{override!r} is not KEY.PATH=VALUE")
-            section: Any = data
-            *sections, last = key.split(".")
-            for name in sections:
-                section = section.setdefault(name, {})
-            section[last] = yaml.safe_load(value)
-        return RegressorConfig.model_validate(data)
-    except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:5])
-        raise ConfigError(
-            "the config is wrong", where=str(path), value=wrong, allowed="the keys of conf/regressor.yaml"
-        ) from error
-    except (OSError, ValueError, AttributeError, TypeError, yaml.YAMLError) as error:
-        raise ConfigError("the config can't be read", where=str(path), value=str(error)) from error
+    """Return the config of a YAML file; see `read_training_config`."""
+    return read_training_config(RegressorConfig, path, overrides, "conf/regressor.yaml")

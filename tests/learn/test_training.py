@@ -12,11 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from etl.core.errors import ConfigError
-from etl.learn.batches import choose_slices, is_long_enough, make_batch, random_of
+from etl.learn.batches import choose_slices, is_long_enough, make_batch
 from etl.learn.curves import csv_text, svg_text
+from etl.learn.loop import CHECKPOINT, random_of
 from etl.learn.regressor_config import RegressorConfig
 from etl.learn.series import TEST, Series, ViewCache, patients_of
-from etl.learn.training import CHECKPOINT, Training
+from etl.learn.training import Training
 from tests.support.made_up_series import PIXELS, bar_series, bars
 
 

@@ -1,0 +1,222 @@
+"""The loop of every training: steps, a running mean of the weights, checkpoints and curves.
+
+Every random choice comes from (seed, step), so a training that is stopped and resumed gives, byte for byte,
+the weights of one that was not; on one machine with one number of threads, on a CPU.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import astuple
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from safetensors.numpy import save
+from torch import nn
+
+from etl.core.errors import ConfigError
+from etl.derive.volume_table import digest_of
+from etl.learn.training_config import Schedule
+
+WARM_STEPS = 100
+CHECKPOINT = "checkpoint.safetensors"
+
+
+def random_of(seed: int, step: int) -> np.random.Generator:
+    """Return the generator of one step; the same after any resume."""
+    return np.random.default_rng([seed, step])
+
+
+class Loop(ABC):
+    """One training: nets, optimizer, and the number of steps made.
+
+    Attributes:
+        net: the net that is trained.
+        mean: the running mean of its weights, which is kept as the model.
+        held: other tensors that the next step depends on, by name; those that need a gradient are trained.
+        curve: points of all steps so far, each an instance of `point`.
+        point: a frozen dataclass of the step, the means of what steps noted, the rate, and the validation.
+        noted: how many numbers each step notes.
+    """
+
+    point: ClassVar[Callable[..., Any]]
+    noted: ClassVar[int]
+    net: nn.Module
+    mean: nn.Module
+
+    def __init__(self, config: Schedule, device: str) -> None:
+        self.device, self.step, self.curve = device, 0, list[Any]()
+        self._loop = config
+        self.held: dict[str, torch.Tensor] = {}
+        self._sums = [*[0.0] * self.noted, 0]
+
+    def start(
+        self,
+        make: Callable[[], nn.Module],
+        held: Mapping[str, torch.Tensor],
+        load: Callable[[nn.Module], None],
+    ) -> None:
+        """Make the nets by the seed, and the optimizer.
+
+        Args:
+            load: replaces weights of the net by others, or does nothing.
+        """
+        config = self._loop
+        torch.manual_seed(config.seed)
+        self.net, self.mean = make(), make()
+        load(self.net)
+        self.mean.load_state_dict(self.net.state_dict())
+        self.net.to(self.device)
+        self.mean.to(self.device).requires_grad_(False)
+        self.held = {
+            name: values.detach().to(self.device).requires_grad_(values.requires_grad)
+            for name, values in held.items()
+        }
+        learned = [p for p in self.net.parameters() if p.requires_grad]
+        groups: list[dict[str, Any]] = [{"params": learned, "weight_decay": config.decay}]
+        if others := [values for values in self.held.values() if values.requires_grad]:
+            groups.append({"params": others, "weight_decay": 0.0})
+        self.optimizer = torch.optim.AdamW(groups, lr=config.rate, foreach=False)
+
+    @abstractmethod
+    def data_identity(self) -> Any:
+        """Return a JSON value that tells the data of this training from that of others."""
+
+    @abstractmethod
+    def losses(self, random: np.random.Generator) -> tuple[torch.Tensor, Sequence[float]]:
+        """Return the loss of the next step, and the numbers that it notes for the curves."""
+
+    @abstractmethod
+    def validate(self) -> float:
+        """Return how good the running mean of the weights is on the val split; NaN without one."""
+
+    def measure(self) -> float:
+        """Return the measure of the val split of the last point."""
+        return float(astuple(self.curve[-1])[-1])
+
+    @property
+    def identity(self) -> str:
+        """16 hexadecimal digits over config and data; a checkpoint of another identity is not resumed."""
+        config = self._loop.model_dump(mode="json", exclude={"work", "checkpoint_steps"})
+        return digest_of([config, self.data_identity()])
+
+    def rate(self) -> float:
+        """Return the learning rate of the next step: a short rise, then half a cosine to zero."""
+        done = self.step / self._loop.steps
+        rise = min((self.step + 1) / WARM_STEPS, 1.0)
+        return self._loop.rate * rise * 0.5 * (1 + math.cos(math.pi * done))
+
+    def run(self, until: int, on_step: Callable[[Any, float], None] = lambda training, loss: None) -> None:
+        """Make steps up to number `until`, and write checkpoints into the config's work folder."""
+        while self.step < min(until, self._loop.steps):
+            loss = self._make_step()
+            on_step(self, loss)
+            if self.step % self._loop.checkpoint_steps == 0 or self.step == self._loop.steps:
+                self.save()
+        self.save()
+
+    def _make_step(self) -> float:
+        random = random_of(self._loop.seed, self.step)
+        torch.manual_seed(int(random.integers(2**62)))
+        rate = self.rate()
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.net.train()
+        total, noted = self.losses(random)
+        self.optimizer.zero_grad()
+        total.backward()
+        nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
+        self.optimizer.step()
+        self.step += 1
+        self._average()
+        self._note(noted, rate)
+        return float(total.detach())
+
+    def _average(self) -> None:
+        share = min(self._loop.average, self.step / (self.step + 10))
+        with torch.no_grad():
+            for mean, own in zip(self.mean.parameters(), self.net.parameters(), strict=True):
+                mean.lerp_(own, 1 - share)
+            for mean, own in zip(self.mean.buffers(), self.net.buffers(), strict=True):
+                mean.copy_(own)
+
+    def _note(self, noted: Sequence[float], rate: float) -> None:
+        *sums, count = self._sums
+        sums, count = [a + b for a, b in zip(sums, noted, strict=True)], count + 1
+        if self.step % self._loop.validate_steps and self.step != self._loop.steps:
+            self._sums = [*sums, count]
+            return
+        self.curve.append(self.point(self.step, *(value / count for value in sums), rate, self.validate()))
+        self._sums = [*[0.0] * self.noted, 0]
+
+    @property
+    def folder(self) -> Path:
+        """The folder of this training's checkpoint and curves."""
+        return Path(self._loop.work) / self.identity
+
+    def save(self) -> None:
+        """Write the checkpoint, whole or not at all."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        partial = self.folder / f"{CHECKPOINT}.partial"
+        partial.write_bytes(self.state_bytes())
+        partial.replace(self.folder / CHECKPOINT)
+
+    def state_bytes(self) -> bytes:
+        """Return all that the next step depends on; equal bytes for equal states, and nothing pickled."""
+        tensors = {name: values.detach() for name, values in self.held.items()}
+        for name, net in (("net", self.net), ("mean", self.mean)):
+            tensors |= {f"{name}.{key}": value for key, value in net.state_dict().items()}
+        for number, moments in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{number}.{key}": value for key, value in moments.items()}
+        arrays = {key: np.ascontiguousarray(value.cpu().numpy()) for key, value in tensors.items()}
+        curve = [[None if math.isnan(v) else v for v in astuple(point)] for point in self.curve]
+        state = {"identity": self.identity, "step": self.step, "sums": self._sums, "curve": curve}
+        return save(arrays, metadata={"training": json.dumps(state)})
+
+    def resume(self) -> bool:
+        """Continue from the checkpoint of the same config and data; return False where there is none.
+
+        Raises:
+            ConfigError: the file is no checkpoint of this training.
+        """
+        path = self.folder / CHECKPOINT
+        if not path.is_file():
+            return False
+        try:
+            with safe_open(path, "pt", device=self.device) as file:
+                state: dict[str, Any] = json.loads(file.metadata()["training"])
+                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            if state["identity"] != self.identity:
+                raise ValueError(f"identity {state['identity']}")
+            self.net.load_state_dict(_below(tensors, "net."))
+            self.mean.load_state_dict(_below(tensors, "mean."))
+            moments: dict[int, dict[str, torch.Tensor]] = {}
+            for key, value in _below(tensors, "optimizer.").items():
+                number, _, name = key.partition(".")
+                moments.setdefault(int(number), {})[name] = value
+            self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": moments})
+            for name, values in self.held.items():
+                values.data.copy_(tensors[name])
+        except Exception as error:
+            raise ConfigError(
+                "this is no checkpoint of this training",
+                where=str(path),
+                value=f"{type(error).__name__}: {error}"[:200],
+                remedy="delete it, and training begins again",
+            ) from error
+        self.step, self._sums = state["step"], state["sums"]
+        self.curve = [
+            self.point(int(step), *(math.nan if v is None else v for v in values))
+            for step, *values in state["curve"]
+        ]
+        return True
+
+
+def _below(tensors: dict[str, torch.Tensor], start: str) -> dict[str, torch.Tensor]:
+    return {key.removeprefix(start): value for key, value in tensors.items() if key.startswith(start)}
