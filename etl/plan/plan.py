@@ -135,7 +135,7 @@ def plan_run(
         image: rows and columns of each slice.
         in_bucket: the store is a bucket, which raises the peak memory.
     """
-    target: Spacing = spacing_mm if volume.spacing_mm == "native" else (volume.spacing_mm,) * 3
+    target: Spacing = volume.target_mm(spacing_mm)
     source_shape = (len(slices), *image)
     shape = output_shape(source_shape, spacing_mm, target)
     return PlannedVolume(

@@ -113,7 +113,9 @@ def test_the_smallest_config_has_the_documented_defaults(tmp_path: Path) -> None
         ("volume.spacing_mm", True, ["`volume.spacing_mm` = true", "0.05 to 100"]),
         ("volume.spacing_mm", float("nan"), ["`volume.spacing_mm` = NaN", "0.05 to 100"]),
         ("volume.spacing_mm", "nativ", ['`volume.spacing_mm` = "nativ"', "`native`"]),
-        ("volume.spacing_mm", [1, 1, 1], ["`volume.spacing_mm` = [1, 1, 1]", "0.05 to 100"]),
+        ("volume.spacing_mm", [1, 1], ["`volume.spacing_mm` = [1, 1]", "0.05 to 100", "(z, y, x)"]),
+        ("volume.spacing_mm", [1, 1, 0], ["`volume.spacing_mm` = [1, 1, 0]", "0.05 to 100"]),
+        ("volume.spacing_mm", [2, "nativ", 1], ['`volume.spacing_mm` = [2, "nativ", 1]', "[2, native, native]"]),
         ("volume.interpolation", "lanczos", ['`volume.interpolation` = "lanczos"', "nearest", "cubic"]),
         ("volume.clip_hu", [5, 5], ["`volume`", "clip_hu", "low < high", "[5, 5]"]),
         ("volume.clip_hu", [-40000, 0], ["clip_hu", "-32768", "[-40000, 0]"]),
@@ -216,6 +218,29 @@ def test_the_environment_wins_over_the_file_and_set_over_both(tmp_path: Path) ->
     assert load(tmp_path, text, "volume.spacing_mm=0.9", **{spacing: "0.8"}).volume.spacing_mm == 0.9
     both = load(tmp_path, text, "volume.spacing_mm=2", "volume.spacing_mm=native", **{spacing: "0.8"})
     assert both.volume.spacing_mm == "native"
+
+
+@pytest.mark.parametrize(
+    ("given", "kept", "target_mm"),
+    [
+        (2, 2.0, (2.0, 2.0, 2.0)),
+        ("native", "native", (5.0, 0.7, 0.6)),
+        ([2, 0.8, 0.8], [2.0, 0.8, 0.8], (2.0, 0.8, 0.8)),
+        ([2, "native", "native"], [2.0, "native", "native"], (2.0, 0.7, 0.6)),
+        # Three equal ones are one: the same volumes, by the same fingerprint.
+        ([1, 1, 1], 1.0, (1.0, 1.0, 1.0)),
+        ([1, 1.0, 1], 1.0, (1.0, 1.0, 1.0)),
+        (["native"] * 3, "native", (5.0, 0.7, 0.6)),
+    ],
+)
+def test_a_spacing_is_for_all_axes_or_for_each(
+    tmp_path: Path, given: Any, kept: Any, target_mm: tuple[float, float, float]
+) -> None:
+    config = load(tmp_path, with_value("volume.spacing_mm", given))
+    assert config.resolved()["volume"]["spacing_mm"] == kept
+    assert config.volume.target_mm((5.0, 0.7, 0.6)) == target_mm
+    again = Config.model_validate_json(config.model_dump_json())
+    assert again == config
 
 
 def test_other_variables_of_the_environment_are_left_alone(tmp_path: Path) -> None:

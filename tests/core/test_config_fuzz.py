@@ -24,6 +24,7 @@ def load(tmp_path: Path, text: str, *overrides: str) -> Config:
     return load_config(path, overrides=overrides)
 
 
+SPACINGS = st.just("native") | st.floats(0.05, 100) | st.integers(1, 100)
 CONFIGS = st.fixed_dictionaries(
     {
         "store": st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs")), min_size=1),
@@ -35,7 +36,7 @@ CONFIGS = st.fixed_dictionaries(
         "volume": st.fixed_dictionaries(
             {},
             optional={
-                "spacing_mm": st.just("native") | st.floats(0.05, 100) | st.integers(1, 100),
+                "spacing_mm": SPACINGS | st.lists(SPACINGS, min_size=3, max_size=3),
                 "interpolation": st.sampled_from(["nearest", "linear", "cubic"]),
                 "antialias": st.booleans(),
                 "clip_hu": st.tuples(st.integers(-32768, 0), st.integers(1, 32767)).map(list),

@@ -71,6 +71,18 @@ def test_native_spacing_keeps_the_source_grid() -> None:
     assert built.volumes[0].shape == built.volumes[0].source_shape == (5, 16, 16)
 
 
+def test_each_axis_has_its_own_spacing() -> None:
+    row = csv_row(FIRST, 4, (3, 7))
+    made = {
+        key: tiny_plan({FIRST: range(3, 8)}, row, volume={"spacing_mm": value}).volumes[0]
+        for key, value in {"each": [1, 0.8, "native"], "three": [1, 1, 1], "one": 1.0}.items()
+    }
+    assert made["each"].spacing_mm == (1.0, 0.8, 0.5)
+    # floor(4 x 2 / 1) + 1, floor(15 x 0.5 / 0.8) + 1
+    assert made["each"].shape == (9, 10, 16)
+    assert made["three"].fingerprint == made["one"].fingerprint != made["each"].fingerprint
+
+
 def test_two_runs_of_one_series_may_differ_in_spacing() -> None:
     rows = (
         csv_row(FIRST, 4, (3, 7), Spacing_mm_px_="0.5, 0.5, 1"),
