@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from etl.core.errors import StoreError
+from etl.core.errors import ConfigError, StoreError
 from etl.export.export import export
 from etl.export.protocol import FORMATS, Selection
 from etl.io.opening import open_objects
@@ -117,6 +117,10 @@ def test_it_verifies() -> None:
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_it_is_exported(store: Store, tmp_path: Path, name: str) -> None:
+    if name == "nnunet":
+        with pytest.raises(ConfigError, match="no selected lesion has a mask"):
+            export(store, tmp_path / "out", name, Selection())
+        return
     done = export(store, tmp_path / "out", name, Selection())
     assert (done.lesions, done.volumes) == (3, 3)
     written = {path.suffix for path in (tmp_path / "out").rglob("*") if path.is_file()} - {".txt", ""}
@@ -125,6 +129,7 @@ def test_it_is_exported(store: Store, tmp_path: Path, name: str) -> None:
         >= {
             "nifti": {".gz"},
             "monai": {".json", ".gz"},
+            "nndetection": {".json", ".gz"},
             "webdataset": {".tar"},
             "huggingface": {".md", ".parquet"},
             "coco": {".json", ".png"},

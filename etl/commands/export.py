@@ -40,6 +40,8 @@ def main(
     \b
     nifti      volumes as <series>_<first>-<last>.nii.gz, placed as the official converter places them
     monai      the same, and dataset.json with boxes in RAS mm for MONAI's detection
+    nnunet     a raw data set of nnU-Net from masks by others: images, labels, folds by patient
+    nndetection  a task of nnDetection: images, labels by instance, and their classes
     coco       key slices as 8-bit PNGs, and COCO detection JSON, one file per split
     webdataset tar files of crops around lesions with their boxes, one or more per split
     csv        DL_info.csv in the release's own 18 columns
@@ -50,8 +52,8 @@ def main(
     --split, --type, --patient and --series choose lesions; a lesion must match every option that is given.
     Volumes without a chosen lesion are left out. Lesions of `train` have no type in the release: choose them
     with `--type unlabelled`. A detector by type learns nothing from them: --single-class (coco, monai,
-    webdataset) makes every lesion one class. Croissant and Hugging Face describe the whole version and take
-    none of these options.
+    nndetection, webdataset) makes every lesion one class. Croissant and Hugging Face describe the whole
+    version and take none of these options.
 
     OUT must be new or empty, or hold the same export, which is then continued. OUT/README.txt describes the
     files and how to cite the data.

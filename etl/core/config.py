@@ -250,9 +250,7 @@ class Volume(_Section):
     def target_mm(self, source_mm: tuple[float, float, float]) -> tuple[float, float, float]:
         """Return the spacing (z, y, x) of a volume whose source has this one."""
         wanted = self.spacing_mm if isinstance(self.spacing_mm, tuple) else (self.spacing_mm,) * 3
-        z, y, x = (
-            own if asked == "native" else asked for own, asked in zip(source_mm, wanted, strict=True)
-        )
+        z, y, x = (own if asked == "native" else asked for own, asked in zip(source_mm, wanted, strict=True))
         return z, y, x
 
 

@@ -35,7 +35,7 @@ def nifti_affine(spacing_mm: tuple[float, float, float]) -> NDArray[np.float64]:
 
 
 def encode_nifti(
-    voxels_hu: NDArray[np.int16 | np.uint32], spacing_mm: tuple[float, float, float], description: str
+    voxels_hu: NDArray[np.integer[Any]], spacing_mm: tuple[float, float, float], description: str
 ) -> bytes:
     """Return a .nii.gz file; equal arguments give equal bytes.
 
@@ -70,15 +70,19 @@ def _encode(store: Store, volume: Any) -> bytes:
     return encode_nifti(voxels_hu, spacing_mm, text)
 
 
+def encode_labels(labels: NDArray[np.integer[Any]], volume: Any, description: str) -> bytes:
+    """Return the file of labels (z, y, x) on the grid of a volume, a row of the table as a named tuple."""
+    return encode_nifti(labels, (volume.spacing_z_mm, volume.spacing_y_mm, volume.spacing_x_mm), description)
+
+
 def _encode_labels(store: Store, volume: Any, rows: list[dict[str, Any]]) -> bytes:
     """Return the masks of one volume by one source, which do not overlap: lesion_id + 1 inside."""
     masks = store.masks
     labels = np.zeros((volume.shape_z, volume.shape_y, volume.shape_x), np.uint32)
     for row in rows:
         labels[masks.read(row)] = row["lesion_id"] + 1
-    spacing_mm = volume.spacing_z_mm, volume.spacing_y_mm, volume.spacing_x_mm
     text = f"DeepLesion {volume.volume_id}, lesion_id + 1; store version {store.version['version']}"
-    return encode_nifti(labels, spacing_mm, text)
+    return encode_labels(labels, volume, text)
 
 
 def _label_files(store: Store, selected: Selected) -> list[ExportFile]:

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
     from etl.store.reader import Store
 
-FORMATS = ("nifti", "monai", "coco", "webdataset", "csv", "images", "croissant", "huggingface")
+FORMATS = (
+    *("nifti", "monai", "nnunet", "nndetection", "coco", "webdataset", "csv", "images", "croissant"),
+    "huggingface",
+)
 """Names of the export formats; each is a module of this package with a `FORMAT`."""
 
 SPLITS = tuple(SPLIT_CODES.values())

@@ -115,7 +115,11 @@ def test_the_smallest_config_has_the_documented_defaults(tmp_path: Path) -> None
         ("volume.spacing_mm", "nativ", ['`volume.spacing_mm` = "nativ"', "`native`"]),
         ("volume.spacing_mm", [1, 1], ["`volume.spacing_mm` = [1, 1]", "0.05 to 100", "(z, y, x)"]),
         ("volume.spacing_mm", [1, 1, 0], ["`volume.spacing_mm` = [1, 1, 0]", "0.05 to 100"]),
-        ("volume.spacing_mm", [2, "nativ", 1], ['`volume.spacing_mm` = [2, "nativ", 1]', "[2, native, native]"]),
+        (
+            "volume.spacing_mm",
+            [2, "nativ", 1],
+            ['`volume.spacing_mm` = [2, "nativ", 1]', "[2, native, native]"],
+        ),
         ("volume.interpolation", "lanczos", ['`volume.interpolation` = "lanczos"', "nearest", "cubic"]),
         ("volume.clip_hu", [5, 5], ["`volume`", "clip_hu", "low < high", "[5, 5]"]),
         ("volume.clip_hu", [-40000, 0], ["clip_hu", "-32768", "[-40000, 0]"]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from tests.annotations.documents import nifti, zipped
 from tests.support.tiny_release import build_serial, csv_row, parse_rows, tiny_config, write_release
 
 FIRST, SECOND = "000001_01_01", "000001_02_01"
+PRESENT = {FIRST: range(103, 116), SECOND: range(8, 24)}
 ROWS = (csv_row(FIRST, 109, (103, 115)), csv_row(SECOND, 14, (8, 23)))
 MASKS_BY_NAME = {
     f"{FIRST}_109_lesion_01.nii.gz": nifti(np.ones((6, 4, 3)), (0.5, 0.5, 2.0), (5, 6, 5)),
@@ -25,16 +27,26 @@ MASKS_BY_NAME = {
 }
 
 
-def masked_store(folder: Path) -> Store:
+def masked_store(
+    folder: Path,
+    rows: Sequence[dict[str, str]] = ROWS,
+    masks: Mapping[str, bytes] = MASKS_BY_NAME,
+    present: Mapping[str, range] = PRESENT,
+) -> Store:
     """Build a store below a folder and add the masks; return its second version."""
-    write_release(folder, {FIRST: range(103, 116), SECOND: range(8, 24)}, ROWS)
+    write_release(folder, present, rows)
     config = tiny_config(folder, folder / "store")
     build_serial(config)
-    (folder / "masks.zip").write_bytes(zipped(MASKS_BY_NAME))
-    store, given = open_store(config.store), given_rows(parse_rows(*ROWS))
+    (folder / "masks.zip").write_bytes(zipped(masks))
+    store, given = open_store(config.store), given_rows(parse_rows(*rows))
     grids = Grids(store.volumes())
     more = More.model_validate({"kind": "uls23_masks", "file": str(folder / "masks.zip")})
     joined = join_source("uls23", more, given, store=MaskStore(store.objects.root, grids))
     tables = dict(annotation_tables([joined], grids, given))
-    add_tables(store.objects, store.version, [NewTable(MASKS, tables[MASKS], {0, 1})], labels=joined.labels)
+    add_tables(
+        store.objects,
+        store.version,
+        [NewTable(MASKS, tables[MASKS], set(range(len(rows))))],
+        labels=joined.labels,
+    )
     return open_store(config.store)
