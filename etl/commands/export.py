@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from etl.export.protocol import FORMATS, SPLITS, TYPES, Selection
+from etl.export.protocol import FORMATS, SPLITS, TYPES, Pictures, Selection
 from etl.report.console.command import job, print_done, version_option
 
 
@@ -23,6 +23,14 @@ from etl.report.console.command import job, print_done, version_option
 @click.option(
     "--single-class", is_flag=True, help="Give every lesion the class `lesion` instead of its type."
 )
+@click.option("--hu", is_flag=True, help="coco: 16-bit images of HU + 32768 instead of 8-bit ones.")
+@click.option(
+    "--neighbours",
+    "neighbours_mm",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="MM",
+    help="coco: images of three channels, the key slice between the planes MM above and below it.",
+)
 @job("complete files are kept")
 def main(
     store: str,
@@ -34,6 +42,8 @@ def main(
     patients: tuple[int, ...],
     series: tuple[str, ...],
     single_class: bool,
+    hu: bool,
+    neighbours_mm: float | None,
 ) -> None:
     """Export one version of STORE (a path or s3://bucket/prefix) into the folder OUT. The store is only read.
 
@@ -42,7 +52,7 @@ def main(
     monai      the same, and dataset.json with boxes in RAS mm for MONAI's detection
     nnunet     a raw data set of nnU-Net from masks by others: images, labels, folds by patient
     nndetection  a task of nnDetection: images, labels by instance, and their classes
-    coco       key slices as 8-bit PNGs, and COCO detection JSON, one file per split
+    coco       key slices as PNGs, and COCO detection JSON, one file per split
     webdataset tar files of crops around lesions with their boxes, one or more per split
     csv        DL_info.csv in the release's own 18 columns
     images     key slices with RECIST diameters, boxes and centres drawn on them
@@ -61,6 +71,7 @@ def main(
     \b
       deeplesion export build/store build/nifti --format nifti --split test --type liver
       deeplesion export s3://bucket/store build/coco --format coco --single-class --version 3
+      deeplesion export build/store build/coco16 --format coco --hu --neighbours 2
 
     \b
     Exit codes: 0  exported
@@ -77,7 +88,7 @@ def main(
     from etl.store.reader import open_store
 
     console, start = start_logging(), time.monotonic()
-    selection = Selection(splits, types, patients, series, single_class)
+    selection = Selection(splits, types, patients, series, single_class, Pictures(hu, neighbours_mm))
     with ExportProgress(console) as progress:
         result = export(open_store(store, number), out, format_name, selection, progress.add)
     print_done(

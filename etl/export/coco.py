@@ -11,7 +11,10 @@ import pandas as pd
 
 from etl.export.key_slices import KeyImage, encode_png, key_images, marks_of
 from etl.export.mask_runs import add_segmentations
-from etl.export.protocol import LESION, UNLABELLED, ExportFile, Format, Selected
+from etl.export.png16 import encode_png16, stored_values
+from etl.export.protocol import LESION, UNLABELLED, ExportFile, Format, Pictures, Selected
+from etl.imaging.png import STORED_ZERO_HU
+from etl.imaging.window import to_grey
 from etl.release.annotation_columns import COARSE_TYPES
 from etl.store.layout import ACKNOWLEDGEMENT, CITATION, SOURCE_URL
 from etl.store.reader import Store
@@ -22,7 +25,11 @@ CATEGORIES = COARSE_TYPES | {UNLABELLED_CATEGORY: UNLABELLED}
 
 
 def coco_document(
-    images: list[KeyImage], version: dict[str, Any], *, single_class: bool = False
+    images: list[KeyImage],
+    version: dict[str, Any],
+    *,
+    single_class: bool = False,
+    pictures: Pictures,
 ) -> dict[str, Any]:
     """Return COCO detection JSON of some images.
 
@@ -34,6 +41,7 @@ def coco_document(
     Args:
         version: the store's version file.
         single_class: every lesion is of category 1, `lesion`.
+        pictures: pixels of the images.
     """
     categories = {1: LESION} if single_class else CATEGORIES
     return {
@@ -49,7 +57,7 @@ def coco_document(
         "categories": [
             {"id": number, "name": name, "supercategory": "lesion"} for number, name in categories.items()
         ],
-        "images": [_image(image) for image in images],
+        "images": [_image(image, pictures) for image in images],
         "annotations": [
             _annotation(image, lesion) | ({"category_id": 1} if single_class else {})
             for image in images
@@ -58,8 +66,13 @@ def coco_document(
     }
 
 
-def _image(image: KeyImage) -> dict[str, Any]:
+def _image(image: KeyImage, pictures: Pictures) -> dict[str, Any]:
     height, width = image.shape
+    pixels: dict[str, Any] = (
+        {"stored_zero_hu": STORED_ZERO_HU} if pictures.hu else {"window_hu": list(image.window_hu)}
+    )
+    if pictures.neighbours_mm is not None:
+        pixels["neighbours_mm"] = pictures.neighbours_mm
     return {
         "id": image.image_id,
         "file_name": image.path,
@@ -67,7 +80,7 @@ def _image(image: KeyImage) -> dict[str, Any]:
         "width": width,
         "volume_id": image.volume_id,
         "plane": image.plane,
-        "window_hu": list(image.window_hu),
+        **pixels,
         "spacing_yx_mm": list(image.spacing_mm),
         "patient_index": int(image.lesions[0].patient_index),
         "key_slice": image.lesions[0].file_name,
@@ -113,12 +126,15 @@ def _annotation(image: KeyImage, lesion: Any) -> dict[str, Any]:
     }
 
 
-def _encode_image(store: Store, image: KeyImage) -> bytes:
-    return encode_png(image.grey(store))
+def _encode_image(store: Store, image: KeyImage, pictures: Pictures) -> bytes:
+    hu = image.hu(store, pictures.neighbours_mm)
+    return encode_png16(stored_values(hu)) if pictures.hu else encode_png(to_grey(hu, image.window_hu))
 
 
-def _encode_document(store: Store, images: list[KeyImage], single_class: bool) -> bytes:
-    document = coco_document(images, dict(store.version), single_class=single_class)
+def _encode_document(store: Store, images: list[KeyImage], selected: Selected) -> bytes:
+    document = coco_document(
+        images, dict(store.version), single_class=selected.single_class, pictures=selected.pictures
+    )
     add_segmentations(document, store.masks, images)
     return (json.dumps(document, allow_nan=False) + "\n").encode()
 
@@ -128,12 +144,11 @@ def _files(store: Store, selected: Selected) -> list[ExportFile]:
     by_split: dict[str, list[KeyImage]] = {}
     for image in images:
         by_split.setdefault(image.split, []).append(image)
+    encode = partial(_encode_image, store, pictures=selected.pictures)
     return [
-        *(ExportFile(f"images/{image.path}", partial(_encode_image, store, image)) for image in images),
+        *(ExportFile(f"images/{image.path}", partial(encode, image)) for image in images),
         *(
-            ExportFile(
-                f"annotations/{split}.json", partial(_encode_document, store, part, selected.single_class)
-            )
+            ExportFile(f"annotations/{split}.json", partial(_encode_document, store, part, selected))
             for split, part in by_split.items()
         ),
     ]
@@ -144,12 +159,16 @@ FORMAT = Format(
     "annotations/<split>.json is COCO detection JSON; its file_name is relative to images/. An image is the\n"
     "plane of the store's volume that is nearest to a key slice, so its pixels are the store's voxels\n"
     "(spacing_yx_mm). It has 8 bits; 0 and 255 are the ends of window_hu. A key slice whose lesions have\n"
-    "several windows is there once per window, with the lesions of that window. Boxes are [x, y, width,\n"
-    "height] from the image's upper left corner, cut at its edge. Categories are the release's type codes\n"
-    f"1 to 8, and {UNLABELLED_CATEGORY}, `{UNLABELLED}`, for lesions without a type: all of train.\n"
+    "several windows is there once per window, with the lesions of that window. With --hu it is there once,\n"
+    f"with 16 bits: HU + {STORED_ZERO_HU}, as in the release's PNGs; of a store built with native spacing\n"
+    "these are the release's own pixels. --neighbours MM makes three channels: the plane that much nearer\n"
+    "the head, the key slice, the plane that much nearer the feet (air outside the volume). Boxes are\n"
+    "[x, y, width, height] from the image's upper left corner, cut at its edge. Categories are the\n"
+    f"release's type codes 1 to 8, and {UNLABELLED_CATEGORY}, `{UNLABELLED}`, for lesions without a type: all of train.\n"
     "With --single-class there is one category, 1, `lesion`. `segmentation` is the quadrilateral of the\n"
     "ends of both RECIST diameters, and `area` its area: an estimate of the lesion's outline, no mask;\n"
     "where the version has a mask by others in the image's plane, it is that mask, as uncompressed runs.\n"
     "An annotation's id is its lesion_id plus 1, because COCO's evaluation treats id 0 as no match.",
     has_classes=True,
+    has_pictures=True,
 )

@@ -14,7 +14,7 @@ from typing import Any
 
 from etl.core.errors import ConfigError, StoreError
 from etl.core.urls import parse_folder
-from etl.export.protocol import LESION, ExportFile, Format, Selection
+from etl.export.protocol import LESION, ExportFile, Format, Pictures, Selection
 from etl.export.selection import select
 from etl.io.local import LocalObjects
 from etl.io.places import PARTIAL
@@ -85,6 +85,13 @@ def export(
             where="the command line",
             remedy="leave --single-class out",
         )
+    if selection.pictures != Pictures() and not chosen.has_pictures:
+        raise ConfigError(
+            f"a {format_name} export has no images that --hu or --neighbours could change",
+            where="the command line",
+            allowed="these options with --format coco",
+            remedy="leave them out",
+        )
     with readable(store.objects):
         selected = select(store, selection)
         files = chosen.files(store, selected)
@@ -94,7 +101,7 @@ def export(
         "contract_version": CONTRACT_VERSION,
         "store_version": store.version["version"],
         "run_id": store.version["run_id"],
-        "selection": criteria | ({"classes": [LESION]} if selection.single_class else {}),
+        "selection": criteria | _changes(selection),
         "source": SOURCE_URL,
         "acknowledgement": ACKNOWLEDGEMENT,
         "citation": CITATION,
@@ -115,6 +122,17 @@ def export(
             remedy="name another folder, or free some space and repeat: complete files are kept",
         ) from error
     return Export(len(files), len(files) - len(todo), size, len(selected.lesions), len(selected.volumes))
+
+
+def _changes(selection: Selection) -> dict[str, list[Any]]:
+    """Return what a selection changes without restricting it."""
+    pictures = selection.pictures
+    found: dict[str, list[Any]] = {
+        "classes": [LESION] if selection.single_class else [],
+        "pixels": ["HU"] if pictures.hu else [],
+        "neighbours_mm": [] if pictures.neighbours_mm is None else [pictures.neighbours_mm],
+    }
+    return {name: values for name, values in found.items() if values}
 
 
 def _write_all(

@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw
 
 from etl.export.protocol import Selected
 from etl.imaging.window import to_grey
+from etl.store.key_slabs import plane_positions, read_planes_at
 from etl.store.reader import Store
 
 RED, GREEN, YELLOW = (255, 48, 48), (0, 220, 0), (255, 235, 0)
@@ -27,11 +28,12 @@ class KeyImage:
 
     Attributes:
         image_id: smallest lesion_id in it, plus 1.
-        path: `<split>/<key slice>_<low>_<high>.png`, with the window in HU.
+        path: `<split>/<key slice>_<low>_<high>.png`, with the window in HU; without it in HU.
         plane: index of the plane along z.
         shape: (y, x) of the plane.
         spacing_mm: (y, x) of the plane.
-        window_hu: (low, high).
+        spacing_z_mm: between planes of the volume.
+        window_hu: (low, high); of the first lesion where the image is in HU.
         lesions: rows of the lesions table, as named tuples.
     """
 
@@ -42,12 +44,24 @@ class KeyImage:
     plane: int
     shape: tuple[int, int]
     spacing_mm: tuple[float, float]
+    spacing_z_mm: float
     window_hu: tuple[float, float]
     lesions: tuple[Any, ...]
 
     def grey(self, store: Store) -> NDArray[np.uint8]:
         """Return the plane in its window, (y, x)."""
         return to_grey(np.asarray(store.array(self.volume_id)[self.plane]), self.window_hu)
+
+    def hu(self, store: Store, neighbours_mm: float | None = None) -> NDArray[np.float32 | np.int16]:
+        """Return the plane in HU, (y, x), or with a neighbour on both sides, (y, x, 3).
+
+        Neighbours between stored planes are interpolated linearly; outside the volume they are air.
+        """
+        array = store.array(self.volume_id)
+        if neighbours_mm is None:
+            return np.asarray(array[self.plane])
+        positions = plane_positions(self.plane, 3, neighbours_mm / self.spacing_z_mm)
+        return np.moveaxis(read_planes_at(array, positions), 0, -1)
 
 
 @dataclass(frozen=True)
@@ -65,23 +79,28 @@ class Marks:
 
 
 def key_images(selected: Selected) -> list[KeyImage]:
-    """Return the images of the selected lesions, ordered by image_id."""
+    """Return the images of the selected lesions, ordered by image_id; in HU one for all windows."""
     volumes = {row.volume_id: row for row in selected.volumes.itertuples(index=False)}
-    keys = ["volume_id", "key_slice_index", "window_low_hu", "window_high_hu"]
+    keys = ["volume_id", "key_slice_index"]
+    if not selected.pictures.hu:
+        keys += ["window_low_hu", "window_high_hu"]
     images = []
-    for (volume_id, _, low, high), rows in selected.lesions.groupby(keys, sort=False):
+    for (volume_id, *_), rows in selected.lesions.groupby(keys, sort=False):
         volume, lesions = volumes[volume_id], tuple(rows.itertuples(index=False))
         first = lesions[0]
+        low, high = first.window_low_hu, first.window_high_hu
         stem = first.file_name.removesuffix(".png")
+        stem += "" if selected.pictures.hu else f"_{low:g}_{high:g}"
         images.append(
             KeyImage(
                 image_id=int(first.lesion_id) + 1,
-                path=f"{first.split}/{stem}_{low:g}_{high:g}.png",
+                path=f"{first.split}/{stem}.png",
                 split=first.split,
                 volume_id=volume_id,
                 plane=min(round(first.z_vox), int(volume.shape_z) - 1),
                 shape=(int(volume.shape_y), int(volume.shape_x)),
                 spacing_mm=(float(volume.spacing_y_mm), float(volume.spacing_x_mm)),
+                spacing_z_mm=float(volume.spacing_z_mm),
                 window_hu=(float(low), float(high)),
                 lesions=lesions,
             )

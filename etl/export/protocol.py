@@ -37,6 +37,20 @@ LESION = "lesion"
 
 
 @dataclass(frozen=True)
+class Pictures:
+    """The pixels of images of key slices.
+
+    Attributes:
+        hu: 16 bits, HU + 32768 as in the release's PNGs, instead of 8 bits of the lesions' windows.
+        neighbours_mm: three channels: the plane this much nearer the head, the key slice, and the plane this
+            much nearer the feet; None for the key slice alone.
+    """
+
+    hu: bool = False
+    neighbours_mm: float | None = None
+
+
+@dataclass(frozen=True)
 class Selection:
     """The values that a lesion may have; an empty tuple allows every value.
 
@@ -46,6 +60,7 @@ class Selection:
         patients: patient numbers.
         series: names such as 000001_01_01.
         single_class: call every lesion `lesion`, whatever its type; restricts nothing.
+        pictures: pixels of images; restricts nothing.
     """
 
     splits: tuple[str, ...] = ()
@@ -53,6 +68,7 @@ class Selection:
     patients: tuple[int, ...] = ()
     series: tuple[str, ...] = ()
     single_class: bool = False
+    pictures: Pictures = Pictures()
 
     def criteria(self) -> dict[str, list[Any]]:
         """Return the attributes that are restricted, each with its sorted values."""
@@ -68,11 +84,13 @@ class Selected:
         lesions: rows of the lesions table, ordered by lesion_id, with their `split`.
         volumes: rows of the volumes table that hold such a lesion; all of them if nothing is restricted.
         single_class: every lesion is of one class.
+        pictures: pixels of images.
     """
 
     lesions: pd.DataFrame
     volumes: pd.DataFrame
     single_class: bool = False
+    pictures: Pictures = Pictures()
 
 
 def class_names(*, single: bool) -> tuple[str, ...]:
@@ -111,9 +129,11 @@ class Format:
         description: text for the export's README.txt: its files and their coordinates.
         selects: False for a format that always exports the whole version.
         has_classes: True for a format whose lesions have classes, which --single-class joins.
+        has_pictures: True for a format with images that --hu and --neighbours change.
     """
 
     files: Callable[[Store, Selected], Sequence[ExportFile]]
     description: str
     selects: bool = True
     has_classes: bool = False
+    has_pictures: bool = False

@@ -25,7 +25,7 @@ def select(store: Store, selection: Selection) -> Selected:
     """
     lesions, volumes = store.lesions(), store.volumes()
     if not selection.criteria():
-        return Selected(lesions, volumes, selection.single_class)
+        return Selected(lesions, volumes, selection.single_class, selection.pictures)
     _check_known(store, "patient", selection.patients, set(volumes["patient_index"]))
     _check_known(store, "series", selection.series, set(_series_ids(volumes)))
     keep = pd.Series(True, index=lesions.index)
@@ -52,7 +52,7 @@ def select(store: Store, selection: Selection) -> Selected:
             remedy="leave out some of --split, --type, --patient and --series",
         )
     held = volumes["volume_id"].isin(chosen["volume_id"])
-    return Selected(chosen, volumes[held], selection.single_class)
+    return Selected(chosen, volumes[held], selection.single_class, selection.pictures)
 
 
 def _series_ids(rows: pd.DataFrame) -> pd.Series:

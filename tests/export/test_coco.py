@@ -6,13 +6,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import SimpleITK
 from PIL import Image
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from etl.core.errors import ConfigError
 from etl.export.coco import CATEGORIES
 from etl.export.export import export
-from etl.export.protocol import Selection
+from etl.export.protocol import Pictures, Selection
 from etl.phantom import phantom_truth
 from etl.store.reader import Store, open_store
 from tests.support.tiny_release import build_serial, csv_row, slice_hu, tiny_config, write_release
@@ -96,6 +98,56 @@ def test_pixels_are_the_planes_in_their_windows(tiny: Path) -> None:
             assert image.mode == "L"
             exact = (slice_hu(SERIES, index) - low) / (high - low) * 255
             assert np.abs(np.asarray(image, float) - np.clip(exact, 0, 255)).max() <= 0.51
+
+
+@pytest.mark.parametrize("neighbours_mm", [None, 2.0, 1.0])
+def test_pixels_in_hu_are_the_releases_own(tiny: Path, tmp_path: Path, neighbours_mm: float | None) -> None:
+    pictures = Pictures(hu=True, neighbours_mm=neighbours_mm)
+    export(open_store(tiny.parent / "store"), tmp_path, "coco", Selection(pictures=pictures))
+    made = read(tmp_path, "val")
+    # One image for all windows.
+    assert [(image["id"], image["file_name"]) for image in made["images"]] == [
+        (1, "val/000001_01_01_004.png"),
+        (4, "val/000001_01_01_005.png"),
+    ]
+    assert [a["image_id"] for a in made["annotations"]] == [1, 1, 1, 4]
+    assert {image["stored_zero_hu"] for image in made["images"]} == {32768}
+    assert {image.get("neighbours_mm") for image in made["images"]} == {neighbours_mm}
+    assert "window_hu" not in made["images"][0]
+    slices = [slice_hu(SERIES, index).astype(int) for index in (3, 4, 5)]
+    before, key, after = slices
+    if neighbours_mm == 1.0:  # slices are 2 mm apart
+        before, after = np.rint((before + key) / 2), np.rint((after + key) / 2)
+    pixels, last = (
+        SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(tmp_path / "images" / image["file_name"]))
+        for image in made["images"]
+    )
+    assert pixels.dtype == np.uint16
+    if neighbours_mm is None:
+        assert np.array_equal(pixels, key + 32768)
+        return
+    assert np.array_equal(pixels, np.stack([before, key, after], axis=-1) + 32768)
+    outside = -1024 if neighbours_mm == 2.0 else slices[2]  # less than a voxel outside: the outermost plane
+    assert np.array_equal(last[..., 2] - 32768.0, np.broadcast_to(outside, (16, 16)))
+
+
+def test_neighbours_in_a_window_are_colours(demo_store: Store, tmp_path: Path) -> None:
+    export(demo_store, tmp_path, "coco", Selection(patients=(1,), pictures=Pictures(neighbours_mm=4.0)))
+    (split,) = (tmp_path / "annotations").iterdir()
+    for image in COCO(str(split)).imgs.values():
+        with Image.open(tmp_path / "images" / image["file_name"]) as picture:
+            assert picture.mode == "RGB"
+            shown = np.asarray(picture)
+        array = demo_store.array(image["volume_id"])
+        planes = np.asarray(array[image["plane"] - 2 : image["plane"] + 3 : 2])  # the store has 2 mm
+        low, high = image["window_hu"]
+        expected = np.clip((planes - low) / (high - low), 0, 1) * 255
+        assert np.abs(np.moveaxis(shown, -1, 0) - expected).max() <= 0.51
+
+
+def test_pixels_are_asked_for_where_there_are_images(demo_store: Store, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no images that --hu or --neighbours"):
+        export(demo_store, tmp_path, "csv", Selection(pictures=Pictures(hu=True)))
 
 
 def test_a_key_slice_past_the_last_plane_is_the_last_plane(tmp_path: Path) -> None:
