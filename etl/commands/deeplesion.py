@@ -29,22 +29,51 @@ COMMANDS = {
 }
 
 
+# Commands of one kind are a group, too: `deeplesion train regressor` is train-regressor.
+GROUPS = {
+    "train": "Train a model on a store.",
+    "evaluate": "Score a method where the answers are known.",
+}
+
+
 class _Commands(click.Group):
-    """Subcommands that are imported when they are asked for."""
+    """Subcommands that are imported when they are asked for.
+
+    Attributes:
+        group: name of the group that this is; empty for all commands.
+    """
+
+    group = ""
+
+    def _listed(self) -> dict[str, str]:
+        """Return what each word does that may follow."""
+        if self.group:
+            prefix = f"{self.group}-"
+            named = {name: text for name, (_, _, text) in COMMANDS.items() if name.startswith(prefix)}
+            return {name.removeprefix(prefix): text for name, text in named.items()}
+        alone = {
+            name: text for name, (_, _, text) in COMMANDS.items() if name.partition("-")[0] not in GROUPS
+        }
+        return alone | GROUPS
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
+        return list(self._listed())
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
+        if not self.group and cmd_name in GROUPS:
+            made = _Commands(cmd_name, help=f"{GROUPS[cmd_name]}")
+            made.group = cmd_name
+            return made
+        name = f"{self.group}-{cmd_name}" if self.group else cmd_name
+        if name not in COMMANDS:
             return None
-        module, name, _ = COMMANDS[cmd_name]
-        command: click.Command = getattr(importlib.import_module(f"etl.commands.{module}"), name)
+        module, function, _ = COMMANDS[name]
+        command: click.Command = getattr(importlib.import_module(f"etl.commands.{module}"), function)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, _, text) in COMMANDS.items()])
+            formatter.write_dl(list(self._listed().items()))
 
 
 @click.command(cls=_Commands, context_settings={"max_content_width": 100})

@@ -19,6 +19,7 @@ from pydantic import (
 
 from etl.core.errors import ConfigError
 from etl.core.secrets import credential_in
+from etl.core.spacings import WantedSpacing, parse_spacing
 from etl.core.urls import is_local, parse_place, public_url
 
 CREDENTIALS_BELONG = (
@@ -198,33 +199,12 @@ class Codec(_Section):
     )
 
 
-def _is_spacing(value: Any) -> bool:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return value == "native" or (is_number and 0.05 <= value <= 100)
-
-
-def _spacing(value: Any) -> Any:
-    """Return one spacing for all axes, or three (z, y, x) where they differ."""
-    if isinstance(value, list | tuple) and len(value) == 3 and all(map(_is_spacing, value)):
-        # Equal ones are one number, so that the volumes are those of a config that gives one.
-        return value[0] if len(set(value)) == 1 else tuple(value)
-    if not isinstance(value, list | tuple) and _is_spacing(value):
-        return value
-    raise ValueError(
-        "a number of millimetres from 0.05 to 100, `native` to keep the source's spacing, or three of these "
-        "for (z, y, x), such as [2, 0.8, 0.8] or [2, native, native]"
-    )
-
-
-AxisSpacing = float | Literal["native"]
-
-
 class Volume(_Section):
     """Conversion of a run of slices to a volume. Every value here is part of the volume's fingerprint."""
 
-    spacing_mm: Annotated[
-        AxisSpacing | tuple[AxisSpacing, AxisSpacing, AxisSpacing], BeforeValidator(_spacing)
-    ] = Field(1.0, description="isotropic spacing, `native`, or three of these for (z, y, x)")
+    spacing_mm: Annotated[WantedSpacing, BeforeValidator(parse_spacing)] = Field(
+        1.0, description="isotropic spacing, `native`, or three of these for (z, y, x)"
+    )
     interpolation: Literal["nearest", "linear", "cubic"] = Field(
         "linear", description="kernel between the source's voxels"
     )
@@ -246,12 +226,6 @@ class Volume(_Section):
         if not all(4 <= n <= 1024 for n in self.chunk):
             raise ValueError(f"each of chunk's three numbers is 4 to 1024 voxels, not {list(self.chunk)}")
         return self
-
-    def target_mm(self, source_mm: tuple[float, float, float]) -> tuple[float, float, float]:
-        """Return the spacing (z, y, x) of a volume whose source has this one."""
-        wanted = self.spacing_mm if isinstance(self.spacing_mm, tuple) else (self.spacing_mm,) * 3
-        z, y, x = (own if asked == "native" else asked for own, asked in zip(source_mm, wanted, strict=True))
-        return z, y, x
 
 
 class Select(_Section):

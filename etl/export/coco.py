@@ -164,10 +164,11 @@ FORMAT = Format(
     "these are the release's own pixels. --neighbours MM makes three channels: the plane that much nearer\n"
     "the head, the key slice, the plane that much nearer the feet (air outside the volume). Boxes are\n"
     "[x, y, width, height] from the image's upper left corner, cut at its edge. Categories are the\n"
-    f"release's type codes 1 to 8, and {UNLABELLED_CATEGORY}, `{UNLABELLED}`, for lesions without a type: all of train.\n"
-    "With --single-class there is one category, 1, `lesion`. `segmentation` is the quadrilateral of the\n"
-    "ends of both RECIST diameters, and `area` its area: an estimate of the lesion's outline, no mask;\n"
-    "where the version has a mask by others in the image's plane, it is that mask, as uncompressed runs.\n"
+    f"release's type codes 1 to 8, and {UNLABELLED_CATEGORY}, `{UNLABELLED}`, for lesions without a type:\n"
+    "all of train. With --single-class there is one category, 1, `lesion`. `segmentation` is the\n"
+    "quadrilateral of the ends of both RECIST diameters, and `area` its area: an estimate of the lesion's\n"
+    "outline, no mask; where the version has a mask by others in the image's plane, it is that mask,\n"
+    "as uncompressed runs.\n"
     "An annotation's id is its lesion_id plus 1, because COCO's evaluation treats id 0 as no match.",
     has_classes=True,
     has_pictures=True,

@@ -1,4 +1,4 @@
-"""Volumes and lesions as nnDetection's raw data: one label an instance, its class in a file beside it."""
+"""Volumes and lesions as nnDetection's raw data: one label an instance, and its class in a file."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ FORMAT = Format(
     _files,
     f"A task of nnDetection: call the folder {TASK}, below the folder of the variable det_data.\n"
     f"{RAW}/imagesTr and labelsTr are train and val, imagesTs and labelsTs test. Labels number the\n"
-    "lesions of a volume from 1, and the .json beside them has the class and the lesion_id of each number.\n"
+    "lesions of a volume from 1, and the .json of the same name has class and lesion_id of each.\n"
     "A lesion is the mask of the whole of it by others, where the version has one, else its box on one\n"
     "interval of the source's slices. Smaller lesions lie on larger ones; `covered` lists those that are\n"
     "wholly covered and have no number. nnDetection's own folds are by volume: split train from val by\n"

@@ -15,6 +15,7 @@ import numpy as np
 
 from etl.core.config import Config, Volume
 from etl.core.rejects import Reject
+from etl.core.spacings import target_mm
 from etl.imaging.geometry import output_shape
 from etl.imaging.resample import RESAMPLE_VERSION
 from etl.plan.memory import conversion_bytes
@@ -135,7 +136,7 @@ def plan_run(
         image: rows and columns of each slice.
         in_bucket: the store is a bucket, which raises the peak memory.
     """
-    target: Spacing = volume.target_mm(spacing_mm)
+    target: Spacing = target_mm(volume.spacing_mm, spacing_mm)
     source_shape = (len(slices), *image)
     shape = output_shape(source_shape, spacing_mm, target)
     return PlannedVolume(

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from etl.core.config import Config, File
 from etl.core.config_file import load_config
 from etl.core.errors import ConfigError
+from etl.core.spacings import target_mm
 
 SMALLEST: dict[str, Any] = {"store": "s", "source": {"annotations": "a.csv", "images": "png"}}
 
@@ -225,7 +226,7 @@ def test_the_environment_wins_over_the_file_and_set_over_both(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("given", "kept", "target_mm"),
+    ("given", "kept", "target"),
     [
         (2, 2.0, (2.0, 2.0, 2.0)),
         ("native", "native", (5.0, 0.7, 0.6)),
@@ -238,11 +239,11 @@ def test_the_environment_wins_over_the_file_and_set_over_both(tmp_path: Path) ->
     ],
 )
 def test_a_spacing_is_for_all_axes_or_for_each(
-    tmp_path: Path, given: Any, kept: Any, target_mm: tuple[float, float, float]
+    tmp_path: Path, given: Any, kept: Any, target: tuple[float, float, float]
 ) -> None:
     config = load(tmp_path, with_value("volume.spacing_mm", given))
     assert config.resolved()["volume"]["spacing_mm"] == kept
-    assert config.volume.target_mm((5.0, 0.7, 0.6)) == target_mm
+    assert target_mm(config.volume.spacing_mm, (5.0, 0.7, 0.6)) == target
     again = Config.model_validate_json(config.model_dump_json())
     assert again == config
 

@@ -13,7 +13,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from etl.commands.deeplesion import COMMANDS
+from etl.commands.deeplesion import COMMANDS, GROUPS
 from etl.report.console.command import typed_command
 from etl.run.submit import SUBMITTED_AS, typed_program, typed_submit
 from tests.support.processes import LIMIT_SECONDS, ROOT, environment
@@ -57,7 +57,8 @@ def test_help_is_complete_and_loads_nothing_heavy(module: str, name: str) -> Non
 def test_help_lists_exit_codes_and_examples(name: str) -> None:
     module, function, _ = COMMANDS[name]
     main = getattr(importlib.import_module(f"etl.commands.{module}"), function)
-    assert f"  deeplesion {name}" in main.help
+    forms = [name, name.replace("-", " ", 1)] if name.partition("-")[0] in GROUPS else [name]
+    assert any(f"  deeplesion {form}" in main.help for form in forms)
     assert "Exit codes: 0  " in main.help
     for command in commands_of(main):
         assert command.help
@@ -78,12 +79,24 @@ def test_the_command_lists_and_completes_its_subcommands(tmp_path: Path) -> None
 
     listed = CliRunner().invoke(main, ["--help"]).output
     for name in COMMANDS:
-        assert re.search(rf"^  {name} +[A-Z]", listed, re.MULTILINE), name
+        group, _, word = name.partition("-")
+        if group in GROUPS:
+            assert re.search(rf"^  {group} +[A-Z]", listed, re.MULTILINE), name
+            inside = CliRunner().invoke(main, [group, "--help"]).output
+            assert re.search(rf"^  {word} +[A-Z]", inside, re.MULTILINE), name
+            helps = [CliRunner().invoke(main, [*words, "--help"]).output for words in ([group, word], [name])]
+            assert helps[0].replace(f"{group} {word}", name) == helps[1].replace(f"{group} {word}", name)
+        else:
+            assert re.search(rf"^  {name} +[A-Z]", listed, re.MULTILINE), name
     words = {"_DEEPLESION_COMPLETE": "bash_complete", "COMP_WORDS": "deeplesion ve", "COMP_CWORD": "1"}
     done = CliRunner(env=words).invoke(main, prog_name="deeplesion")
     assert done.output.split() == ["plain,verify", "plain,versions"]
-    unknown = CliRunner().invoke(main, ["buidl"])
-    assert unknown.exit_code == 2
+    words = {"_DEEPLESION_COMPLETE": "bash_complete", "COMP_WORDS": "deeplesion train ", "COMP_CWORD": "2"}
+    done = CliRunner(env=words).invoke(main, prog_name="deeplesion")
+    trained = [name.removeprefix("train-") for name in COMMANDS if name.startswith("train-")]
+    assert done.output.split() == [f"plain,{word}" for word in trained]
+    for unknown in (["buidl"], ["train", "buidl"]):
+        assert CliRunner().invoke(main, unknown).exit_code == 2
 
 
 def test_a_command_is_printed_as_it_was_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
