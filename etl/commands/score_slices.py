@@ -53,26 +53,15 @@ def main(
                 130  interrupted; what was scored is kept
                 143  terminated; what was scored is kept
     """
-    import importlib.util
-
-    from etl.core.errors import ConfigError
+    from etl.commands.model_tables import check_onnxruntime, derive_shown
     from etl.derive.slice_positions import Scale
     from etl.derive.slice_scorer import ScorerInput, SliceScorer, body_positions
-    from etl.pipeline.derive import derive
-    from etl.report.console.deriving import DeriveProgress
-    from etl.run.clusters import chosen_cluster, connect
-    from etl.run.logs import start_logging
-    from etl.store.models import ONNX, choose_model, file_sha256, model_config
+    from etl.store.models import ONNX, REGRESSOR, file_sha256, model_of_kind
     from etl.store.reader import open_store
 
-    console = start_logging()
-    if importlib.util.find_spec("onnxruntime") is None:
-        raise ConfigError(
-            "onnxruntime is missing", remedy="pip install 'deeplesion-store[derive]', on every worker too"
-        )
+    check_onnxruntime()
     opened = open_store(store)
-    chosen = choose_model(opened.objects, opened.version, model)
-    config = model_config(opened.objects, chosen)
+    chosen, config = model_of_kind(opened.objects, opened.version, model, REGRESSOR)
     scorer = SliceScorer(
         opened.objects.root,
         f"{chosen['path']}/{ONNX}",
@@ -81,19 +70,8 @@ def main(
         Scale.from_json(config["scale"]),
         device,
     )
-    with (
-        connect(chosen_cluster("local"), module="etl.derive.slice_scorer") as executor,
-        DeriveProgress(console) as progress,
-    ):
-        done = derive(
-            opened,
-            body_positions(scorer, chosen["model_id"]),
-            executor,
-            most_rejects=most_rejects,
-            limit=limit,
-            on_start=progress.start,
-            on_part=progress.add,
-        )
+    derivation = body_positions(scorer, chosen["model_id"])
+    done = derive_shown(opened, derivation, "etl.derive.slice_scorer", most_rejects, limit)
     coverage = done.version["added_tables"]["body_positions"]["coverage"]
     state = "" if done.is_new else " has them already"
     click.echo(

@@ -6,7 +6,7 @@ A session does not pickle, and takes all cores unless it is told not to, whateve
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -58,9 +58,17 @@ def new_session(model: bytes, device: Device = "cpu") -> Any:
 def run_session(session: Any, slices: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Return the scores (n,) of slices (n, pixels, pixels) in 0..1, a few at once."""
     name = session.get_inputs()[0].name
+    return run_inputs(session, {name: slices[:, None]})
+
+
+def run_inputs(session: Any, inputs: Mapping[str, npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
+    """Return the output for inputs of one length, by name, a few rows at once; nothing for no rows."""
+    count = len(next(iter(inputs.values())))
     parts = [
-        session.run(None, {name: slices[start : start + SLICES_AT_ONCE, None]})[0]
-        for start in range(0, len(slices), SLICES_AT_ONCE)
+        session.run(None, {name: values[start : start + SLICES_AT_ONCE] for name, values in inputs.items()})[
+            0
+        ]
+        for start in range(0, count, SLICES_AT_ONCE)
     ]
-    scores: npt.NDArray[np.float32] = np.concatenate(parts) if parts else np.zeros(0, np.float32)
-    return scores
+    found: npt.NDArray[np.float32] = np.concatenate(parts) if parts else np.zeros(0, np.float32)
+    return found

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from etl.imaging.triangles import triangle_weights
+
 Floats = npt.NDArray[np.float32]
 
 AIR_HU = -1024.0
@@ -51,25 +53,4 @@ def _weights(n: int, spacing_mm: float, pixels: int, pixel_mm: float) -> Floats:
     """Return (pixels, n) weights; a row sums to 1 inside the image, and to less at its edge."""
     source_mm = (np.arange(n, dtype=np.float64) - (n - 1) / 2) * spacing_mm
     target_mm = (np.arange(pixels, dtype=np.float64) - (pixels - 1) / 2) * pixel_mm
-    width_mm = max(spacing_mm, pixel_mm)
-    weights = np.maximum(1 - np.abs(target_mm[:, None] - source_mm[None, :]) / width_mm, 0)
-    weights *= spacing_mm / width_mm
-    # Triangles on a grid sum to 1 only nearly; no row may weigh more than the image it covers.
-    weights /= np.maximum(weights.sum(axis=1, keepdims=True), 1)
-    weights = np.where(_covered(target_mm, source_mm, width_mm)[:, None], _whole(weights), weights)
-    return weights.astype(np.float32)
-
-
-def _covered(
-    target_mm: npt.NDArray[np.float64], source_mm: npt.NDArray[np.float64], width_mm: float
-) -> npt.NDArray[np.bool_]:
-    """Return for each target if its triangle lies within the image."""
-    inside: npt.NDArray[np.bool_] = (target_mm - width_mm >= source_mm[0]) & (
-        target_mm + width_mm <= source_mm[-1]
-    )
-    return inside
-
-
-def _whole(weights: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    result: npt.NDArray[np.float64] = weights / np.maximum(weights.sum(axis=1, keepdims=True), 1e-12)
-    return result
+    return triangle_weights(target_mm, source_mm, spacing_mm, pixel_mm).astype(np.float32)

@@ -36,17 +36,35 @@ class DerivedTables:
         model: str = "place",
         split: str | None = None,
         same_patient: bool = False,
+        spacing_mm: tuple[float, float, float] | None = None,
+        size_mm: float | tuple[float, float] | None = None,
     ) -> pd.DataFrame:
         """Return the k lesions nearest to one, nearest first; see `etl.store.lesion_embeddings.similar_to`.
 
         Args:
-            lesion: a lesion_id, or one row of `lesions()`.
-            model: `place`, or a model whose table `embeddings/<model>` the version has.
+            lesion: a lesion_id, or one row of `lesions()`; or voxels, which need not be of this store: HU
+                (z, y, x), with the lesion in the middle, or (HU, its middle (z, y, x) in voxels).
+            model: `place`, or one whose table `embeddings/<model>` the version has, as voxels need.
             split: only lesions of train, val or test.
             same_patient: if lesions of its own patient may be found, too.
+            spacing_mm: of voxels (z, y, x); what `crop` and `volume` return says it itself.
+            size_mm: for voxels the extent of the lesion along (y, x), or one for both; 20 if it is not said.
         """
         from etl.store.lesion_embeddings import similar_to
+        from etl.store.similar_voxels import SIZE_MM, is_voxels, similar_to_voxels
 
+        if is_voxels(lesion):
+            size = SIZE_MM if size_mm is None else size_mm
+            return similar_to_voxels(
+                self,
+                lesion,
+                k,
+                model=model,
+                split=split,
+                same_patient=same_patient,
+                spacing_mm=spacing_mm,
+                size_mm=size,
+            )
         number = lesion_id_of(lesion)
         return similar_to(self, number, k, model=model, split=split, same_patient=same_patient)
 

@@ -10,7 +10,7 @@ from etl.core.errors import ConfigError, StoreError
 from etl.derive.lesion_arrays import lesion_arrays
 from etl.derive.nearest import Vectors, gallery_of, usable
 from etl.derive.place_model import read_place_model
-from etl.tables.embeddings import FOLDER, embeddings_name
+from etl.tables.embeddings import FOLDER, MODEL_NAME, REJECTS, embeddings_name
 from etl.tables.lesions import SPLITS
 
 if TYPE_CHECKING:
@@ -29,8 +29,33 @@ MOST = 1000
 
 def embedding_models(store: Store) -> list[str]:
     """Return the models by which this version's lesions can be compared."""
-    own = (name.removeprefix(f"{FOLDER}/") for name in store.version["tables"] if name.startswith(FOLDER))
-    return [PLACE, *own]
+    own = (
+        name.removeprefix(f"{FOLDER}/") for name in store.version["tables"] if name.startswith(f"{FOLDER}/")
+    )
+    return [PLACE, *(name for name in own if MODEL_NAME.match(name) and not name.endswith(REJECTS))]
+
+
+def embedding_table_of(store: Store, model: str) -> str:
+    """Return the table with the vectors of a model, which is named as the table is or by its id.
+
+    Raises:
+        ConfigError: the text is no name of a model.
+        StoreError: the version has no vectors of this model.
+    """
+    name = embeddings_name(model)
+    if name in store.version["tables"]:
+        return name
+    for table in embedding_models(store)[1:]:
+        recipe = store.version["added_tables"][embeddings_name(table)].get("recipe") or {}
+        if recipe.get("model") == model:
+            return embeddings_name(table)
+    raise StoreError(
+        "the lesions of this version have no embedding of this model",
+        where=f"{store.objects.root}, version {store.version['version']}",
+        value=model,
+        allowed=", ".join(embedding_models(store)),
+        remedy=f"deeplesion embed STORE --model {model} adds the table {name}; or use the model {PLACE}",
+    )
 
 
 def embeddings_of(store: Store, model: str, lesions: pd.DataFrame) -> Vectors:
@@ -51,15 +76,7 @@ def embeddings_of(store: Store, model: str, lesions: pd.DataFrame) -> Vectors:
         vectors = np.empty_like(embedded)
         vectors[order] = embedded
         return vectors
-    name = embeddings_name(model)
-    if name not in store.version["tables"]:
-        raise StoreError(
-            "the lesions of this version have no embedding of this model",
-            where=f"{store.objects.root}, version {store.version['version']}",
-            value=model,
-            allowed=", ".join(embedding_models(store)),
-            remedy=f"add the table {name} with the job that makes embeddings, or use the model {PLACE}",
-        )
+    name = embedding_table_of(store, model)
     rows = store.table(name, ["lesion_id", "embedding"]).dropna().set_index("lesion_id")["embedding"]
     nothing = np.full(len(rows.iloc[0]) if len(rows) else 1, np.nan, np.float16)
     found = rows.to_dict()
@@ -92,11 +109,7 @@ def similar_to(
         StoreError: there is no such lesion or split, or there are no vectors of the lesion or the model.
         ConfigError: k or the model's name is not allowed.
     """
-    if not 1 <= k <= MOST:
-        raise ConfigError("wrong number of neighbours", where="k", value=k, allowed=f"1 to {MOST}")
-    where = f"{store.objects.root}, version {store.version['version']}"
-    if split is not None and split not in SPLITS:
-        raise StoreError("no such split in this version", where=where, value=split, allowed=", ".join(SPLITS))
+    check_asked(store, k, split)
     lesions = store.lesions().reset_index(drop=True)
     own = lesions.index[lesions["lesion_id"] == lesion_id]
     if not len(own):
@@ -106,7 +119,7 @@ def similar_to(
     if not usable(query)[0]:
         raise StoreError(
             "this lesion has no embedding",
-            where=where,
+            where=f"{store.objects.root}, version {store.version['version']}",
             value=lesion_id,
             allowed=f"one of {int(usable(vectors).sum())} lesions with a vector of {model}",
             remedy=f"compare it by the model {PLACE}",
@@ -114,8 +127,24 @@ def similar_to(
     others = lesions["lesion_id"] != lesion_id
     if not same_patient:
         others &= lesions["patient_index"] != lesions["patient_index"][own[0]]
+    return nearest_lesions(lesions, vectors, query, k, others, split)
+
+
+def check_asked(store: Store, k: int, split: str | None) -> None:
+    """Raise ConfigError for a wrong number of neighbours, StoreError for a split that there is not."""
+    if not 1 <= k <= MOST:
+        raise ConfigError("wrong number of neighbours", where="k", value=k, allowed=f"1 to {MOST}")
+    where = f"{store.objects.root}, version {store.version['version']}"
+    if split is not None and split not in SPLITS:
+        raise StoreError("no such split in this version", where=where, value=split, allowed=", ".join(SPLITS))
+
+
+def nearest_lesions(
+    lesions: pd.DataFrame, vectors: Vectors, query: Vectors, k: int, others: pd.Series, split: str | None
+) -> pd.DataFrame:
+    """Return the k lesions nearest to a vector (1, d) among those that may be found; see `similar_to`."""
     if split is not None:
-        others &= lesions["split"] == split
+        others = others & (lesions["split"] == split)
     searched = lesions[others]
     gallery = gallery_of(vectors[others.to_numpy()], searched["lesion_id"].to_numpy(np.int64))
     rows, distance = gallery.nearest(query, k)

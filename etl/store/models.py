@@ -40,7 +40,7 @@ def choose_model(objects: Objects, version: Version, wanted: str) -> Model:
             where=f"{objects.root}, version {version['version']}",
             value=wanted,
             allowed=known or "none: this version has no models",
-            remedy="train one: dask-submit jobs/train_regressor.py STORE conf/regressor.yaml",
+            remedy="train one: deeplesion train-regressor STORE regressor, or deeplesion train-embedding",
         )
     return found[0]
 
@@ -85,6 +85,30 @@ def file_sha256(model: Model, name: str) -> str:
 def model_config(objects: Objects, model: Model) -> dict[str, Any]:
     """Return a model's config.json."""
     return dict(json.loads(model_file(objects, model, CONFIG)))
+
+
+REGRESSOR, EMBEDDING = "regressor", "embedding"
+"""Kinds of models. The config.json of an old regressor does not say that it is one."""
+
+
+def model_of_kind(objects: Objects, version: Version, wanted: str, kind: str) -> tuple[Model, dict[str, Any]]:
+    """Return a model of a kind by its name or id, and its config.json.
+
+    Raises:
+        StoreError: there is no such model, or it is of another kind.
+    """
+    model = choose_model(objects, version, wanted)
+    config = model_config(objects, model)
+    found = config.get("kind", REGRESSOR)
+    if found != kind:
+        raise StoreError(
+            "this model is of another kind",
+            where=f"{objects.root}, version {version['version']}",
+            value=f"{model['model_id']}: {found}",
+            allowed=kind,
+            remedy="score slices with a regressor, embed lesions with an embedding",
+        )
+    return model, config
 
 
 def model_path(name: str, model_id: str) -> str:

@@ -1,8 +1,12 @@
-"""The tables `embeddings/<model>`: one vector a lesion. Each model has a table of its own."""
+"""The tables `embeddings/<model>`: one vector a lesion. Each model has a table of its own.
+
+They hold no nulls: pyarrow before 26 can't read a fixed-size list that is null from Parquet.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +18,8 @@ from etl.tables.table import INT, TEXT, Table, field
 
 FOLDER = "embeddings"
 MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}\Z")
+REJECTS = "_rejects"
+"""End of the names of tables of rejects, with which no model's name ends."""
 DIMENSIONS = 4096
 """Most numbers a vector."""
 
@@ -24,12 +30,12 @@ def embeddings_name(model: str) -> str:
     Raises:
         ConfigError: the text is no name of a model.
     """
-    if not MODEL_NAME.match(model):
+    if not MODEL_NAME.match(model) or model.endswith(REJECTS):
         raise ConfigError(
             "this is no name of an embedding model",
             where="model",
             value=model,
-            allowed="small letters, digits, `.`, `_` and `-`, at most 64, a letter or digit first",
+            allowed="up to 64 of a-z, 0-9, `.`, `_` and `-`; a letter or digit first, no _rejects last",
             remedy="the table of a model is embeddings/MODEL",
         )
     return f"{FOLDER}/{model}"
@@ -56,8 +62,7 @@ def embeddings_table(model: str, dimensions: int, made_by: str = "jobs/embed_les
             field(
                 "embedding",
                 pa.list_(pa.float16(), dimensions),
-                "the vector; null where there is none",
-                nullable=True,
+                "the vector; a lesion without one has no row",
             ),
             field("fingerprint", TEXT, "of the volume whose voxels it was made of; empty if of none"),
         ]
@@ -73,7 +78,19 @@ def embeddings_table(model: str, dimensions: int, made_by: str = "jobs/embed_les
     )
 
 
-def embedding_column(vectors: NDArray[np.floating[Any]]) -> list[NDArray[np.float16] | None]:
-    """Return the column `embedding` of (n, d) vectors; a row that is not finite becomes null."""
+def embedding_columns(
+    lesion_ids: Sequence[int], vectors: NDArray[np.floating[Any]], fingerprint: str | Sequence[str] = ""
+) -> dict[str, Any]:
+    """Return the columns of the table for (n, d) vectors; one that is zero or not finite has no row.
+
+    Args:
+        fingerprint: of the volume of all of them, or of each.
+    """
     halves = vectors.astype(np.float16)
-    return [row if np.isfinite(row).all() else None for row in halves]
+    there = np.flatnonzero(np.isfinite(halves).all(axis=1) & (halves != 0).any(axis=1)).tolist()
+    prints = [fingerprint] * len(halves) if isinstance(fingerprint, str) else fingerprint
+    return {
+        "lesion_id": [lesion_ids[number] for number in there],
+        "embedding": [halves[number] for number in there],
+        "fingerprint": [prints[number] for number in there],
+    }

@@ -12,7 +12,7 @@ from etl.derive.match_calibration import read_calibration
 from etl.io.opening import open_objects
 from etl.publish.add_tables import NewTable, add_tables
 from etl.store import open_store
-from etl.tables.embeddings import embedding_column, embeddings_table
+from etl.tables.embeddings import embedding_columns, embeddings_table
 from etl.verify.verify import verify
 from jobs.match_lesions import main
 from tests.support.three_volumes import built
@@ -101,7 +101,7 @@ def test_an_embedding_joins_what_lies_apart(config: Config) -> None:
     store = open_store(config.store)
     table = embeddings_table("looks", 2)
     looks = np.array([[1.0, 0], [0, 1], [0, 1], [1, 0]])
-    rows = {"lesion_id": range(4), "embedding": embedding_column(looks), "fingerprint": [""] * 4}
+    rows = embedding_columns(range(4), looks)
     add_tables(store.objects, store.version, [NewTable(table, table.rows(rows), range(4))])
     match(config)
     by_place = open_store(config.store).table("links").set_index(["lesion_id", "other_lesion_id"])["distance"]
