@@ -41,15 +41,15 @@ class _Commands(click.Group):
     """Subcommands that are imported when they are asked for.
 
     Attributes:
-        group: name of the group that this is; empty for all commands.
+        kind: name of the group that this is; empty for all commands.
     """
 
-    group = ""
+    kind = ""
 
     def _listed(self) -> dict[str, str]:
         """Return what each word does that may follow."""
-        if self.group:
-            prefix = f"{self.group}-"
+        if self.kind:
+            prefix = f"{self.kind}-"
             named = {name: text for name, (_, _, text) in COMMANDS.items() if name.startswith(prefix)}
             return {name.removeprefix(prefix): text for name, text in named.items()}
         alone = {
@@ -61,11 +61,11 @@ class _Commands(click.Group):
         return list(self._listed())
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if not self.group and cmd_name in GROUPS:
+        if not self.kind and cmd_name in GROUPS:
             made = _Commands(cmd_name, help=f"{GROUPS[cmd_name]}")
-            made.group = cmd_name
+            made.kind = cmd_name
             return made
-        name = f"{self.group}-{cmd_name}" if self.group else cmd_name
+        name = f"{self.kind}-{cmd_name}" if self.kind else cmd_name
         if name not in COMMANDS:
             return None
         module, function, _ = COMMANDS[name]
