@@ -13,15 +13,15 @@ import pyarrow.parquet as pq
 
 from etl.core.errors import StoreError
 from etl.core.rejects import Reason
-from etl.derive.volume_table import Derivation, StoredVolume, VolumeFault, VolumeRow, digest_of
+from etl.derive.volume_table import Derivation, StoredVolume, VolumeFault, VolumeRow
 from etl.io.opening import open_objects
 from etl.io.places import Objects, object_info
 from etl.publish.add_tables import Part
 from etl.store.layout import TABLES_FOLDER, tables_path
 from etl.store.level_voxels import open_level
-from etl.store.parquet import derived_from, encode_derived
+from etl.store.parquet import derived_from, derived_name, encode_derived
 
-_NAME = "volumes-{}.parquet"
+_NAME = re.compile(r"volumes-[0-9a-f]{16}\.parquet")
 
 
 @dataclass(frozen=True)
@@ -97,8 +97,7 @@ class Deriver:
             return Derived(None, (), tuple(rejects))
         inputs = dict(pair for job in done for pair in job.inputs)
         derived = {"recipe": self.derivation.fingerprint, "inputs": list(inputs.items())}
-        name = _NAME.format(digest_of(derived))
-        file = encode_derived(table, pa.concat_tables(parts), list(inputs), name, derived)
+        file = encode_derived(table, pa.concat_tables(parts), list(inputs), derived)
         path = f"{tables_path(self.run_id)}/{file.path}"
         objects.write(path, file.data)
         entry = asdict(object_info(path, file.data)) | {"rows": file.rows}
@@ -137,7 +136,7 @@ def _check(rows: pa.Table, derivation: Derivation, units: set[Any]) -> None:
 
 def part_names(objects: Objects, table: str) -> list[str]:
     """Return the names of all files that runs wrote for a derived table, named by a version or not."""
-    own = re.compile(rf"{TABLES_FOLDER}/[^/]+/{re.escape(table)}/{_NAME.format('[0-9a-f]{16}')}")
+    own = re.compile(rf"{TABLES_FOLDER}/[^/]+/{re.escape(table)}/{_NAME.pattern}")
     return [name for name in objects.list(TABLES_FOLDER) if own.fullmatch(name)]
 
 
@@ -156,9 +155,11 @@ class PartLooker:
         """
         try:
             data = open_objects(self.store).read(name)
-            rows = pq.read_table(io.BytesIO(data))
-        except (FileNotFoundError, pa.ArrowInvalid):
+        except FileNotFoundError:
             return None
+        if derived_name(data) != name.rpartition("/")[2]:
+            return None
+        rows = pq.read_table(io.BytesIO(data))
         derived = derived_from(rows.schema)
         if derived is None or derived.get("recipe") != self.recipe:
             return None

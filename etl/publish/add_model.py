@@ -9,15 +9,23 @@ from typing import Any
 from etl.core.errors import StoreError
 from etl.io.places import Objects, object_info
 from etl.store.history import check_not_pruned
-from etl.store.models import model_path, models_of
+from etl.store.models import Model, model_file, model_path, models_of
 from etl.store.running import running
-from etl.store.versions import Version, new_run_id, publish_version, under_new_run
+from etl.store.versions import (
+    Version,
+    new_run_id,
+    publish_version,
+    read_with_sha256,
+    under_new_run,
+    version_numbers,
+)
 
 
 def add_model(objects: Objects, name: str, model_id: str, files: Mapping[str, bytes]) -> tuple[Version, bool]:
     """Write the files of a model and publish a version that names them.
 
-    Files are immutable: where the store has a file of this model already, that one stays.
+    A model that any version names stays as it is. Files that differ and that no version names remain from a
+    run that was killed, perhaps damaged since; they are written again.
 
     Args:
         model_id: NAME-DIGEST, of weights and all else that decides a score.
@@ -27,20 +35,16 @@ def add_model(objects: Objects, name: str, model_id: str, files: Mapping[str, by
         (version that names the model, True); the current version and False where it named it already.
 
     Raises:
-        StoreError: nothing was published here yet, or the store can't be written.
+        StoreError: nothing was published here yet, the store can't be written, or the model is named by an
+            earlier version and damaged.
         RunError: other runs took the next version's number again and again, or a prune took files.
         OSError: the store can't be read or written.
     """
-    run_id, path = new_run_id(), model_path(name, model_id)
+    run_id = new_run_id()
     objects.check_writable()
     with running(objects, run_id, "tables") as own:
         own.wait_for("prune")
-        entries: list[dict[str, Any]] = []
-        for file, data in sorted(files.items()):
-            there = not objects.create(f"{path}/{file}", data)
-            written = objects.read(f"{path}/{file}") if there else data
-            entries.append(asdict(object_info(file, written)))
-        entry = {"name": name, "model_id": model_id, "path": path, "files": entries}
+        entry = _write(objects, name, model_id, files)
 
         def body_on(current: Version | None) -> Version | None:
             if current is None:
@@ -54,3 +58,28 @@ def add_model(objects: Objects, name: str, model_id: str, files: Mapping[str, by
 
         version = publish_version(objects, run_id, body_on)
     return version, version["run_id"] == run_id
+
+
+def _write(objects: Objects, name: str, model_id: str, files: Mapping[str, bytes]) -> Mapping[str, Any]:
+    """Write the files; return the entry of the model in a version."""
+    path = model_path(name, model_id)
+    there = [file for file, data in sorted(files.items()) if not objects.create(f"{path}/{file}", data)]
+    other = [file for file in there if objects.read(f"{path}/{file}") != files[file]]
+    if other and (named := _named_before(objects, model_id)) is not None:
+        for file in named["files"]:
+            model_file(objects, named, file["path"])
+        return named
+    for file in other:
+        objects.write(f"{path}/{file}", files[file])
+    entries = [asdict(object_info(file, data)) for file, data in sorted(files.items())]
+    return {"name": name, "model_id": model_id, "path": path, "files": entries}
+
+
+def _named_before(objects: Objects, model_id: str) -> Model | None:
+    """Return the entry of a model in the last version that names it."""
+    for number in reversed(version_numbers(objects)):
+        version = read_with_sha256(objects, number)[0]
+        for model in models_of(version):
+            if model["model_id"] == model_id:
+                return model
+    return None

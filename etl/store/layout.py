@@ -65,8 +65,8 @@ def receipt_path(path: str) -> str:
 
 
 def contract_of(path: str) -> int:
-    """Return the version of the contract by which an OME-Zarr group was written, by its path."""
-    return 2 if path.endswith(GROUP_SUFFIX) else 1
+    """Return the version of the contract by which an OME-Zarr group was written, by its path or one in it."""
+    return 2 if f"{GROUP_SUFFIX}/" in f"{path}/" else 1
 
 
 def tables_path(run_id: str) -> str:

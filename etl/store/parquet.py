@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
@@ -62,16 +63,23 @@ def encode_table(
 
 
 def encode_derived(
-    table: Table, rows: pa.Table, covered: Collection[Any], name: str, derived: Mapping[str, Any]
+    table: Table, rows: pa.Table, covered: Collection[Any], derived: Mapping[str, Any]
 ) -> EncodedTable:
     """Return a file of a derived table, which says what it was computed from.
 
+    Its name holds its checksum, so that a run that finds it, named by no version yet, sees if it is damaged.
+
     Args:
-        name: of the file.
         derived: JSON value that is kept in the file; `derived_from` gives it back.
     """
     own = {DERIVED: json.dumps(derived, separators=(",", ":"))}
-    return _encode(f"{table.name}/{name}", table, rows, sorted(covered), own)
+    file = _encode("", table, rows, sorted(covered), own)
+    return replace(file, path=f"{table.name}/{derived_name(file.data)}")
+
+
+def derived_name(data: bytes) -> str:
+    """Return the name of a file of a derived table: 16 hexadecimal digits of its SHA-256."""
+    return f"volumes-{hashlib.sha256(data).hexdigest()[:16]}.parquet"
 
 
 def _encode(

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from etl.core.config import Config
@@ -246,6 +248,29 @@ def test_a_version_of_a_killed_runs_files_leaves_out_what_changed(
     assert run(config).computed == 1
     assert (coverage(config), problems(config)) == ({"covered": 3, "of": 3}, [])
     assert {row[0] for row in rows(config)} == {f"{FIRST}_003-004", V2, V3}
+
+
+def test_a_damaged_file_of_a_killed_run_is_computed_again(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No version has its checksum yet: its name has."""
+
+    def stop(*arguments: Any) -> None:
+        raise Struck
+
+    build_serial(config)
+    with monkeypatch.context() as patch:
+        patch.setattr(derive_module, "add_tables", stop)
+        with pytest.raises(Struck):
+            run(config)
+    (file,) = Path(config.store).glob("tables/*/planes/*.parquet")
+    changed = pq.read_table(file)
+    means = pa.array([0.5] * len(changed))
+    changed = changed.set_column(2, changed.schema.field("mean_hu"), means)
+    pq.write_table(changed, file)
+    done = run(config)
+    assert (done.computed, done.found) == (3, 0)
+    assert problems(config) == []
 
 
 @pytest.mark.slow

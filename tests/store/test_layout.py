@@ -52,6 +52,7 @@ def test_a_receipt_lies_beside_its_group_but_for_the_first_contract(
     path: str, receipt: str, contract: int
 ) -> None:
     assert (receipt_path(path), contract_of(path)) == (receipt, contract)
+    assert contract_of(f"{path}/labels/lesions") == contract
 
 
 def test_the_root_names_contract_source_and_citation_and_its_own_checksum() -> None:

@@ -11,6 +11,7 @@ from etl.core.errors import StoreError
 from etl.io.opening import open_objects
 from etl.publish.add_model import add_model
 from etl.store import open_store
+from etl.store.history import rollback
 from etl.store.prune import prune
 from tests.support.three_volumes import PRESENT, ROWS, SECOND, built, problems
 from tests.support.tiny_model import MEAN_BRIGHTNESS_ONNX, tiny_model
@@ -66,3 +67,26 @@ def test_a_damaged_model_is_refused_and_found(config: Config) -> None:
     path.unlink()
     with pytest.raises(StoreError, match="can't be read"):
         open_store(config.store).model_file(ID, "model.onnx")
+
+
+def test_remains_of_a_killed_run_are_written_again(config: Config) -> None:
+    """Whether they were damaged since can't be known: no version has their checksums."""
+    objects = open_objects(config.store)
+    objects.write(f"models/brightness/{ID}/model.onnx", MEAN_BRIGHTNESS_ONNX[:-1] + b"x")
+    add_model(objects, "brightness", ID, tiny_model())
+    assert open_store(config.store).model_file(ID, "model.onnx") == MEAN_BRIGHTNESS_ONNX
+    assert problems(config) == []
+
+
+def test_a_model_of_an_earlier_version_stays_as_it_is(config: Config) -> None:
+    objects = open_objects(config.store)
+    first, _ = add_model(objects, "brightness", ID, tiny_model())
+    rollback(objects, 1, "back")
+    version, is_new = add_model(objects, "brightness", ID, tiny_model(slope_mean=9))
+    assert (version["models"], is_new) == (first["models"], True)
+    assert problems(config) == []
+
+    rollback(objects, 1, "back again")
+    objects.write(f"models/brightness/{ID}/README.md", b"# brightness\n")
+    with pytest.raises(StoreError, match="a model's file is damaged"):
+        add_model(objects, "brightness", ID, tiny_model())

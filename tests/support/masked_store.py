@@ -37,16 +37,23 @@ def masked_store(
     write_release(folder, present, rows)
     config = tiny_config(folder, folder / "store")
     build_serial(config)
+    return with_masks(config.store, folder, rows, masks)
+
+
+def with_masks(
+    store: str,
+    folder: Path,
+    rows: Sequence[dict[str, str]] = ROWS,
+    masks: Mapping[str, bytes] = MASKS_BY_NAME,
+    level_count: int = 1,
+) -> Store:
+    """Add masks to a store whose release begins with `rows`; their file is written below `folder`."""
     (folder / "masks.zip").write_bytes(zipped(masks))
-    store, given = open_store(config.store), given_rows(parse_rows(*rows))
-    grids = Grids(store.volumes())
+    opened, given = open_store(store), given_rows(parse_rows(*rows))
+    grids = Grids(opened.volumes(), level_count)
     more = More.model_validate({"kind": "uls23_masks", "file": str(folder / "masks.zip")})
-    joined = join_source("uls23", more, given, store=MaskStore(store.objects.root, grids))
+    joined = join_source("uls23", more, given, store=MaskStore(opened.objects.root, grids))
     tables = dict(annotation_tables([joined], grids, given))
-    add_tables(
-        store.objects,
-        store.version,
-        [NewTable(MASKS, tables[MASKS], set(range(len(rows))))],
-        labels=joined.labels,
-    )
-    return open_store(config.store)
+    new = [NewTable(MASKS, tables[MASKS], set(range(len(rows))))]
+    add_tables(opened.objects, opened.version, new, labels=joined.labels)
+    return open_store(store)
