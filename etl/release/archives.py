@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import logging
 import os
 import zipfile
+from array import array
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
-from typing import BinaryIO
 
 import numpy as np
 
@@ -31,10 +30,11 @@ from etl.release.index import (
     too_large,
     unexpected_name,
 )
-from etl.release.names import is_ignorable, parse_member
+from etl.release.names import SeriesKey, is_ignorable, parse_member
 from etl.release.sources import ArchiveEntry, find_archives, look_at
-from etl.staging.directories import BlobFile, EndFile, open_kept_end, read_directory
+from etl.staging.directories import BlobFile, EndFile, open_kept_end
 from etl.staging.fetch import RemoteArchive
+from etl.staging.zip_directory import FARTHEST, ZipDirectory, ZipSource, read_directory
 
 logger = logging.getLogger(__name__)
 
@@ -146,112 +146,124 @@ def _nothing(archive: RemoteArchive, size: int, rejects: Sequence[Reject]) -> Co
     return ContainerListing(container, np.empty(0, SLICE_DTYPE), rejects, 0)
 
 
-def _index_zip(file: BinaryIO | io.RawIOBase, container: Container, number: int) -> ContainerListing:
+def _index_zip(file: ZipSource, container: Container, number: int) -> ContainerListing:
     try:
-        members, directory_start = read_directory(file)
-        _undo_wrapped_offsets(file, members, directory_start)
+        directory = read_directory(file)
+        offsets = _unwrapped_offsets(file, directory)
     except zipfile.BadZipFile as error:
         file.seek(0)
         return _bad_archive(container, file.read(4) or b"", str(error))
-    file.seek(directory_start)
-    sha256 = hashlib.sha256()
+    sha256 = hashlib.sha256(directory.raw)
+    file.seek(directory.start + len(directory.raw))
     while piece := file.read(1 << 20):
         sha256.update(piece)
 
     name = container.name
-    offsets = [m.header_offset for m in members if 0 <= m.header_offset < directory_start]
-    starts = np.sort(np.array([*offsets, directory_start], dtype=np.int64))
-    rows, rejects, other = [], [], 0
-    for member in members:
-        if is_ignorable(member.filename):
+    faults = _Faults(directory, offsets)
+    keys, usable, rejects, other = array("i"), array("q"), [], 0
+    for at, member in enumerate(directory.names()):
+        if is_ignorable(member):
             continue
-        parsed = parse_member(member.filename)
+        parsed = parse_member(member)
         if parsed is None:
             other += 1
-            rejects.append(unexpected_name(name, member.filename, "Images_png/PPPPPP_SS_RR/NNN.png"))
+            rejects.append(unexpected_name(name, member, "Images_png/PPPPPP_SS_RR/NNN.png"))
+            continue
+        reject = faults.reject(at, f"{name}: {member}", *parsed)
+        if reject is not None:
+            other += 1
+            rejects.append(reject)
             continue
         key, index = parsed
-        where = f"{name}: {member.filename}"
-        if member.file_size > MAX_SLICE_BYTES or member.compress_size > MAX_SLICE_BYTES:
-            other += 1
-            rejects.append(too_large(where, str(key), index, max(member.file_size, member.compress_size)))
-            continue
-        if member.flag_bits & 1 or member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            other += 1
-            method = "encrypted" if member.flag_bits & 1 else f"compression method {member.compress_type}"
-            message = f"{method}; allowed: stored or deflated, not encrypted"
-            rejects.append(Reject(Kind.SLICE, Reason.MEMBER_UNSUPPORTED, where, message, str(key), index))
-            continue
-        if not 0 <= member.header_offset < directory_start:
-            other += 1
-            message = f"the directory places it at byte {member.header_offset} of {directory_start}"
-            rejects.append(Reject(Kind.SLICE, Reason.SLICE_TRUNCATED, where, message, str(key), index))
-            continue
-        following = int(starts[np.searchsorted(starts, member.header_offset, side="right")])
-        rows.append(
-            (
-                *key,
-                index,
-                number,
-                member.compress_type == zipfile.ZIP_DEFLATED,
-                member.header_offset,
-                min(following, member.header_offset + MAX_HEADER_BYTES + member.compress_size),
-                member.compress_size,
-                member.file_size,
-                member.CRC,
-            )
-        )
-    slices = np.array(rows, dtype=SLICE_DTYPE)
+        keys.extend((*key, index))
+        usable.append(at)
+    slices = _slices(directory, offsets, np.frombuffer(keys, np.int32), np.frombuffer(usable, np.int64))
+    slices["container"] = number
     container = replace(container, slice_count=len(slices), sha256=sha256.hexdigest())
     return ContainerListing(container, slices, rejects, len(slices) + other)
 
 
-def _undo_wrapped_offsets(
-    file: BinaryIO | io.RawIOBase, members: Sequence[zipfile.ZipInfo], directory_start: int
-) -> None:
-    """Correct the offsets of an archive past 4 GiB without zip64, as macOS writes it: they wrap at 4 GiB.
+def _slices(directory: ZipDirectory, offsets: np.ndarray, keys: np.ndarray, usable: np.ndarray) -> np.ndarray:
+    """Return rows of `SLICE_DTYPE`, but for the container, of the members that are slices.
 
-    Such a directory's own offset has wrapped too; zipfile takes the difference for bytes before the archive
-    and adds it to every offset.
+    Args:
+        keys: patient, study, series and slice index of each, one after the other.
+        usable: their numbers in the directory.
+    """
+    slices = np.zeros(len(usable), SLICE_DTYPE)
+    for column, name in enumerate(("patient", "study", "series", "index")):
+        slices[name] = keys[column::4]
+    slices["deflated"] = directory.methods[usable] == zipfile.ZIP_DEFLATED
+    slices["offset"] = offsets[usable]
+    slices["stored_bytes"] = directory.stored_bytes[usable]
+    slices["bytes"] = directory.plain_bytes[usable]
+    slices["crc32"] = directory.crc32[usable]
+    inside = offsets[(offsets >= 0) & (offsets < directory.start)]
+    starts = np.sort(np.append(inside, directory.start))
+    following = starts[np.searchsorted(starts, slices["offset"], side="right")]
+    slices["end"] = np.minimum(following, slices["offset"] + MAX_HEADER_BYTES + slices["stored_bytes"])
+    return slices
+
+
+class _Faults:
+    """The members of an archive that can't be slices, whatever their names say."""
+
+    def __init__(self, directory: ZipDirectory, offsets: np.ndarray) -> None:
+        self._directory, self._offsets = directory, offsets
+        self._largest = np.maximum(directory.plain_bytes, directory.stored_bytes)
+        self._is_encrypted = (directory.flags & 1).astype(bool)
+        unknown = ~np.isin(directory.methods, (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED))
+        outside = (offsets < 0) | (offsets >= directory.start)
+        self._any = (self._largest > MAX_SLICE_BYTES) | self._is_encrypted | unknown | outside
+
+    def reject(self, at: int, where: str, key: SeriesKey, index: int) -> Reject | None:
+        """Return the reject of the member of that number; None where it may be a slice."""
+        if not self._any[at]:
+            return None
+        if self._largest[at] > MAX_SLICE_BYTES:
+            return too_large(where, str(key), index, int(self._largest[at]))
+        method = int(self._directory.methods[at])
+        if self._is_encrypted[at] or method not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            found = "encrypted" if self._is_encrypted[at] else f"compression method {method}"
+            message = f"{found}; allowed: stored or deflated, not encrypted"
+            return Reject(Kind.SLICE, Reason.MEMBER_UNSUPPORTED, where, message, str(key), index)
+        offset = int(self._offsets[at])
+        place = f"byte {offset}" if offset < FARTHEST else f"byte {FARTHEST} or later"
+        message = f"the directory places it at {place} of {self._directory.start}"
+        return Reject(Kind.SLICE, Reason.SLICE_TRUNCATED, where, message, str(key), index)
+
+
+def _unwrapped_offsets(file: ZipSource, directory: ZipDirectory) -> np.ndarray:
+    """Return the members' offsets; corrected where an archive past 4 GiB was written without zip64.
+
+    macOS writes it: offsets wrap at 4 GiB, and so does the directory's own, so that the zip seems to begin
+    later than it does.
 
     Raises:
         BadZipFile: the members' headers are not where offsets that only grow would place them.
     """
-    if directory_start < _4_GIB or not members:
-        return
-    file.seek(directory_start)
-    record = file.read(46) or b""
-    if record[:4] != b"PK\x01\x02":
-        return
-    added = members[0].header_offset - int.from_bytes(record[42:46], "little")
-    if added <= 0 or added % _4_GIB:
-        return
-    offsets: list[int] = []
-    wraps = 0
-    for member in members:
-        offset = member.header_offset - added + wraps * _4_GIB
-        if offsets and offset < offsets[-1]:
-            wraps, offset = wraps + 1, offset + _4_GIB
-        offsets.append(offset)
-    beginnings = [at for at in range(1, len(offsets)) if offsets[at] // _4_GIB > offsets[at - 1] // _4_GIB]
+    added = directory.added
+    if directory.start < _4_GIB or not len(directory) or added <= 0 or added % _4_GIB:
+        return directory.offsets
+    offsets = directory.offsets - added
+    offsets[1:] += np.cumsum(offsets[1:] < offsets[:-1]) * _4_GIB
+    beginnings = (np.flatnonzero(offsets[1:] // _4_GIB > offsets[:-1] // _4_GIB) + 1).tolist()
     checked = {0, len(offsets) - 1, *beginnings, *(at - 1 for at in beginnings)}
-    agree = all(_is_header(file, offsets[at], members[at]) for at in checked)
-    if offsets[-1] >= directory_start or not agree:
+    agree = all(_is_header(file, int(offsets[at]), directory.raw_name(at)) for at in checked)
+    if offsets[-1] >= directory.start or not agree:
         raise zipfile.BadZipFile(
             "it is larger than 4 GiB and was written without zip64, and its members can't be located; "
             "pack it again with zip64, for example with `zip`"
         )
-    for member, offset in zip(members, offsets, strict=True):
-        member.header_offset = offset
+    return offsets
 
 
-def _is_header(file: BinaryIO | io.RawIOBase, offset: int, member: zipfile.ZipInfo) -> bool:
+def _is_header(file: ZipSource, offset: int, name: bytes) -> bool:
     file.seek(offset)
     header = file.read(30) or b""
     if header[:4] != b"PK\x03\x04" or len(header) < 30:
         return False
-    name = file.read(int.from_bytes(header[26:28], "little")) or b""
-    return name == member.orig_filename.encode("utf-8" if member.flag_bits & 0x800 else "cp437")
+    return file.read(int.from_bytes(header[26:28], "little")) == name
 
 
 def _bad_archive(container: Container, start: bytes, problem: str) -> ContainerListing:

@@ -8,7 +8,6 @@ the archive is fetched again when its volumes are converted.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import io
 import os
@@ -16,7 +15,7 @@ import struct
 import zipfile
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 from etl.core.rejects import Reason
 from etl.core.urls import public_url
@@ -33,6 +32,7 @@ from etl.staging.fetch import (
     check_size,
     remove_other_states,
 )
+from etl.staging.zip_directory import read_directory
 
 # The kept end begins with the archive's size: positions in it count from the archive's beginning.
 _SIZE = struct.Struct("<Q")
@@ -101,19 +101,6 @@ class BlobFile(EndFile):
         return self._blob.read(start, stop, self._tag)
 
 
-def read_directory(file: BinaryIO | io.RawIOBase) -> tuple[list[zipfile.ZipInfo], int]:
-    """Return the members and where the directory starts. Raises BadZipFile where it is damaged or absent."""
-    try:
-        with zipfile.ZipFile(cast("BinaryIO", file)) as archive:
-            return archive.infolist(), archive.start_dir
-    except (NotImplementedError, ValueError, struct.error, EOFError, OverflowError, MemoryError) as error:
-        raise zipfile.BadZipFile(str(error) or type(error).__name__) from error
-    except OSError as error:
-        if error.errno != errno.EINVAL:
-            raise
-        raise zipfile.BadZipFile("its directory points outside the file") from error
-
-
 def open_kept_end(area: StagingArea, archive: RemoteArchive) -> EndFile | None:
     """Return the kept end of an archive that passed through; None where there is none.
 
@@ -136,7 +123,7 @@ class DirectoryFetcher:
         block_bytes: size of the blocks that arrive.
         most_bytes: most of an archive's end that is held in memory. The directory of the whole release, in
             one archive, would take about 100 MB.
-        least_bytes: least of the end that is kept: zipfile looks for the directory's end in 128 KiB, and a
+        least_bytes: least of the end that is kept: the directory's end is looked for in 64 KiB, and a
             comment may fill them.
         settings: of the transfer.
     """
@@ -187,7 +174,7 @@ class DirectoryFetcher:
         end = b"".join(window)
         where = public_url(archive.url)
         try:
-            _, start = read_directory(EndFile(end, size))
+            start = read_directory(EndFile(end, size)).start
         except zipfile.BadZipFile as error:
             message = f"{where}: {size:,} bytes without a readable directory at their end: {error}"
             raise RefusedError(Reason.ARCHIVE_TRUNCATED, message) from error

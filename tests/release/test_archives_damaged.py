@@ -91,7 +91,7 @@ def test_a_long_name_is_cut_in_the_message(tmp_path: Path) -> None:
 @pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="needs a file that root can't read either")
 def test_an_archive_that_can_t_be_read(tmp_path: Path) -> None:
     (tmp_path / "0.zip").symlink_to("/proc/self/mem")
-    with pytest.raises(SourceError, match=r"can't be read(.|\n)*0\.zip(.|\n)*Input/output error"):
+    with pytest.raises(SourceError, match=r"can't be read(.|\n)*0\.zip(.|\n)*Invalid argument"):
         index_archives([ArchiveEntry(str(tmp_path / "0.zip"))])
 
 
@@ -179,5 +179,6 @@ def test_a_zip64_directory_that_points_nowhere(
     index = read(tmp_path, damaged)
     (reject,) = index.rejects
     assert (reject.reason, reject.slice_index) == (Reason.SLICE_TRUNCATED, 8)
-    assert f"byte {offset} of" in reject.message
+    shown = f"byte {offset}" if offset < 2**62 else f"byte {2**62} or later"
+    assert f"{shown} of" in reject.message
     assert contents(index) == {i: content(i) for i in (7, 9, 1141)}
