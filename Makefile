@@ -26,7 +26,7 @@ COMPILE = $(UV) pip compile pyproject.toml $(LOCKED) --universal --python-versio
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --output-file requirements.lock
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo bench torch gpu-check viewer test check test-slow thorough chaos lint lock upgrade lowest docs clean
+.PHONY: help venv demo bench torch gpu-check viewer wheel test check test-slow thorough chaos lint lock upgrade lowest docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -48,6 +48,12 @@ gpu-check: $(READY) ## train and score on a CUDA device, and compare with the CP
 viewer: ## install niivue with npm, which the page of `deeplesion serve` needs
 	@command -v npm >/dev/null || { echo 'npm is not installed: apt install npm' >&2; exit 1; }
 	npm ci --prefix $(VIEWER) --no-audit --no-fund
+	cp $(VIEWER)/node_modules/@niivue/niivue/dist/index.js $(VIEWER)/niivue.js
+	cd $(VIEWER)/node_modules && find . -iname 'licen[sc]e*' -type f | LC_ALL=C sort | \
+		while read -r file; do echo "== $$file"; cat "$$file"; echo; done > ../niivue.licences.txt
+
+wheel: $(READY) viewer ## build the wheel, with niivue, in build/wheel
+	$(UV) build --wheel --no-build-isolation --python $(VENV)/bin/python -o build/wheel .
 
 bench: $(READY) ## measure speed and memory, compare them with other tools, write build/benchmark.json
 	$(VENV)/bin/python -m benchmarks
@@ -87,7 +93,7 @@ docs: $(READY) ## write the API reference of deeplesion_store from its docstring
 	$(VENV)/bin/python docs/make_reference.py
 
 clean: ## remove environments, build output and caches
-	rm -rf $(VIEWER)/node_modules .venv .venv-* build *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache
+	rm -rf $(VIEWER)/node_modules $(VIEWER)/niivue.* .venv .venv-* build *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # uv is in the lock, so it is pinned and hashed, too, and syncing keeps it.

@@ -31,8 +31,8 @@ def main(store: str, number: Any, port: int, origins: tuple[str, ...]) -> None:
     """Serve STORE (a path or s3:// URL) at http://127.0.0.1:PORT/ until Ctrl-C. Nothing is written.
 
     The page lists the volumes and lesions of one version and shows their voxels, read by byte range from the
-    store's OME-Zarr. It draws with niivue, which `make viewer` installs with npm. Only this machine can
-    connect. To connect from another machine, forward the port: ssh -L 8000:127.0.0.1:8000 HOST.
+    store's OME-Zarr. It draws with niivue, which a wheel brings and `make viewer` installs with npm. Only
+    this machine can connect. To connect from another, forward the port: ssh -L 8000:127.0.0.1:8000 HOST.
 
     \b
       deeplesion serve build/store
@@ -44,13 +44,13 @@ def main(store: str, number: Any, port: int, origins: tuple[str, ...]) -> None:
                 2  no such store or version, or the port is in use
                 143  terminated
     """
-    from etl.report.serving import has_viewer, serve
+    from etl.report.serving import missing_viewer, serve
     from etl.run.signals import Terminated
     from etl.store.reader import open_store
 
     opened = open_store(store, number)
-    if not has_viewer():
-        click.echo("The page can't draw because niivue is not installed; run `make viewer`.", err=True)
+    if remedy := missing_viewer():
+        click.echo(remedy, err=True)
 
     def ready(address: str) -> None:
         click.echo(f"serving {store} at {address} (Ctrl-C stops)")

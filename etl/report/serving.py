@@ -30,13 +30,9 @@ from etl.store.layout import report_path
 from etl.store.reader import Store
 
 HOST = "127.0.0.1"
-# By name in the address; npm installs niivue under node_modules.
-_PAGES = {
-    "index.html": "index.html",
-    "viewer.css": "viewer.css",
-    "viewer.js": "viewer.js",
-    "niivue.js": "node_modules/@niivue/niivue/dist/index.js",
-}
+NIIVUE = "0.69.0"
+# `make viewer` writes niivue.js, which a wheel made after it carries.
+_PAGES = ("index.html", "viewer.css", "viewer.js", "niivue.js")
 
 _RANGE = re.compile(r"bytes=([0-9]*)-([0-9]*)\Z")
 # Digits of a position; int() refuses thousands of them, and no object is that large.
@@ -215,16 +211,23 @@ def _is_inside(objects: Objects, name: str) -> bool:
     return os.path.commonpath([root, os.path.realpath(objects.url(name))]) == root
 
 
-def has_viewer() -> bool:
-    """Return True if niivue, which the viewer draws with, is installed."""
-    return _page("niivue.js") is not None
+def missing_viewer() -> str | None:
+    """Return what to do for the page to draw; None if niivue, which it draws with, is there."""
+    if _page("niivue.js") is not None:
+        return None
+    folder = files("etl.report").joinpath("viewer")
+    return (
+        "The page can't draw because niivue is not installed: in a checkout run `make viewer`; elsewhere "
+        f"install a wheel made by `make wheel`, or save dist/index.js of npm's @niivue/niivue {NIIVUE} as "
+        f"{folder.joinpath('niivue.js')}"
+    )
 
 
 def _page(name: str) -> Traversable | None:
     """Return a file of the viewer, or None."""
     if name not in _PAGES:
         return None
-    file = files("etl.report").joinpath("viewer", _PAGES[name])
+    file = files("etl.report").joinpath("viewer", name)
     return file if file.is_file() else None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from etl.report.serving import NIIVUE, missing_viewer
 from tests.support.processes import LIMIT_SECONDS, ROOT, environment, run
 
 UV = Path(sys.executable).with_name("uv")
@@ -65,3 +67,14 @@ def test_an_empty_folder_becomes_a_store(environment_of_the_wheel: Path, tmp_pat
     shell("deeplesion config mine > mine.yaml && grep -q partial mine.yaml")
     (tmp_path / "read.py").write_text(READ)
     shell("python read.py")
+    ask = "from etl.report.serving import NIIVUE, missing_viewer as m; print(m())"
+    said = shell(f'python -c "{ask}"')
+    if missing_viewer() is None:
+        assert said.strip() == "None"
+        (viewer,) = environment_of_the_wheel.glob("lib/*/site-packages/etl/report/viewer")
+        assert {"niivue_licence.txt", "niivue.licences.txt"} < {path.name for path in viewer.iterdir()}
+        assert NIIVUE in (viewer / "niivue_licence.txt").read_text()
+        assert json.loads((viewer / "package.json").read_text())["dependencies"] == {"@niivue/niivue": NIIVUE}
+    else:
+        assert "make viewer" in said
+        assert str(environment_of_the_wheel) in said

@@ -19,7 +19,7 @@ from etl.export.selection import lesion_types
 from etl.imaging.window import to_grey
 from etl.report.planes import WINDOW_HU
 from etl.report.report import write_report
-from etl.report.serving import has_viewer
+from etl.report.serving import missing_viewer
 from etl.store.reader import Store, open_store
 from tests.support.browser import addresses, chromium, complaints, serving, wait
 from tests.support.require import wanting
@@ -202,7 +202,7 @@ def test_a_phone_scrolls_one_way_only(page: Any) -> None:
 
 @pytest.mark.campaign
 def test_served_it_leads_to_the_viewer_and_back(page: Any, reported: Store) -> None:
-    if not has_viewer():
+    if missing_viewer():
         wanting("niivue", "needs niivue: make viewer")
     with serving(reported) as server:
         page.get(f"{server}/store/reports/000001/index.html")

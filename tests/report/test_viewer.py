@@ -16,7 +16,7 @@ from PIL import Image
 
 from etl.imaging.window import to_grey
 from etl.io.opening import open_objects
-from etl.report.serving import has_viewer
+from etl.report.serving import missing_viewer
 from etl.store.reader import Store, open_store
 from tests.support.browser import addresses, chromium, complaints, serving, wait
 from tests.support.masked_store import masked_store
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    if not has_viewer():
+    if missing_viewer():
         wanting("niivue", "needs niivue: make viewer")
     with chromium(tmp_path_factory.mktemp("profile"), 760, 560) as page:
         yield page
