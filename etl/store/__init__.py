@@ -6,13 +6,21 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from etl.store.crops import LesionCrops
     from etl.store.key_slabs import KeySlabs
+    from etl.store.lesion_crops import LesionCrops, Negatives
     from etl.store.reader import Store, open_store
+    from etl.store.volume_crops import VolumeCrops
 
-__all__ = ["KeySlabs", "LesionCrops", "Store", "open_store"]
+__all__ = ["KeySlabs", "LesionCrops", "Negatives", "Store", "VolumeCrops", "open_store"]
 
-_MODULES = {"KeySlabs": "key_slabs", "LesionCrops": "crops", "Store": "reader", "open_store": "reader"}
+_MODULES = {
+    "KeySlabs": "key_slabs",
+    "LesionCrops": "lesion_crops",
+    "Negatives": "lesion_crops",
+    "Store": "reader",
+    "VolumeCrops": "volume_crops",
+    "open_store": "reader",
+}
 
 
 def __getattr__(name: str) -> Any:

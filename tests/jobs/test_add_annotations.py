@@ -25,7 +25,7 @@ from etl.export.protocol import Selection
 from etl.report.report import write_report
 from etl.report.serving import Site
 from etl.store import Store, open_store
-from etl.store.crops import LesionCrops
+from etl.store.lesion_crops import LesionCrops
 from etl.verify.verify import verify
 from tests.annotations.documents import nifti, zipped
 from tests.support.processes import ROOT, environment

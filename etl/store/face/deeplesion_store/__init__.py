@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import etl.store
 
 if TYPE_CHECKING:
-    from etl.store import KeySlabs, LesionCrops, Store, open_store
+    from etl.store import KeySlabs, LesionCrops, Negatives, Store, VolumeCrops, open_store
 
-__all__ = ["KeySlabs", "LesionCrops", "Store", "open_store"]
+__all__ = ["KeySlabs", "LesionCrops", "Negatives", "Store", "VolumeCrops", "open_store"]
 
 
 def __getattr__(name: str) -> Any:
