@@ -34,6 +34,10 @@ CHECKS = {
     "4. Zarr alone": "assert plane.dtype == 'int16' and plane.max() > 0",
     "5. xarray": "assert volume.dtype == 'int16' and slab.dims == ('y', 'x') and float(slab.max()) > 0",
     "6. PyTorch": "assert image.shape[1:] == (1, 32, 64, 64) and own_box.shape[1:] == (4,)",
+    "6a. Negatives and whole volumes in PyTorch": (
+        "assert sum(holds_lesion) <= 4 and len(both) > len(crops) and whole.box_counts.sum() >= len(crops)\n"
+        "assert start_vox.shape == (4, 3) and boxes.shape[0] == 4"
+    ),
     "7. NIfTI in SimpleITK": (
         "place = (left_mm - lesion.bbox_x1_mm, posterior_mm - lesion.bbox_y1_mm, superior_mm + lesion.z_mm)\n"
         "assert max(map(abs, place)) < 1e-3"
