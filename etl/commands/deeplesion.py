@@ -25,6 +25,7 @@ COMMANDS = {
     "train-regressor": ("train_regressor", "main", "Train a body-part regressor on a store."),
     "score": ("score_slices", "main", "Score where in the body each slice of a store lies."),
     "evaluate-regressor": ("evaluate_regressor", "main", "Score a regressor on a folder of slices."),
+    "train-embedding": ("train_embedding", "main", "Train an embedding of lesions on a store."),
     "embed": ("embed_lesions", "main", "Embed the lesions of a store with a model, for searches."),
     "evaluate-retrieval": ("evaluate_retrieval", "main", "Score the search for lesions like a lesion."),
 }

@@ -1,4 +1,4 @@
-"""The part that is the same for all commands that apply a model to the volumes of a store."""
+"""The parts that are the same for all commands that train models, or apply them to a store."""
 
 from __future__ import annotations
 
@@ -19,6 +19,23 @@ def check_onnxruntime() -> None:
     if importlib.util.find_spec("onnxruntime") is None:
         raise ConfigError(
             "onnxruntime is missing", remedy="pip install 'deeplesion-store[derive]', on every worker too"
+        )
+
+
+def check_torch() -> None:
+    """Raise ConfigError where a package that training needs is not installed."""
+    import importlib.util
+
+    from etl.core.errors import ConfigError
+
+    missing = [
+        name for name in ("torch", "onnx", "onnxscript", "safetensors") if not importlib.util.find_spec(name)
+    ]
+    if missing:
+        raise ConfigError(
+            "training needs packages that are missing",
+            value=", ".join(missing),
+            remedy="pip install 'deeplesion-store[learn]', or make torch",
         )
 
 

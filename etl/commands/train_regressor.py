@@ -52,27 +52,17 @@ def main(store: str, config: str, overrides: tuple[str, ...], steps_now: int | N
                 130  interrupted; the last checkpoint is kept
                 143  terminated; the last checkpoint is kept
     """
-    import importlib.util
+    from etl.commands.model_tables import check_torch
 
-    from etl.core.errors import ConfigError
+    check_torch()
     from etl.imaging.body_view import BodyView
-    from etl.publish.add_model import add_model
-    from etl.run.logs import start_logging
-    from etl.store.reader import open_store
-
-    missing = [
-        name for name in ("torch", "onnx", "onnxscript", "safetensors") if not importlib.util.find_spec(name)
-    ]
-    if missing:
-        raise ConfigError(
-            "training needs packages that are missing",
-            value=", ".join(missing),
-            remedy="pip install 'deeplesion-store[learn]', or make torch",
-        )
     from etl.learn.finish import finished
     from etl.learn.regressor_config import read_regressor_config
     from etl.learn.shown import run_shown
     from etl.learn.training import Training
+    from etl.publish.add_model import add_model
+    from etl.run.logs import start_logging
+    from etl.store.reader import open_store
 
     console = start_logging()
     settings, opened = read_regressor_config(config, overrides), open_store(store)

@@ -62,8 +62,12 @@ def run_session(session: Any, slices: npt.NDArray[np.float32]) -> npt.NDArray[np
 
 
 def run_inputs(session: Any, inputs: Mapping[str, npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
-    """Return the output for inputs of one length, by name, a few rows at once; nothing for no rows."""
+    """Return the output for inputs of one length, by name, a few rows at once; nothing for no rows.
+
+    An input that the model does not use is left out.
+    """
     count = len(next(iter(inputs.values())))
+    inputs = {one.name: inputs[one.name] for one in session.get_inputs()}
     parts = [
         session.run(None, {name: values[start : start + SLICES_AT_ONCE] for name, values in inputs.items()})[
             0

@@ -50,9 +50,11 @@ class PlaceModel:
 
     def embed(self, lesions: LesionArrays) -> Floats:
         """Return (n, 13) vectors: the scaled inputs, and `TYPE_WEIGHT` times the probabilities' roots."""
-        inputs = scaled(lesions)
-        roots = np.sqrt(_softmax(_features(inputs, self.frequencies, self.phases) @ self.weights))
-        return np.concatenate([inputs, TYPE_WEIGHT * roots], axis=1)
+        return np.concatenate([scaled(lesions), TYPE_WEIGHT * np.sqrt(self.probabilities(lesions))], axis=1)
+
+    def probabilities(self, lesions: LesionArrays) -> Floats:
+        """Return (n, 8) probabilities of the coarse types."""
+        return _softmax(_features(scaled(lesions), self.frequencies, self.phases) @ self.weights)
 
 
 def scaled(lesions: LesionArrays) -> Floats:

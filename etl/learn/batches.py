@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,17 @@ LEAST_MM, MOST_MM = 5.0, 100.0
 """Distance of neighbouring slices of a step."""
 ANCHORS = 16
 """Key slices with a published z in a step."""
+
+
+class Seen(Protocol):
+    """The part of an image that a net sees: square, its pixels, and the window."""
+
+    @property
+    def pixels(self) -> int: ...
+    @property
+    def pixel_mm(self) -> float: ...
+    @property
+    def window_hu(self) -> tuple[float, float]: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,25 +124,24 @@ def make_batch(
     return Batch(slices, mm, anchors, norm_z)
 
 
-def augmented(hu: torch.Tensor, view: Input, augment: Augment, random: np.random.Generator) -> torch.Tensor:
+def augmented(
+    hu: torch.Tensor,
+    view: Seen,
+    augment: Augment,
+    random: np.random.Generator,
+    affines: npt.NDArray[np.float64] | None = None,
+) -> torch.Tensor:
     """Return slices scaled, shifted, rotated, mirrored and windowed at random, alike within a series.
 
     Args:
         hu: float32 (series, n, pixels, pixels).
+        affines: of `random_affines`; made here where there are none.
 
     Returns:
         (series, n, pixels, pixels) in 0..1.
     """
     count = len(hu)
-    scale = np.exp(random.uniform(-1, 1, count) * np.log(augment.scale))
-    angle = np.deg2rad(random.uniform(-1, 1, count) * augment.rotate_degrees)
-    # In affine_grid's units an image is 2 wide.
-    shift = random.uniform(-1, 1, (count, 2)) * augment.shift_mm * 2 / (view.pixels * view.pixel_mm)
-    mirror = np.where(random.random(count) < 0.5, -1, 1) if augment.mirror else np.ones(count)
-    cos, sin = np.cos(angle) / scale, np.sin(angle) / scale
-    affine = np.stack(
-        [np.stack([cos * mirror, -sin, shift[:, 0]], 1), np.stack([sin * mirror, cos, shift[:, 1]], 1)], 1
-    )
+    affine = random_affines(count, view, augment, random) if affines is None else affines
     grid = functional.affine_grid(torch.from_numpy(affine).float(), [count, 1, *hu.shape[2:]], False)
     moved = functional.grid_sample(hu - AIR_HU, grid, align_corners=False) + AIR_HU
     ends = np.asarray(view.window_hu) + random.uniform(-1, 1, (count, 2)) * augment.window_hu
@@ -140,6 +150,22 @@ def augmented(hu: torch.Tensor, view: Input, augment: Augment, random: np.random
     noise = random.uniform(0, augment.noise, (count, 1, 1, 1))
     shares = shares + torch.from_numpy(random.standard_normal(tuple(hu.shape), np.float32) * noise).float()
     return shares.clamp(0, 1)
+
+
+def random_affines(
+    count: int, view: Seen, augment: Augment, random: np.random.Generator
+) -> npt.NDArray[np.float64]:
+    """Return (count, 2, 3): for a point of the changed image, in -1..1, the point of the image it shows."""
+    scale = np.exp(random.uniform(-1, 1, count) * np.log(augment.scale))
+    angle = np.deg2rad(random.uniform(-1, 1, count) * augment.rotate_degrees)
+    # In affine_grid's units an image is 2 wide.
+    shift = random.uniform(-1, 1, (count, 2)) * augment.shift_mm * 2 / (view.pixels * view.pixel_mm)
+    mirror = np.where(random.random(count) < 0.5, -1, 1) if augment.mirror else np.ones(count)
+    cos, sin = np.cos(angle) / scale, np.sin(angle) / scale
+    affines: npt.NDArray[np.float64] = np.stack(
+        [np.stack([cos * mirror, -sin, shift[:, 0]], 1), np.stack([sin * mirror, cos, shift[:, 1]], 1)], 1
+    )
+    return affines
 
 
 def plain(hu: npt.NDArray[np.generic], view: Input) -> torch.Tensor:

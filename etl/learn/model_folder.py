@@ -72,7 +72,8 @@ def exported(net: nn.Module, inputs: Mapping[str, torch.Tensor], output: str, ki
     """
     net.eval()
     names = list(net.forward.__code__.co_varnames[1 : len(inputs) + 1])
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    for noisy in ("torch.onnx", "onnxscript", "onnx_ir"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
     first = torch.export.Dim(next(iter(inputs)))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -42,6 +43,15 @@ class Series:
     read: Callable[[], Views]
 
 
+class Readable(Protocol):
+    """One thing of a name whose slices are read as they are needed."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def read(self) -> Callable[[], Views]: ...
+
+
 class ViewCache:
     """The slices of series that were read last, in memory up to a limit, and in a folder if there is one."""
 
@@ -49,7 +59,7 @@ class ViewCache:
         self._folder, self._most = None if folder is None else Path(folder), most_bytes
         self._held: OrderedDict[str, Views] = OrderedDict()
 
-    def of(self, series: Series) -> Views:
+    def of(self, series: Readable) -> Views:
         """Return the slices of a series."""
         views = self._held.pop(series.name, None)
         if views is None:
@@ -59,7 +69,7 @@ class ViewCache:
             self._held.popitem(last=False)
         return views
 
-    def _read(self, series: Series) -> Views:
+    def _read(self, series: Readable) -> Views:
         if self._folder is None:
             return series.read()
         path = self._folder / f"{series.name}.npy"

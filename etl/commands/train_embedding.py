@@ -1,0 +1,106 @@
+"""Train an embedding of lesions on a store, and add the model to the store."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from etl.report.console.command import job
+
+if TYPE_CHECKING:
+    from etl.store.reader import Store
+
+
+@click.command()
+@click.argument("store")
+@click.argument("config", type=click.Path())
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY.PATH=VALUE",
+    help="Override a value; repeatable.",
+)
+@click.option("--steps-now", type=click.IntRange(1), metavar="N", help="Stop after N more steps.")
+@click.option(
+    "--device",
+    default="cpu",
+    show_default=True,
+    metavar="NAME",
+    help="Of PyTorch, such as cuda or cuda:1.",
+)
+@job("the last checkpoint is kept")
+def main(store: str, config: str, overrides: tuple[str, ...], steps_now: int | None, device: str) -> None:
+    """Train on STORE as described by CONFIG, a YAML file such as conf/embedding.yaml; add the model to STORE.
+
+    Lesions of the official train split are learned from, and a share of the val patients as seeds, whose
+    types spread to train; the other val patients give the curve. Those of test are looked at once, at the
+    end. Training is one process; a checkpoint is written every `checkpoint_steps`, and the same command
+    continues from it. `imagenet` as CONFIG adds frozen ImageNet features, without training. It needs
+    pip install 'deeplesion-store[learn]'.
+
+    \b
+      deeplesion train-embedding build/store embedding
+      deeplesion train-embedding build/store embedding --set net=vgg16 --set dimensions=256 --device cuda
+      deeplesion train-embedding build/store embedding --set labels.source=tags --set input.edge_mm=120
+      deeplesion train-embedding build/store imagenet --set weights=WHEEL
+
+    \b
+    Exit codes: 0  the store has the model, or --steps-now was reached
+                2  wrong config, store or data, or PyTorch is missing
+                4  the store can't be written after retries
+                130  interrupted; the last checkpoint is kept
+                143  terminated; the last checkpoint is kept
+    """
+    from etl.commands.model_tables import check_torch
+
+    check_torch()
+    from etl.learn.embedding_config import read_embedding_config
+    from etl.learn.embedding_examples import examples_of, store_examples
+    from etl.learn.embedding_finish import finished
+    from etl.learn.embedding_training import EmbeddingTraining
+    from etl.learn.shown import run_shown
+    from etl.publish.add_model import add_model
+    from etl.run.logs import start_logging
+    from etl.store.reader import open_store
+
+    console = start_logging()
+    settings, opened = read_embedding_config(config, overrides), open_store(store)
+    tags = _tags(opened) if settings.labels.source == "tags" else None
+    seen, augment = settings.input, settings.augment
+    examples = store_examples(opened, settings.data, seen, augment)
+    training = EmbeddingTraining(settings, examples, device, tags)
+    if training.is_trained:
+        training.resume()
+        until = settings.steps if steps_now is None else training.step + steps_now
+        run_shown(training, until, settings.validate_steps, console)
+        click.echo(f"step {training.step:,} of {settings.steps:,}; checkpoint and curves: {training.folder}")
+        if training.step < settings.steps:
+            return
+    source = {"kind": "store", "version": opened.version["version"], "lesions": len(examples)}
+    model_id, files = finished(training, source, lambda frame: examples_of(opened, frame, seen, augment))
+    version, is_new = add_model(opened.objects, settings.name, model_id, files)
+    state = "has now" if is_new else "had already"
+    click.echo(f"version {version['version']} of {store} {state} the model {model_id} ({settings.name})")
+    click.echo(f"embed its lesions: deeplesion embed {store} --model {model_id}")
+
+
+def _tags(store: Store) -> dict[int, list[str]]:
+    """Return the tags of each lesion that are certain. StoreError where the store has none."""
+    from etl.core.errors import StoreError
+
+    if "tags" not in store.version["tables"]:
+        raise StoreError(
+            "the store has no tags to learn types from",
+            where=f"{store.objects.root}, version {store.version['version']}",
+            value="labels.source: tags",
+            allowed="a version with the table tags",
+            remedy="add them with deeplesion add, or set labels.source=seeds",
+        )
+    rows = store.table("tags", ["lesion_id", "tag", "certainty"])
+    rows = rows[rows["certainty"] == "relevant"]
+    found: dict[int, list[str]] = {}
+    for lesion_id, tag in zip(rows["lesion_id"].tolist(), rows["tag"].tolist(), strict=True):
+        found.setdefault(lesion_id, []).append(tag)
+    return found
