@@ -65,7 +65,7 @@ class Labels(Section):
     source: Literal["seeds", "tags"] = Field("seeds", description="tags: of the table `tags`, and seeds")
     seeds: Share = Field(0.5, description="share of the val patients that are learned from, with their types")
     confidence: Share = Field(0.9, description="least share that a propagated type needs")
-    refine_steps: int = Field(0, ge=0, description="steps after which types are propagated anew; 0: never")
+    refine_steps: int = Field(0, ge=0, description="steps after which types are propagated again; 0: never")
 
 
 class Sequences(Section):
