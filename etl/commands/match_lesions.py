@@ -7,6 +7,7 @@ from typing import Literal
 
 import click
 
+from etl.core.counted import counted
 from etl.report.console.command import job, print_done
 
 ALGORITHMS = ("mutual", "paper")
@@ -94,8 +95,9 @@ def main(store: str, algorithm: Literal["mutual", "paper"], method: str, calibra
     several = {name for name, studies in zip(names, found.sequences["studies"], strict=True) if studies > 1}
     print_done(
         f"version {version['version']} of {store}"
-        + (f": {len(covered):,} lesions" if is_new else f" has them already: {len(covered):,} lesions")
-        + f" in {len(set(names)):,} sequences, {len(several):,} over several studies, "
-        f"{len(found.links['kept']):,} links, {sum(found.links['kept']):,} kept"
+        + (": " if is_new else " has them already: ")
+        + f"{counted(len(covered), 'lesion')} in {counted(len(set(names)), 'sequence')}, "
+        f"{len(several):,} over several studies, "
+        f"{counted(len(found.links['kept']), 'link')}, {sum(found.links['kept']):,} kept"
     )
     click.echo(f"pages: deeplesion patient {store} NUMBER, deeplesion report {store}")

@@ -13,6 +13,7 @@ import numpy as np
 
 from etl.convert.pixels import readable_parts, unreadable_slices
 from etl.convert.results import Conversion, Reusable, conversion_of
+from etl.core.counted import counted
 from etl.core.errors import SliceError
 from etl.io.opening import open_objects
 from etl.io.places import Objects
@@ -112,7 +113,9 @@ def proven_all(
     yield from (reusable.conversion for reusable in found if not reusable.unproven)
     if not unproven:
         return
-    logger.info("%d volumes have objects that were written after their receipts: reading them", len(unproven))
+    logger.info(
+        "reading %s with objects that were written after their receipt", counted(len(unproven), "volume")
+    )
     volumes = [volume for volume in plan.volumes if volume.volume_id in unproven]
     proof = _Proof(open_objects(store).root, plan.index.containers)
     with contextlib.closing(run(proof, volumes)) as results:

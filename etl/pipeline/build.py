@@ -12,6 +12,7 @@ from etl.convert.convert import Converter
 from etl.convert.results import Conversion, Lost
 from etl.convert.reuse import proven_all
 from etl.core.config import Config
+from etl.core.counted import counted
 from etl.core.errors import RunError, SourceError
 from etl.core.rejects import Kind, Reason, Reject
 from etl.core.urls import public_url
@@ -117,10 +118,10 @@ def _check_not_empty(plan: Plan) -> None:
     rejected = "; ".join(f"{r.found_in}: {r.reason}" for r in plan.rejects[:3]) or "none"
     raise SourceError(
         "there is nothing to build",
-        where=f"{annotations.source} with {len(index.containers)} archives or folders",
+        where=f"{annotations.source} with {counted(len(index.containers), 'source')} of slices",
         value=(
-            f"{index.found_count} slices, {plan.slices_not_selected} not selected; "
-            f"{annotations.row_count} rows, {plan.rows_not_selected} not selected"
+            f"{counted(index.found_count, 'slice')}, {plan.slices_not_selected} not selected; "
+            f"{counted(annotations.row_count, 'row')}, {plan.rows_not_selected} not selected"
         ),
         allowed="at least one run of slices that a row of the CSV describes",
         remedy=f"check `select`, and that CSV and archives belong together. First rejects: {rejected}",

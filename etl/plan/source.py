@@ -6,6 +6,7 @@ import hashlib
 import logging
 
 from etl.core.config import Config, Source
+from etl.core.counted import counted
 from etl.core.errors import SourceError
 from etl.core.urls import blob_name, public_url
 from etl.io.opening import open_blob
@@ -26,8 +27,11 @@ def read_release(config: Config) -> tuple[Annotations, SliceIndex]:
         SourceError: the release can't be used.
     """
     annotations, index = read_annotations(config.source), read_index(config.source)
-    logger.info("read %s: %d rows", annotations.source, annotations.row_count)
-    logger.info("found %d slices in %d archives or folders", index.found_count, len(index.containers))
+    logger.info("read %s: %s", annotations.source, counted(annotations.row_count, "row"))
+    kinds = {True: "archive", False: "folder"}
+    kind = kinds[index.containers[0].is_zip] if index.containers else "archive"
+    found, places = counted(index.found_count, "slice"), counted(len(index.containers), kind)
+    logger.info("found %s in %s", found, places)
     if config.source.images is not None:
         index = with_checksums(index, choose_runs(annotations, index, config.select).wanted)
     return annotations, index

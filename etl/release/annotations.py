@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from etl.core.counted import counted
 from etl.core.rejects import Kind, Reason, Reject
 from etl.release.annotation_columns import COARSE_TYPES, COLUMNS, SPLITS
 from etl.release.annotation_fields import Value
@@ -139,10 +140,10 @@ def parse_annotations(data: bytes, source: str) -> Annotations:
     if sha256 != ANNOTATIONS_SHA256:
         notes = [table.dialect, "whole numbers printed as 1.0" if as_decimals else ""]
         logger.info(
-            "%s is not the release's own file; read as %s, %d rows",
+            "%s is not the release's own file; read as %s, %s",
             source,
             ", ".join(filter(None, notes)) or "comma-separated UTF-8",
-            len(table.records),
+            counted(len(table.records), "row"),
         )
     return Annotations(
         lesions=_lesions(accepted),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from etl.core.counted import counted
 from etl.export.protocol import UNLABELLED
 from etl.export.selection import lesion_types
 from etl.report.charts import Group, Points, bars, scatter
@@ -67,7 +68,7 @@ def release_pictures(lesions: pd.DataFrame, volumes: pd.DataFrame, share: float)
     Args:
         share: share of the lesions that the map shows, 0 to 1.
     """
-    total, patients = f"{len(lesions):,} lesions", f"{lesions['patient_index'].nunique():,} patients"
+    total, patients = counted(len(lesions), "lesion"), counted(lesions["patient_index"].nunique(), "patient")
     return [
         _map(lesions, share),
         _types(lesions),
@@ -99,8 +100,8 @@ def hu_pictures(slices: pd.DataFrame, drawn: PlaneSample) -> list[Picture]:
         Picture(
             "slice_means",
             "Mean HU of slices",
-            f"{len(slices):,} slices by their mean as read, padding included, in bins of 50 HU. The first "
-            "and the last bin include all values beyond them.",
+            f"{counted(len(slices), 'slice')} by their mean as read, padding included, in bins of 50 HU. "
+            "The first and the last bin include all values beyond them.",
             means,
             _histogram(means, [Group("", means["slices"], "colour-blue")], "mean (HU)", "slices"),
         ),
@@ -120,9 +121,9 @@ def _map(lesions: pd.DataFrame, share: float) -> Picture:
     return Picture(
         "places",
         "Where the lesions lie",
-        f"{which} {len(lesions):,} lesions by relative position in the body, as published, seen from the "
-        "front: the head is at the top, the patient's right on the left. Dashed lines are the sides of the "
-        "body. The release labels types in val and test only.",
+        f"{which} {counted(len(lesions), 'lesion')} by relative position in the body, as published, seen "
+        "from the front: the head is at the top, the patient's right on the left. Dashed lines are the sides "
+        "of the body. The release labels types in val and test only.",
         table,
         scatter(
             points,
@@ -163,8 +164,8 @@ def _diameters(lesions: pd.DataFrame) -> Picture:
     return Picture(
         "diameters",
         "RECIST diameters",
-        f"{len(lesions):,} lesions in bins of 5 mm; the last bin includes longer ones. The longest is "
-        f"{lesions['long_diameter_mm'].max():.1f} mm.",
+        f"{counted(len(lesions), 'lesion')} in bins of 5 mm; the last bin includes longer ones. "
+        f"The longest is {lesions['long_diameter_mm'].max():.1f} mm.",
         table,
         _histogram(
             table,
@@ -183,7 +184,7 @@ def _spacings(volumes: pd.DataFrame) -> Picture:
     return Picture(
         "spacings",
         "Pixel spacing of the source",
-        f"{len(volumes):,} volumes in bins of 0.05 mm.",
+        f"{counted(len(volumes), 'volume')} in bins of 0.05 mm.",
         table,
         _histogram(table, [Group("", table["volumes"], "colour-blue")], "pixel spacing (mm)", "volumes"),
     )
@@ -194,7 +195,7 @@ def _intervals(volumes: pd.DataFrame) -> Picture:
     return Picture(
         "slice_intervals",
         "Slice interval of the source",
-        f"{len(volumes):,} volumes; each interval that occurs.",
+        f"{counted(len(volumes), 'volume')}; each interval that occurs.",
         table,
         bars(
             [f"{value:g}" for value in table["slice_interval_mm"]],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from etl.core.counted import counted
 from etl.report.lesion_pictures import common_size_mm, lesion_pictures
 from etl.report.templates import PAGES, source
 from etl.store.layout import CITATION, SOURCE_URL
@@ -51,7 +52,7 @@ def similar_page(
         own_style=source("lesion_pages.css"),
         query=pictures[lesion_id],
         found=neighbours,
-        searched=f"{len(every):,} lesions",
+        searched=counted(len(every), "lesion"),
         model=model,
         says=SAYS.get(model, ""),
         size_mm=size_mm,

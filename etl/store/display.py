@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from markupsafe import Markup
 
-from etl.core.counted import bytes_text
+from etl.core.counted import bytes_text, counted
 from etl.core.errors import EtlError
 from etl.imaging.window import to_grey
 from etl.store.named import stored_bytes
@@ -28,8 +28,8 @@ def store_text(root: str, version: Version) -> str:
     """Return one line: place, version, counts and size."""
     counts = version["counts"]
     return (
-        f"Store({_shown(root)!r}, version {version['version']}: {counts['volumes']:,} volumes, "
-        f"{counts['lesions']:,} lesions, {bytes_text(stored_bytes(version))})"
+        f"Store({_shown(root)!r}, version {version['version']}: {counted(counts['volumes'], 'volume')}, "
+        f"{counted(counts['lesions'], 'lesion')}, {bytes_text(stored_bytes(version))})"
     )
 
 
@@ -42,7 +42,7 @@ def store_html(store: Store) -> str:
         "patients": f"{counts['patients']:,}",
         "volumes": f"{counts['volumes']:,}",
         "lesions": f"{counts['lesions']:,}",
-        "rejected": f"{counts['rows_rejected']:,} rows, {counts['slices_rejected']:,} slices",
+        "rejected": ", ".join(counted(counts[f"{unit}s_rejected"], unit) for unit in ("row", "slice")),
         "spacing": f"{spacing} mm" if isinstance(spacing, int | float) else str(spacing),
         "tables": ", ".join(version["tables"]),
         "published": str(version["created_at"]),

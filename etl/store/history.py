@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+from etl.core.counted import counted
 from etl.core.errors import GuardError, RunError
 from etl.io.places import Objects, object_info
 from etl.store.named import NAMED_FOLDERS, Group, files_of, groups_of, named_lists
@@ -158,7 +159,7 @@ def rollback(objects: Objects, number: int, run_id: str) -> tuple[Version, bool]
         raise GuardError(
             f"version {number} is not whole, so it can't be gone back to; nothing was published",
             where=objects.root,
-            value=f"{len(missing):,} objects: {shown}{' ...' if len(missing) > NAMES_SHOWN else ''}",
+            value=f"{counted(len(missing), 'object')}: {shown}{' ...' if len(missing) > NAMES_SHOWN else ''}",
             allowed="every object that the version names, in its size",
             remedy=f"run the build of version {number} again (store_versions show prints its config), or go "
             "back to another version",
@@ -173,6 +174,6 @@ def check_not_pruned(objects: Objects, own: Running, version: Version) -> None:
         raise RunError(
             "the mark of this run lapsed, and a prune deleted what it relied on; nothing was published",
             where=objects.root,
-            value=f"{len(missing):,} objects, such as {missing[0]}",
+            value=f"{counted(len(missing), 'object')}, such as {missing[0]}",
             remedy="run the same again: it converts what is missing and reuses the rest",
         )

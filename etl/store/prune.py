@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from etl.core.counted import counted
 from etl.core.errors import ConfigError, GuardError, RunError, StoreError
 from etl.io.places import PARTIAL, Listed, Objects
 from etl.store.full_disk import is_full, make_room, written_last
@@ -208,7 +209,7 @@ def _check_complete(objects: Objects, version: Version, listed: Mapping[str, Map
         raise StoreError(
             f"version {version['version']} stays, and names objects that are missing; nothing was deleted",
             where=objects.root,
-            value=f"{len(missing):,} objects, such as {missing[0]}",
+            value=f"{counted(len(missing), 'object')}, such as {missing[0]}",
             allowed="every file and receipt of the versions that stay",
             remedy="verify that version and repair it, or keep fewer versions",
         )

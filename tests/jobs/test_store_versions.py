@@ -137,7 +137,7 @@ def test_back_and_pruned(kind: str, tmp_path: Path, request: pytest.FixtureReque
     done = job(config.store, "prune", "--keep", "1", "--older-than", "0").stdout
     assert would == done.replace("removed", "would remove", 1)
     assert "2 versions: 1, 2" in done
-    assert "1 volumes that no version names (4 objects" in done
+    assert "1 volume that no version names (4 objects" in done
     assert version_numbers(objects) == [3]
     assert verify(objects, 3).problems == ()
     assert list(objects.list(".running")) == []

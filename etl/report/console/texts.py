@@ -152,8 +152,8 @@ def build_text(config: Config, build: Build) -> str:
         ),
         (
             "lesions",
-            f"{counts.lesions:,} of {counts.patients:,} patients, {counts.rows_rejected:,} rejected, "
-            f"{counts.rows_not_selected:,} not selected",
+            f"{counts.lesions:,} of {counted(counts.patients, 'patient')}, "
+            f"{counts.rows_rejected:,} rejected, {counts.rows_not_selected:,} not selected",
         ),
         *location_rows(version["locations"]),
         ("stored", bytes_text(stored)),
@@ -161,7 +161,7 @@ def build_text(config: Config, build: Build) -> str:
     if build.converted:
         slices, megabytes = build.converted_slices, build.source_bytes / 1e6
         speed = f"{slices / seconds:,.0f} slices/s, {megabytes / seconds:,.1f} MB/s of PNG files"
-        rows.append(("speed", f"{slices:,} slices in {seconds:.1f} s: {speed}"))
+        rows.append(("speed", f"{counted(slices, 'slice')} in {seconds:.1f} s: {speed}"))
     lines = _table(rows)
     lines += _reasons("rejects (table `rejects`)", counts.rejects_by_reason)
     first = version["volumes"][0]["volume_id"]

@@ -13,7 +13,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from etl.core.counted import bytes_text
+from etl.core.counted import bytes_text, counted
 from etl.core.errors import RunError
 from etl.io.places import Objects
 from etl.store.history import NAMES_SHOWN, Change, Difference, table_rows
@@ -131,8 +131,8 @@ def show_difference(
 ) -> Iterator[str | Table]:
     """Yield what changed from one version to another; long lists are cut after the first names."""
     yield (
-        f"version {before} -> {after}: {len(found.added):,} volumes added, {len(found.removed):,} removed, "
-        f"{len(found.changed):,} changed, {found.same:,} the same"
+        f"version {before} -> {after}: {counted(len(found.added), 'volume')} added, "
+        f"{len(found.removed):,} removed, {len(found.changed):,} changed, {found.same:,} the same"
     )
     for verb, names in (("added", found.added), ("removed", found.removed), ("changed", found.changed)):
         if names:
@@ -155,19 +155,19 @@ def pruning_text(found: Pruning, days: float, *, dry_run: bool) -> str:
     objects = Counter({folder: sum(len(u.sizes) for u in units) for folder, units in found.units.items()})
     in_all = sum(unit.bytes for units in found.units.values() for unit in units)
     what = {
-        "volumes": "volumes that no version names",
-        "labels": "labels that no version names",
-        "models": "models that no version names",
-        "tables": "runs' tables",
-        "reports": "reports",
-        ".partial": "leftovers of interrupted writes",
+        "volumes": ("volume", " that no version names"),
+        "labels": ("group", " of labels that no version names"),
+        "models": ("model", " that no version names"),
+        "tables": ("folder", " of tables of runs"),
+        "reports": ("report", ""),
+        ".partial": ("leftover", " of interrupted writes"),
     }
     lines = [
         f"{'would remove' if dry_run else 'removed'} {bytes_text(in_all)}:",
-        f"  {len(found.versions):,} versions{f': {numbers}{more}' if numbers else ''}",
+        f"  {counted(len(found.versions), 'version')}{f': {numbers}{more}' if numbers else ''}",
         *(
-            f"  {len(units):,} {what[folder]} ({objects[folder]:,} objects, "
-            f"{bytes_text(sum(unit.bytes for unit in units))})"
+            f"  {counted(len(units), what[folder][0])}{what[folder][1]} "
+            f"({counted(objects[folder], 'object')}, {bytes_text(sum(unit.bytes for unit in units))})"
             for folder, units in found.units.items()
             if units or folder not in ("labels", "models")
         ),
@@ -179,7 +179,9 @@ def pruning_text(found: Pruning, days: float, *, dry_run: bool) -> str:
     if tagged:
         lines.append(f"  tags keep: {'; '.join(tagged)}")
     if found.younger:
-        lines.append(f"  and {found.younger:,} that no version names but that are younger than {days:g} days")
+        are = "that is" if found.younger == 1 else "that are"
+        age = "1 day" if days == 1 else f"{days:g} days"
+        lines.append(f"  and {found.younger:,} that no version names but {are} younger than {age}")
     return "\n".join(lines)
 
 
