@@ -12,6 +12,7 @@ import click
 
 from etl.core.errors import ConfigError
 from etl.report.console.command import job, print_done
+from etl.report.console.words import Command
 from etl.run.logs import start_logging
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from etl.run.protocol import Executor
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("store")
 @click.argument("config", type=click.Path())
 @click.option(

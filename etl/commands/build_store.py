@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from etl.report.console.command import job, print_done
+from etl.report.console.words import Command
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,7 +21,7 @@ set_option = click.option(
 )
 
 
-@click.command()
+@click.command(cls=Command)
 @config_argument
 @set_option
 @click.option("--plan", "plan_only", is_flag=True, help="Print what a build would do, and write nothing.")
@@ -67,7 +68,7 @@ def main(config: str, overrides: tuple[str, ...], plan_only: bool, show_config: 
         _build(settings, console)
 
 
-@click.command()
+@click.command(cls=Command)
 @config_argument
 @set_option
 @job("nothing was done")

@@ -7,11 +7,12 @@ from pathlib import Path
 import click
 
 from etl.report.console.command import job
+from etl.report.console.words import Command
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("annotations", type=_FILE)
 @click.argument("pairs", type=_FILE)
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the calibration here.")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import click
 
 from etl.report.console.command import job
+from etl.report.console.words import Command
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("name", required=False)
 @click.option("--schema", is_flag=True, help="Print the JSON schema of a build's config, for editors.")
 @job("nothing was done")

@@ -6,6 +6,8 @@ import importlib
 
 import click
 
+from etl.report.console.words import Group
+
 # Each subcommand by its name: module of this room, the command in it, and what it does.
 COMMANDS = {
     "phantom": ("make_phantom", "main", "Write a small synthetic release."),
@@ -38,7 +40,7 @@ GROUPS = {
 }
 
 
-class _Commands(click.Group):
+class _Commands(Group):
     """Subcommands that are imported when they are asked for.
 
     Attributes:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import click
 
 from etl.report.console.command import job
+from etl.report.console.words import Command
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("model", type=click.Path(exists=True, file_okay=False))
 @click.argument("folder", type=click.Path(exists=True, file_okay=False))
 @click.option(

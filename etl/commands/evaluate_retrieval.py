@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from etl.report.console.command import job
+from etl.report.console.words import Command
 
 if TYPE_CHECKING:
     from etl.derive.retrieval_measures import Labelled
@@ -16,7 +17,7 @@ MODELS = ("place", "xyz")
 SPLITS = ("train", "val", "test")
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option("--model", default="place", metavar="place|xyz|MODEL", show_default=True, help="See above.")
 @click.option("--gallery", required=True, metavar="STORE|CSV", help="Where neighbours are sought.")
 @click.option("--queries", metavar="STORE|CSV", help="Lesions whose neighbours are sought.  [default: folds]")

@@ -9,9 +9,10 @@ import click
 
 from etl.export.protocol import FORMATS, SPLITS, TYPES, Pictures, Selection
 from etl.report.console.command import job, print_done, version_option
+from etl.report.console.words import Command
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("store")
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--format", "format_name", type=click.Choice(FORMATS), required=True, help="See above.")

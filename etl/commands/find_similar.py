@@ -7,11 +7,12 @@ from pathlib import Path
 import click
 
 from etl.report.console.command import job, version_option
+from etl.report.console.words import Command
 
 SPLITS = ("train", "val", "test")
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("store")
 @click.argument("lesion_id", type=click.IntRange(min=0))
 @click.option("-k", "count", type=click.IntRange(1, 1000), default=9, show_default=True, help="How many.")

@@ -7,9 +7,11 @@ from pathlib import Path
 import click
 
 from etl.report.console.command import job, print_done
+from etl.report.console.words import Command
 
 
 @click.command(
+    cls=Command,
     help=__doc__,
     epilog="Example: deeplesion phantom build/phantom --patients 2 --archives 1",
 )

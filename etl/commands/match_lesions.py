@@ -9,11 +9,12 @@ import click
 
 from etl.core.counted import counted
 from etl.report.console.command import job, print_done
+from etl.report.console.words import Command
 
 ALGORITHMS = ("mutual", "paper")
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("store")
 @click.option(
     "--algorithm", type=click.Choice(ALGORITHMS), default="mutual", show_default=True, help="See above."

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from etl.report.console.command import job, print_done, version_option
+from etl.report.console.words import Command
 
 
 def _share(context: click.Context, parameter: click.Parameter, value: str) -> float:
@@ -22,7 +23,7 @@ def _share(context: click.Context, parameter: click.Parameter, value: str) -> fl
     return share
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("store")
 @version_option
 @click.option(

@@ -7,9 +7,10 @@ from typing import Literal
 import click
 
 from etl.report.console.command import job
+from etl.report.console.words import Command
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("store")
 @click.option("--model", required=True, metavar="ID", help="Id or name of a model of the store.")
 @click.option(

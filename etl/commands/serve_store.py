@@ -7,9 +7,10 @@ from typing import Any
 import click
 
 from etl.report.console.command import job, version_option
+from etl.report.console.words import Command
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("store")
 @version_option
 @click.option(

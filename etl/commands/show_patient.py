@@ -7,9 +7,10 @@ from pathlib import Path
 import click
 
 from etl.report.console.command import job, version_option
+from etl.report.console.words import Command
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("store")
 @click.argument("patient", type=click.IntRange(min=1))
 @click.option(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from etl.report.console.command import job, print_done
+from etl.report.console.words import Group
 
 if TYPE_CHECKING:
     from etl.io.places import Objects
@@ -26,7 +27,7 @@ def version_argument(name: str) -> Callable[[Callable[..., None]], Callable[...,
     return click.argument(name, callback=_number_or_tag)
 
 
-@click.group(context_settings={"max_content_width": 100})
+@click.group(cls=Group, context_settings={"max_content_width": 100})
 @click.argument("store")
 @click.pass_context
 @stoppable

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from etl.report.console.command import job
+from etl.report.console.words import Command
 
 if TYPE_CHECKING:
     from etl.learn.series import Series
     from etl.store.reader import Store
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("store")
 @click.argument("config", type=click.Path())
 @click.option(

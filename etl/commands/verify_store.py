@@ -9,6 +9,7 @@ import click
 
 from etl.core.errors import EXIT_UNEXPECTED
 from etl.report.console.command import job, version_option
+from etl.report.console.words import Command
 
 
 def _part(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
@@ -20,7 +21,7 @@ def _part(context: click.Context, parameter: click.Parameter, value: str | None)
     raise click.BadParameter(message, context, parameter)
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("store")
 @version_option
 @click.option(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
+from urllib.parse import unquote
 
 _USER = re.compile(r"([a-z][a-z0-9+.-]*)://([^/?#\s]*)@", re.IGNORECASE)
 SLASHED_PASSWORD = re.compile(r"://[^/?#\s:@\[]+:(?!\d*(?:[/?#\s'\"]|\Z))\S*@")
@@ -85,22 +86,23 @@ def known_secrets(environment: Mapping[str, str]) -> list[str]:
     """Return the secret values of an environment and those remembered, the longest first."""
     found = set(_remembered)
     for name, value in environment.items():
-        if "://" in value:
-            found.update(_parts(value))
+        if "://" in value or name.lower().endswith("_proxy"):
+            found.update(_parts(value if "://" in value else f"http://{value}"))
         elif _SECRET_NAME.search(name) and not _NAMES_A_PLACE.search(name):
             found.add(value)
     return sorted((value for value in found if len(value) >= LEAST_SECRET), key=len, reverse=True)
 
 
 def _parts(text: str) -> Iterator[str]:
-    """Yield passwords and secret parameters of the URLs in a text."""
+    """Yield passwords and secret parameters of the URLs in a text, as they stand there and decoded."""
     for scheme, user in _USER.findall(text):
         name, separator, password = user.partition(":")
         if separator:
-            yield password
+            yield from (password, unquote(password))
         elif scheme.lower() in _WEB:
-            yield name
+            yield from (name, unquote(name))
     for found in SLASHED_PASSWORD.findall(text):
         yield found.partition("://")[2].partition(":")[2].removesuffix("@")
     for parameter in _PARAMETER.finditer(text):
-        yield parameter[0].partition("=")[2]
+        value = parameter[0].partition("=")[2]
+        yield from (value, unquote(value))

@@ -17,6 +17,7 @@ from dask.utils import parse_bytes
 from distributed.worker_memory import parse_memory_limit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from etl.core.secrets import credential_in
 from etl.run.dask_cluster_resource import dask_cluster_resource
 from etl.run.task_memory import MEMORY, task_bytes
 
@@ -98,6 +99,8 @@ class Standing(_Section):
     def _encrypted(self) -> Self:
         if self.tls and not self.address.startswith("tls://"):
             raise ValueError("with `tls` the address must start with tls://")
+        if credential_in(self.address):
+            raise ValueError("the address holds a password; schedulers know certificates only, see `tls`")
         return self
 
 

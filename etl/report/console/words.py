@@ -1,0 +1,38 @@
+"""Commands whose complaints about the command line hold no secret: a URL may be typed where none belongs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+from etl.core.secrets import without_secrets
+
+
+@contextmanager
+def _without_secrets() -> Iterator[None]:
+    try:
+        yield
+    except click.ClickException as error:
+        vars(error)["message"] = without_secrets(error.message)
+        raise
+
+
+class Command(click.Command):
+    """A command whose usage errors hold no secret."""
+
+    def make_context(self, *arguments: Any, **options: Any) -> click.Context:
+        with _without_secrets():
+            return super().make_context(*arguments, **options)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with _without_secrets():
+            return super().invoke(ctx)
+
+
+class Group(Command, click.Group):
+    """A group of such commands."""
+
+    command_class = Command
