@@ -1,0 +1,110 @@
+"""Masks through the life of a store: in a bucket, through Dask, rolled back, pruned."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from distributed import Client
+
+from etl.annotations.mask_sources import MaskStore, join_masks
+from etl.run.clusters import local_cluster
+from etl.run.dask import DaskExecutor
+from etl.run.serial import SerialExecutor
+from etl.store.history import rollback
+from etl.store.prune import Pruning, prune
+from etl.store.reader import Store, open_store
+from etl.verify.verify import verify
+from tests.annotations.test_mask_tasks import ROWS as TASK_ROWS
+from tests.annotations.test_mask_tasks import grids, packings
+from tests.support.masked_store import FIRST, MASKS_BY_NAME, PRESENT, ROWS, SECOND, masked_store, with_masks
+from tests.support.s3_server import Bucket
+from tests.support.three_volumes import files_of
+from tests.support.tiny_release import build_serial, tiny_config, write_release
+
+KEY_SLICE_ONLY = {name: data for name, data in MASKS_BY_NAME.items() if name.startswith(SECOND)}
+
+
+def label_paths(store: Store) -> list[str]:
+    return sorted(entry["path"] for entry in store.version["labels"])
+
+
+def same_masks(one: Store, other: Store) -> None:
+    for lesion_id in (0, 1):
+        for grid in ("stored", "source"):
+            found, expected = (store.mask(lesion_id, grid=grid) for store in (one, other))
+            assert found.equals(expected)
+            assert bool(found.any())
+
+
+@pytest.mark.slow
+def test_in_a_bucket_labels_are_the_same_bytes(tmp_path: Path, s3_bucket: Bucket) -> None:
+    local = masked_store(tmp_path / "local")
+    folder = tmp_path / "bucket"
+    write_release(folder, PRESENT, ROWS)
+    config = tiny_config(folder, Path("unused")).model_copy(update={"store": f"{s3_bucket.url}/store"})
+    build_serial(config)
+    with_masks(config.store, folder)
+    remote = open_store(config.store)
+    assert remote.version["labels"] == local.version["labels"]
+    for entry in local.version["labels"]:
+        for name in local.objects.list(entry["path"]):
+            assert remote.objects.read(name) == local.objects.read(name)
+    same_masks(remote, local)
+    assert verify(remote.objects, 2).problems == ()
+    # The same masks again are a version no more, and nothing is written.
+    keys = s3_bucket.all_keys()
+    with_masks(config.store, folder)
+    assert s3_bucket.all_keys() == keys
+
+
+def test_rolled_back_and_pruned_masks_follow_their_versions(tmp_path: Path) -> None:
+    both = masked_store(tmp_path)
+    store, objects = both.objects.root, both.objects
+    fewer = with_masks(store, tmp_path, masks=KEY_SLICE_ONLY)
+    assert len(label_paths(both)) == 2
+    assert label_paths(fewer) == [path for path in label_paths(both) if SECOND in path]
+
+    back, is_new = rollback(objects, 2, "back")
+    assert is_new
+    assert back["labels"] == both.version["labels"]
+    same_masks(open_store(store), both)
+    before = files_of(store)
+    assert counts_of_labels(prune(objects, 4, 0)) == 0
+    assert files_of(store).keys() == before.keys()
+
+    forward, _ = rollback(objects, 3, "forward")
+    assert forward["labels"] == fewer.version["labels"]
+    dry = prune(objects, 1, 0, dry_run=True)
+    assert counts_of_labels(dry) == 1
+    assert prune(objects, 1, 0) == dry
+    (gone,) = {path for path in label_paths(both) if FIRST in path}
+    assert not list(objects.list(gone))
+    left = open_store(store)
+    assert bool(left.mask(1).any())
+    assert verify(objects, left.version["version"]).problems == ()
+    # What was pruned is written once more where somebody asks for it, to the same bytes.
+    again = with_masks(store, tmp_path)
+    assert again.version["labels"] == both.version["labels"]
+    for name in objects.list(gone):
+        assert objects.read(name) == before[name]
+
+
+def counts_of_labels(pruning: Pruning) -> int:
+    return len(pruning.units["labels"])
+
+
+@pytest.mark.slow
+def test_workers_write_the_bytes_that_one_process_writes(tmp_path: Path) -> None:
+    for name, data in packings().items():
+        (tmp_path / name).write_bytes(data)
+    urls = [str(tmp_path / "b.tar"), str(tmp_path / "c.tar.gz")]
+    serial = join_masks(
+        "uls23", urls, TASK_ROWS, SerialExecutor(), MaskStore(str(tmp_path / "serial"), grids())
+    )
+    with local_cluster(2) as cluster, Client(cluster, set_as_default=False) as client:
+        place = MaskStore(str(tmp_path / "dask"), grids())
+        dask = join_masks("uls23", urls, TASK_ROWS, DaskExecutor(client), place)
+    assert dask.labels == serial.labels
+    assert dask.outcomes == serial.outcomes
+    assert files_of(str(tmp_path / "dask")) == files_of(str(tmp_path / "serial"))
