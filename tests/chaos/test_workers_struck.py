@@ -6,7 +6,7 @@ import json
 import os
 import random
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from distributed import Client, WorkerPlugin
 
 from etl.core.config_file import load_config
 from etl.pipeline.build import build, load_plan
+from etl.run.certificates import environment_of_certificates
 from etl.run.clusters import local_cluster
 from etl.run.dask import DaskExecutor
 from tests.chaos.arena import LONG, Arena
@@ -70,7 +71,7 @@ class Cluster:
     """A cluster whose workers strike as they are told."""
 
     client: Client
-    address: str
+    environment: Mapping[str, str]
     folder: Path
     count: int = 0
 
@@ -85,7 +86,7 @@ class Cluster:
     def lose_driver(self, place: Arena, store: str, strike_at: int) -> int:
         """Build as a process of its own, which is killed when workers come to a boundary; its exit code."""
         command = [*BUILD_STORE, str(place.config), "--set", f"store={store}", "--set", "cluster=local"]
-        env = environment(DASK_SCHEDULER_ADDRESS=self.address)
+        env = environment(**self.environment)
         with running(command, place.folder / "log", env=env) as driver:
             self.tell({"strike_at": strike_at, "driver": driver.pid})
             try:
@@ -121,7 +122,9 @@ def cluster(place: Arena, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     ):
         patch.chdir(folder)
         client.register_plugin(Striker(str(folder), place.place))
-        yield Cluster(client, started.scheduler_address, folder)
+        certificates = environment_of_certificates(started.security)
+        found = {"DASK_SCHEDULER_ADDRESS": started.scheduler_address, **certificates}
+        yield Cluster(client, found, folder)
 
 
 @pytest.mark.parametrize("kills_all", [False, True], ids=["one", "all"])

@@ -87,7 +87,7 @@ def test_the_batch_file(slurm: Slurm, checkout: Path) -> None:
     log = (checkout / "build" / f"nightly-{job}.log").read_text()
     assert "JobState=COMPLETED" in slurm.command("scontrol", "show", "job", job), log
     assert version_names(checkout / "store") == ["000001.json"], log
-    assert "1 worker at tcp://127.0.0.1" in log
+    assert "1 worker at tls://127.0.0.1" in log
     wait_until(lambda: slurm.jobs() == [], "the workers' jobs were cancelled")
 
 

@@ -52,13 +52,13 @@ def write_full_size(folder: Path, seed: int = 0) -> Store:
     objects = LocalObjects(str(folder))
     write(objects, [_voxels(rng)], Encoding((64, 64, 64), "zstd", 1, "bitshuffle", -1024))
     volumes = _volumes(rng)
-    lesions, splits = _lesions(rng, volumes)
+    lesions = _lesions(rng, volumes)
     columns = {"volumes": volumes, "lesions": lesions, "slices": _slices(rng, volumes), "rejects": _rejects()}
     objects.write(ROOT, root_metadata())
     entries: dict[str, list[Entry]] = {}
     for name, table in BUILD_TABLES.items():
         entries[name] = []
-        for file in encode_table(table, table.rows(_completed(name, columns[name] | {"split": splits}))):
+        for file in encode_table(table, table.rows(_completed(name, columns[name]))):
             entry, data = written(file, "full-size")
             objects.write(entry["path"], data)
             entries[name].append(entry)
@@ -107,7 +107,7 @@ def _volumes(rng: np.random.Generator) -> dict[str, Any]:
 _INTERVALS = [0.48, 0.49, 0.01, 0.01, 0.005, 0.005]
 
 
-def _lesions(rng: np.random.Generator, volumes: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+def _lesions(rng: np.random.Generator, volumes: dict[str, Any]) -> dict[str, Any]:
     at = np.sort(np.concatenate([np.arange(VOLUMES), rng.integers(0, VOLUMES, LESIONS - VOLUMES)]))
     splits = [split for split, count in SPLIT_LESIONS.items() for _ in range(count)]
     labelled = [name for name, count in PUBLISHED_TYPES.items() for _ in range(count)]
@@ -146,7 +146,8 @@ def _lesions(rng: np.random.Generator, volumes: dict[str, Any]) -> tuple[dict[st
         "window_high_hu": np.full(LESIONS, 400.0),
         "sex": rng.choice(["F", "M"], LESIONS),
         "age_years": [None, *age[1:].astype(int).tolist()],
-    }, splits
+        "split": splits,
+    }
 
 
 def _slices(rng: np.random.Generator, volumes: dict[str, Any]) -> dict[str, Any]:
@@ -204,7 +205,7 @@ def _version(tables: dict[str, Any], volume_ids: list[str]) -> dict[str, Any]:
         "archives": [
             {"name": f"Images_png_{n:02d}.zip", "bytes": 4 << 30, "slices": 1} for n in range(1, 57)
         ],
-        "config": {"volume": {"spacing_mm": 1.0, "interpolation": "linear"}},
+        "config": {"volume": {"spacing_mm": 1.0, "interpolation": "linear", "pyramid_levels": 1}},
         "code": {"deeplesion-store": "0"},
         "schemas": {n: schema_columns(table.schema) for n, table in BUILD_TABLES.items()},
         "tables": tables,

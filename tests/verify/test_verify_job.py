@@ -68,7 +68,7 @@ def test_job_reads_a_bucket_on_a_cluster(config: Config, s3_bucket: Bucket, tmp_
     s3_bucket.put(next(key for key in keys if key.endswith("0/c/0/0/0")), b"x")
     done = run(command)
     assert done.returncode == 1
-    assert f" faults in version 1 of {s3_bucket.url}/store ({count} volumes, " in done.stdout
+    assert f"1 fault in version 1 of {s3_bucket.url}/store ({count} volumes, " in done.stdout
 
 
 @pytest.mark.campaign
