@@ -153,6 +153,7 @@ def test_it_is_served(store: Store) -> None:
         assert site.answer(f"/store/{path}/0/c/0/0/0", "bytes=3-8").body == shard[3:9]
 
 
+@pytest.mark.slow
 def test_a_build_into_it_publishes_by_the_second_contract_and_leaves_it_readable(
     store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -129,6 +129,7 @@ def bucket(folder: Path, s3_server: str) -> Iterator[Bucket]:
         yield bucket
 
 
+@pytest.mark.slow
 def test_the_first_lines_see_a_new_version_in_a_process_that_stays_up(s3_bucket: Bucket) -> None:
     (start,) = blocks("Ten recipes")
     lines = compile(start.replace("build/store", f"{s3_bucket.url}/store"), "start", "exec")

@@ -51,6 +51,7 @@ def test_facts_cover_every_row_once() -> None:
     assert str(series_of_row(2)) == "000001_02_01"
 
 
+@pytest.mark.slow
 def test_a_split_in_the_release_s_order_is_official(val: GivenRows, numbered: pd.DataFrame) -> None:
     table = numbered[numbered.Train_Val_Test == "2"]
     assert val.lesion_ids == "official"
@@ -91,6 +92,7 @@ def test_a_csv_in_another_order_never_gets_a_wrong_number(
     assert all(official[item.row.lesion_id] == item.entry.row for item in tags)
 
 
+@pytest.mark.slow
 def test_rows_that_nothing_proves_have_no_number(real_release: Path) -> None:
     found = given(pd.read_csv(real_release / "DL_info_part.csv", dtype=str, keep_default_na=False))
     assert found.lesion_ids == "other"

@@ -17,6 +17,7 @@ def assert_only_patient_2_is_built(outcome: Outcome, workshop: Workshop) -> None
     assert outcome.build.converted == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("keep", "reason"), [(0.5, "archive_truncated"), (0.999, "archive_truncated"), (0, "archive_not_zip")]
 )

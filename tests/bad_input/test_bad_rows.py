@@ -7,6 +7,7 @@ import pytest
 from tests.support.workshop import Outcome, Row, Workshop
 
 
+@pytest.mark.slow
 def test_the_undamaged_release_is_built_whole(workshop: Workshop) -> None:
     outcome = workshop.build()
     assert outcome.rejects == []

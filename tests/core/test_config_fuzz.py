@@ -81,6 +81,7 @@ def test_aliases_are_refused(tmp_path: Path, alias: str) -> None:
         load(tmp_path, json.dumps(SMALLEST), f"volume={alias}")
 
 
+@pytest.mark.slow
 @given(st.integers(51, 5000), st.sampled_from(["[]", "{}"]))
 def test_deep_nesting_is_refused(tmp_path: Path, depth: int, brackets: str) -> None:
     inner = "a: " if brackets == "{}" else ""

@@ -100,6 +100,7 @@ def test_pixels_are_the_planes_in_their_windows(tiny: Path) -> None:
             assert np.abs(np.asarray(image, float) - np.clip(exact, 0, 255)).max() <= 0.51
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("neighbours_mm", [None, 2.0, 1.0])
 def test_pixels_in_hu_are_the_releases_own(tiny: Path, tmp_path: Path, neighbours_mm: float | None) -> None:
     pictures = Pictures(hu=True, neighbours_mm=neighbours_mm)

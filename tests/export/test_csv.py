@@ -18,6 +18,7 @@ from tests.support.tiny_release import build_serial, csv_bytes, csv_row, tiny_co
 SERIES = "000001_01_01"
 
 
+@pytest.mark.slow
 def test_accepted_rows_come_back(tmp_path: Path) -> None:
     odd = csv_row(
         SERIES,
@@ -36,10 +37,12 @@ def test_accepted_rows_come_back(tmp_path: Path) -> None:
     assert release_csv(open_store(config.store).lesions()) == csv_bytes([rows[0], rows[2]])
 
 
+@pytest.mark.slow
 def test_the_phantom_comes_back_byte_for_byte(demo_store: Store, phantom: tuple[Path, PhantomTruth]) -> None:
     assert release_csv(demo_store.lesions()) == (phantom[0] / "DL_info.csv").read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["DL_info_part.csv", "DL_info_images.csv"])
 def test_real_rows_come_back_byte_for_byte(real_release: Path, name: str) -> None:
     """The parsed columns go into the lesions table unchanged, so they are enough for this test."""

@@ -87,6 +87,7 @@ def test_one_class_for_all(demo_store: Store, tmp_path: Path) -> None:
         export(demo_store, tmp_path / "coco", "coco", Selection(patients=(1,)))
 
 
+@pytest.mark.slow
 def test_webdataset_streams_the_shards(demo_store: Store, tmp_path: Path) -> None:
     import webdataset
 

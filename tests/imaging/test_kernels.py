@@ -48,6 +48,7 @@ def run_copy(folder: Path, cache_home: Path) -> list[str]:
     return done.stdout.split("\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("writable", [True, False])
 def test_kernels_work_where_no_cache_can_be_written(tmp_path: Path, writable: bool) -> None:
     copy = tmp_path / "etl"

@@ -65,6 +65,7 @@ def test_what_passes_is_tried_again(
         assert faulty.faults == [fault], name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", [S3Fault.LOST_REPLY, S3Fault.CONFLICT, S3Fault.SLOW_DOWN])
 def test_a_version_is_published_once(fault: S3Fault, objects: Objects, faulty: FaultyS3) -> None:
     faulty.choose = once(fault, "PUT")
@@ -74,6 +75,7 @@ def test_a_version_is_published_once(fault: S3Fault, objects: Objects, faulty: F
     assert version_numbers(objects) == [1]
 
 
+@pytest.mark.slow
 def test_a_lost_reply_to_the_end_of_an_upload_in_parts(
     objects: Objects, faulty: FaultyS3, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -89,6 +91,7 @@ def test_a_lost_reply_to_the_end_of_an_upload_in_parts(
     assert len(parts) in (3, 6)  # with a server that forgets what it has completed, all over again
 
 
+@pytest.mark.slow
 def test_a_server_that_does_not_take_the_body_is_not_waited_for(faulty: FaultyS3, s3_bucket: Bucket) -> None:
     objects = BucketObjects(f"{s3_bucket.url}/store", WriteSettings(least_s=1.0))
     faulty.hang_seconds, faulty.deaf_to = 20.0, 1
@@ -104,6 +107,7 @@ def test_a_refusal_is_raised_at_once(objects: Objects, faulty: FaultyS3) -> None
     assert len(faulty.requests) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("status", "code"),
     [(400, "MissingContentMD5"), (400, "InvalidDigest"), (405, "MethodNotAllowed"), (501, "NotImplemented")],

@@ -50,6 +50,7 @@ def counts(log: FaultyS3) -> tuple[Counter[str], Counter[str]]:
     return of_volumes, others
 
 
+@pytest.mark.slow
 def test_a_volume_costs_four_writes_and_four_looks(log: FaultyS3, config: Config) -> None:
     assert build_serial(config).converted == VOLUMES
     of_volumes, others = counts(log)
@@ -62,6 +63,7 @@ def test_a_volume_costs_four_writes_and_four_looks(log: FaultyS3, config: Config
     assert sum(others.values()) < 40, others
 
 
+@pytest.mark.slow
 def test_a_copied_store_is_read_once(log: FaultyS3, config: Config) -> None:
     """Its receipts were written before what they prove: the driver looks, then workers look and read."""
     build_serial(config)
@@ -76,6 +78,7 @@ def test_a_copied_store_is_read_once(log: FaultyS3, config: Config) -> None:
     assert of_volumes == {"GET": (looks + objects_read) * VOLUMES, "LIST": looks * VOLUMES, "PUT": VOLUMES}
 
 
+@pytest.mark.slow
 def test_a_shard_of_other_bytes_and_the_same_size_is_replaced(log: FaultyS3, config: Config) -> None:
     build_serial(config)
     objects = open_objects(config.store)

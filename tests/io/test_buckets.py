@@ -28,6 +28,7 @@ def test_a_url_opens_a_bucket() -> None:
         open_objects("ftp://host/store")
 
 
+@pytest.mark.slow
 def test_a_large_object_arrives_in_parts(s3_bucket: Bucket) -> None:
     data = bytes(range(256)) * (120 * 2**12)
     objects = open_objects(s3_bucket.url)
@@ -41,6 +42,7 @@ def test_a_bucket_that_is_not_there(s3_bucket: Bucket) -> None:
         open_objects("s3://no-such-bucket-here/store").check_writable()
 
 
+@pytest.mark.slow
 def test_an_endpoint_that_ignores_the_condition_is_refused(
     s3_bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -80,6 +82,7 @@ def test_a_build_into_a_bucket_equals_one_on_disk(
     assert not [key for key in s3_bucket.all_keys() if "/.partial/" in key]
 
 
+@pytest.mark.slow
 def test_a_half_written_volume_is_replaced(phantom: tuple[Path, Any], s3_bucket: Bucket) -> None:
     data = config_data(phantom[0], Path("unused"), select={"patients": [1]}, volume=COARSE)
     data["store"] = s3_bucket.url

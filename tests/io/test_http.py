@@ -111,6 +111,7 @@ def test_the_proxy_of_the_environment_is_used(
     assert request.headers["Proxy-Authorization"] == "Basic dXNlcjp3b3Jk"
 
 
+@pytest.mark.slow
 def test_a_forked_process_has_connections_of_its_own(http_server: HttpServer) -> None:
     url = http_server.put("/a.zip", CONTENT)
     script = """

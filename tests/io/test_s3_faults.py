@@ -61,6 +61,7 @@ def test_a_cut_body_goes_on_from_where_it_stopped(faulty: FaultyS3, blob: S3Blob
     assert starts == [0, 100_000, 100_000, 100_000, 300_000]
 
 
+@pytest.mark.slow
 def test_a_reset_goes_on_from_where_it_stopped(faulty: FaultyS3, blob: S3Blob, path: str) -> None:
     faulty.choose = at_object(path, Cut(100_000, is_reset=True))
     assert blob.read(0, SIZE) == CONTENT
@@ -88,6 +89,7 @@ def test_a_server_that_stays_busy_fails_in_the_end(faulty: FaultyS3, blob: S3Blo
     assert len(faulty.requests) == USUAL.attempts
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [400, 403, 404, 405])
 def test_a_refusal_is_not_tried_again(faulty: FaultyS3, blob: S3Blob, status: int) -> None:
     faulty.choose = lambda request: Answer(status)
@@ -112,6 +114,7 @@ def test_without_credentials_it_is_refused(blob: S3Blob, monkeypatch: pytest.Mon
         blob.info()
 
 
+@pytest.mark.slow
 def test_public_and_requester_pays_buckets_are_named_in_the_environment(
     blob: S3Blob, s3_bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -140,6 +143,7 @@ def test_a_stalled_body_goes_on_from_where_it_stopped(faulty: FaultyS3, blob: S3
     assert starts == [0, 0, 100_000]
 
 
+@pytest.mark.slow
 def test_a_bucket_that_stalls_for_ever_fails_in_the_end(faulty: FaultyS3, blob: S3Blob) -> None:
     faulty.choose = lambda request: Stall()
     with pytest.raises(ConnectionError, match=r"s3://.*/a\.zip: "):
@@ -155,6 +159,7 @@ def test_a_wrong_content_length_does_no_harm(faulty: FaultyS3, blob: S3Blob, pat
     assert len(faulty.requests) == (1 if by > 0 else 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("question", ["info", "read"])
 @pytest.mark.parametrize("fault", [PAGE, NoRange()], ids=["a web page", "no ranges"])
 def test_what_comes_whole_where_a_part_was_asked_for_is_refused(

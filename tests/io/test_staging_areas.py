@@ -105,6 +105,7 @@ def test_a_part_that_another_run_finished_is_gone(area: StagingArea) -> None:
     assert area.size("a.zip") == 5
 
 
+@pytest.mark.slow
 @given(st.lists(st.binary(min_size=1, max_size=20), min_size=1, max_size=5))
 def test_blocks_of_any_size_are_joined_in_order(area: StagingArea, blocks: list[bytes]) -> None:
     at = 0

@@ -52,6 +52,7 @@ def listing(folder: Path) -> list[tuple[str, int]]:
     return sorted((path.as_posix(), path.stat().st_mtime_ns) for path in folder.rglob("*"))
 
 
+@pytest.mark.slow
 def test_build_prints_what_is_there_and_how_to_open_it(data: dict[str, Any], tmp_path: Path) -> None:
     config = write_config(tmp_path, data)
     done = run([*BUILD_STORE, config], env=environment(FORCE_COLOR="1"))
@@ -238,6 +239,7 @@ def test_terminal_has_a_live_bar(data: dict[str, Any], tmp_path: Path) -> None:
     assert max(len(line.rsplit("\r", 1)[-1]) for line in plain.split("\n") if "slices/s, " in line) <= 80
 
 
+@pytest.mark.slow
 def test_a_build_ends_with_its_report_unless_the_config_says_no(data: dict[str, Any], tmp_path: Path) -> None:
     page = Path(data["store"]) / "reports" / "000001" / "index.html"
     call_job("build_store", write_config(tmp_path, data))

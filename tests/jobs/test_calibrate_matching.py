@@ -25,6 +25,7 @@ def printed(*arguments: str) -> dict[str, Any]:
     return json.loads(done.stdout)
 
 
+@pytest.mark.slow
 def test_committed_calibration_is_scored_from_csv_and_pairs_alone(inputs: list[str]) -> None:
     result = printed(*inputs, "--evaluate")
     assert result["pairs"] == {"listed": 906, "joined": 453, "not_joined": 0}
@@ -60,6 +61,7 @@ def test_folds_of_patients_and_the_committed_file_are_made_again(inputs: list[st
     assert encode(made) == out.read_text()
 
 
+@pytest.mark.slow
 def test_wrong_inputs_end_with_one_message(inputs: list[str], tmp_path: Path) -> None:
     done = CliRunner().invoke(main, [inputs[0], inputs[0], "--evaluate"])
     assert done.exit_code == 2

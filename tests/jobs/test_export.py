@@ -26,6 +26,7 @@ def store(phantom: tuple[Path, PhantomTruth], tmp_path_factory: pytest.TempPathF
     return root
 
 
+@pytest.mark.slow
 def test_a_version_and_a_part_can_be_chosen(store: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     done = call_job("export", str(store), str(out), "--format", "csv", "--version", "1", "--split", "train")

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner
 
 from etl.phantom import is_written, phantom_truth
 from jobs.make_phantom import main
 
 
+@pytest.mark.slow
 def test_every_option_reaches_the_release(tmp_path: Path) -> None:
     chosen = {"patients": 1, "archives": 2, "seed": 5, "followups": 1, "extracted": True}
     words = [f"--{name}" if value is True else f"--{name}={value}" for name, value in chosen.items() if value]

@@ -48,6 +48,7 @@ def problems(config: Config, number: int) -> list[str]:
     return [f"{p.where}: {p.what}" for p in verify(open_objects(config.store), number).problems]
 
 
+@pytest.mark.slow
 def test_sequences_are_published_read_carried_and_completed(config: Config, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="were not matched over time"):
         open_store(config.store).sequences()

@@ -122,6 +122,7 @@ def test_a_published_build_ends_with_0_though_nobody_reads_it(tmp_path: Path) ->
     assert version_names(tmp_path / "störe") == ["000001.json"]
 
 
+@pytest.mark.slow
 def test_a_missing_package_is_named_with_its_extra(tmp_path: Path) -> None:
     for name in ("model.onnx", "config.json"):
         (tmp_path / name).write_text('{"input": {"pixels": 8, "pixel_mm": 7, "window_hu": [-175, 275]}}')

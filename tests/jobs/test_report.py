@@ -20,6 +20,7 @@ def store(phantom: tuple[Path, PhantomTruth], tmp_path_factory: pytest.TempPathF
     return root
 
 
+@pytest.mark.slow
 def test_the_current_version_or_another(store: Path) -> None:
     for options, number in (([], 2), (["--version", "1", "--sample", "all"], 1)):
         done = call_job("report", str(store), *options)

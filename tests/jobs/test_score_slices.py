@@ -49,6 +49,7 @@ def problems(config: Config) -> list[str]:
     return [f"{p.where}: {p.what}" for p in verify(open_objects(config.store), number).problems]
 
 
+@pytest.mark.slow
 def test_positions_are_published_read_carried_and_completed(config: Config, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="were not scored"):
         open_store(config.store).body_positions()

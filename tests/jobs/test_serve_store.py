@@ -25,6 +25,7 @@ def store(phantom: tuple[Path, PhantomTruth], tmp_path_factory: pytest.TempPathF
     return root
 
 
+@pytest.mark.slow
 def test_it_serves_ranges_until_ctrl_c(store: Path, tmp_path: Path) -> None:
     log = tmp_path / "log"
     with running([*SERVE, str(store), "--port", "0"], log) as process:

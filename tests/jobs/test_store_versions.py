@@ -42,6 +42,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> str:
 job = partial(call_job, "store_versions")
 
 
+@pytest.mark.slow
 def test_list(store: str) -> None:
     before = files_of(store)
     listed = run([*JOB, store, "list"])
@@ -113,6 +114,7 @@ def test_what_is_wrong_ends_with_2(store: str, tmp_path: Path, arguments: tuple[
     assert not (tmp_path / "nowhere").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["folder", "bucket"])
 def test_back_and_pruned(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     write_release(tmp_path / "release", PRESENT, ROWS)
@@ -150,6 +152,7 @@ def test_back_and_pruned(kind: str, tmp_path: Path, request: pytest.FixtureReque
     assert version_numbers(objects) == [3, 4]
 
 
+@pytest.mark.slow
 def test_nothing_is_published_where_an_exclusive_create_is_none(
     tmp_path: Path, s3_bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -61,11 +61,13 @@ def named(kind: str) -> dict[str, Any]:
     return copy.deepcopy(found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("manifest", MANIFESTS, ids=lambda manifest: manifest["kind"])
 def test_manifests_keep_to_their_schemas(manifest: dict[str, Any]) -> None:
     check(manifest)
 
 
+@pytest.mark.slow
 def test_the_schemas_do_refuse() -> None:
     cron, cluster = named("CronJob"), named("DaskCluster")
     cron["spec"]["jobTemplate"]["spec"]["backoffLimits"] = 0
@@ -94,6 +96,7 @@ def test_they_name_each_other_and_configs_that_are_right() -> None:
     assert {manifest["metadata"]["namespace"] for manifest in MANIFESTS} == {cluster.namespace}
 
 
+@pytest.mark.slow
 def test_what_the_config_asks_for_is_a_cluster_of_the_operator() -> None:
     texts = named("ConfigMap")["data"]
     config = validated(Kubernetes, yaml.safe_load(texts["cluster.yaml"]), "cluster.yaml")

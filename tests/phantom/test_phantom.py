@@ -237,6 +237,7 @@ def lesion_weights(
     return weight, x[near], y[near], z[near]
 
 
+@pytest.mark.slow
 def test_lesions_lie_where_the_truth_and_the_csv_say(phantom: Phantom, pixels: Pixels) -> None:
     out, truth = phantom
     for row, lesion in zip(rows_of(out), truth.lesions, strict=True):
@@ -249,6 +250,7 @@ def test_lesions_lie_where_the_truth_and_the_csv_say(phantom: Phantom, pixels: P
         assert weight.sum() * math.prod(lesion.spacing_mm) == pytest.approx(volume_mm3, rel=0.06)
 
 
+@pytest.mark.slow
 def test_recist_runs_along_the_lesion(phantom: Phantom, pixels: Pixels) -> None:
     for row, lesion in zip(rows_of(phantom[0]), phantom[1].lesions, strict=True):
         if lesion.diameter_mm / lesion.short_diameter_mm < 1.25:
@@ -286,6 +288,7 @@ def naive_body_box(stored: np.ndarray) -> tuple[int, int, int, int]:
     return int(columns.min()), int(rows.min()), int(columns.max()), int(rows.max())
 
 
+@pytest.mark.slow
 def test_published_locations_follow_the_recipe(phantom: Phantom, pixels: Pixels) -> None:
     heights: dict[tuple[str, str], list[tuple[int, float]]] = {}
     for row, lesion in zip(rows_of(phantom[0]), phantom[1].lesions, strict=True):

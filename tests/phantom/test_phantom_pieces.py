@@ -65,6 +65,7 @@ def test_grid_counts_pixels_from_one() -> None:
 half_axis = st.floats(2.5, 15)
 
 
+@pytest.mark.slow
 @given(
     half_mm=st.tuples(half_axis, half_axis, half_axis),
     centre_mm=st.tuples(st.floats(-1, 1), st.floats(-1, 1), st.floats(-6, 6)),

@@ -28,6 +28,7 @@ def contents(out: Path) -> dict[str, bytes]:
     return {str(path.relative_to(out)): path.read_bytes() for path in out.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 def test_same_arguments_same_bytes(minimal: Phantom, tmp_path: Path) -> None:
     out, truth = minimal
     assert write_phantom(tmp_path / "again", patients=1, archives=2, extracted=True) == truth
@@ -81,6 +82,7 @@ def times(out: Path) -> dict[str, int]:
     return {str(path): path.stat().st_mtime_ns for path in out.rglob("*")}
 
 
+@pytest.mark.slow
 def test_what_is_there_is_kept_and_what_is_damaged_is_rewritten(minimal: Phantom, tmp_path: Path) -> None:
     whole = contents(minimal[0])
     out = tmp_path / "release"

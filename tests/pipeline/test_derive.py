@@ -70,6 +70,7 @@ def coverage(config: Config) -> dict[str, int]:
     return found
 
 
+@pytest.mark.slow
 def test_a_derived_table_through_the_life_of_a_store(built: Config, tmp_path: Path) -> None:
     store = open_store(built.store)
     done = run(built)
@@ -183,6 +184,7 @@ class Struck(BaseException):
     """The process ends here."""
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("one_a_part")
 def test_a_run_that_ends_at_any_write_is_continued(
     config: Config, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

@@ -106,6 +106,7 @@ def surroundings(built: Built, truth: PhantomLesion) -> Surroundings:
     return Surroundings(np.argwhere(inside).astype(float), share)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("truth", LESIONS, ids=lambda truth: truth.file_name)
 def test_lesion_lies_where_the_tables_say(built: Built, truth: PhantomLesion) -> None:
     around = surroundings(built, truth)

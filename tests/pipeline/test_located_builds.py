@@ -44,6 +44,7 @@ def swapped(release: Path, out: Path, one: str, other: str) -> Path:
     return out
 
 
+@pytest.mark.slow
 def test_every_location_of_the_phantom_agrees_and_is_reported(
     small: tuple[Path, PhantomTruth], tmp_path: Path
 ) -> None:
@@ -74,6 +75,7 @@ def test_every_location_of_the_phantom_agrees_and_is_reported(
     assert store.slices()["norm_z_predicted"].isna().all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("one", "other", "wrong"),
     [

@@ -45,6 +45,7 @@ def slice_hu(real: Path, name: str) -> NDArray[np.int32]:
     return np.asarray(Image.open(real / "Images_png" / name)).astype(np.int32) - 32768
 
 
+@pytest.mark.slow
 def test_every_slice_and_row_is_accounted_for(built: tuple[Build, Store], real_release: Path) -> None:
     build, store = built
     names = [path for path in (real_release / "Images_png").rglob("*.png") if path.name[0] != "."]
@@ -108,6 +109,7 @@ def test_lesion_of_the_whole_series_lies_in_its_volume(built: tuple[Build, Store
     assert slices["hu_minimum"].min() == -3024
 
 
+@pytest.mark.slow
 def test_native_volumes_are_the_clipped_slices(real_release: Path, tmp_path: Path) -> None:
     data = config_data(real_release, tmp_path / "store", images=str(real_release / "Images_png"))
     data["volume"] = {"spacing_mm": "native"}
@@ -127,6 +129,7 @@ def test_native_volumes_are_the_clipped_slices(real_release: Path, tmp_path: Pat
     assert compared == 37
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED], ids=["stored", "deflated"])
 def test_zipped_slices_give_the_same_volumes(
     method: int, built: tuple[Build, Store], real_release: Path, tmp_path: Path

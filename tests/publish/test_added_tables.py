@@ -57,6 +57,7 @@ def add_means(store: Store, volume_ids: Iterable[str]) -> tuple[Version, bool]:
     return add_tables(store.objects, store.version, [NewTable(MEANS, MEANS.rows(dict(columns)), covered)])
 
 
+@pytest.mark.slow
 def test_a_table_of_a_job_through_the_life_of_a_store(tmp_path: Path) -> None:
     write_release(tmp_path, PRESENT, ROWS)
     config = tiny_config(tmp_path, tmp_path / "store")
@@ -146,6 +147,7 @@ def place(request: pytest.FixtureRequest, config: Config) -> Config:
     return config
 
 
+@pytest.mark.slow
 def test_a_row_of_two_lesions_goes_when_one_of_them_changes(place: Config, release: Path) -> None:
     """Lesion 1 gets another box: its pair goes, and lesion 0 is not covered any more, for it lost a row."""
     build_serial(place)

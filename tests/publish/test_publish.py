@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from etl.core.config import Config
 from etl.io.places import object_info
@@ -118,6 +119,7 @@ def test_run_ids_sort_by_time_and_differ() -> None:
     assert [i[:16] for i in ids] == sorted(i[:16] for i in ids)
 
 
+@pytest.mark.slow
 def test_a_damaged_receipt_is_never_published(config: Config) -> None:
     """One bit of a receipt flips: the volume is converted again, and the same version holds."""
     version, rng = build_serial(config).published.version, np.random.default_rng(0)

@@ -77,6 +77,7 @@ def lesions_and_rejects(read: Annotations) -> tuple[object, ...]:
     return read.geometries, rejects, read.row_count
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("source", "dialect"),
     [*(("made", name) for name in DIALECTS), ("real", "all decimals"), ("real", "Excel")],

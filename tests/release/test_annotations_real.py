@@ -10,6 +10,7 @@ import pytest
 from etl.release.annotations import parse_annotations
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "rows", "past_edge", "ages_missing"), [
     ("DL_info_part.csv", 5930, ["000211_02_01_018.png", "000211_04_01_022.png"], 1),
     ("DL_info_images.csv", 67, [], 0),

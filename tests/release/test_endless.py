@@ -61,6 +61,7 @@ def test_one_slice_many_times_costs_each_copy_once(
     assert texts[1] == pytest.approx(texts[0], rel=0.05)
 
 
+@pytest.mark.slow
 def test_foreign_members_take_little_memory(tmp_path: Path) -> None:
     """20,000 take less than a fifth of 150 MB."""
     members = [(f"other/folder/file_{number:06d}.dat", b"") for number in range(20_000)]

@@ -82,6 +82,7 @@ def rejected(store: Path) -> list[tuple[str, str]]:
     return [(reason, where) for reason, where in found if reason != "slice_missing"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED], ids=["stored", "deflated"])
 @pytest.mark.parametrize("is_zip64", [False, True], ids=["", "zip64"])
 def test_however_it_is_packed_the_volumes_are_the_same(
@@ -101,6 +102,7 @@ def test_however_it_is_packed_the_volumes_are_the_same(
     assert published_bytes(Path(data["store"])) == published_bytes(local_store)
 
 
+@pytest.mark.slow
 def test_a_member_that_declares_too_much_is_never_read(
     offered: Served | InBucket, data: dict[str, Any], local_store: Path
 ) -> None:
@@ -115,6 +117,7 @@ def test_a_member_that_declares_too_much_is_never_read(
     assert volumes == {n: b for n, b in published_bytes(local_store).items() if n.startswith("volumes/0")}
 
 
+@pytest.mark.slow
 def test_a_member_that_declares_too_little_is_not_inflated_beyond_it(
     offered: Served | InBucket, data: dict[str, Any], local_store: Path
 ) -> None:
@@ -134,6 +137,7 @@ def test_a_member_that_declares_too_little_is_not_inflated_beyond_it(
     assert all(ours[name] == theirs[name] for name in theirs if name.startswith("volumes/0"))
 
 
+@pytest.mark.slow
 def test_a_damaged_slice_splits_its_run(offered: Served | InBucket, data: dict[str, Any]) -> None:
     """Slice 109 has a byte that is not its own; the archive's directory knows nothing of it."""
     content = bytearray((offered.release / ARCHIVES[0]).read_bytes())
@@ -148,6 +152,7 @@ def test_a_damaged_slice_splits_its_run(offered: Served | InBucket, data: dict[s
     assert_accounts(store)
 
 
+@pytest.mark.slow
 def test_names_inside_archives_never_become_paths(
     offered: Served | InBucket, data: dict[str, Any], tmp_path: Path
 ) -> None:

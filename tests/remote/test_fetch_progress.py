@@ -85,6 +85,7 @@ def test_bar_tells_the_same_in_80_columns(served: Served, tmp_path: Path) -> Non
     assert max(map(len, whole)) <= 80
 
 
+@pytest.mark.slow
 def test_what_was_there_counts_as_there_but_not_as_speed(
     served: Served, every_line: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:

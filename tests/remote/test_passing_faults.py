@@ -111,6 +111,7 @@ def test_the_annotations_come_whole(fault: Fault, served: Served, local_store: P
     assert_same_store(tmp_path / "store", local_store)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("seed", range(2))
 def test_all_together(

@@ -181,6 +181,7 @@ def test_without_keeping_them_few_archives_lie_there_at_once(
     assert_same_store(tmp_path / "store", local_store)
 
 
+@pytest.mark.slow
 def test_without_keeping_them_a_run_that_was_cut_leaves_nothing_in_the_end(
     served: Served, watch: Watch, local_store: Path, tmp_path: Path
 ) -> None:
@@ -196,6 +197,7 @@ def test_without_keeping_them_a_run_that_was_cut_leaves_nothing_in_the_end(
     assert_same_store(tmp_path / "store", local_store)
 
 
+@pytest.mark.slow
 def test_archives_that_are_kept_are_not_fetched_again(served: Served, watch: Watch, tmp_path: Path) -> None:
     source = served.source(staging=str(tmp_path / "staging"))
     build_as_job(store_data(tmp_path / "store", source), SerialExecutor())

@@ -79,6 +79,7 @@ def test_plan_survives_a_busy_server(served: Served, tmp_path: Path) -> None:
     assert printed_plan(tmp_path, served.source()) == calm
 
 
+@pytest.mark.slow
 def test_plan_tells_what_is_fetched_for_what_the_store_lacks(served: Served, tmp_path: Path) -> None:
     source = served.source(staging=str(tmp_path / "staging"))
     config = write_config(tmp_path, store_data(tmp_path / "store", source))
@@ -124,6 +125,7 @@ def test_a_staging_area_that_can_not_be_read_ends_a_plan_with_2(served: Served, 
     assert "where:   source.staging" in done.stderr
 
 
+@pytest.mark.slow
 def test_plan_tells_what_a_server_without_ranges_leaves_open(served: Served, tmp_path: Path) -> None:
     served.server.has_ranges = False
     source = served.source(staging=str(tmp_path / "staging"))

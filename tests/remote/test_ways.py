@@ -99,6 +99,7 @@ WAYS: dict[str, Callable[[Places], dict[str, Any]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 def test_every_way_gives_the_same_store(way: str, places: Places, local_store: Path, tmp_path: Path) -> None:
     store = tmp_path / "store"
@@ -109,6 +110,7 @@ def test_every_way_gives_the_same_store(way: str, places: Places, local_store: P
     assert receipts(store) == set(VOLUMES)
 
 
+@pytest.mark.slow
 def test_staged_archives_are_the_archives(places: Places, tmp_path: Path) -> None:
     for staging in (str(places.folder), f"{places.bucket.url}/staging"):
         store = tmp_path / ("bucket" if "://" in staging else "folder")

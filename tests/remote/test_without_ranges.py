@@ -67,6 +67,7 @@ def test_what_is_not_kept_never_lies_there_at_once_and_travels_twice(
     assert_same_store(tmp_path / "store", local_store)
 
 
+@pytest.mark.slow
 def test_their_directories_are_read_once(
     served: Served, data: dict[str, Any], local_store: Path, tmp_path: Path
 ) -> None:
@@ -79,6 +80,7 @@ def test_their_directories_are_read_once(
     assert_same_store(tmp_path / "store", local_store)
 
 
+@pytest.mark.slow
 def test_plan_tells_that_they_travel_twice(served: Served, data: dict[str, Any], tmp_path: Path) -> None:
     config = write_config(tmp_path, data)
     plan = CliRunner().invoke(main, [config, "--plan"]).stdout
@@ -90,6 +92,7 @@ def test_plan_tells_that_they_travel_twice(served: Served, data: dict[str, Any],
     assert "4: 4 to convert" in plan
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keep", [True, False])
 def test_one_that_can_not_be_had_costs_itself_only(
     keep: bool, served: Served, data: dict[str, Any], local_store: Path, tmp_path: Path

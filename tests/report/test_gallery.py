@@ -23,6 +23,7 @@ def gallery(store: Store) -> Gallery:
     return gallery_of(store)
 
 
+@pytest.mark.slow
 def test_every_key_slice_of_a_small_store_is_shown(gallery: Gallery, store: Store) -> None:
     shown = [lesion.lesion_id for figure in gallery.figures for lesion in figure.image.lesions]
     assert sorted(shown) == store.lesions()["lesion_id"].tolist()

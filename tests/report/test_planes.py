@@ -79,6 +79,7 @@ def test_what_is_gone_is_not_shown_as_air(store: Store, tmp_path: Path) -> None:
     assert len(sample.counts) == sample.planes - sample.failed
 
 
+@pytest.mark.slow
 def test_every_plane_of_a_small_store_is_counted(store: Store) -> None:
     """Key slices count like all other planes."""
     found = sample_planes(store, store.volumes())

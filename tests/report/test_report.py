@@ -32,6 +32,7 @@ def page(files: dict[str, bytes]) -> str:
     return files["index.html"].decode()
 
 
+@pytest.mark.slow
 def test_every_picture_and_check_has_its_numbers_beside_the_page(files: dict[str, bytes], page: str) -> None:
     linked = set(re.findall(r'<a class="csv" href="([^"]+)"', page))
     assert linked == files.keys() - {"index.html"}
@@ -41,6 +42,7 @@ def test_every_picture_and_check_has_its_numbers_beside_the_page(files: dict[str
         assert len(pd.read_csv(io.BytesIO(files[f"{name}.csv"]))), name
 
 
+@pytest.mark.slow
 def test_the_same_version_gives_the_same_bytes(store: Store, files: dict[str, bytes]) -> None:
     assert make_report(store) == files
 
@@ -53,6 +55,7 @@ def test_the_page_names_nothing_elsewhere(page: str, store: Store) -> None:
     assert not re.search(r"@import|url\(|fetch\(|XMLHttpRequest", page)
 
 
+@pytest.mark.slow
 def test_texts_from_the_data_are_escaped(store: Store) -> None:
     bad = "</script><img src=x onerror=alert(1)>"
     version = dict(store.version)
@@ -84,6 +87,7 @@ class HostileStore(Store):
 HOSTILE = """'"></script></td><img src=x onerror=alert(1)>{{ 7 * 191 }}"""
 
 
+@pytest.mark.slow
 def test_texts_of_tables_are_escaped(store: Store) -> None:
     """File names in captions and checks, and names of archive members in rejects."""
     version = dict(store.version)
@@ -120,6 +124,7 @@ class Texts(HTMLParser):
         self.texts.append(data)
 
 
+@pytest.mark.slow
 def test_it_lies_in_the_store_by_the_number_of_its_version(store: Store, tmp_path: Path) -> None:
     shutil.copytree(store.objects.root, tmp_path / "store")
     before = files_below(tmp_path / "store")
@@ -131,6 +136,7 @@ def test_it_lies_in_the_store_by_the_number_of_its_version(store: Store, tmp_pat
     assert {path: after[path] for path in before} == before
 
 
+@pytest.mark.slow
 def test_a_store_in_a_bucket_has_its_report_there(
     store: Store, files: dict[str, bytes], s3_bucket: Bucket
 ) -> None:

@@ -127,6 +127,7 @@ def test_only_pictures_and_reports_of_a_store_are_shown(site: Site, name: str, i
     assert headers["Content-Type"] not in ("image/svg+xml", "application/xhtml+xml")
 
 
+@pytest.mark.slow
 @given(st.text(max_size=40), st.one_of(st.none(), st.text(max_size=20)))
 def test_any_request_has_an_answer(store: Store, path: str, asked: str | None) -> None:
     assert Site(store).answer(path, asked).status in set(HTTPStatus)

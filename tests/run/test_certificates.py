@@ -65,6 +65,7 @@ def test_a_script_of_dask_submit_is_let_in(tmp_path: Path) -> None:
     assert "PRIVATE" not in done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_a_script_gets_the_certificates_of_a_client_only(adaptive: Cluster) -> None:
     config = kinds.Local(kind="local")
     found = environment_of(adaptive.scheduler_address, config, adaptive.security)

@@ -167,6 +167,7 @@ signal.signal(signal.SIGINT, lambda *_: None)
 """
 
 
+@pytest.mark.slow
 def test_the_import_of_a_class_leaves_ctrl_c_as_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -180,6 +181,7 @@ def test_the_import_of_a_class_leaves_ctrl_c_as_it_was(
         assert signal.getsignal(signal.SIGINT) is before
 
 
+@pytest.mark.slow
 def test_what_a_class_refuses_is_said(tmp_path: Path) -> None:
     options = {"host": "nowhere.invalid"}
     data = {"kind": "class", "workers": 1, "path": "distributed.LocalCluster", "options": options}

@@ -244,6 +244,7 @@ def no_such_mount() -> int:
     raise PermissionError(13, "Permission denied", "/mnt/store")
 
 
+@pytest.mark.slow
 def test_what_is_raised_everywhere_is_raised_here(executor: Executor) -> None:
     with pytest.raises(PermissionError, match="/mnt/store"):
         executor.everywhere(no_such_mount)

@@ -270,6 +270,7 @@ def test_killed_dask_submit_takes_its_script_and_workers_with_it(tmp_path: Path)
     assert "got SIGTERM" in (tmp_path / "output").read_text().splitlines()
 
 
+@pytest.mark.slow
 def test_dask_has_the_command() -> None:
     done = run([sys.executable, "-m", "dask", "submit", "--help"])
     assert done.returncode == 0

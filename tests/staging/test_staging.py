@@ -208,6 +208,7 @@ def test_a_checksum_in_capitals_is_the_same(http_server: HttpServer, folder: Sta
     assert fetch(folder.fetcher, serve_archive(http_server, sha256=SHA256.upper()))[-1].is_whole
 
 
+@pytest.mark.slow
 def test_a_spoilt_part_is_thrown_away_and_the_next_run_fetches_it_again(
     http_server: HttpServer, staged: Staged
 ) -> None:
@@ -263,6 +264,7 @@ class TestChangedSource:
         assert "changed since it was looked at" in last.message
         assert "secret" not in last.message
 
+    @pytest.mark.slow
     def test_the_new_state_is_fetched_again_and_the_old_one_goes(
         self, http_server: HttpServer, staged: Staged
     ) -> None:

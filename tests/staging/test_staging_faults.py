@@ -96,6 +96,7 @@ def test_each_request_may_fail_once(fault: S3Fault, area: BucketStaging, faulty:
     assert len(faulty.faults) >= 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", [S3Fault.LOST_REPLY, S3Fault.LATE_REPLY, S3Fault.INTERNAL, S3Fault.RESET])
 def test_the_end_of_the_joining_may_fail(fault: S3Fault, area: BucketStaging, faulty: FaultyS3) -> None:
     """What begins and ends an upload in parts is POST: the second is its end."""
@@ -112,6 +113,7 @@ def test_the_end_of_the_joining_may_fail(fault: S3Fault, area: BucketStaging, fa
     assert area.part_names("") == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2))
 def test_any_mix_of_them_leaves_no_trace(
     seed: int, http_server: HttpServer, area: BucketStaging, faulty: FaultyS3

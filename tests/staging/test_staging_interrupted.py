@@ -32,6 +32,7 @@ pytestmark = pytest.mark.usefixtures("impatient")
 
 
 class TestTwoRuns:
+    @pytest.mark.slow
     @pytest.mark.parametrize("sha256", [SHA256, ""])
     def test_one_that_is_late_finds_the_archive_whole(
         self, http_server: HttpServer, staged: Staged, sha256: str, monkeypatch: pytest.MonkeyPatch

@@ -29,6 +29,7 @@ def clock(impatient: None, monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return waits
 
 
+@pytest.mark.slow
 def test_an_outage_of_minutes_costs_no_archive(
     http_server: HttpServer, staged: Staged, clock: list[float]
 ) -> None:
@@ -67,6 +68,7 @@ def test_one_of_ten_minutes_does_and_the_next_archive_does_not_wait(
     assert (last.is_whole, last.bytes_there) == (True, SIZE)
 
 
+@pytest.mark.slow
 def test_a_server_that_comes_and_goes_is_outlasted(
     http_server: HttpServer, folder: Staged, clock: list[float]
 ) -> None:

@@ -42,6 +42,7 @@ def used(store: str) -> int:
     return sum(map(len, files_of(store).values()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
 @pytest.mark.parametrize("short", [0, 15_000, 60_000])
 def test_a_prune_makes_room_for_itself(config: Config, code: int, short: int) -> None:

@@ -37,6 +37,7 @@ def config(request: pytest.FixtureRequest, tmp_path: Path) -> Config:
     return config
 
 
+@pytest.mark.slow
 def test_what_differs(config: Config) -> None:
     first, second = open_store(config.store, 1).version, open_store(config.store, 2).version
     found = difference(first, second)
@@ -59,6 +60,7 @@ def test_what_differs(config: Config) -> None:
     assert not any((same.config, same.counts, same.rows, same.added, same.removed, same.changed))
 
 
+@pytest.mark.slow
 def test_what_a_version_holds(config: Config) -> None:
     version = open_store(config.store, 1).version
     assert table_rows(version) == {"lesions": 3, "volumes": 3, "slices": 6, "rejects": 0}
@@ -70,6 +72,7 @@ def test_what_a_version_holds(config: Config) -> None:
     assert stored_bytes(version) == sum(sizes)
 
 
+@pytest.mark.slow
 def test_a_rollback_is_a_new_version_equal_to_the_old(config: Config) -> None:
     objects = open_objects(config.store)
     old = open_store(config.store, 1)
@@ -97,6 +100,7 @@ def test_a_rollback_is_a_new_version_equal_to_the_old(config: Config) -> None:
     assert open_store(config.store).version["counts"]["volumes"] == 1
 
 
+@pytest.mark.slow
 def test_a_build_mends_the_tables_of_a_rolled_back_version(config: Config) -> None:
     objects = open_objects(config.store)
     version, _ = rollback(objects, 1, "back")
@@ -108,6 +112,7 @@ def test_a_build_mends_the_tables_of_a_rolled_back_version(config: Config) -> No
     assert not list(objects.list("tables/back"))
 
 
+@pytest.mark.slow
 def test_a_rollback_to_what_is_not_whole_is_refused_and_names_it(config: Config) -> None:
     objects = open_objects(config.store)
     version = open_store(config.store, 1).version
@@ -129,6 +134,7 @@ def test_a_rollback_to_what_is_not_whole_is_refused_and_names_it(config: Config)
     assert missing_objects(objects, open_store(config.store, 2).version) == []
 
 
+@pytest.mark.slow
 def test_there_is_no_such_version(config: Config) -> None:
     with pytest.raises(StoreError, match="no such version"):
         rollback(open_objects(config.store), 7, "back")

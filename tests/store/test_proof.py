@@ -69,6 +69,7 @@ def test_damage_of_the_same_size_is_found(objects: Objects, name: str) -> None:
     assert look(objects)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("piece_bytes", [receipts.PIECE_BYTES, 64])
 def test_what_is_right_is_read_once(
     objects: Objects, calls: Counter[str], piece_bytes: int, monkeypatch: pytest.MonkeyPatch

@@ -330,6 +330,7 @@ def test_a_dry_run_writes_nothing_at_all(config: Config) -> None:
     assert prune(ReadOnly(config.store), 1, 0, dry_run=True) == prune(LocalObjects(config.store), 1, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder", ["versions", "volumes", "tables"])
 def test_a_folder_that_cannot_be_listed_is_an_error(config: Config, folder: str) -> None:
     objects, path = LocalObjects(config.store), Path(config.store, folder)
@@ -352,6 +353,7 @@ def test_where_there_is_no_store(tmp_path: Path) -> None:
     assert not (tmp_path / "store").exists()
 
 
+@pytest.mark.slow
 def test_in_a_bucket_it_is_the_same_in_few_requests(tmp_path: Path, s3_bucket: Bucket) -> None:
     write_release(tmp_path / "release", PRESENT, ROWS)
     config = tiny_config(tmp_path / "release", Path("unused")).model_copy(

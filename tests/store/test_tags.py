@@ -36,6 +36,7 @@ def call(config: Config, *arguments: str) -> tuple[int, str]:
     return done.exit_code, done.output
 
 
+@pytest.mark.slow
 def test_a_tagged_version_is_opened_by_its_name_and_kept_by_a_prune(config: Config) -> None:
     objects = open_objects(config.store)
     assert call(config, "tag", "paper-2026", "1") == (0, "version 1 has the tag paper-2026\n")
@@ -177,6 +178,7 @@ class Counted:
         return counted
 
 
+@pytest.mark.slow
 def test_a_list_reads_kilobytes_however_many_volumes_a_version_has(tmp_path: Path) -> None:
     """365 versions of the release's 20,094 volumes are to read less than 2 MB and make one listing."""
     count, versions, most_bytes = 20_094, 2, 2_000_000 / 365

@@ -162,6 +162,7 @@ def test_every_encoding_gives_the_voxels_back(objects: LocalObjects, changes: di
     )
 
 
+@pytest.mark.slow
 def test_the_same_voxels_give_the_same_bytes(objects: LocalObjects) -> None:
     rng = np.random.default_rng(0)
     levels = pyramid(2, rng.integers(-1024, 3071, BIG).astype(np.int16))

@@ -46,6 +46,7 @@ from tests.support.volume_cases import VOLUME_CASES
 DAMAGE = VOLUME_CASES | VERSION_CASES
 
 
+@pytest.mark.slow
 def test_intact_store_is_all_right(config: Config) -> None:
     seen: list[tuple[str, int]] = []
     objects = LocalObjects(config.store)
@@ -137,6 +138,7 @@ def add_version(store: Path, number: int) -> None:
     write_summary(LocalObjects(str(store)), version)
 
 
+@pytest.mark.slow
 def test_an_exchanged_version_is_found_by_all_after_it(store: Path) -> None:
     """Somebody rewrites history, with a checksum that is right: the next version names another file."""
     for number in (2, 3):
@@ -174,6 +176,7 @@ def test_a_parent_that_was_pruned_is_no_problem_and_one_that_was_lost_is(store: 
     assert problems_of(store, 3) == ()
 
 
+@pytest.mark.slow
 def test_a_sample_reads_the_same_volumes_every_time_and_all_tables(store: Path) -> None:
     objects, entries = LocalObjects(str(store)), version_of(store)["volumes"]
     read: list[str] = []
@@ -229,6 +232,7 @@ def test_what_a_volume_sends_back_is_small_however_many_slices_and_strangers(sto
         assert len(pickle.dumps(found)) < 8000
 
 
+@pytest.mark.slow
 def test_real_slices_verify(real_release: Path, tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text(
         yaml.safe_dump(

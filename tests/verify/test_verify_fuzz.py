@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -28,6 +29,7 @@ from tests.support.damage import (
 # Each example leaves the store as it found it.
 
 
+@pytest.mark.slow
 @given(data=st.data())
 def test_any_change_of_bytes_is_found_where_it_is(store: Path, data: st.DataObject) -> None:
     files = sorted(p for folder in ("volumes", "tables") for p in (store / folder).rglob("*") if p.is_file())
@@ -48,6 +50,7 @@ def test_any_change_of_bytes_is_found_where_it_is(store: Path, data: st.DataObje
 ODD: st.SearchStrategy[Any] = st.sampled_from([None, True, -1, 7, 1.5, 10**30, "", "other", [], {}, [1]])
 
 
+@pytest.mark.slow
 @given(data=st.data())
 def test_whatever_the_json_says_nothing_is_raised(store: Path, data: st.DataObject) -> None:
     paths = [VERSION, "store.json"] + [

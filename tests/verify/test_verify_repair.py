@@ -23,6 +23,7 @@ def build_again(config: Config, store: Path) -> bool:
     return build(config, load_plan(config), SerialExecutor()).published.is_new
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["missing shard", "flipped bit in a shard", "truncated receipt"])
 def test_deleting_a_damaged_volume_and_building_again_repairs_it(
     store: Path, config: Config, name: str
