@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -31,22 +32,34 @@ from etl.report.console.words import Command
     show_default=True,
     help="Image each patient so often again, with lesions that grow or shrink.",
 )
+@click.option(
+    "--looks",
+    default=0,
+    show_default=True,
+    help="Add so many patients whose lesions have types by look or by place.",
+)
 @job("the release is incomplete")
-def main(out: Path, patients: int, archives: int, seed: int, extracted: bool, followups: int) -> None:
+def main(
+    out: Path, patients: int, archives: int, seed: int, extracted: bool, followups: int, looks: int
+) -> None:
     from etl.core.counted import counted
     from etl.core.urls import parse_folder
     from etl.phantom import is_written, phantom_truth, write_phantom
 
-    truth = phantom_truth(
-        patients=patients, archives=archives, seed=seed, extracted=extracted, followups=followups
-    )
+    chosen: dict[str, Any] = {
+        "patients": patients,
+        "archives": archives,
+        "seed": seed,
+        "extracted": extracted,
+        "followups": followups,
+        "looks": looks,
+    }
+    truth = phantom_truth(**chosen)
     folder = parse_folder(out, "OUT")
     present = is_written(folder, truth)
-    write_phantom(
-        folder, patients=patients, archives=archives, seed=seed, extracted=extracted, followups=followups
-    )
+    write_phantom(folder, **chosen)
     print_done(
-        f"{out}: {counted(truth.patients, 'patient')}, {truth.series} series, "
+        f"{out}: {counted(truth.patients + truth.looks, 'patient')}, {truth.series} series, "
         f"{counted(truth.volumes, 'volume')}, {counted(truth.slices, 'slice')}, "
         f"{counted(len(truth.lesions), 'lesion')}, {counted(truth.archives, 'archive')}"
         + (" (already there, nothing written)" if present else "")

@@ -39,6 +39,11 @@ _SPLITS = (TRAIN, VAL, TEST, VAL)
 _WINDOWS_HU = ((-175.0, 275.0), (-1500.0, 500.0), (-500.0, 1300.0))
 
 
+def looks_patients(count: int, seed: int) -> tuple[PatientPlan, ...]:
+    """Return so many patients; see `looks_patient`."""
+    return tuple(looks_patient(number, seed) for number in range(count))
+
+
 def looks_patient(number: int, seed: int) -> PatientPlan:
     """Return a patient with four lesions whose type is their look and four whose type is their place.
 

@@ -6,6 +6,7 @@ Random numbers are seeded by (seed, patient, study, series), so a patient does n
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import pi
 from typing import NamedTuple
@@ -237,17 +238,22 @@ def _changed(lesions: tuple[LesionPlan, ...], time: int) -> tuple[LesionPlan, ..
     return tuple(changed)
 
 
-def plan_release(patients: int, seed: int, followups: int = 0) -> tuple[Series, ...]:
+def plan_release(
+    patients: int, seed: int, followups: int = 0, further: Sequence[PatientPlan] = ()
+) -> tuple[Series, ...]:
     """Return the series of a synthetic release, in the order of their names.
 
     Args:
         patients: number of patients, 1 or more.
         seed: moves lesions by parts of a voxel, turns and scales them, and reshapes bodies.
         followups: how often each patient is imaged again, with lesions that grow or shrink.
+        further: patients after these.
     """
     planned = []
-    for number in range(1, patients + 1):
-        if number <= len(PATIENTS):
+    for number in range(1, patients + len(further) + 1):
+        if number > patients:
+            patient = further[number - patients - 1]
+        elif number <= len(PATIENTS):
             patient = PATIENTS[number - 1]
         else:
             patient = PATIENTS[_ORDINARY[number % len(_ORDINARY)]]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from etl.core.errors import ConfigError
 from etl.phantom.archives import all_slices
 from etl.phantom.lesions import Lesion
+from etl.phantom.looks import looks_patients
 from etl.phantom.plan import LesionPlan, Run, Series, Site, plan_release
 from etl.phantom.rows import measure
 from etl.release.names import file_name
@@ -68,7 +69,7 @@ class PhantomTruth:
     """The content of a synthetic release.
 
     Attributes:
-        patients, archives, seed, extracted, followups: arguments of `write_phantom`.
+        patients, archives, seed, extracted, followups, looks: arguments of `write_phantom`.
         series, slices: numbers of series and slices in the archives.
         volumes: number of maximal runs of consecutive slices.
         missing_slices: file names of slices that the CSV promises and the archives lack.
@@ -81,6 +82,7 @@ class PhantomTruth:
     seed: int
     extracted: bool
     followups: int
+    looks: int
     series: int
     slices: int
     volumes: int
@@ -139,6 +141,7 @@ def phantom_truth(
     seed: int = 0,
     extracted: bool = False,
     followups: int = 0,
+    looks: int = 0,
 ) -> PhantomTruth:
     """Return the truth about the release that `write_phantom` writes for the same arguments.
 
@@ -154,7 +157,9 @@ def phantom_truth(
         raise ConfigError(
             "wrong number of follow-ups", where=where, value=followups, allowed=f"0 to {MOST_FOLLOWUPS}"
         )
-    release = plan_release(patients, seed, followups)
+    if not 0 <= looks <= 999:
+        raise ConfigError("wrong number of patients with looks", where=where, value=looks, allowed="0 to 999")
+    release = plan_release(patients, seed, followups, looks_patients(looks, seed))
     slices = [(series.key, index) for series, _, index in all_slices(release)]
     if not 1 <= archives <= min(99, len(slices)):
         raise ConfigError(
@@ -170,6 +175,7 @@ def phantom_truth(
         seed=seed,
         extracted=extracted,
         followups=followups,
+        looks=looks,
         series=len(release),
         slices=len(slices),
         volumes=sum((key, index - 1) not in before for key, index in slices),

@@ -13,6 +13,7 @@ from typing import Any
 
 from etl.core.errors import ConfigError, StoreError, explained
 from etl.phantom.archives import ArchiveWriter, all_slices, archive_name, archive_parts, mac_file
+from etl.phantom.looks import looks_patients
 from etl.phantom.plan import plan_release
 from etl.phantom.rows import csv_row, format_rows
 from etl.phantom.slices import draw_slice, encode_png
@@ -83,7 +84,8 @@ def _write_slices(out: Path, truth: PhantomTruth) -> tuple[dict[str, int], list[
     Returns:
         Sizes of the files by name relative to `out`, and the rows of the CSV.
     """
-    release = plan_release(truth.patients, truth.seed, truth.followups)
+    further = looks_patients(truth.looks, truth.seed)
+    release = plan_release(truth.patients, truth.seed, truth.followups, further)
     cuts = archive_parts([len(series.slices()) for series in release], truth.archives)
     files: dict[str, int] = {}
     rows: list[tuple[str, ...]] = []
@@ -120,6 +122,7 @@ def write_phantom(
     seed: int = 0,
     extracted: bool = False,
     followups: int = 0,
+    looks: int = 0,
 ) -> PhantomTruth:
     """Write a synthetic release, or leave it unchanged if `out` already holds it.
 
@@ -133,13 +136,19 @@ def write_phantom(
         seed: changes noise, bodies, and the lesions' positions by parts of a voxel.
         extracted: also write the slices as files.
         followups: how often each patient is imaged again, with lesions that grow or shrink; 0 to 3.
+        looks: further patients whose lesions have types by look or by place.
 
     Raises:
         ConfigError: an argument is out of range, or `out` holds something else.
         StoreError: `out` can't be written.
     """
     truth = phantom_truth(
-        patients=patients, archives=archives, seed=seed, extracted=extracted, followups=followups
+        patients=patients,
+        archives=archives,
+        seed=seed,
+        extracted=extracted,
+        followups=followups,
+        looks=looks,
     )
     with explained(
         StoreError,
