@@ -11,7 +11,7 @@ from jobs.make_phantom import main
 
 @pytest.mark.slow
 def test_every_option_reaches_the_release(tmp_path: Path) -> None:
-    chosen = {"patients": 1, "archives": 2, "seed": 5, "followups": 1, "extracted": True}
+    chosen = {"patients": 1, "archives": 2, "seed": 5, "followups": 1, "looks": 1, "extracted": True}
     words = [f"--{name}" if value is True else f"--{name}={value}" for name, value in chosen.items() if value]
     done = CliRunner().invoke(main, [str(tmp_path), *words])
     assert done.exit_code == 0, done.output
