@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -95,8 +96,7 @@ def write_labels(
     """
     path = labels_path(grid.volume_id, fingerprint)
     built = _build(grid, source, masks)
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        list(pool.map(lambda name: objects.write(f"{path}/{name}", built[name]), built))
+    list(_threads().map(lambda name: objects.write(f"{path}/{name}", built[name]), built))
     fields = {
         "contract_version": CONTRACT_VERSION,
         "volume_id": grid.volume_id,
@@ -108,6 +108,12 @@ def write_labels(
     data = to_json(sealed(fields))
     objects.write(receipt_path(path), data)
     return _receipt(path, data, fields)
+
+
+@lru_cache(maxsize=1)
+def _threads() -> ThreadPoolExecutor:
+    """Return this process's threads for writing: to start some for each group costs more than to write it."""
+    return ThreadPoolExecutor(_AT_ONCE, "labels")
 
 
 def find_labels(objects: Objects, volume_id: str, fingerprint: str) -> LabelReceipt | None:
