@@ -111,17 +111,21 @@ def refined(examples: Examples, known: Known, rows: Ints, vectors: Vectors, conf
     Args:
         rows: lesions that are learned from, as `vectors` are ordered.
         vectors: (rows, d).
-        confidence: least share of the twenty nearest seeds that must have the type.
+        confidence: least share of the nearest seeds that must have the type: twenty, or as many as the
+            rarest type has.
     """
     types = np.where(known.learned, examples.types, UNKNOWN)
     is_seed = known.seeds[rows] & (examples.types[rows] != UNKNOWN)
     asked = np.flatnonzero(types[rows] == UNKNOWN)
     gallery = rows[is_seed]
+    _, of_each = np.unique(examples.types[gallery], return_counts=True)
+    # More than the rarest type has could never agree on it.
+    count = min(NEIGHBOURS, int(of_each.min(initial=NEIGHBOURS)))
     found, _ = nearest(
         vectors[is_seed],
         examples.lesions.lesion_id[gallery],
         vectors[asked],
-        NEIGHBOURS,
+        count,
     )
     voted = np.where(found >= 0, examples.types[gallery][found], UNKNOWN)
     counts = np.stack([(voted == code).sum(axis=1) for code in range(1, TYPES + 1)], axis=1)

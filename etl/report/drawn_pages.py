@@ -13,7 +13,12 @@ from etl.store.reader import Store
 
 
 def _similar(store: Store, lesion_id: int) -> bytes:
-    return similar_page(store, lesion_id, store.similar(lesion_id), PLACE, served=True)
+    return similar_by(store, lesion_id, PLACE)
+
+
+def similar_by(store: Store, lesion_id: int, model: str) -> bytes:
+    """Return the page of lesions like a lesion by a model. StoreError, ConfigError where there is none."""
+    return similar_page(store, lesion_id, store.similar(lesion_id, model=model), model, served=True)
 
 
 def _patient(store: Store, patient: int) -> bytes:

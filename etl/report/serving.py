@@ -23,7 +23,7 @@ from etl.core.errors import ConfigError, StoreError
 from etl.core.urls import is_local
 from etl.io.places import Objects, checked_name
 from etl.report.cross_origin import checked_origins, preflight_headers, sharing_headers
-from etl.report.drawn_pages import DRAWN
+from etl.report.drawn_pages import DRAWN, similar_by
 from etl.report.outlines import masked_lesions
 from etl.report.served_headers import EVERY_ANSWER, drawn_headers, object_headers, page_headers
 from etl.store.layout import report_path
@@ -58,7 +58,7 @@ class Answer:
 class Site:
     """The addresses of a served store: `/viewer/`, to which `/` redirects, `/patient/N` and `/similar/N`.
 
-    `/store/...` are its objects.
+    `/similar/N/MODEL` compares by another model. `/store/...` are its objects.
 
     Attributes:
         store: the version that the viewer lists.
@@ -85,14 +85,18 @@ class Site:
                 return Answer(HTTPStatus.OK, page_headers(name), self._catalogue)
             if (page := _page(name)) is not None:
                 return Answer(HTTPStatus.OK, page_headers(name), page.read_bytes())
-        if parts[0] in DRAWN and len(parts) == 2 and parts[1].isascii() and parts[1].isdigit():
-            return self._drawn(parts[0], int(parts[1][:9]))
+        if parts[0] in DRAWN and len(parts) > 1 and parts[1].isascii() and parts[1].isdigit():
+            number = int(parts[1][:9])
+            if len(parts) == 2:
+                return self._drawn(parts[0], lambda: DRAWN[parts[0]](self.store, number))
+            if parts[0] == "similar" and len(parts) == 3:
+                return self._drawn(parts[0], lambda: similar_by(self.store, number, parts[2]))
         return _plain(HTTPStatus.NOT_FOUND, "no such page")
 
-    def _drawn(self, kind: str, number: int) -> Answer:
+    def _drawn(self, kind: str, draw: Callable[[], bytes]) -> Answer:
         try:
-            page = DRAWN[kind](self.store, number)
-        except StoreError as error:
+            page = draw()
+        except (StoreError, ConfigError) as error:
             return _plain(HTTPStatus.NOT_FOUND, f"no such page: {error}")
         headers = page_headers("outline.json") if kind == "outline" else drawn_headers()
         return Answer(HTTPStatus.OK, headers, page)

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+from typing import Any
+
 import pandas as pd
 
 from etl.core.counted import counted
+from etl.core.errors import StoreError
 from etl.report.lesion_pictures import common_size_mm, lesion_pictures
 from etl.report.templates import PAGES, source
 from etl.store.layout import CITATION, SOURCE_URL
-from etl.store.lesion_embeddings import PLACE
+from etl.store.lesion_embeddings import PLACE, embedding_models, model_id_of
 from etl.store.reader import Store
 
 SAYS = {
     PLACE: "It compares published places and diameters, no pixels: what lies there is not looked at.",
 }
+BY_PIXELS = "It compares voxels around lesions; its card says what it learned from."
 MEASURED_COLUMNS = ["model", "top-1", "P@10", "20-NN"]
 MEASURED = [
     ["x, y, z", ".756", ".726", ".792"],
@@ -22,6 +28,22 @@ MEASURED = [
     ["the paper's ImageNet baseline", ".862", "", ""],
 ]
 """As docs/retrieval.md has them."""
+
+
+def _measured_by(store: Store, model: str) -> list[list[str]]:
+    """Return the row of a model's own measures; none where it has no metrics.json."""
+    model_id = None if model == PLACE else model_id_of(store, model)
+    if model_id is None:
+        return []
+    metrics: dict[str, Any] = {}
+    with contextlib.suppress(StoreError):
+        metrics = json.loads(store.model_file(model_id, "metrics.json"))
+    rows = []
+    for split in ("val", "test"):
+        if found := (metrics.get(split) or {}).get("model"):
+            shown = [f"{found[key]:.3f}".removeprefix("0") for key in ("top1", "p_at_10", "nn20")]
+            rows.append([f"{model}, {found['queries']} {split} lesions of its store", *shown])
+    return rows
 
 
 def similar_page(
@@ -45,6 +67,7 @@ def similar_page(
         (pictures[number], distance)
         for number, distance in zip(found["lesion_id"].tolist(), found["distance"].tolist(), strict=True)
     ]
+    measured = [*MEASURED, *_measured_by(store, model)]
     text = PAGES.get_template("similar.html").render(
         number=store.version["version"],
         root=store.objects.root,
@@ -54,10 +77,11 @@ def similar_page(
         found=neighbours,
         searched=counted(len(every), "lesion"),
         model=model,
-        says=SAYS.get(model, ""),
+        says=SAYS.get(model, BY_PIXELS),
+        models=embedding_models(store),
         size_mm=size_mm,
         measured_columns=MEASURED_COLUMNS,
-        measured=MEASURED,
+        measured=measured,
         over_time="sequences" in store.version["tables"],
         served=served,
         source=SOURCE_URL,

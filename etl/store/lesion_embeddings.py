@@ -46,8 +46,7 @@ def embedding_table_of(store: Store, model: str) -> str:
     if name in store.version["tables"]:
         return name
     for table in embedding_models(store)[1:]:
-        recipe = store.version["added_tables"][embeddings_name(table)].get("recipe") or {}
-        if recipe.get("model") == model:
+        if model_id_of(store, table) == model:
             return embeddings_name(table)
     raise StoreError(
         "the lesions of this version have no embedding of this model",
@@ -56,6 +55,12 @@ def embedding_table_of(store: Store, model: str) -> str:
         allowed=", ".join(embedding_models(store)),
         remedy=f"deeplesion embed STORE --model {model} adds the table {name}; or use the model {PLACE}",
     )
+
+
+def model_id_of(store: Store, model: str) -> str | None:
+    """Return the id of the model that made a model's table; None where no model of the store did."""
+    recipe = store.version["added_tables"][embedding_table_of(store, model)].get("recipe") or {}
+    return recipe.get("model") or None
 
 
 def embeddings_of(store: Store, model: str, lesions: pd.DataFrame) -> Vectors:

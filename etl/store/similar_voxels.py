@@ -13,8 +13,8 @@ from etl.derive.nearest import Vectors, usable
 from etl.store.lesion_embeddings import (
     PLACE,
     check_asked,
-    embedding_table_of,
     embeddings_of,
+    model_id_of,
     nearest_lesions,
 )
 from etl.store.models import EMBEDDING, ONNX, file_sha256, model_of_kind
@@ -85,14 +85,13 @@ def _embedded(
     store: Store, model: str, hu: Any, spot: Spot, spacing_mm: tuple[float, float, float]
 ) -> Vectors:
     """Return the vector (1, d) by the model that made the table, in the numbers that the table keeps."""
-    table = embedding_table_of(store, model)
     where = f"{store.objects.root}, version {store.version['version']}"
-    model_id = (store.version["added_tables"][table].get("recipe") or {}).get("model")
+    model_id = model_id_of(store, model)
     if not model_id:
         raise StoreError(
             "no model of this store made this table",
             where=where,
-            value=table,
+            value=model,
             allowed="a table by deeplesion embed",
         )
     chosen, config = model_of_kind(store.objects, store.version, model_id, EMBEDDING)

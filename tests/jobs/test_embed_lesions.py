@@ -12,6 +12,7 @@ from etl.core.errors import ConfigError, StoreError
 from etl.derive.embedding_input import EmbeddingInput
 from etl.io.opening import open_objects
 from etl.publish.add_model import add_model
+from etl.report.serving import Site
 from etl.store import open_store
 from etl.store.lesion_embeddings import embedding_models
 from etl.store.reader import Store
@@ -69,6 +70,13 @@ def test_lesions_are_embedded_searched_carried_and_completed(config: Config, tmp
     assert embedding_models(store) == ["place", "means"]
     assert problems(config) == []
     assert "has them already" in embed(config, "--model", ID)
+    for address, says in (
+        ("/similar/0", '<b>place</b>, <a href="/similar/0/means">means</a>'),
+        ("/similar/0/means", 'href="/similar/2/means"'),
+    ):
+        assert says in Site(store).answer(address).body.decode()
+    for address in ("/similar/0/other", "/similar/0/..", "/similar/9/means", "/similar/0/means/0"):
+        assert Site(store).answer(address).status == 404
     # The next night one volume is another one, and there is a fourth lesion.
     write_release(tmp_path, PRESENT | {SECOND: [2, 3, 4]}, [*ROWS[:2], csv_row(SECOND, 3, (2, 4))])
     build_serial(config)

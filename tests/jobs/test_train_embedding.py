@@ -56,8 +56,6 @@ def test_a_config_or_store_that_can_not_be_learned_from_is_refused(tmp_path: Pat
     ):
         done = call_job("train_embedding", store, "embedding", "--set", value, code=2)
         assert said in done.output
-    done = call_job("train_embedding", store, "imagenet", "--set", "weights=nothing.whl", code=2)
-    assert "the weights can't be read" in done.output
 
 
 @pytest.mark.campaign
@@ -84,7 +82,7 @@ def test_looks_are_found_by_pixels_and_places_by_place(tmp_path: Path) -> None:
     store = open_store(root)
     metrics = json.loads(store.model_file("sequence", "metrics.json"))
     assert metrics["leak"]["largest_change_of_a_vector"] == 0
-    assert metrics["data"]["with_a_type_at_last"] > metrics["data"]["with_a_type_at_first"] - 5
+    assert metrics["data"]["with_a_type_at_last"] > metrics["data"]["with_a_type_at_first"]
     lesions = store.lesions()
     known = lesions[lesions["coarse_type_code"].notna()].sort_values(["patient_index", "lesion_id"])
     embedding = embeddings_of(store, "sequence", known)

@@ -165,6 +165,8 @@ def test_jobs_print_and_write_the_pages(store: Store, tmp_path: Path) -> None:
     [
         ("/patient/1", 200),
         ("/similar/2", 200),
+        ("/similar/2/place", 200),
+        ("/similar/2/looks", 404),
         ("/patient/9", 404),
         ("/similar/99999999999", 404),
         ("/patient/x", 404),
