@@ -13,6 +13,7 @@ PARTS = (
     "checksums",
     "search",
     "masks",
+    "loading",
 )
 # These compare work on one core; all threads of a library are bound to it.
 ON_ONE_CORE = ("conversion", "decoding", "checksums", "search")

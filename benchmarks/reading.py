@@ -171,14 +171,15 @@ def _places(store: Store) -> list[Place]:
     places: list[Place] = []
     for row in store.lesions().sample(200, replace=True, random_state=0).itertuples():
         shape = shapes.loc[row.volume_id].to_numpy()
-        middle = np.array([row.z_vox, *(_middle(row, axis) for axis in "yx")])
-        corner = np.rint(middle - CROP / 2 + rng.uniform(-8, 8, 3)).astype(int)
+        centre = np.array([row.z_vox, *(middle(row, axis) for axis in "yx")])
+        corner = np.rint(centre - CROP / 2 + rng.uniform(-8, 8, 3)).astype(int)
         z, y, x = np.clip(corner, 0, np.maximum(shape - CROP, 0)).tolist()
         places.append((str(row.volume_id), (z, y, x)))
     return places
 
 
-def _middle(row: Any, axis: str) -> float:
+def middle(row: Any, axis: str) -> float:
+    """Return the middle of a lesion's long diameter along an axis, in voxels."""
     ends = [getattr(row, f"recist_long_{axis}{end}_vox") for end in (1, 2)]
     return float(np.mean(ends))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -19,17 +20,24 @@ from etl.store.reader import Store, open_store
 LESIONS_PER_SERIES = 12
 
 
-def published(folder: Path, chunk: tuple[int, int, int] | None, series: int, slices: int) -> Store:
+def published(
+    folder: Path, chunk: tuple[int, int, int] | None, series: int, slices: int, *, native: bool = False
+) -> Store:
     """Build a store of the release, written once, and open it.
 
     Args:
         chunk: of its volumes; None for the default.
+        native: in the source's own grid, not in that of the default.
     """
     release = folder / "release"
     if not release.exists():
         _write(release, series, slices)
-    volume = Volume() if chunk is None else Volume(chunk=chunk)
-    store = folder / ("store-" + ("default" if chunk is None else "x".join(map(str, chunk))))
+    fields: dict[str, Any] = ({} if chunk is None else {"chunk": chunk}) | (
+        {"spacing_mm": "native"} if native else {}
+    )
+    volume = Volume(**fields)
+    name = "default" if chunk is None else "x".join(map(str, chunk))
+    store = folder / f"store-{name}{'-native' if native else ''}"
     data = {
         "store": str(store),
         "source": {"annotations": str(release / "DL_info.csv"), "images": str(release / "Images_png")},

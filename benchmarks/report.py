@@ -125,6 +125,28 @@ def _codecs(rows: list[Mapping[str, Any]]) -> list[str]:
     ]
 
 
+def _layouts(rows: list[Mapping[str, Any]]) -> list[str]:
+    head = f"{'layout':32}{'MB':>8}{'slab ms':>10}{'crop ms':>10}{'volume ms':>11}"
+    return [
+        head,
+        *(
+            f"{row['layout']:32}{row['bytes'] / 1e6:8.2f}{row['slab_ms']:10.1f}{row['crop_64_mm_ms']:10.1f}"
+            f"{row['volume_ms']:11.1f}"
+            for row in rows
+        ),
+    ]
+
+
+def _reading(rows: list[Mapping[str, Any]]) -> list[str]:
+    names = [name for name in rows[0] if name not in ("chunk", "bytes")]
+    head = f"{'reads per CPU second':24}" + "".join(f"{'x'.join(map(str, row['chunk'])):>12}" for row in rows)
+    return [
+        head,
+        f"{'bytes, MB':24}" + "".join(f"{row['bytes'] / 1e6:12.2f}" for row in rows),
+        *(f"{name:24}" + "".join(f"{row.get(name, float('nan')):12.1f}" for row in rows) for name in names),
+    ]
+
+
 _TABLES: Mapping[str, Callable[[Any], list[str]]] = {
     "seconds": _seconds,
     "decoding_ms_per_slice": _named("ms per slice", "10.3f"),
@@ -135,4 +157,9 @@ _TABLES: Mapping[str, Callable[[Any], list[str]]] = {
     "crops_per_second_2_loaders": _named("crops per second, two loaders", "10.1f"),
     "codecs": _codecs,
     "masks": _named("masks and labels", "10.1f"),
+    "reading": _reading,
+    "reading_s3": _named("crops from S3, 20 ms a request", "10.1f"),
+    "sample_cost": _named("a sample of LesionCrops", "10.3f"),
+    "loader_samples_per_second": _named("samples per second, DataLoader", "10.2f"),
+    "slab_layouts": _layouts,
 }

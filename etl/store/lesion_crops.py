@@ -107,7 +107,7 @@ class LesionCrops:
         if self._masks is not None:
             sample |= self._masks.sample(int(self._all.lesion_ids[number]), self._crops[at])
         if self._tags is not None:
-            sample["tags"] = self._tags[at]
+            sample["tags"] = self._tags[at].copy()
         return sample if self._transform is None else self._transform(sample)
 
     def negatives(self, per_lesion: float = 1.0, seed: int = 0) -> Negatives:
@@ -126,7 +126,7 @@ class LesionCrops:
             "image": image,
             **every.seen(crop, shown, self._most),
             "lesion_id": np.int64(-1) if own is None else every.lesion_ids[own],
-            "diameters_mm": np.full(2, np.nan, np.float32) if own is None else every.diameters_mm[own],
+            "diameters_mm": np.full(2, np.nan, np.float32) if own is None else every.diameters_mm[own].copy(),
         }
 
 

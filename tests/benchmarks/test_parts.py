@@ -10,7 +10,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import checksums, codecs, conversion, decoding, memory, planning, reading, sample, search
+from benchmarks import (
+    checksums,
+    codecs,
+    conversion,
+    decoding,
+    loading,
+    memory,
+    planning,
+    reading,
+    sample,
+    search,
+)
 from benchmarks.release_size import FULL, make_csv, make_index, make_runs
 from benchmarks.report import benchmark_text, estimate, machine
 from benchmarks.timing import Timing, ratio, rounds
@@ -154,6 +165,16 @@ def test_codecs_and_crops(tmp_path: Path) -> None:
         == set(found["crops_per_second_2_loaders"])
         == {"store", "npy", "nii_gz"}
     )
+
+
+@pytest.mark.campaign
+def test_layouts_hold_the_same_slabs_and_loaders_give_samples(tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason="needs PyTorch: make torch")
+    found = loading.measure(tmp_path, 0.1, 1, series=1, slices=14)
+    assert found["sample_cost"]["sample_ms"] > 0
+    assert [row["layout"] for row in found["slab_layouts"]] == [name for name, *_ in loading.LAYOUTS]
+    assert len(found["loader_samples_per_second"]) == 5
+    assert benchmark_text(found | {"machine": machine()}).count("source grid") == 4
 
 
 @pytest.mark.campaign

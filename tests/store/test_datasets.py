@@ -21,6 +21,17 @@ def ids(samples: Any) -> list[int]:
     return [int(sample["lesion_id"]) for sample in samples]
 
 
+def check_samples_are_their_callers(dataset: Any) -> None:
+    """Check that writing to the arrays of a sample, as transforms do, changes no later sample."""
+    for number in range(min(3, len(dataset))):
+        first = {name: np.copy(value) for name, value in dataset[number].items()}
+        for value in dataset[number].values():
+            if isinstance(value, np.ndarray):
+                value[...] = 1
+        again = dataset[number]
+        assert all(np.array_equal(again[name], value, equal_nan=True) for name, value in first.items())
+
+
 def test_lesions_are_chosen_by_type_and_id(demo_store: Store) -> None:
     assert ids(LesionCrops(demo_store, type="liver", size_vox=(1, 2, 2))) == [18]
     assert ids(LesionCrops(demo_store, type=["lung", "liver"], size_vox=(1, 2, 2))) == [0, 2, 15, 18]
@@ -87,6 +98,8 @@ def test_tags_are_columns(few_masks: Store) -> None:
     assert crops.tag_names == ["lung", "nodule"]
     assert [sample["tags"].tolist() for sample in crops] == [[0, 0], [-1, 1], [0, 0], [1, 0], [-1, 0], [0, 0]]
     slabs = KeySlabs(store, tags=True, masks=True)
+    for dataset in (crops, slabs, VolumeCrops(store, size_vox=(1, 2, 2)), crops.negatives(seed=0)):
+        check_samples_are_their_callers(dataset)
     shown = {int(sample["lesion_ids"][0]): sample for sample in slabs}
     assert shown[1]["tags"].tolist() == [[-1, 1], [0, 0]]
     assert shown[1]["diameters_mm"][:, 0] == pytest.approx([2.5, 2.0])
