@@ -39,7 +39,7 @@ from etl.store.receipts import read_split
 from etl.store.running import DEAD_SECONDS, Mark, Running, mark_path, marks_by_clock, running
 from etl.store.version_file import Digest
 from etl.store.version_list import Listing, list_versions
-from etl.store.versions import Version, new_run_id, read_version
+from etl.store.versions import Version, new_run_id, read_with_sha256
 
 _PROOFS = (RECEIPT_SUFFIX, SPLIT_SUFFIX, "/receipt.json", "/split.json")
 
@@ -165,9 +165,11 @@ def find_prunable(objects: Objects, keep: int, grace_s: float, now_s: float) -> 
     listed = {folder: objects.listed(folder) for folder in OWN_NAMES}
     files: set[str] = set()
     groups: set[str] = set()
-    for number in kept:
-        version = read_version(objects, number)
-        assert version is not None  # a given number raises where there is none
+    named_as: list[tuple[int, str | None]] = [(tag.number, tag.sha256) for tag in tags]
+    for number in reversed(kept):
+        version, sha256 = read_with_sha256(objects, number)
+        _check_same(objects, number, sha256, named_as)
+        named_as.append((version["parent"], version.get("parent_sha256")))
         _check_complete(objects, version, listed)
         files |= {item.path for item in files_of(version)}
         groups |= {group.path for group in groups_of(version)}
@@ -196,6 +198,20 @@ def find_prunable(objects: Objects, keep: int, grace_s: float, now_s: float) -> 
     gone = tuple(number for number in numbers if number not in kept)
     names = {number: tuple(tag.name for tag in tags if tag.number == number) for number in sorted(tagged)}
     return Pruning(kept, gone, names, units, younger)
+
+
+def _check_same(
+    objects: Objects, number: int, sha256: str, named_as: Sequence[tuple[int, str | None]]
+) -> None:
+    """Raise StoreError where a version is not the one that a tag or the next version names."""
+    others = {named for at, named in named_as if at == number and named not in (None, sha256)}
+    if others:
+        raise StoreError(
+            f"version {number} is not the one that a tag or the next version names; nothing was deleted",
+            where=f"{objects.root}/{version_path(number)}",
+            value=f"SHA-256 {sha256}; allowed: {others}",
+            remedy="bring the file back from a copy, or keep fewer versions",
+        )
 
 
 def _check_complete(objects: Objects, version: Version, listed: Mapping[str, Mapping[str, Listed]]) -> None:

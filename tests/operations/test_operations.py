@@ -5,16 +5,20 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+import stat
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from distributed.security import Security
 
+from etl.core.errors import ConfigError
 from etl.io.opening import open_objects
 from etl.run.cluster_config import load_cluster
-from etl.run.clusters import connect
+from etl.run.clusters import connect, start_cluster
+from etl.run.connection import check_scheduler, open_client
 from etl.verify.verify import verify
 from tests.support.one_node import Slurm, one_node
 from tests.support.processes import DASK_SUBMIT, LIMIT_SECONDS, ROOT, run, wait_until
@@ -88,6 +92,28 @@ def test_the_batch_file(slurm: Slurm, checkout: Path) -> None:
     assert "JobState=COMPLETED" in slurm.command("scontrol", "show", "job", job), log
     assert version_names(checkout / "store") == ["000001.json"], log
     assert "1 worker at tls://127.0.0.1" in log
+    wait_until(lambda: slurm.jobs() == [], "the workers' jobs were cancelled")
+
+
+def test_only_the_job_itself_can_use_its_slurm_cluster(
+    slurm: Slurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Workers in Slurm's jobs read their certificates from a private folder, which is empty at the end."""
+    for name, value in slurm.environment(XDG_CACHE_HOME=str(tmp_path / "cache")).items():
+        monkeypatch.setenv(name, value)
+    config, folder = load_cluster(str(write_cluster(tmp_path))), tmp_path / "cache" / "deeplesion-store"
+    with start_cluster(config) as cluster, open_client(cluster) as client:
+        assert client.submit(sum, [1, 2]).result(LIMIT_SECONDS) == 3
+        address, workers = cluster.scheduler_address, client.scheduler_info()["workers"]
+        assert [address[:6], *(name[:6] for name in workers)] == ["tls://"] * 2
+        files = [path for path in folder.rglob("*") if path.is_file()]
+        assert len(files) >= 3
+        assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+        for stranger in (None, Security.temporary()):
+            with pytest.raises(ConfigError, match="no scheduler answers"):
+                check_scheduler(address, stranger, timeout_s=5)
+    assert [path for path in folder.rglob("*") if path.is_file()] == []
     wait_until(lambda: slurm.jobs() == [], "the workers' jobs were cancelled")
 
 

@@ -17,12 +17,13 @@ from etl.io.local import LocalObjects
 from etl.io.opening import open_objects
 from etl.store import prune as module
 from etl.store.history import rollback
-from etl.store.layout import summary_path, version_path
+from etl.store.layout import summary_path, to_json, version_path
 from etl.store.prune import Pruning, prune
 from etl.store.reader import open_store
 from etl.store.receipts import read_receipt, read_split
 from etl.store.running import DEAD_SECONDS, mark_path, running
 from etl.store.sealed import sealed
+from etl.store.tags import write_tag
 from etl.store.versions import read_version, version_numbers
 from etl.verify.verify import verify
 from tests.store.test_running import make_older
@@ -294,6 +295,20 @@ def test_a_kept_version_that_cannot_be_read_stops_it(config: Config) -> None:
     assert files_of(config.store) == before | {version_path(2): b"{"}
     # One that goes need not be read.
     assert prune(objects, 1, 0).versions == (1, 2)
+
+
+@pytest.mark.parametrize("named_by", ["a tag", "the next version"])
+def test_a_kept_version_that_was_exchanged_stops_it(config: Config, named_by: str) -> None:
+    """It holds a right checksum of its own, but not the one by which others name it."""
+    objects = LocalObjects(config.store)
+    if named_by == "a tag":
+        write_tag(objects, "paper", 2)
+    version = json.loads(objects.read(version_path(2)))
+    objects.write(version_path(2), to_json(sealed(version | {"created_at": "2026-01-01T00:00:00+00:00"})))
+    before = files_of(config.store)
+    with pytest.raises(StoreError, match=r"version 2 is not the one .* nothing was deleted"):
+        prune(objects, 1 if named_by == "a tag" else 2, 0)
+    assert files_of(config.store) == before
 
 
 @pytest.mark.parametrize("what", ["volumes", "tables"])
