@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from etl.report import quality
 from tests.support.report_rows import lesions, slices, volumes
 
@@ -124,3 +127,37 @@ def test_what_a_lesion_can_not_be_is_flagged() -> None:
         [4, "patient in several splits"],
         [5, "patient in several splits"],
     ]
+
+
+ENDS = [f"recist_{which}_{axis}{end}_px" for which in ("long", "short") for axis in "xy" for end in "12"]
+SIZES = st.integers(1, 4096)
+
+
+@given(st.sampled_from(ENDS), SIZES, SIZES, st.integers(-3, 4), st.sampled_from([-0.5, 0.0, 0.5]))
+def test_an_end_is_far_outside_beyond_one_image_on_either_side(
+    end: str, width: int, height: int, images: int, more_px: float
+) -> None:
+    size = width if end[-5] == "x" else height
+    value = images * size + more_px
+    inside = dict.fromkeys(ENDS, 0.0) | {"image_width_px": width, "image_height_px": height}
+    rows = lesions(inside | {end: value})
+    expected = ["RECIST far outside the image"] if not -size <= value <= 2 * size else []
+    assert quality.flagged_lesions(rows)["what"].tolist() == expected
+
+
+@given(st.floats(0.1, 500), st.floats(0.1, 500), st.sampled_from([0.0019, 0.0021, None]))
+def test_a_short_diameter_is_longer_by_more_than_rounding(
+    long_px: float, short_px: float, more_px: float | None
+) -> None:
+    short_px = short_px if more_px is None else long_px + more_px
+    expected = ["short diameter longer"] if short_px > long_px + quality.ROUNDING_PX else []
+    rows = lesions({"long_diameter_px": long_px, "short_diameter_px": short_px})
+    assert quality.flagged_lesions(rows)["what"].tolist() == expected
+
+
+@given(st.lists(st.tuples(st.integers(1, 4), st.sampled_from(["train", "val", "test"])), min_size=1))
+def test_patients_in_several_splits_are_those_with_more_than_one(drawn: list[tuple[int, str]]) -> None:
+    rows = lesions(*({"patient_index": patient, "split": split} for patient, split in drawn))
+    several = {patient for patient, _ in drawn if len({s for p, s in drawn if p == patient}) > 1}
+    expected = [number for number, (patient, _) in enumerate(drawn) if patient in several]
+    assert quality.flagged_lesions(rows)["lesion_id"].tolist() == expected
