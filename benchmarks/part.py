@@ -11,6 +11,7 @@ from pathlib import Path
 PARTS = (
     *("conversion", "decoding", "workers", "memory", "planning", "empty_volumes", "reading", "codecs"),
     "checksums",
+    "empty_derivations",
     "search",
     "masks",
     "loading",

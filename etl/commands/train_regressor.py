@@ -32,19 +32,41 @@ if TYPE_CHECKING:
     metavar="NAME",
     help="Of PyTorch, such as cuda or cuda:1.",
 )
+@click.option(
+    "--leave-one-out",
+    is_flag=True,
+    help="Train once without each patient of the train split; print how its slices are ordered.",
+)
+@click.option(
+    "--ablation",
+    is_flag=True,
+    help="Train with each loss, with the anchor and without; put the table of the val split into the card.",
+)
 @job("the last checkpoint is kept")
-def main(store: str, config: str, overrides: tuple[str, ...], steps_now: int | None, device: str) -> None:
+def main(
+    store: str,
+    config: str,
+    overrides: tuple[str, ...],
+    steps_now: int | None,
+    device: str,
+    leave_one_out: bool,
+    ablation: bool,
+) -> None:
     """Train on STORE as described by CONFIG, a YAML file such as conf/regressor.yaml; add the model to STORE.
 
     Patients of the official train split are learned from, those of val give the curves, those of test are
-    scored once at the end. Training is one process; a checkpoint is written every `checkpoint_steps`, and the
-    same command continues from it. It needs pip install 'deeplesion-store[learn]'.
+    scored once at the end. A checkpoint is written every `checkpoint_steps`, and the same command continues
+    from it. Under torchrun several processes train together, each on `series` of its own in a step; with
+    --device cuda each has the GPU of its number. It needs pip install 'deeplesion-store[learn]'.
 
     \b
       deeplesion train-regressor build/store regressor
       deeplesion train-regressor build/store regressor --set loss=order --set steps=5000
       deeplesion train-regressor s3://bucket/store regressor --device cuda
+      torchrun --nproc-per-node 2 jobs/train_regressor.py build/store conf/regressor.yaml
       deeplesion train-regressor build/store regressor --set data.folder=../shared/ct
+      deeplesion train-regressor build/store regressor --set data.folder=../shared/ct --leave-one-out
+      deeplesion train-regressor build/store regressor --ablation
 
     \b
     Exit codes: 0  the store has the model, or --steps-now was reached
@@ -58,6 +80,7 @@ def main(store: str, config: str, overrides: tuple[str, ...], steps_now: int | N
     check_torch()
     from etl.imaging.body_view import BodyView
     from etl.learn.finish import finished
+    from etl.learn.processes import join_processes
     from etl.learn.regressor_config import read_regressor_config
     from etl.learn.shown import run_shown
     from etl.learn.training import Training
@@ -67,35 +90,75 @@ def main(store: str, config: str, overrides: tuple[str, ...], steps_now: int | N
 
     console = start_logging()
     settings, opened = read_regressor_config(config, overrides), open_store(store)
-    series, source, landmarks = _series(
+    series, source, landmarks, pairs = _series(
         opened, settings, BodyView(settings.input.pixels, settings.input.pixel_mm)
     )
-    training = Training(settings, series, device)
+    if leave_one_out:
+        _leave_one_out(settings, series, device)
+        return
+    rows = _ablation(settings, series, device, console) if ablation else []
+    processes, own_device = join_processes(device)
+    training = Training(settings, series, own_device, processes)
     training.resume()
     until = settings.steps if steps_now is None else training.step + steps_now
     run_shown(training, until, settings.validate_steps, console)
+    processes.leave()
+    if not processes.is_first:
+        return
     click.echo(f"step {training.step:,} of {settings.steps:,}; checkpoint and curves: {training.folder}")
     if training.step < settings.steps:
         return
-    model_id, files = finished(training, source, landmarks)
+    model_id, files = finished(training, source, landmarks, pairs, rows)
     version, is_new = add_model(opened.objects, settings.name, model_id, files)
     state = "has now" if is_new else "had already"
     click.echo(f"version {version['version']} of {store} {state} the model {model_id} ({settings.name})")
     click.echo(f"score its slices: deeplesion score {store} --model {model_id}")
 
 
-def _series(store: Store, settings: Any, view: Any) -> tuple[list[Series], dict[str, Any], Any]:
+def _ablation(settings: Any, series: list[Series], device: str, console: Any) -> list[dict[str, Any]]:
+    from etl.learn.ablation import ablation
+    from etl.learn.shown import run_shown
+
+    rows = []
+    for row in ablation(
+        settings,
+        series,
+        device,
+        lambda training, until: run_shown(training, until, settings.validate_steps, console),
+    ):
+        rows.append(row)
+        click.echo(", ".join(f"{name} {value}" for name, value in row.items()))
+    return rows
+
+
+def _leave_one_out(settings: Any, series: list[Series], device: str) -> None:
+    import time
+
+    from etl.learn.leave_one_out import leave_one_out, table_of
+
+    rows, start = [], time.process_time()
+    for row in leave_one_out(settings, series, device):
+        rows.append(row)
+        click.echo(f"without {row.patient}: {row.series}, Spearman {row.spearman}", err=True)
+    click.echo(table_of(rows))
+    click.echo(
+        f"{len({row.patient for row in rows})} trainings, {time.process_time() - start:.0f} CPU seconds"
+    )
+
+
+def _series(store: Store, settings: Any, view: Any) -> tuple[list[Series], dict[str, Any], Any, Any]:
     from etl.learn.series import folder_series, patients_of
-    from etl.learn.store_series import landmarks_of, store_series
+    from etl.learn.store_series import NO_PAIRS, landmarks_of, store_pairs, store_series
 
     data = settings.data
     if data.folder is not None:
         series = folder_series(data.folder, view, data.val_patients, data.test_patients)
         source: dict[str, Any] = {"kind": "folder", "series": sorted(one.name for one in series)}
         landmarks: Any = ((), "")
+        pairs = NO_PAIRS
     else:
         series = store_series(store, view, data.limit)
         source = {"kind": "store", "version": store.version["version"], "volumes": len(series)}
-        landmarks = landmarks_of(store)
+        landmarks, pairs = landmarks_of(store), store_pairs(store)
     patients_of(series)  # raises where one patient is in two splits
-    return series, source, landmarks
+    return series, source, landmarks, pairs

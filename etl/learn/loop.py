@@ -22,15 +22,17 @@ from torch import nn
 
 from etl.core.errors import ConfigError
 from etl.derive.volume_table import digest_of
+from etl.learn.processes import Processes
 from etl.learn.training_config import Schedule
 
+ALONE = Processes()
 WARM_STEPS = 100
 CHECKPOINT = "checkpoint.safetensors"
 
 
-def random_of(seed: int, step: int) -> np.random.Generator:
-    """Return the generator of one step; the same after any resume."""
-    return np.random.default_rng([seed, step])
+def random_of(seed: int, step: int, rank: int = 0) -> np.random.Generator:
+    """Return the generator of one step of one process; the same after any resume."""
+    return np.random.default_rng([seed, step, rank] if rank else [seed, step])
 
 
 class Loop(ABC):
@@ -43,6 +45,7 @@ class Loop(ABC):
         curve: points of all steps so far, each an instance of `point`.
         point: a frozen dataclass of the step, the means of what steps noted, the rate, and the validation.
         noted: how many numbers each step notes.
+        processes: those that train together; each draws its own batch, and all make the same steps.
     """
 
     point: ClassVar[Callable[..., Any]]
@@ -50,8 +53,9 @@ class Loop(ABC):
     net: nn.Module
     mean: nn.Module
 
-    def __init__(self, config: Schedule, device: str) -> None:
+    def __init__(self, config: Schedule, device: str, processes: Processes = ALONE) -> None:
         self.device, self.step, self.curve = device, 0, list[Any]()
+        self.processes = processes
         self._loop = config
         self.held: dict[str, torch.Tensor] = {}
         self._sums = [*[0.0] * self.noted, 0]
@@ -104,7 +108,8 @@ class Loop(ABC):
     def identity(self) -> str:
         """16 hexadecimal digits over config and data; a checkpoint of another identity is not resumed."""
         config = self._loop.model_dump(mode="json", exclude={"work", "checkpoint_steps"})
-        return digest_of([config, self.data_identity()])
+        several = [self.processes.count] if self.processes.count > 1 else []
+        return digest_of([config, self.data_identity(), *several])
 
     def rate(self) -> float:
         """Return the learning rate of the next step: a short rise, then half a cosine to zero."""
@@ -122,7 +127,7 @@ class Loop(ABC):
         self.save()
 
     def _make_step(self) -> float:
-        random = random_of(self._loop.seed, self.step)
+        random = random_of(self._loop.seed, self.step, self.processes.rank)
         torch.manual_seed(int(random.integers(2**62)))
         rate = self.rate()
         for group in self.optimizer.param_groups:
@@ -131,12 +136,15 @@ class Loop(ABC):
         total, noted = self.losses(random)
         self.optimizer.zero_grad()
         total.backward()
+        self.processes.mean_gradients([*self.net.parameters(), *self.held.values()])
         nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
         self.optimizer.step()
+        self.processes.share_buffers(self.net)
         self.step += 1
         self._average()
+        loss, *noted = self.processes.mean_values([float(total.detach()), *noted])
         self._note(noted, rate)
-        return float(total.detach())
+        return loss
 
     def _average(self) -> None:
         share = min(self._loop.average, self.step / (self.step + 10))
@@ -161,7 +169,9 @@ class Loop(ABC):
         return Path(self._loop.work) / self.identity
 
     def save(self) -> None:
-        """Write the checkpoint, whole or not at all."""
+        """Write the checkpoint, whole or not at all; of several processes the first one does."""
+        if not self.processes.is_first:
+            return
         self.folder.mkdir(parents=True, exist_ok=True)
         partial = self.folder / f"{CHECKPOINT}.partial"
         partial.write_bytes(self.state_bytes())

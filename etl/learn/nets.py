@@ -145,6 +145,13 @@ class Lite0(nn.Module):
         features: torch.Tensor = relu6(self._bn1(self._conv_head(values))).mean((2, 3))
         return features
 
+    def sixth_stage(self, colours: torch.Tensor) -> torch.Tensor:
+        """Return the 192 channels of the sixth stage, of images (n, 3, rows, columns) that are normalised."""
+        values = nn.functional.relu6(self._bn0(self._conv_stem(colours)))
+        for block in self._blocks[:-1]:  # the last one is the seventh stage
+            values = block(values)
+        return values
+
     def forward(self, slices: torch.Tensor) -> torch.Tensor:
         """Return the score of each slice."""
         score: torch.Tensor = self.head(self.features(slices)).squeeze(1)

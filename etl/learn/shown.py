@@ -14,9 +14,14 @@ from etl.learn.loop import Loop
 def run_shown(training: Loop, until: int, validate_steps: int, console: Any) -> None:
     """Make steps up to number `until`; show each, and write the curves at each look at the val split.
 
+    Of several processes only the first shows and writes.
+
     Args:
         console: of rich; it gets a bar where it is a terminal, else there is a line at each look.
     """
+    if not training.processes.is_first:
+        training.run(until)
+        return
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("left"), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_interactive) as bar:
         task = bar.add_task("", total=until, completed=training.step)

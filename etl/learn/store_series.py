@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +15,19 @@ from etl.imaging.body_view import BodyView
 from etl.learn.series import TEST, TRAIN, VAL, Series, Views
 from etl.store.reader import Store
 
+Place = tuple[str, int]
+"""A series, and the number of a slice in it from 0."""
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Key slices that show one lesion in two studies each, and where that is known from."""
+
+    places: tuple[tuple[Place, Place], ...]
+    source: str
+
+
+NO_PAIRS = Pairs((), "")
 CHEST, ABDOMEN, PELVIS = "chest", "abdomen", "pelvis"
 REGION_OF_TYPE = {
     **dict.fromkeys(("mediastinum", "lung"), CHEST),
@@ -53,6 +68,29 @@ def store_series(store: Store, view: BodyView, limit: int | None = None) -> list
         patient = f"{values['patient_index']:06d}"
         found.append(Series(row.volume_id, patient, split, mm, norm_z, read))
     return found
+
+
+def store_pairs(store: Store) -> Pairs:
+    """Return the pairs of the table `pairs`, or, where the version lacks it, of `sequences`; else none."""
+    present = store.version["tables"]
+    if "pairs" in present:
+        rows, source = store.table("pairs"), "paired by others"
+        known = list(zip(rows["lesion_id_1"].tolist(), rows["lesion_id_2"].tolist(), strict=True))
+    elif "sequences" in present:
+        rows = store.table("sequences").sort_values(["sequence_id", "position", "lesion_id"])
+        groups, source = rows.groupby("sequence_id")["lesion_id"], "matched by a method"
+        known = [pair for _, group in groups for pair in pairwise(group.tolist())]
+    else:
+        return NO_PAIRS
+    columns = ["lesion_id", "volume_id", "key_slice_index", "patient_index", "study_index"]
+    lesions = store.lesions(columns=columns).dropna(subset=["volume_id"]).set_index("lesion_id")
+    first = store.volumes(columns=["volume_id", "slice_first"]).set_index("volume_id")["slice_first"]
+    at = {
+        lesion_id: ((row.volume_id, int(row.key_slice_index - first[row.volume_id])), row.study_index)
+        for lesion_id, row in lesions.iterrows()
+    }
+    places = [(at[a][0], at[b][0]) for a, b in known if a in at and b in at and at[a][1] != at[b][1]]
+    return Pairs(tuple(places), source)
 
 
 def _views(store: Store, row: VolumeRow, view: BodyView, planes: npt.NDArray[np.intp]) -> Views:

@@ -15,9 +15,10 @@ from etl.core.errors import ConfigError
 from etl.derive.position_measures import spearman
 from etl.learn.backbone import load_lite0
 from etl.learn.batches import is_long_enough, make_batch, plain
-from etl.learn.loop import Loop
+from etl.learn.loop import ALONE, Loop
 from etl.learn.losses import anchor_loss, distance_loss, order_loss
 from etl.learn.nets import NETS
+from etl.learn.processes import Processes
 from etl.learn.regressor_config import RegressorConfig
 from etl.learn.series import TRAIN, VAL, Series, ViewCache
 
@@ -48,9 +49,15 @@ class Training(Loop):
 
     point, noted = Point, 2
 
-    def __init__(self, config: RegressorConfig, series: Sequence[Series], device: str = "cpu") -> None:
+    def __init__(
+        self,
+        config: RegressorConfig,
+        series: Sequence[Series],
+        device: str = "cpu",
+        processes: Processes = ALONE,
+    ) -> None:
         """Raise ConfigError where no training series is long enough."""
-        super().__init__(config, device)
+        super().__init__(config, device, processes)
         self.config, self.series = config, series
         self.train_series = [
             one for one in series if one.split == TRAIN and is_long_enough(one.mm, config.loss)

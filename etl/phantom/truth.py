@@ -11,6 +11,7 @@ from etl.phantom.lesions import Lesion
 from etl.phantom.looks import looks_patients
 from etl.phantom.plan import LesionPlan, Run, Series, Site, plan_release
 from etl.phantom.rows import measure
+from etl.phantom.whole_bodies import whole_body_patients
 from etl.release.names import file_name
 
 MOST_FOLLOWUPS = 3
@@ -69,7 +70,7 @@ class PhantomTruth:
     """The content of a synthetic release.
 
     Attributes:
-        patients, archives, seed, extracted, followups, looks: arguments of `write_phantom`.
+        patients, archives, seed, extracted, followups, looks, whole_bodies: arguments of `write_phantom`.
         series, slices: numbers of series and slices in the archives.
         volumes: number of maximal runs of consecutive slices.
         missing_slices: file names of slices that the CSV promises and the archives lack.
@@ -83,6 +84,7 @@ class PhantomTruth:
     extracted: bool
     followups: int
     looks: int
+    whole_bodies: int
     series: int
     slices: int
     volumes: int
@@ -142,6 +144,7 @@ def phantom_truth(
     extracted: bool = False,
     followups: int = 0,
     looks: int = 0,
+    whole_bodies: int = 0,
 ) -> PhantomTruth:
     """Return the truth about the release that `write_phantom` writes for the same arguments.
 
@@ -159,7 +162,10 @@ def phantom_truth(
         )
     if not 0 <= looks <= 999:
         raise ConfigError("wrong number of patients with looks", where=where, value=looks, allowed="0 to 999")
-    release = plan_release(patients, seed, followups, looks_patients(looks, seed))
+    if not 0 <= whole_bodies <= 99:
+        raise ConfigError("wrong number of whole bodies", where=where, value=whole_bodies, allowed="0 to 99")
+    further = (*looks_patients(looks, seed), *whole_body_patients(whole_bodies))
+    release = plan_release(patients, seed, followups, further)
     slices = [(series.key, index) for series, _, index in all_slices(release)]
     if not 1 <= archives <= min(99, len(slices)):
         raise ConfigError(
@@ -176,6 +182,7 @@ def phantom_truth(
         extracted=extracted,
         followups=followups,
         looks=looks,
+        whole_bodies=whole_bodies,
         series=len(release),
         slices=len(slices),
         volumes=sum((key, index - 1) not in before for key, index in slices),

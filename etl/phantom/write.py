@@ -18,6 +18,7 @@ from etl.phantom.plan import plan_release
 from etl.phantom.rows import csv_row, format_rows
 from etl.phantom.slices import draw_slice, encode_png
 from etl.phantom.truth import PhantomTruth, phantom_truth
+from etl.phantom.whole_bodies import whole_body_patients
 from etl.release.names import slice_name
 
 PHANTOM_VERSION = 1
@@ -84,7 +85,7 @@ def _write_slices(out: Path, truth: PhantomTruth) -> tuple[dict[str, int], list[
     Returns:
         Sizes of the files by name relative to `out`, and the rows of the CSV.
     """
-    further = looks_patients(truth.looks, truth.seed)
+    further = (*looks_patients(truth.looks, truth.seed), *whole_body_patients(truth.whole_bodies))
     release = plan_release(truth.patients, truth.seed, truth.followups, further)
     cuts = archive_parts([len(series.slices()) for series in release], truth.archives)
     files: dict[str, int] = {}
@@ -123,6 +124,7 @@ def write_phantom(
     extracted: bool = False,
     followups: int = 0,
     looks: int = 0,
+    whole_bodies: int = 0,
 ) -> PhantomTruth:
     """Write a synthetic release, or leave it unchanged if `out` already holds it.
 
@@ -137,6 +139,7 @@ def write_phantom(
         extracted: also write the slices as files.
         followups: how often each patient is imaged again, with lesions that grow or shrink; 0 to 3.
         looks: further patients whose lesions have types by look or by place.
+        whole_bodies: patients after these, each imaged from the lungs to the hips with lesions all along.
 
     Raises:
         ConfigError: an argument is out of range, or `out` holds something else.
@@ -149,6 +152,7 @@ def write_phantom(
         extracted=extracted,
         followups=followups,
         looks=looks,
+        whole_bodies=whole_bodies,
     )
     with explained(
         StoreError,

@@ -1,10 +1,11 @@
-"""Pages that `deeplesion serve` draws when they are asked for, and outlines of masks as JSON."""
+"""Pages that `deeplesion serve` draws when they are asked for; outlines of masks and positions as JSON."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
 
+from etl.report.body import positions_json
 from etl.report.outlines import outline_voxels
 from etl.report.patient_page import patient_page
 from etl.report.similar_page import similar_page
@@ -29,9 +30,12 @@ def _outline(store: Store, lesion_id: int) -> bytes:
     return json.dumps(outline_voxels(store.masks, lesion_id)).encode()
 
 
+JSON = {"outline", "positions"}
+"""The kinds that are no pages."""
 DRAWN: Mapping[str, Callable[[Store, int], bytes]] = {
     "outline": _outline,
     "patient": _patient,
+    "positions": positions_json,
     "similar": _similar,
 }
 """By the first part of the address; the second is a number."""

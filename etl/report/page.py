@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from etl.core.counted import bytes_text
 from etl.export.protocol import TYPES, UNLABELLED
+from etl.report.body import Body
 from etl.report.gallery import Figure, Gallery
 from etl.report.outlines import edge_path
 from etl.report.over_time import OverTime
@@ -37,6 +38,7 @@ class Content:
         planes: those of these pictures that show no lesion.
         failed: for each such picture that could not be read, the reason.
         over_time: None where lesions were not matched over time.
+        body: None for a version without models and positions.
     """
 
     summary: Summary
@@ -48,6 +50,7 @@ class Content:
     planes: Sequence[PlanePicture]
     failed: Sequence[str]
     over_time: OverTime | None
+    body: Body | None
 
 
 def render(store: Store, content: Content) -> bytes:
@@ -75,6 +78,8 @@ def render(store: Store, content: Content) -> bytes:
         masked=any(mask is not None for figure in content.gallery.figures for mask in figure.masks),
         lined=any(line for figure in content.gallery.figures for line in figure.lines),
         over_time=content.over_time,
+        body=content.body,
+        positions=[_drawn(picture) for picture in content.body.pictures] if content.body else [],
         types=TYPES,
         splits=SPLITS,
         source=SOURCE_URL,

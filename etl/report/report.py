@@ -6,6 +6,7 @@ import logging
 import time
 
 from etl.core.counted import bytes_text
+from etl.report.body import body_of
 from etl.report.csv_cells import to_csv
 from etl.report.gallery import make_gallery
 from etl.report.over_time import over_time
@@ -52,12 +53,13 @@ def make_report(store: Store, share: float = MAP_SHARE, unusual: float = UNUSUAL
     planes, failed = plane_pictures(store, all_refs, volumes)
     release = release_pictures(lesions, volumes, share)
     hu = hu_pictures(slices, sample_planes(store, volumes))
-    summary, later = summarise(store), over_time(store, lesions)
+    summary, later, body = summarise(store), over_time(store, lesions), body_of(store, lesions)
     tables = {part.name: part.table for part in (*release, *hu)} | {part.name: part.found for part in found}
     tables |= {"rejects": summary.rejects, "archives": summary.archives, "gallery": gallery.listing()}
     tables |= later.tables if later else {}
+    tables |= {part.name: part.table for part in body.pictures} if body else {}
     files = {f"{name}.csv": to_csv(table) for name, table in tables.items()}
-    content = Content(summary, release, hu, found, gallery, refs, planes, failed, later)
+    content = Content(summary, release, hu, found, gallery, refs, planes, failed, later, body)
     return files | {PAGE: render(store, content)}
 
 

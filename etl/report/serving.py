@@ -22,11 +22,10 @@ from urllib.parse import unquote, urlsplit
 from etl.core.errors import ConfigError, StoreError
 from etl.core.urls import is_local
 from etl.io.places import Objects, checked_name
+from etl.report.catalogue import catalogue
 from etl.report.cross_origin import checked_origins, preflight_headers, sharing_headers
-from etl.report.drawn_pages import DRAWN, similar_by
-from etl.report.outlines import masked_lesions
+from etl.report.drawn_pages import DRAWN, JSON, similar_by
 from etl.report.served_headers import EVERY_ANSWER, drawn_headers, object_headers, page_headers
-from etl.store.layout import report_path
 from etl.store.reader import Store
 
 HOST = "127.0.0.1"
@@ -98,7 +97,7 @@ class Site:
             page = draw()
         except (StoreError, ConfigError) as error:
             return _plain(HTTPStatus.NOT_FOUND, f"no such page: {error}")
-        headers = page_headers("outline.json") if kind == "outline" else drawn_headers()
+        headers = page_headers(f"{kind}.json") if kind in JSON else drawn_headers()
         return Answer(HTTPStatus.OK, headers, page)
 
     @cached_property
@@ -131,45 +130,6 @@ class Site:
             return Answer(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, headers)
         headers["Content-Range"] = f"bytes {start}-{stop - 1}/{size}"
         return Answer(HTTPStatus.PARTIAL_CONTENT, headers, objects.read_range(name, start, stop))
-
-
-def catalogue(store: Store) -> dict[str, object]:
-    """Return the viewer's lists: volumes and lesions by column, and the report's page or None.
-
-    Shapes, spacings and positions are (z, y, x), in voxels of the stored volume and mm.
-    """
-    volumes, lesions = store.volumes(), store.lesions()
-    axes = "zyx"
-    report = f"{report_path(store.version['version'])}/index.html"
-    return {
-        "store": store.objects.root,
-        "version": store.version["version"],
-        "report": report if store.objects.size(report) is not None else None,
-        "over_time": "sequences" in store.version["tables"],
-        "volumes": {
-            "volume_id": volumes["volume_id"].tolist(),
-            "path": volumes["path"].tolist(),
-            "shape": volumes[[f"shape_{a}" for a in axes]].to_numpy().tolist(),
-            "spacing_mm": volumes[[f"spacing_{a}_mm" for a in axes]].to_numpy().tolist(),
-            "hu": volumes[["hu_minimum", "hu_maximum", "hu_mean"]].to_numpy().tolist(),
-        },
-        "lesions": {
-            "lesion_id": lesions["lesion_id"].tolist(),
-            "volume_id": lesions["volume_id"].tolist(),
-            "has_mask": lesions["lesion_id"].isin(masked_lesions(store.masks)).tolist(),
-            "type": [None if code != code else code for code in lesions["coarse_type"].tolist()],
-            "split": lesions["split"].tolist(),
-            "long_diameter_mm": lesions["long_diameter_mm"].round(1).tolist(),
-            "window_hu": lesions[["window_low_hu", "window_high_hu"]].to_numpy().tolist(),
-            "z_vox": lesions["z_vox"].tolist(),
-            "box_vox": lesions[[f"bbox_{a}{n}_vox" for n in "12" for a in "yx"]].to_numpy().tolist(),
-            "recist_vox": lesions[
-                [f"recist_{side}_{a}{n}_vox" for side in ("long", "short") for n in "12" for a in "yx"]
-            ]
-            .to_numpy()
-            .tolist(),
-        },
-    }
 
 
 def serve(store: Store, port: int, on_ready: Callable[[str], None], origins: Collection[str] = ()) -> None:

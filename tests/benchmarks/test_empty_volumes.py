@@ -1,4 +1,4 @@
-"""The parts `empty_volumes` and `workers`, with real worker processes."""
+"""The parts `empty_volumes`, `empty_derivations` and `workers`, with real worker processes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import empty_volumes, sample, workers
+from benchmarks import empty_derivations, empty_volumes, sample, workers
 
 
 @pytest.mark.campaign
@@ -15,6 +15,14 @@ def test_every_count_has_its_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     found = empty_volumes.measure(tmp_path, counts=(20, 50), part=0.002)
     assert [row["volumes"] for row in found["empty_volumes"]] == [20, 50]
     assert found["empty_volumes_per_second"] > 0
+
+
+@pytest.mark.campaign
+def test_every_count_of_derivations_has_its_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DASK_SCHEDULER_ADDRESS", raising=False)
+    found = empty_derivations.measure(tmp_path, counts=(20, 70))
+    assert [row["volumes"] for row in found["empty_derivations"]] == [20, 70]
+    assert found["empty_derivations_per_second"] > 0
 
 
 @pytest.mark.campaign

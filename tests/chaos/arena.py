@@ -36,7 +36,7 @@ BASE = ["--set", "volume.spacing_mm=2.0"]
 def objects_of(store: str) -> dict[str, bytes]:
     """All that is published in a store, by name."""
     objects = open_objects(store)
-    names = [name for folder in ("versions", "tables", "volumes") for name in objects.list(folder)]
+    names = [name for folder in ("versions", "tables", "volumes", "models") for name in objects.list(folder)]
     return {name: objects.read(name) for name in (*names, "store.json")}
 
 

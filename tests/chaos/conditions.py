@@ -36,7 +36,18 @@ def impatience() -> None:
     retries.DEFAULTS = retries.TransferSettings(first_wait_s=0.01, longest_wait_s=0.1, outage_s=0.0)
 
 
+def serial_derivation() -> None:
+    """Derived tables are computed in this process, and each volume has a file of its own."""
+    import etl.run.clusters
+    from etl.pipeline import derive
+    from etl.run.cluster_kinds import Serial
+
+    etl.run.clusters.chosen_cluster = lambda name: Serial(kind="serial")
+    derive.VOLUMES_A_PART = 1
+
+
 CONDITIONS: dict[str, Callable[[], None]] = {
     "clock going backwards": clock_going_backwards,
     "impatience": impatience,
+    "serial derivation": serial_derivation,
 }

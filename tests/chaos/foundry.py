@@ -32,7 +32,7 @@ class Orders:
         store: whose boundaries count.
         strike_at: number of the boundary at which the signal is sent; None to count them only.
         signal: which one.
-        extra: what else is wrong with this run, by name in `tests.chaos.conditions`.
+        extra: what else is wrong with this run, by names in `tests.chaos.conditions`, with a comma between.
         job: which one, by its name in `jobs`.
     """
 
@@ -102,8 +102,8 @@ def _run(orders: Orders, boundaries: int) -> None:
             os.kill(os.getpid(), orders.signal)
 
     watch_boundaries(orders.store, on_boundary)
-    if orders.extra:
-        CONDITIONS[orders.extra]()
+    for extra in filter(None, orders.extra.split(", ")):
+        CONDITIONS[extra]()
     sys.argv = [f"jobs/{orders.job}.py", *orders.arguments]
     importlib.import_module(f"jobs.{orders.job}").main.main(orders.arguments, standalone_mode=False)
 

@@ -16,13 +16,18 @@ import pytest
 from distributed import Client, WorkerPlugin
 
 from etl.core.config_file import load_config
+from etl.io.opening import open_objects
+from etl.pipeline import derive as derive_module
 from etl.pipeline.build import build, load_plan
 from etl.run.certificates import environment_of_certificates
 from etl.run.clusters import local_cluster
 from etl.run.dask import DaskExecutor
+from etl.store import open_store
+from etl.verify.verify import verify
 from tests.chaos.arena import LONG, Arena
 from tests.chaos.conftest import TallyOf
 from tests.support.processes import BUILD_STORE, LIMIT_SECONDS, environment, running, wait_until
+from tests.support.toy_derivations import plane_means
 
 pytestmark = pytest.mark.campaign
 
@@ -83,6 +88,15 @@ class Cluster:
         (self.folder / "plan.json").unlink()
         return (self.folder / name).read_text().splitlines()
 
+    def derive(self, store: str, **plan: Any) -> list[str]:
+        """Compute a derived table on the cluster, a file for each volume."""
+        name = self.tell({"all": False} | plan)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(derive_module, "VOLUMES_A_PART", 1)
+            derive_module.derive(open_store(store), plane_means(), DaskExecutor(self.client))
+        (self.folder / "plan.json").unlink()
+        return (self.folder / name).read_text().splitlines()
+
     def lose_driver(self, place: Arena, store: str, strike_at: int) -> int:
         """Build as a process of its own, which is killed when workers come to a boundary; its exit code."""
         command = [*BUILD_STORE, str(place.config), "--set", f"store={store}", "--set", "cluster=local"]
@@ -125,6 +139,22 @@ def cluster(place: Arena, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         certificates = environment_of_certificates(started.security)
         found = {"DASK_SCHEDULER_ADDRESS": started.scheduler_address, **certificates}
         yield Cluster(client, found, folder)
+
+
+def test_workers_that_derive_are_struck_at_boundaries(place: Arena, cluster: Cluster, tally: TallyOf) -> None:
+    fault = "SIGKILL of a worker that derives, at a write"
+    whole = place.fresh(place.second)
+    boundaries = cluster.derive(whole)
+    expected = open_store(whole).table("planes")
+    moments = range(len(boundaries)) if LONG else random.Random(fault).sample(range(len(boundaries)), 1)
+    with tally(fault, place.kind) as count:
+        for moment in moments:
+            with count.attempt(boundaries[moment]):
+                store = place.fresh(place.second)
+                assert len(cluster.derive(store, strike_at=moment)) > moment
+                assert open_store(store).table("planes").equals(expected)
+                assert verify(open_objects(store), 3).problems == ()
+                place.assert_watched(store)
 
 
 @pytest.mark.parametrize("kills_all", [False, True], ids=["one", "all"])

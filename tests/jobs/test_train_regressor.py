@@ -14,6 +14,7 @@ from PIL import Image
 from etl.core.config import Config
 from etl.store import open_store
 from tests.support.jobs import call_job
+from tests.support.made_up_ct import write_ct_folder
 from tests.support.require import wanting
 from tests.support.three_volumes import built
 
@@ -50,12 +51,7 @@ def test_a_wrong_config_is_refused(config: Config, tmp_path: Path) -> None:
 def test_a_model_is_trained_in_parts_added_and_used(config: Config, tmp_path: Path) -> None:
     if importlib.util.find_spec("torch") is None:
         wanting("torch", "needs PyTorch, which is too large for the lock: make torch")
-    folder = tmp_path / "ct"
-    folder.mkdir()
-    for number, name in enumerate(("one_chest", "one_a_chest", "two_b_abdomen", "three_pelvis")):
-        random = np.random.default_rng(number)
-        hu = random.integers(-900, 200, (12, 16, 16)).astype(np.int16)
-        np.savez(folder / f"{name}.npz", hu=hu, spacing_mm=np.array([5.0, 20.0, 20.0]))
+    folder = write_ct_folder(tmp_path / "ct")
     values = {"data__folder": folder, "data__val_patients": "[two]", "steps": 8, "work": tmp_path / "work"}
     arguments = ("train_regressor", config.store, "regressor", *settings(**values))
     assert "step 4 of 8" in call_job(*arguments, "--steps-now", "4").output

@@ -101,7 +101,10 @@ def test_a_finished_training_is_a_model(tmp_path: Path) -> None:
     training.run(10)
     landmarks = ((("chest", 0.0), ("abdomen", 0.4), ("pelvis", 0.7)), "made up")
     model_id, files = finished(training, {"kind": "test"}, landmarks)
-    assert sorted(files) == ["README.md", "config.json", "metrics.json", "model.onnx", "model.safetensors"]
+    assert sorted(files) == [
+        *("README.md", "config.json", "curves.csv", "curves.svg", "metrics.json"),
+        *("model.onnx", "model.safetensors"),
+    ]
     config, metrics = (json.loads(files[name]) for name in ("config.json", "metrics.json"))
     assert config["model_id"] == model_id
     assert re.fullmatch(r"body-part-regressor-[0-9a-f]{16}", model_id)
@@ -113,4 +116,4 @@ def test_a_finished_training_is_a_model(tmp_path: Path) -> None:
     assert all(np.array_equal(values, weights[name]) for name, values in arrays_of(training.mean).items())
     card = files["README.md"].decode()
     assert model_id in card
-    assert "was not reached" in card
+    assert "could not be measured" in card

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 
 from etl.core.errors import ConfigError
 from etl.io.opening import open_objects
+from etl.report.catalogue import catalogue
 from etl.report.cross_origin import checked_origins
 from etl.report.served_headers import EVERY_ANSWER
-from etl.report.serving import Site, catalogue, make_server
+from etl.report.serving import Site, make_server
 from etl.store.reader import Store
 from tests.support.browser import serving
 from tests.support.s3_server import Bucket

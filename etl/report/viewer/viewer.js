@@ -127,7 +127,8 @@ async function load(volumeId) {
   whole.hdr.affine = rasAffine(group.attributes.deeplesion.voxel_to_lps_mm)
   whole.calculateRAS()
   nv.updateGLVolume()
-  current = { volumeId, shape, spacing: volumes.spacing_mm[number], lesion: null }
+  const positions = catalogue.positions ? await (await fetch(`/positions/${number}`)).json() : null
+  current = { volumeId, shape, spacing: volumes.spacing_mm[number], lesion: null, positions }
   element('plane').max = shape[0] - 1
 }
 
@@ -185,6 +186,18 @@ function valueAt(z, y, x) {
   return nv.volumes[0].getValue(...turned([z, y, x]))
 }
 
+// Where in the body a plane lies, by the source slice that is nearest to it; empty where it was not scored.
+function inTheBody(plane) {
+  const { mm = [], norm_z: z = [], region = [], order = '' } = current.positions ?? {}
+  if (!mm.length) return ''
+  const at = plane * current.spacing[0]
+  let nearest = 0
+  mm.forEach((value, slice) => { if (Math.abs(value - at) < Math.abs(mm[nearest] - at)) nearest = slice })
+  if (z[nearest] === null) return ''
+  const trust = order === 'ok' ? '' : `, not to be trusted: ${order.replaceAll('_', ' ')}`
+  return `; ${region[nearest] ?? 'position'}, relative z ${z[nearest].toFixed(3)}${trust}`
+}
+
 function showPosition() {
   if (!current) return
   const voxel = voxelAtCrosshair()
@@ -192,7 +205,7 @@ function showPosition() {
   const mm = voxel.map((value, axis) => (value * current.spacing[axis]).toFixed(1))
   const lesion = current.lesion === null ? '' : `, lesion ${lesions.lesion_id[current.lesion]}`
   element('position').textContent =
-    `${current.volumeId}${lesion}: ${valueAt(...voxel)} HU at voxel (${voxel.join(', ')}) of (${current.shape.join(', ')}), (${mm.join(', ')}) mm; z, y, x`
+    `${current.volumeId}${lesion}: ${valueAt(...voxel)} HU at voxel (${voxel.join(', ')}) of (${current.shape.join(', ')}), (${mm.join(', ')}) mm; z, y, x${inTheBody(voxel[0])}`
 }
 
 function setWindow([low, high]) {
