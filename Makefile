@@ -20,13 +20,16 @@ PYTEST = python -m pytest -n auto --dist loadfile --no-loadscope-reorder --durat
 UV = $(VENV)/bin/uv --quiet
 # Too large for the lock. The default index has only CUDA builds of several GB of this version.
 TORCH = torch==2.13.0+cpu onnx==1.23.2 onnxscript==0.7.2 safetensors==0.8.0
+# Versions in the table of docs/store.md.
+TOOLS = datasets==5.2.0 fiftyone==1.22.1 itk==5.4.7 monai==1.6.1 napari==0.9.2 napari-ome-zarr==0.10.0 neuroglancer==2.41.2 \
+	ngff-zarr==0.50.0 nnunetv2==2.8.1 ome-zarr==0.18.0 tensorstore==0.1.86 torchio==1.2.1 torchvision==0.28.0
 # All extras but `learn`.
 LOCKED = $(addprefix --extra ,slurm kubernetes performance derive build test bench dev)
 COMPILE = $(UV) pip compile pyproject.toml $(LOCKED) --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --output-file requirements.lock
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo bench torch gpu-check viewer wheel test check test-slow thorough chaos lint lock upgrade lowest docs clean
+.PHONY: help venv demo bench torch gpu-check viewer wheel test check test-slow thorough chaos lint tools lock upgrade lowest docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -77,6 +80,11 @@ lint: $(READY) ## run ruff and mypy
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+
+tools: $(READY) ## read volumes and exports with the tools of docs/store.md, in .venv-tools (several GB)
+	$(MAKE) torch VENV=.venv-tools
+	.venv-tools/bin/uv --quiet pip install --python .venv-tools/bin/python $(TOOLS)
+	TESTS_HAVE='$(TESTS_HAVE) tools' .venv-tools/bin/python -m pytest tests/tools
 
 lock: $(READY) ## update requirements.lock for pyproject.toml, keeping its versions
 	$(COMPILE)

@@ -63,6 +63,7 @@ BANNED = re.compile(
 )
 # Folders of tests that are no room: other top-level folders, and scenarios across rooms.
 OTHER_TESTS = {"benchmarks", "jobs", "operations", "support", "contract", "bad_input", "chaos", "remote"}
+OTHER_TESTS |= {"tools"}
 
 
 def sources(*folders: str) -> list[Path]:

@@ -186,11 +186,13 @@ def test_the_detector_learns(folder: Path) -> None:
 
 def test_every_tool_of_the_table_has_its_version_and_a_test() -> None:
     rows = re.findall(
-        r"^\| ([a-z-]+) \| ([0-9.]+) \| .* \| `(tests/[a-z_/]+\.py)` \|$", DOCUMENT, re.MULTILINE
+        r"^\| ([a-z0-9-]+) \| ([0-9.]+) \| .* \| `(tests/[a-z_/]+\.py)` \|$", DOCUMENT, re.MULTILINE
     )
-    assert len(rows) == sections()["Tools"].count("| `tests/") >= 11
-    lock = (ROOT / "requirements.lock").read_text()
+    assert len(rows) == sections()["Tools"].count("| `tests/") >= 23
+    lock, makefile = (ROOT / "requirements.lock").read_text(), (ROOT / "Makefile").read_text()
     for tool, version, test in rows:
-        assert version in re.findall(rf"^{tool}==([^ ;]+)", lock, re.MULTILINE), tool
+        pins = makefile if test.startswith("tests/tools/") else lock
+        assert version in re.findall(rf"(?:^|[ \t]){tool}==([^ ;\n]+)", pins, re.MULTILINE), tool
         text = (ROOT / test).read_text() + (DOCUMENT if "recipes" in test else "")
-        assert re.search(rf"\b(import|from) {tool.replace('-', '_')}\b", text, re.IGNORECASE), tool
+        used = rf"""\b(import|from) {tool.replace("-", "_")}\b|tool\("{tool.replace("-", "_")}[".]"""
+        assert re.search(used, text, re.IGNORECASE), tool

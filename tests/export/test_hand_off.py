@@ -140,27 +140,3 @@ def test_the_card_says_how_large_the_table_is(demo_store: Store, lesions: int, c
     version = dict(demo_store.version)
     version["counts"] = {**version["counts"], "lesions": lesions}
     assert f"- {category}\n" in card(Store(demo_store.objects, version))
-
-
-@pytest.mark.campaign
-def test_hugging_face_reads_the_tables(
-    demo_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    datasets = pytest.importorskip("datasets", reason="needs Hugging Face datasets, too large for the lock")
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    export(demo_store, tmp_path / "out", "huggingface", Selection())
-    read = datasets.load_dataset(str(tmp_path / "out"), "lesions", cache_dir=str(tmp_path / "cache"))
-    assert set(read) == {"train", "validation", "test"}
-    ids = [number for part in read.values() for number in part["lesion_id"]]
-    assert sorted(ids) == sorted(demo_store.lesions()["lesion_id"])
-
-
-@pytest.mark.campaign
-def test_monai_reads_its_list(monai: Path) -> None:
-    monai_data = pytest.importorskip("monai.data", reason="needs MONAI and PyTorch, too large for the lock")
-    transforms = pytest.importorskip("monai.transforms")
-    listed = monai_data.load_decathlon_datalist(
-        str(monai / "dataset.json"), is_segmentation=False, data_list_key="training", base_dir=str(monai)
-    )
-    item = transforms.LoadImaged("image", ensure_channel_first=True)(dict(listed[0]))
-    assert np.allclose(item["image"].affine, nibabel.load(listed[0]["image"]).affine)

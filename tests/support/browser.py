@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -73,9 +73,9 @@ def wait(page: Any, condition: str) -> None:
 
 
 @contextmanager
-def serving(store: Store) -> Iterator[str]:
-    """Yield the address of a server of the store, without a trailing slash."""
-    server = make_server(store, 0)
+def serving(store: Store, origins: Sequence[str] = ()) -> Iterator[str]:
+    """Yield the address of a server of the store, without a slash at its end; pages of `origins` read it."""
+    server = make_server(store, 0, origins)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:

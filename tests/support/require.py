@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import os
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 
@@ -16,3 +17,11 @@ def wanting(name: str, message: str) -> NoReturn:
     if name in os.environ.get(VARIABLE, "").split():
         pytest.fail(f"{message}; {VARIABLE} says that {name} is there")
     pytest.skip(message)
+
+
+def tool(name: str) -> Any:
+    """Return a tool's module; without it the test is skipped, or fails where `tools` are said to be there."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        wanting("tools", f"needs {error.name}, which is not in the lock: make tools")
