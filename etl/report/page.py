@@ -65,6 +65,7 @@ def render(store: Store, content: Content) -> bytes:
         style=source("page.css") + source("lesion_pages.css"),
         script=source("page.js"),
         summary=summary,
+        **_run(summary.throughput.records),
         rejects=_cells(summary.rejects),
         annotations=_annotation_sources(store),
         archives=[(row.name, bytes_text(row.bytes), f"{row.slices:,}") for row in _rows(summary.archives)],
@@ -87,6 +88,18 @@ def render(store: Store, content: Content) -> bytes:
         citation=CITATION,
     )
     return text.encode()
+
+
+def _run(records: Sequence[tuple[str, str]]) -> dict[str, list[tuple[str, str]]]:
+    """Return the record of a run in words: what happened, and in which environment."""
+    named = [(name.replace("_", " ").replace(".", ": "), value) for name, value in records]
+    environment = "environment: "
+    return {
+        "measures": [row for row in named if not row[0].startswith(environment)],
+        "environment": [
+            (name.removeprefix(environment), value) for name, value in named if name.startswith(environment)
+        ],
+    }
 
 
 def _drawn(picture: Picture) -> dict[str, Any]:
@@ -195,6 +208,6 @@ def _cells(table: pd.DataFrame) -> list[list[str]]:
 def _cell(value: Any, *, is_identifier: bool) -> str:
     if pd.isna(value):
         return ""
-    if isinstance(value, int) and not is_identifier:
+    if pd.api.types.is_integer(value) and not is_identifier:
         return f"{value:,}"
     return f"{value:.4g}" if isinstance(value, float) else str(value)

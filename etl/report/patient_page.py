@@ -19,7 +19,7 @@ def patient_page(store: Store, patient: int, *, served: bool = False) -> bytes:
     """Return the page as HTML; equal versions give equal bytes.
 
     Args:
-        served: if the page may link to the viewer and to other pages of jobs/serve_store.py.
+        served: if the page may link to the viewer and to other pages of `deeplesion serve`.
 
     Raises:
         StoreError: lesions were not matched, or the version has none of this patient.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from etl.core.counted import counted
@@ -86,6 +87,9 @@ def hu_pictures(slices: pd.DataFrame, drawn: PlaneSample) -> list[Picture]:
     failed = f" {drawn.failed:,} more could not be read." if drawn.failed else ""
     air = voxels["from_hu"] < _AIR_HU
     denser = voxels[~air]
+    # From the first bin that holds a slice to the last, and one on both sides.
+    held = np.flatnonzero(means["slices"])
+    shown = means.iloc[max(held[0] - 1, 0) : held[-1] + 2] if len(held) else means
     return [
         Picture(
             "voxel_hu",
@@ -103,7 +107,7 @@ def hu_pictures(slices: pd.DataFrame, drawn: PlaneSample) -> list[Picture]:
             f"{counted(len(slices), 'slice')} by their mean as read, padding included, in bins of 50 HU. "
             "The first and the last bin include all values beyond them.",
             means,
-            _histogram(means, [Group("", means["slices"], "colour-blue")], "mean (HU)", "slices"),
+            _histogram(shown, [Group("", shown["slices"], "colour-blue")], "mean (HU)", "slices"),
         ),
     ]
 

@@ -54,7 +54,7 @@ def similar_page(
     Args:
         found: rows of `store.similar(lesion_id)`.
         model: the one that found them.
-        served: if the page may link to the viewer and to other pages of jobs/serve_store.py.
+        served: if the page may link to the viewer and to other pages of `deeplesion serve`.
 
     Raises:
         StoreError, OSError: the store can't be read.

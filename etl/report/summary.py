@@ -199,4 +199,6 @@ def _text(value: Any) -> str:
         return "none"
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.6g}"
+    if isinstance(value, int) or abs(value) >= 1e5:
+        return f"{value:,.0f}"
+    return f"{value:,.6g}"

@@ -45,7 +45,7 @@ class StoredMasks:
                 "this version has no masks",
                 where=f"{self.store.objects.root}, version {self.store.version['version']}",
                 allowed="a version with the table `masks`",
-                remedy="add them with jobs/add_annotations.py",
+                remedy="add them with deeplesion add",
             )
         rows = self.store.table("masks")
         if "path" not in rows:  # added before labels were stored
@@ -89,7 +89,7 @@ class StoredMasks:
                     where=error.where,
                     value=error.value,
                     allowed="the labels that the version names",
-                    remedy="run jobs/add_annotations.py again; it writes them again",
+                    remedy="run deeplesion add again; it writes them again",
                 ) from error
         return voxels
 

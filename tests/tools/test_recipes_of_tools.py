@@ -40,7 +40,8 @@ def test_each_recipe_runs(demo_store: Store, tmp_path: Path, monkeypatch: pytest
     assert names["ras_mm"][:3] == pytest.approx(
         [-lesion.lps_x_mm, -lesion.lps_y_mm, lesion.lps_z_mm], abs=1e-3
     )
-    assert list(names["itk_image"].GetLargestPossibleRegion().GetSize()) == list(names["voxels_hu"].shape[::-1])
+    size = names["itk_image"].GetLargestPossibleRegion().GetSize()
+    assert list(size) == list(names["voxels_hu"].shape[::-1])
     voxels = store.array(lesion.volume_id)
     assert np.array_equal(names["plane"], voxels[voxels.shape[0] // 2])
     assert str(names["path"]) in str(names["viewer"].state.to_json())

@@ -52,7 +52,7 @@ element('zoom').addEventListener('click', () => large.classList.toggle('zoomed')
 element('stage').addEventListener('click', () => large.classList.toggle('zoomed'))
 large.addEventListener('click', (event) => { if (event.target === large) large.close() })
 
-// jobs/serve_store.py serves the viewer next to this page.
+// `deeplesion serve` serves the viewer next to this page.
 if (location.pathname.startsWith('/store/reports/')) {
   for (const link of document.querySelectorAll('.view')) {
     link.href = `/viewer/#${encodeURI(link.dataset.view)}`

@@ -66,7 +66,7 @@ function checkVoxels(voxels, [minimum, maximum, mean]) {
   }
   const found = sum / voxels.length
   if (low !== minimum || high !== maximum || Math.abs(found - mean) > 1e-3) {
-    throw new Error(`The voxels read are not the store's: ${low} to ${high} HU, mean ${found.toFixed(3)}; the table says ${minimum} to ${maximum}, mean ${mean.toFixed(3)}. Verify the store with jobs/verify_store.py.`)
+    throw new Error(`The voxels read are not the store's: ${low} to ${high} HU, mean ${found.toFixed(3)}; the table says ${minimum} to ${maximum}, mean ${mean.toFixed(3)}. Verify the store with deeplesion verify.`)
   }
 }
 
