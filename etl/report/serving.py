@@ -73,7 +73,10 @@ class Site:
             byte_range: the header `Range`. It is ignored for a HEAD, and unless it is a single byte range,
                 as RFC 9110 requires.
         """
-        parts = [part for part in unquote(urlsplit(path).path).split("/") if part]
+        try:
+            parts = [part for part in unquote(urlsplit(path).path).split("/") if part]
+        except ValueError as error:  # http://[/ names no host
+            return _plain(HTTPStatus.BAD_REQUEST, f"no such page: {error}")
         if not parts:
             return Answer(HTTPStatus.FOUND, {"Location": "/viewer/"})
         if parts[0] == "store":

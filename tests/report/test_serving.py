@@ -81,6 +81,10 @@ def test_what_is_not_there_is_not_found(site: Site, path: str) -> None:
     assert site.answer(path).status == HTTPStatus.NOT_FOUND
 
 
+def test_a_url_that_is_none_is_a_bad_request(site: Site) -> None:
+    assert [site.answer(path).status for path in ("http://[/", "//[/x", "http://[::1/")] == [400] * 3
+
+
 @pytest.mark.parametrize("path", ["/store/../secret", "/store/%2e%2e/secret", "/store/a/..%2f..%2f../secret"])
 def test_nothing_outside_the_store_is_served(site: Site, path: str) -> None:
     answer = site.answer(path)
