@@ -6,7 +6,7 @@ from typing import Literal
 
 import click
 
-from etl.report.console.command import job
+from etl.report.console.command import job, print_done
 from etl.report.console.words import Command
 
 
@@ -79,10 +79,10 @@ def main(
     coverage = done.version["added_tables"][name]["coverage"]
     lacking = coverage["covered"] - sum(entry["rows"] for entry in done.version["tables"][name])
     state = "" if done.is_new else " has them already"
-    click.echo(
+    print_done(
         f"version {done.version['version']} of {store}{state}: {name} covers {coverage['covered']:,} of "
         f"{coverage['of']:,} lesions by {chosen['model_id']}, of which {lacking:,} have no vector; "
         f"{done.computed:,} volumes now, {done.found:,} by a run before, {len(done.rejects):,} rejected"
     )
     if done.is_new:
-        click.echo(f"search them: deeplesion similar {store} LESION_ID --model {chosen['name']}")
+        print_done(f"search them: deeplesion similar {store} LESION_ID --model {chosen['name']}")

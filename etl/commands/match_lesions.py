@@ -101,4 +101,4 @@ def main(store: str, algorithm: Literal["mutual", "paper"], method: str, calibra
         f"{len(several):,} over several studies, "
         f"{counted(len(found.links['kept']), 'link')}, {sum(found.links['kept']):,} kept"
     )
-    click.echo(f"pages: deeplesion patient {store} NUMBER, deeplesion report {store}")
+    print_done(f"pages: deeplesion patient {store} NUMBER, deeplesion report {store}")

@@ -6,7 +6,7 @@ from typing import Literal
 
 import click
 
-from etl.report.console.command import job
+from etl.report.console.command import job, print_done
 from etl.report.console.words import Command
 
 
@@ -75,7 +75,7 @@ def main(
     done = derive_shown(opened, derivation, "etl.derive.slice_scorer", most_rejects, limit)
     coverage = done.version["added_tables"]["body_positions"]["coverage"]
     state = "" if done.is_new else " has them already"
-    click.echo(
+    print_done(
         f"version {done.version['version']} of {store}{state}: positions of {coverage['covered']:,} of "
         f"{coverage['of']:,} volumes by {chosen['model_id']}; {done.computed:,} scored now, "
         f"{done.found:,} by a run before, {len(done.rejects):,} rejected"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from etl.report.console.command import job, version_option
+from etl.report.console.command import job, print_done, version_option
 from etl.report.console.words import Command
 
 
@@ -49,4 +49,4 @@ def main(store: str, patient: int, page: Path | None, number: int | None) -> Non
     page = page or Path(f"patient_{patient:06d}.html")
     with explained(StoreError, "the page can't be written", where=str(page), remedy="name another --page"):
         page.write_bytes(content)
-    click.echo(f"{page}: {len(content):,} bytes")
+    print_done(f"{page}: {len(content):,} bytes")

@@ -183,7 +183,7 @@ def give_tag(objects: Objects, name: str, number: int | str) -> None:
     with store_failures(objects), running(objects, new_run_id(), "tag") as own:
         own.wait_for("prune")
         is_new = write_tag(objects, name, chosen)
-    click.echo(f"version {chosen} {'has the tag' if is_new else 'had already the tag'} {name}")
+    print_done(f"version {chosen} {'has the tag' if is_new else 'had already the tag'} {name}")
 
 
 @main.command("untag")
@@ -197,7 +197,7 @@ def remove_tag(objects: Objects, name: str) -> None:
 
     with store_failures(objects):
         remove_tag(objects, name)
-    click.echo(f"the tag {name} is removed")
+    print_done(f"the tag {name} is removed")
 
 
 @main.command("prune")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from etl.report.console.command import job
+from etl.report.console.command import job, print_done
 
 if TYPE_CHECKING:
     from etl.store.reader import Store
@@ -82,8 +82,8 @@ def main(store: str, config: str, overrides: tuple[str, ...], steps_now: int | N
     model_id, files = finished(training, source, lambda frame: examples_of(opened, frame, seen, augment))
     version, is_new = add_model(opened.objects, settings.name, model_id, files)
     state = "has now" if is_new else "had already"
-    click.echo(f"version {version['version']} of {store} {state} the model {model_id} ({settings.name})")
-    click.echo(f"embed its lesions: deeplesion embed {store} --model {model_id}")
+    print_done(f"version {version['version']} of {store} {state} the model {model_id} ({settings.name})")
+    print_done(f"embed its lesions: deeplesion embed {store} --model {model_id}")
 
 
 def _tags(store: Store) -> dict[int, list[str]]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from etl.report.console.command import job
+from etl.report.console.command import job, print_done
 from etl.report.console.words import Command
 
 if TYPE_CHECKING:
@@ -111,8 +111,8 @@ def main(
     model_id, files = finished(training, source, landmarks, pairs, rows)
     version, is_new = add_model(opened.objects, settings.name, model_id, files)
     state = "has now" if is_new else "had already"
-    click.echo(f"version {version['version']} of {store} {state} the model {model_id} ({settings.name})")
-    click.echo(f"score its slices: deeplesion score {store} --model {model_id}")
+    print_done(f"version {version['version']} of {store} {state} the model {model_id} ({settings.name})")
+    print_done(f"score its slices: deeplesion score {store} --model {model_id}")
 
 
 def _ablation(settings: Any, series: list[Series], device: str, console: Any) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.support.processes import BUILD_STORE, LIMIT_SECONDS, environment
+from tests.support.processes import BUILD_STORE, LIMIT_SECONDS, ROOT, environment
 from tests.support.stored import version_names
 from tests.support.tiny_release import csv_row, write_release
 
@@ -120,6 +120,11 @@ def test_a_published_build_ends_with_0_though_nobody_reads_it(tmp_path: Path) ->
         code, _, error = ended([*BUILD_STORE, str(config)], redirected, PYTHONIOENCODING="ascii")
         assert (code, "Traceback" in error) == (0, False), error
     assert version_names(tmp_path / "störe") == ["000001.json"]
+    # So does what is done to its versions: it would not be done again.
+    versions = [sys.executable, str(ROOT / "jobs" / "store_versions.py"), str(tmp_path / "störe")]
+    for words in (["tag", "paper", "1"], ["untag", "paper"]):
+        code, _, error = ended([*versions, *words], FULL)
+        assert (code, "done, but its result can't be printed" in error) == (0, True), error
 
 
 @pytest.mark.slow
