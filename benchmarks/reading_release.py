@@ -31,7 +31,7 @@ def published(
     """
     release = folder / "release"
     if not release.exists():
-        _write(release, series, slices)
+        write_release(release, series, slices)
     fields: dict[str, Any] = ({} if chunk is None else {"chunk": chunk}) | (
         {"spacing_mm": "native"} if native else {}
     )
@@ -50,7 +50,7 @@ def published(
     return open_store(config.store)
 
 
-def _write(release: Path, series: int, slices: int) -> None:
+def write_release(release: Path, series: int, slices: int) -> None:
     """Link slices into series, in another order in each, and write lesions at random places of them."""
     _, files = slice_files(release.parent)
     rng = np.random.default_rng(0)
