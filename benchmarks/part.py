@@ -13,11 +13,12 @@ PARTS = (
     "checksums",
     "empty_derivations",
     "search",
+    "embedding",
     "masks",
     "loading",
 )
 # These compare work on one core; all threads of a library are bound to it.
-ON_ONE_CORE = ("conversion", "decoding", "checksums", "search")
+ON_ONE_CORE = ("conversion", "decoding", "checksums", "search", "embedding")
 
 if __name__ == "__main__":
     part, folder = sys.argv[1:]

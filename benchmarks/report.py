@@ -40,6 +40,8 @@ _HEADLINES: tuple[tuple[str, str, str], ...] = (
     ("largest_process_mib", "MiB, worker that converts the largest volume", "2048 or less"),
     ("search_ms_32735", "ms, the nearest of 32,735 embeddings of 256 numbers", ""),
     ("search_ms_1000000", "ms, the nearest of a million", ""),
+    ("embedding_read_ms_50", "ms to read and resample the surroundings of a lesion", ""),
+    ("embedding_small_ms", "ms to embed them with the net small", ""),
     ("release_core_hours", "core-hours for the whole release, computation only", ""),
 )
 

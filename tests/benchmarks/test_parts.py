@@ -15,6 +15,7 @@ from benchmarks import (
     codecs,
     conversion,
     decoding,
+    embedding,
     loading,
     memory,
     planning,
@@ -85,6 +86,13 @@ def test_planning_plans_every_run(tmp_path: Path) -> None:
         0,
     )
     assert {"plan_seconds", "plan_peak_mib"} <= set(found)
+
+
+@pytest.mark.slow
+def test_embedding_is_timed(tmp_path: Path) -> None:
+    found = embedding.measure(tmp_path, slices=6, repeats=1, nets=("small",))
+    assert found["embedding_read_ms_50"] > 0
+    assert "embedding_small_ms" in found or found["embedding_nets"] == "PyTorch is not installed"
 
 
 def test_searches_are_timed(tmp_path: Path) -> None:
