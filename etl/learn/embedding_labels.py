@@ -27,7 +27,7 @@ TYPES = 8
 
 _OF_TAGS: Mapping[int, str] = {
     1: "bone,spine,sclerotic,lytic,lumbar,thoracic spine,pelvic bone,rib,vertebral body,sacrum,femur,sternum",
-    2: "retroperitoneum,adrenal gland,left adrenal gland,right adrenal gland,pancreas,pancreatic tail,"
+    2: "adrenal gland,left adrenal gland,right adrenal gland,pancreas,pancreatic tail,"
     "pancreatic body,pancreatic head,abdomen lymph node,mesentery,mesentery lymph node,porta Hepatis,"
     "porta Hepatis lymph node,paraaortic,retroperitoneum lymph node,spleen,paracaval lymph node,small bowel,"
     "retrocrural lymph node,omentum,stomach,peritoneum,intestine,gallbladder,biliary system,"
@@ -47,6 +47,8 @@ _OF_TAGS: Mapping[int, str] = {
 }
 TYPE_OF_TAG = {tag: code for code, tags in _OF_TAGS.items() for tag in tags.split(",")}
 """Coarse type by the tag of LesaNet that names an organ of it; broader ones, such as `abdomen`, name none."""
+TYPE_OF_REST = {"retroperitoneum": 2}
+"""Tags that organs of several types have, and name one where no organ is named."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +103,9 @@ def seeds_of(examples: Examples, share: float, seed: int) -> Mask:
 
 def type_of_tags(tags: Iterable[str]) -> int:
     """Return the one type that tags name; 0 where they name none or several."""
-    named = {TYPE_OF_TAG[tag] for tag in tags if tag in TYPE_OF_TAG}
+    known = list(tags)
+    named = {TYPE_OF_TAG[tag] for tag in known if tag in TYPE_OF_TAG}
+    named = named or {TYPE_OF_REST[tag] for tag in known if tag in TYPE_OF_REST}
     return named.pop() if len(named) == 1 else UNKNOWN
 
 

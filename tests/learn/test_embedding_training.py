@@ -85,6 +85,8 @@ def test_seeds_are_whole_patients_of_val(tmp_path: Path) -> None:
 def test_tags_name_types(tmp_path: Path) -> None:
     assert type_of_tags(["abdomen", "liver", "hypoattenuation"]) == 4
     assert type_of_tags(["lung", "right lower lobe"]) == 5
+    assert type_of_tags(["retroperitoneum", "left kidney"]) == 6
+    assert type_of_tags(["retroperitoneum", "lymph node"]) == 2
     assert type_of_tags(["lung", "liver"]) == 0
     assert type_of_tags([]) == 0
     config = config_of(tmp_path, labels={"source": "tags", "seeds": 0.0})
