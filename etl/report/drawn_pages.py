@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from etl.report.body import positions_json
 from etl.report.outlines import outline_voxels
@@ -39,3 +39,19 @@ DRAWN: Mapping[str, Callable[[Store, int], bytes]] = {
     "similar": _similar,
 }
 """By the first part of the address; the second is a number."""
+
+
+def drawing_of(parts: Sequence[str]) -> Callable[[Store], bytes] | None:
+    """Return the function that draws the page of an address; None where there is no such page.
+
+    Args:
+        parts: of the address: a kind and a number, for `similar` also a model.
+    """
+    if len(parts) < 2 or parts[0] not in DRAWN or not (parts[1].isascii() and parts[1].isdigit()):
+        return None
+    kind, number, *more = parts[0], int(parts[1][:9]), *parts[2:]
+    if not more:
+        return lambda store: DRAWN[kind](store, number)
+    if kind == "similar" and len(more) == 1:
+        return lambda store: similar_by(store, number, more[0])
+    return None

@@ -24,7 +24,7 @@ from etl.core.urls import is_local
 from etl.io.places import Objects, checked_name
 from etl.report.catalogue import catalogue
 from etl.report.cross_origin import checked_origins, preflight_headers, sharing_headers
-from etl.report.drawn_pages import DRAWN, JSON, similar_by
+from etl.report.drawn_pages import JSON, drawing_of
 from etl.report.served_headers import EVERY_ANSWER, drawn_headers, object_headers, page_headers
 from etl.store.reader import Store
 
@@ -87,17 +87,13 @@ class Site:
                 return Answer(HTTPStatus.OK, page_headers(name), self._catalogue)
             if (page := _page(name)) is not None:
                 return Answer(HTTPStatus.OK, page_headers(name), page.read_bytes())
-        if parts[0] in DRAWN and len(parts) > 1 and parts[1].isascii() and parts[1].isdigit():
-            number = int(parts[1][:9])
-            if len(parts) == 2:
-                return self._drawn(parts[0], lambda: DRAWN[parts[0]](self.store, number))
-            if parts[0] == "similar" and len(parts) == 3:
-                return self._drawn(parts[0], lambda: similar_by(self.store, number, parts[2]))
+        if (draw := drawing_of(parts)) is not None:
+            return self._drawn(parts[0], draw)
         return _plain(HTTPStatus.NOT_FOUND, "no such page")
 
-    def _drawn(self, kind: str, draw: Callable[[], bytes]) -> Answer:
+    def _drawn(self, kind: str, draw: Callable[[Store], bytes]) -> Answer:
         try:
-            page = draw()
+            page = draw(self.store)
         except (StoreError, ConfigError) as error:
             return _plain(HTTPStatus.NOT_FOUND, f"no such page: {error}")
         headers = page_headers(f"{kind}.json") if kind in JSON else drawn_headers()
