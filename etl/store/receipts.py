@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -24,7 +23,7 @@ from etl.store.layout import (
     to_json,
     volume_path,
 )
-from etl.store.sealed import is_intact, read_sealed, sealed
+from etl.store.sealed import is_intact, parse_json, read_sealed, sealed
 
 # Of a large object, read at once for its SHA-256.
 PIECE_BYTES = 64 << 20
@@ -137,7 +136,7 @@ def receipt_objects(data: bytes) -> tuple[ObjectInfo, ...]:
 
 def _checked_fields(data: bytes) -> dict[str, Any]:
     """Return the content of a receipt. Those of contract 1 have no checksum of their own."""
-    fields = json.loads(data)
+    fields = parse_json(data)
     if fields["contract_version"] != 1 and not is_intact(fields):
         raise ValueError("its content is not the one that its own SHA-256 was made of")
     return dict(fields)

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import contextlib
 import getpass
-import json
 import logging
 import math
 import os
@@ -28,6 +27,7 @@ from typing import Literal
 
 from etl.io.places import Objects
 from etl.store.layout import RUNNING, to_json
+from etl.store.sealed import parse_json
 from etl.store.versions import now_text, writable
 
 logger = logging.getLogger(__name__)
@@ -196,7 +196,7 @@ def _read_mark(objects: Objects, name: str) -> Mark:
     data = objects.read(f"{RUNNING}/{name}")
     run_id = name.removesuffix(".json")
     try:
-        return Mark(**(json.loads(data) | {"run_id": run_id}))
+        return Mark(**(parse_json(data) | {"run_id": run_id}))
     except (ValueError, TypeError):  # written by another version of this package, or damaged
         return Mark(run_id, "run", "unknown", 0, "unknown", "unknown")
 

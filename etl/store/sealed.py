@@ -41,12 +41,25 @@ def is_intact(content: Mapping[str, Any], at: Sequence[str] = ()) -> bool:
     holder: Any = content
     for key in at:
         holder = holder.get(key) if isinstance(holder, Mapping) else None
-    return isinstance(holder, Mapping) and SEAL in holder and holder[SEAL] == seal_of(content, at)
+    if not isinstance(holder, Mapping) or SEAL not in holder:
+        return False
+    try:
+        return bool(holder[SEAL] == seal_of(content, at))
+    except (RecursionError, ValueError):  # nested too deeply, or not a number
+        return False
+
+
+def parse_json(data: bytes) -> Any:
+    """Parse a document. Raise ValueError where it is no JSON, or nested too deeply."""
+    try:
+        return json.loads(data)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
 
 
 def read_sealed(data: bytes) -> dict[str, Any]:
     """Parse a document that is sealed at its top. Raise ValueError where it is none or was changed."""
-    content = json.loads(data)
+    content = parse_json(data)
     if not isinstance(content, dict) or not is_intact(content):
         raise ValueError("its content is not the one that its own SHA-256 was made of")
     return content

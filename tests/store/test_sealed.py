@@ -57,3 +57,20 @@ def test_the_seal_may_lie_within(at: tuple[str, ...]) -> None:
     assert not is_intact(document | {"x": 2}, at)
     assert not is_intact({"x": 1}, at)
     assert not is_intact({"x": 1, "a": 3}, at)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"[" * 100_000, b'{"a":' * 100_000, b"", b"null", b"[]", b"{}", b"1" * 10_000, bytes(range(256))],
+    ids=["lists", "objects", "empty", "null", "list", "no seal", "digits", "bytes"],
+)
+def test_what_is_no_sealed_document_is_a_value_error(data: bytes) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        read_sealed(data)
+
+
+def test_a_document_that_is_nested_too_deeply_is_not_intact() -> None:
+    deep: dict[str, Any] = {}
+    for _ in range(100_000):
+        deep = {"a": deep}
+    assert not is_intact({"sha256": "0", "a": deep})
