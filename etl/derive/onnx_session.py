@@ -42,13 +42,13 @@ def new_session(model: bytes, device: Device = "cpu") -> Any:
     """Return a session of one thread.
 
     Raises:
-        ValueError: onnxruntime has no such device here.
+        OSError: onnxruntime has no such device on this machine.
     """
     import onnxruntime
 
     missing = set(PROVIDERS[device][:1]).difference(onnxruntime.get_available_providers())
     if missing:
-        raise ValueError(f"onnxruntime has no {', '.join(missing)} here")
+        raise OSError(f"onnxruntime has no {', '.join(missing)} here")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
+import pyarrow.parquet as pq
 import pytest
 
 from etl.core.config import Config
@@ -87,6 +89,10 @@ def test_positions_are_published_read_carried_and_completed(config: Config, tmp_
     assert "by brightness-4f6a09c2d1e4b785; 3 scored now" in score(config, "--model", "brightness")
     other = open_store(config.store).body_positions()
     assert other["norm_z"].isna().all()
+    # A NaN would be found by no reader that looks for nulls, and by some as a number.
+    for entry in open_store(config.store).version["tables"]["body_positions"]:
+        column = pq.read_table(Path(config.store, entry["path"]))["norm_z"]
+        assert column.null_count == len(column)
     assert other["region"].isna().all()
     assert problems(config) == []
 
@@ -125,3 +131,11 @@ def test_a_score_that_is_no_number_is_a_reject(config: Config) -> None:
 
 def test_there_is_one_message_without_a_model(config: Config) -> None:
     assert "no such model in this version" in score(config, "--model", "nothing", code=2)
+
+
+def test_a_machine_without_the_device_rejects_no_volume(config: Config) -> None:
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("onnxruntime has CUDA here")
+    output = score(config, "--model", ID, "--device", "cuda", "--most-rejects", "1", code=4)
+    assert "no CUDAExecutionProvider here" in output
+    assert "body_positions" not in open_store(config.store).version["tables"]

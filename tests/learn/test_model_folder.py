@@ -17,7 +17,7 @@ from safetensors.numpy import load
 
 from etl.derive.onnx_session import new_session, run_session
 from etl.learn.finish import finished
-from etl.learn.model_folder import OPSET, arrays_of, digest_of_model, onnx_bytes
+from etl.learn.model_folder import OPSET, arrays_of, digest_of_model, onnx_bytes, weights_bytes
 from etl.learn.nets import SmallNet
 from etl.learn.training import Training
 from tests.learn.test_training import config_of
@@ -85,6 +85,17 @@ def test_two_folders_give_the_same_bytes(net: SmallNet, exported: bytes, tmp_pat
     )
     subprocess.run([sys.executable, "-c", code], cwd=elsewhere, check=True)
     assert (elsewhere / "net.onnx").read_bytes() == exported
+
+
+def test_weights_that_are_no_contiguous_arrays_keep_their_places() -> None:
+    """safetensors writes the memory of an array as it lies there."""
+    turned = np.arange(12, dtype=np.float32).reshape(3, 4).T
+    strided = np.arange(20, dtype=np.float32)[::2]
+    data = weights_bytes({"turned": turned, "strided": strided}, "model-1")
+    found = load(data)
+    assert np.array_equal(found["turned"], turned)
+    assert np.array_equal(found["strided"], strided)
+    assert data == weights_bytes({"strided": strided.copy(), "turned": turned.copy()}, "model-1")
 
 
 def test_an_id_is_of_weights_and_what_decides_scores(net: SmallNet) -> None:
