@@ -129,3 +129,20 @@ def test_positions_after_a_build_and_another_model(trained: tuple[dict[str, Any]
     pd.testing.assert_frame_equal(positions(open_store(place)), again)
     number = open_store(place).version["version"]
     assert list(verify(open_objects(place), number).problems) == []
+
+
+def test_repeatability_is_over_the_known_sequences(tmp_path: Path) -> None:
+    if importlib.util.find_spec("torch") is None:
+        wanting("torch", "needs PyTorch, which is too large for the lock: make torch")
+    truth = write_phantom(tmp_path / "release", patients=2, archives=1, followups=2)
+    data = config_data(tmp_path / "release", tmp_path / "store")
+    build_store(data, SerialExecutor())
+    call_job("match_lesions", data["store"])
+    few = ("steps=20", "validate_steps=10", "input.pixels=32", "input.pixel_mm=14", f"work={tmp_path}")
+    call_job("train_regressor", data["store"], "regressor-demo", *(w for v in few for w in ("--set", v)))
+    metrics = json.loads(open_store(data["store"]).model_file(MODEL, "metrics.json"))
+    repeated = metrics["repeatability"]
+    assert repeated["pairs"] == sum(len(lesions) - 1 for lesions in truth.sequences) == 13
+    # A lesion stays on its key slice in the follow-ups, which have the series' own z.
+    assert repeated["median_difference_of_published"] == pytest.approx(0, abs=0.002)
+    assert 0 <= repeated["median_difference"] <= 0.4

@@ -16,14 +16,19 @@ from PIL import Image
 
 from etl.imaging.window import to_grey
 from etl.io.opening import open_objects
+from etl.publish.add_model import add_model
 from etl.report.serving import missing_viewer
+from etl.run.cluster_kinds import Serial
 from etl.store.reader import Store, open_store
 from tests.support.browser import addresses, chromium, complaints, serving, wait
+from tests.support.jobs import call_job
 from tests.support.masked_store import masked_store
 from tests.support.processes import ROOT, running, wait_until
 from tests.support.require import wanting
 from tests.support.s3_server import Bucket
 from tests.support.stored import files_below
+from tests.support.three_volumes import FIRST, built
+from tests.support.tiny_model import tiny_model
 
 pytestmark = pytest.mark.slow
 
@@ -113,6 +118,26 @@ def test_the_outline_of_a_mask_is_drawn(page: Any, tmp_path: Path) -> None:
     assert set(np.unique(drawn[12][~mask[12]])) == {0, 1}
     assert not drawn[:9].any()
     assert complaints(page) == []
+
+
+@pytest.mark.campaign
+def test_region_and_relative_z_of_a_plane_are_said(
+    page: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = built(tmp_path).store
+    add_model(open_objects(place), "brightness", "brightness-3f6a09c2d1e4b785", tiny_model())
+    monkeypatch.setattr("etl.run.clusters.chosen_cluster", lambda name: Serial(kind="serial"))
+    call_job("score_slices", place, "--model", "brightness")
+    scored = open_store(place)
+    volume_id = f"{FIRST}_003-005"
+    rows = scored.body_positions(volume_id=volume_id)
+    spacing_mm = float(scored.volumes().set_index("volume_id").loc[volume_id, "spacing_z_mm"])
+    plane = round(float(rows["mm"].iloc[-1]) / spacing_mm)
+    with serving(scored) as address:
+        for number, row in ((0, rows.iloc[0]), (plane, rows.iloc[-1])):
+            open_page(page, address, f"{volume_id}/z={number}")
+            said = f"; {row['region']}, relative z {row['norm_z']:.3f}, not to be trusted: too short"
+            assert text(page, "position").endswith(said)
 
 
 @pytest.mark.campaign
