@@ -1,4 +1,4 @@
-"""What a training process gets: samples per second through PyTorch's DataLoader, and slabs by layout."""
+"""Speed of the data for training: samples per second through PyTorch's DataLoader, and slabs by layout."""
 
 from __future__ import annotations
 

@@ -58,15 +58,17 @@ class ViewCache:
     def __init__(self, folder: str | None = None, most_bytes: int = CACHE_BYTES) -> None:
         self._folder, self._most = None if folder is None else Path(folder), most_bytes
         self._held: OrderedDict[str, Views] = OrderedDict()
+        self._bytes = 0
 
     def of(self, series: Readable) -> Views:
         """Return the slices of a series."""
         views = self._held.pop(series.name, None)
         if views is None:
             views = self._read(series)
+            self._bytes += views.nbytes
         self._held[series.name] = views
-        while len(self._held) > 1 and sum(v.nbytes for v in self._held.values()) > self._most:
-            self._held.popitem(last=False)
+        while len(self._held) > 1 and self._bytes > self._most:
+            self._bytes -= self._held.popitem(last=False)[1].nbytes
         return views
 
     def _read(self, series: Readable) -> Views:

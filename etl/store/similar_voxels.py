@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -85,6 +86,8 @@ def _embedded(
     store: Store, model: str, hu: Any, spot: Spot, spacing_mm: tuple[float, float, float]
 ) -> Vectors:
     """Return the vector (1, d) by the model that made the table, in the numbers that the table keeps."""
+    if importlib.util.find_spec("onnxruntime") is None:
+        raise ConfigError("onnxruntime is missing", remedy="pip install 'deeplesion-store[derive]'")
     where = f"{store.objects.root}, version {store.version['version']}"
     model_id = model_id_of(store, model)
     if not model_id:

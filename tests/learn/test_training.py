@@ -144,3 +144,22 @@ def test_curves_say_what_was_measured(tmp_path: Path) -> None:
     assert lines[0] == "step,loss,anchor,rate,spearman"
     assert [line.split(",")[0] for line in lines[1:]] == ["5", "10"]
     assert svg_text(training.curve).count("<polyline") == 2
+
+
+def test_as_many_series_are_held_as_fit_into_memory() -> None:
+    reads: list[str] = []
+    one = bar_series(1, slices=10)
+
+    def named(name: str) -> Series:
+        def read() -> np.ndarray:
+            reads.append(name)
+            return one.read()
+
+        return Series(name, name, one.split, one.mm, one.norm_z, read)
+
+    a, b, c = (named(name) for name in "abc")
+    cache = ViewCache(most_bytes=2 * one.read().nbytes)
+    for series in (a, b, a, c, a, b, c):
+        cache.of(series)
+    # b was used longest ago when c came, c when b came again.
+    assert reads == ["a", "b", "c", "b", "c"]
