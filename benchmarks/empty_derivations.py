@@ -100,7 +100,7 @@ def _make_store(release: Path, root: str, count: int) -> None:
 
 def _repeated(objects: Objects, run_id: str, parent: Version | None, count: int) -> Version:
     assert parent is not None
-    names = [f"{number // 100:06d}_{number % 100:02d}_01_103-115" for number in range(count)]
+    names = [f"{number // 99 + 2:06d}_{number % 99 + 1:02d}_01_103-115" for number in range(count)]
     (volume,) = parent["volumes"]
     own, path = Path(objects.root, "volumes", volume["volume_id"]).resolve(), volume["path"].split("/")
     for name in names:

@@ -14,11 +14,12 @@ PARTS = (
     "empty_derivations",
     "search",
     "embedding",
+    "scoring",
     "masks",
     "loading",
 )
 # These compare work on one core; all threads of a library are bound to it.
-ON_ONE_CORE = ("conversion", "decoding", "checksums", "search", "embedding")
+ON_ONE_CORE = ("conversion", "decoding", "checksums", "search", "embedding", "scoring")
 
 if __name__ == "__main__":
     part, folder = sys.argv[1:]

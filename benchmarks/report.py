@@ -164,6 +164,8 @@ _TABLES: Mapping[str, Callable[[Any], list[str]]] = {
     "crops_per_second": _named("crops per second, one process", "10.1f"),
     "crops_per_second_2_loaders": _named("crops per second, two loaders", "10.1f"),
     "codecs": _codecs,
+    "scoring_ms_per_slice": _named("ms to score a slice", "10.2f"),
+    "scoring_hours_by_cores": _named("hours to score the release, by cores", "10.2f"),
     "masks": _named("masks and labels", "10.1f"),
     "reading": _reading,
     "reading_s3": _named("crops from S3, 20 ms a request", "10.1f"),

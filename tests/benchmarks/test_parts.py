@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from benchmarks import (
     planning,
     reading,
     sample,
+    scoring,
     search,
 )
 from benchmarks.release_size import FULL, make_csv, make_index, make_runs
@@ -192,6 +194,16 @@ def test_checksums_cost_bytes_and_time(tmp_path: Path) -> None:
     assert 1 < row["bytes_ratio"] < 1.02
     assert set(row) >= {"encode_ratio", "decode_ratio", "crops_ratio"}
     assert found["sha256_megabytes_per_s"] > 0
+
+
+@pytest.mark.campaign
+def test_scoring_is_timed_by_part(tmp_path: Path) -> None:
+    found = scoring.measure(tmp_path, 3, 1, nets=("small",), pixels=32)
+    times = found["scoring_ms_per_slice"]
+    assert set(times) == {"read", "view"} | ({"small"} if find_spec("torch") else set())
+    assert min(times.values()) > 0
+    hours = found.get("scoring_hours_by_cores", {"2": 2.0, "64": 0.0625})
+    assert hours["2"] == pytest.approx(32 * hours["64"])
 
 
 @pytest.mark.campaign
