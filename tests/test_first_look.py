@@ -10,11 +10,13 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
 from etl.run.serial import SerialExecutor
 from etl.store.layout import CITATION
+from tests.support.masked_store import ROWS, masked_store
 from tests.support.notebooks import code_of, read_notebook, run_cell
 from tests.support.processes import ROOT, run
 from tests.support.stored import build_store, config_data
@@ -39,6 +41,23 @@ def test_every_cell_runs_and_shows_something(
             assert outputs, code
             kinds += [kind for output in outputs for kind in output.get("data", [])]
     assert {"image/png", "text/html"} <= set(kinds)
+
+
+def test_the_picture_has_the_mask_by_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [{**row, "Train_Val_Test": "3"} for row in ROWS]
+    store = masked_store(tmp_path / "build", rows)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {"__name__": "__main__"}
+    for cell in NOTEBOOK["cells"]:
+        if code := code_of(cell):
+            run_cell(code, names)
+            if "picture" in names:
+                break
+    expected = store.mask(0, size_mm=names["SIZE_MM"]).sel(z=names["lesion"].z_mm)
+    assert np.array_equal(names["mask"], expected)
+    assert names["mask"].any()
+    # Masked pixels are cyan: their red is half of what it was.
+    assert (names["colours"][names["mask"]][:, 0] < names["colours"][names["mask"]][:, 2]).all()
 
 
 def test_the_notebook_is_committed_as_executed() -> None:
