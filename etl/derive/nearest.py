@@ -39,7 +39,13 @@ class Gallery:
     lesion_id: Ints
     patient: Ints | None
 
-    def nearest(self, queries: Vectors, k: int, query_patient: Ints | None = None) -> tuple[Ints, Floats]:
+    def nearest(
+        self,
+        queries: Vectors,
+        k: int,
+        query_patient: Ints | None = None,
+        allowed: NDArray[np.bool_] | None = None,
+    ) -> tuple[Ints, Floats]:
         """Find the k nearest rows by Euclidean distance, equal distances by lesion_id.
 
         All distances are computed by one product of matrices; those that its rounding can't tell from the
@@ -49,6 +55,7 @@ class Gallery:
             queries: (m, d) vectors.
             k: number of rows wanted.
             query_patient: (m,); rows of the query's own patient are left out. None leaves out none.
+            allowed: for each row of the array that was given, if it may be found. None allows all.
 
         Returns:
             (m, k) rows of the array that was given, nearest first, -1 where there are fewer than k, all -1
@@ -66,6 +73,8 @@ class Gallery:
             about = self.squared[None, :] - 2 * (block @ self.vectors.T)
             if self.patient is not None and query_patient is not None:
                 about[query_patient[numbers][:, None] == self.patient[None, :]] = np.inf
+            if allowed is not None:
+                about[:, ~allowed[self.rows]] = np.inf
             for at, number in enumerate(numbers.tolist()):
                 chosen, exact = self._first(about[at], np.asarray(queries[number], np.float64), k)
                 found[number, : len(chosen)] = self.rows[chosen]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from etl.core.errors import ConfigError, StoreError
 from etl.derive.lesion_arrays import lesion_arrays
-from etl.derive.nearest import Vectors, gallery_of, usable
+from etl.derive.nearest import Gallery, Vectors, gallery_of, usable
 from etl.derive.place_model import read_place_model
 from etl.tables.embeddings import FOLDER, MODEL_NAME, REJECTS, embeddings_name
 from etl.tables.lesions import SPLITS
@@ -115,11 +116,11 @@ def similar_to(
         ConfigError: k or the model's name is not allowed.
     """
     check_asked(store, k, split)
-    lesions = store.lesions().reset_index(drop=True)
+    compared = compared_by(store, model)
+    lesions, vectors = compared.lesions, compared.vectors
     own = lesions.index[lesions["lesion_id"] == lesion_id]
     if not len(own):
         raise store._no_lesion(lesion_id)
-    vectors = embeddings_of(store, model, lesions)
     query = vectors[own]
     if not usable(query)[0]:
         raise StoreError(
@@ -132,7 +133,7 @@ def similar_to(
     others = lesions["lesion_id"] != lesion_id
     if not same_patient:
         others &= lesions["patient_index"] != lesions["patient_index"][own[0]]
-    return nearest_lesions(lesions, vectors, query, k, others, split)
+    return compared.nearest(query, k, others, split)
 
 
 def check_asked(store: Store, k: int, split: str | None) -> None:
@@ -144,16 +145,31 @@ def check_asked(store: Store, k: int, split: str | None) -> None:
         raise StoreError("no such split in this version", where=where, value=split, allowed=", ".join(SPLITS))
 
 
-def nearest_lesions(
-    lesions: pd.DataFrame, vectors: Vectors, query: Vectors, k: int, others: pd.Series, split: str | None
-) -> pd.DataFrame:
-    """Return the k lesions nearest to a vector (1, d) among those that may be found; see `similar_to`."""
-    if split is not None:
-        others = others & (lesions["split"] == split)
-    searched = lesions[others]
-    gallery = gallery_of(vectors[others.to_numpy()], searched["lesion_id"].to_numpy(np.int64))
-    rows, distance = gallery.nearest(query, k)
-    there = rows[0] >= 0
-    found = searched.iloc[rows[0][there]][SHOWN].reset_index(drop=True)
-    found.insert(1, "distance", distance[0][there])
+@dataclass(frozen=True, eq=False)
+class Compared:
+    """The lesions of a version with their vectors by a model, ready to be searched."""
+
+    lesions: pd.DataFrame
+    vectors: Vectors
+    gallery: Gallery
+
+    def nearest(self, query: Vectors, k: int, others: pd.Series, split: str | None) -> pd.DataFrame:
+        """Return the k lesions nearest to a vector (1, d) among those that may be found; see `similar_to`."""
+        if split is not None:
+            others = others & (self.lesions["split"] == split)
+        rows, distance = self.gallery.nearest(query, k, allowed=others.to_numpy(np.bool_))
+        there = rows[0] >= 0
+        found = self.lesions.iloc[rows[0][there]][SHOWN].reset_index(drop=True)
+        found.insert(1, "distance", distance[0][there])
+        return found
+
+
+def compared_by(store: Store, model: str) -> Compared:
+    """Return lesions and vectors of a version; they are read once for each model and open store."""
+    held = store._compared
+    if model not in held:
+        lesions = store.lesions().reset_index(drop=True)
+        vectors = embeddings_of(store, model, lesions)
+        held[model] = Compared(lesions, vectors, gallery_of(vectors, lesions["lesion_id"].to_numpy(np.int64)))
+    found: Compared = held[model]
     return found

@@ -137,6 +137,11 @@ class Store(VersionTables, DerivedTables):
         return HeldIndices()
 
     @cached_property
+    def _compared(self) -> dict[str, Any]:
+        """The vectors of lesions by model, as searches read them."""
+        return {}
+
+    @cached_property
     def _catalogue(self) -> dict[str, tuple[Any, ...]]:
         """`CATALOGUE_COLUMNS` of each volume."""
         rows = self.volumes(columns=CATALOGUE_COLUMNS)

@@ -14,9 +14,8 @@ from etl.derive.nearest import Vectors, usable
 from etl.store.lesion_embeddings import (
     PLACE,
     check_asked,
-    embeddings_of,
+    compared_by,
     model_id_of,
-    nearest_lesions,
 )
 from etl.store.models import EMBEDDING, ONNX, file_sha256, model_of_kind
 
@@ -74,12 +73,13 @@ def similar_to_voxels(
     z, y, x = (float(value) for value in middle)
     spot = Spot((z, y, x), _positive("size_mm", np.broadcast_to(size_mm, 2).tolist(), 2))
     query = _embedded(store, model, hu, spot, spacing)
-    lesions = store.lesions().reset_index(drop=True)
+    compared = compared_by(store, model)
+    lesions = compared.lesions
     own = lesions.loc[lesions["volume_id"] == attributes.get("volume_id"), "patient_index"]
     others = lesions["lesion_id"] >= 0
     if not same_patient and len(own):
         others &= lesions["patient_index"] != own.iloc[0]
-    return nearest_lesions(lesions, embeddings_of(store, model, lesions), query, k, others, split)
+    return compared.nearest(query, k, others, split)
 
 
 def _embedded(

@@ -31,6 +31,14 @@ def test_lesions_of_the_own_patient_are_left_out() -> None:
     assert only[0].tolist() == [[-1]]
 
 
+def test_only_rows_that_are_allowed_are_found() -> None:
+    gallery, queries = gallery_of(GALLERY, LESION_ID), np.array([[1.0, 0.0]])
+    allowed = np.array([True, True, False, True, True])
+    assert gallery.nearest(queries, 3, allowed=allowed)[0].tolist() == [[0, 3, -1]]
+    assert gallery.nearest(queries, 2, allowed=~allowed)[0].tolist() == [[2, -1]]
+    assert gallery.nearest(queries, 1, allowed=np.zeros(5, np.bool_))[0].tolist() == [[-1]]
+
+
 def test_an_empty_gallery_has_no_nearest() -> None:
     assert nearest(np.zeros((3, 2)), np.arange(3), np.ones((2, 2)), 2)[0].tolist() == [[-1, -1]] * 2
 

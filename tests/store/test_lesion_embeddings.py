@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import pickle
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from click.testing import CliRunner
 
@@ -136,6 +138,18 @@ def test_what_is_not_there_is_said(
 ) -> None:
     with pytest.raises(error, match=said):
         open_store(config.store).similar(lesion_id, **choice)
+
+
+def test_a_store_reads_vectors_once_and_pickles_without_them(
+    embedded: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = embedded.similar(0, model="looks")
+    with monkeypatch.context() as reading:
+        reading.setattr(Store, "lesions", lambda *a, **k: pytest.fail("read again"))
+        pd.testing.assert_frame_equal(embedded.similar(0, model="looks"), first)
+    copy = pickle.loads(pickle.dumps(embedded))
+    assert copy._compared == {}
+    pd.testing.assert_frame_equal(copy.similar(0, model="looks"), first)
 
 
 @pytest.mark.parametrize("dimensions", [0, 5000])
