@@ -32,6 +32,7 @@ from etl.store.sealed import sealed
 from etl.store.summaries import write_summary
 
 _NAME = re.compile(rf"{VERSIONS}/([0-9]{{6}}|[1-9][0-9]{{6,}})\.json\Z")
+_NUMBER = re.compile(rf"{VERSIONS}/[0-9]+\.json\Z")
 
 # How many faults of a version file a message holds.
 _FAULTS_SHOWN = 3
@@ -67,6 +68,11 @@ def numbers_among(names: Iterable[str]) -> list[int]:
     """Return the numbers of the versions whose files are among these names, ascending."""
     matches = (_NAME.match(name) for name in names)
     return sorted(int(match[1]) for match in matches if match)
+
+
+def misnamed_among(names: Iterable[str]) -> list[str]:
+    """Return the files that are named by a number as no version is, such as `versions/0000004.json`."""
+    return sorted(name for name in names if _NUMBER.match(name) and not _NAME.match(name))
 
 
 @contextlib.contextmanager

@@ -62,6 +62,10 @@ class Repair(Enum):
         "a missing, damaged or exchanged earlier version: bring its file back from a copy; this version "
         "reads without it"
     )
+    MISNAMED = (
+        "a version file under a name that no reader looks for: move it out of the folder versions, or bring "
+        "it back under its own name of six digits if that version is missing"
+    )
 
 
 @dataclass(frozen=True)

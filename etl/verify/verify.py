@@ -13,11 +13,11 @@ import pandas as pd
 
 from etl.core.errors import StoreError
 from etl.io.places import Objects
-from etl.store.layout import ROOT, ROOT_V1, summary_path, version_path
+from etl.store.layout import ROOT, ROOT_V1, VERSIONS, summary_path, version_path
 from etl.store.named import model_files
 from etl.store.root import root_fault
 from etl.store.version_list import Listing, list_versions
-from etl.store.versions import Version, read_version, read_with_sha256
+from etl.store.versions import Version, misnamed_among, read_version, read_with_sha256
 from etl.tables.checks import VolumeFacts
 from etl.verify.problems import (
     CountedReads,
@@ -107,6 +107,7 @@ def verify(
     else:
         problems += collect(_check_root(reads), ROOT, Repair.ROOT)
     entries = version["volumes"]
+    problems += collect(_check_names(objects), VERSIONS, Repair.MISNAMED)
     problems += collect(_check_ancestors(objects, version), where, Repair.VERSION)
     for info in model_files(version):
         problems += read_whole(reads, info, Repair.MODEL)[1]
@@ -156,6 +157,13 @@ def _check_root_v1(reads: CountedReads) -> Iterator[Problem]:
         yield Problem("is not a store's root", ROOT_V1, Repair.ROOT, describe(error))
         return
     yield from differences(ROOT_V1, Repair.ROOT, values)
+
+
+def _check_names(objects: Objects) -> Iterator[Problem]:
+    for name in misnamed_among(list_versions(objects).sizes):
+        yield Problem(
+            "is no version's name", name, Repair.MISNAMED, expected="six digits, such as 000004.json"
+        )
 
 
 def _check_ancestors(objects: Objects, version: Version) -> Iterator[Problem]:

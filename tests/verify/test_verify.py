@@ -176,6 +176,16 @@ def test_a_parent_that_was_pruned_is_no_problem_and_one_that_was_lost_is(store: 
     assert problems_of(store, 3) == ()
 
 
+@pytest.mark.parametrize("name", ["0000001.json", "1.json", "00000000000000000002.json", "01.json"])
+def test_a_version_file_under_a_name_that_no_reader_looks_for_is_named(store: Path, name: str) -> None:
+    (store / "versions" / name).write_bytes((store / VERSION).read_bytes())
+    assert [(short(p), p.repair) for p in problems_of(store, 1)] == [
+        ((f"versions/{name}", "is no version's name"), Repair.MISNAMED)
+    ]
+    (store / "versions" / name).rename(store / "versions" / "notes.json")
+    assert problems_of(store, 1) == ()
+
+
 @pytest.mark.slow
 def test_a_sample_reads_the_same_volumes_every_time_and_all_tables(store: Path) -> None:
     objects, entries = LocalObjects(str(store)), version_of(store)["volumes"]
