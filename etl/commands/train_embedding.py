@@ -67,6 +67,7 @@ def main(store: str, config: str, overrides: tuple[str, ...], steps_now: int | N
 
     console = start_logging()
     settings, opened = read_embedding_config(config, overrides), open_store(store)
+    opened.objects.check_writable()
     tags = _tags(opened) if settings.labels.source == "tags" else None
     seen, augment = settings.input, settings.augment
     examples = store_examples(opened, settings.data, seen, augment)

@@ -35,6 +35,19 @@ def random_of(seed: int, step: int, rank: int = 0) -> np.random.Generator:
     return np.random.default_rng([seed, step, rank] if rank else [seed, step])
 
 
+def check_device(device: str) -> None:
+    """Raise ConfigError where PyTorch has no such device here."""
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(
+            "PyTorch has no such device here",
+            where="device",
+            value=f"{device}: {error}"[:200],
+            allowed="cpu, or one that torch.zeros(1, device=NAME) accepts",
+        ) from error
+
+
 class Loop(ABC):
     """One training: nets, optimizer, and the number of steps made.
 
@@ -54,6 +67,7 @@ class Loop(ABC):
     mean: nn.Module
 
     def __init__(self, config: Schedule, device: str, processes: Processes = ALONE) -> None:
+        check_device(device)
         self.device, self.step, self.curve = device, 0, list[Any]()
         self.processes = processes
         self._loop = config

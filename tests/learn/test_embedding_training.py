@@ -186,6 +186,12 @@ def test_the_configs_of_the_package_are_right() -> None:
     assert read_embedding_config("imagenet", ("weights=a.whl",)).name == "imagenet"
 
 
+def test_an_absent_device_is_refused(tmp_path: Path) -> None:
+    config = config_of(tmp_path)
+    with pytest.raises(ConfigError, match="no such device here"):
+        EmbeddingTraining(config, made_up(config, patients=4), "abacus")
+
+
 def test_a_store_without_sequences_is_refused(tmp_path: Path) -> None:
     config = config_of(tmp_path, sequences={"near_mm": 1e-9})
     with pytest.raises(ConfigError, match="no lesion has a whole sequence"):
