@@ -75,7 +75,10 @@ def main(
                 130  interrupted; the last checkpoint is kept
                 143  terminated; the last checkpoint is kept
     """
+    import os
+
     from etl.commands.model_tables import check_torch
+    from etl.core.errors import ConfigError
 
     check_torch()
     from etl.imaging.body_view import BodyView
@@ -93,6 +96,13 @@ def main(
     series, source, landmarks, pairs = _series(
         opened, settings, BodyView(settings.input.pixels, settings.input.pixel_mm)
     )
+    if (leave_one_out or ablation) and int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise ConfigError(
+            "several trainings one after the other are made by one process",
+            value=f"WORLD_SIZE={os.environ['WORLD_SIZE']}",
+            allowed="--leave-one-out and --ablation without torchrun",
+            remedy="run it without torchrun; --device cuda uses a GPU",
+        )
     if leave_one_out:
         _leave_one_out(settings, series, device)
         return
