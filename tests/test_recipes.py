@@ -141,9 +141,9 @@ def test_the_first_lines_see_a_new_version_in_a_process_that_stays_up(s3_bucket:
         assert found["version"]["version"] == number
 
 
-def test_there_are_ten_and_each_is_checked() -> None:
-    numbered = [title for title in sections() if title[0].isdigit()]
-    assert [int(title.split(".")[0]) for title in numbered] == list(range(1, 11))
+def test_they_are_numbered_in_order_and_each_is_checked() -> None:
+    numbered = [title.split(".")[0] for title in sections() if title[0].isdigit()]
+    assert numbered == [*map(str, range(1, 7)), "6a", *map(str, range(7, 11))]
     assert {title for title, _ in RECIPES} == set(CHECKS)
 
 
