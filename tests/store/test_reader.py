@@ -199,7 +199,14 @@ def test_the_room_loads_nothing_until_a_reader_is_asked_for() -> None:
     )
     done = run([sys.executable, "-c", snippet])
     assert done.returncode == 0, done.stderr
-    assert set(etl.store.__all__) == {"KeySlabs", "LesionCrops", "Negatives", "Store", "VolumeCrops", "open_store"}
+    assert set(etl.store.__all__) == {
+        "KeySlabs",
+        "LesionCrops",
+        "Negatives",
+        "Store",
+        "VolumeCrops",
+        "open_store",
+    }
     with pytest.raises(ImportError):
         from etl.store import close_store  # type: ignore[attr-defined]  # noqa: F401
 
