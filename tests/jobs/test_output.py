@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -129,8 +130,13 @@ def test_a_published_build_ends_with_0_though_nobody_reads_it(tmp_path: Path) ->
 
 @pytest.mark.slow
 def test_a_missing_package_is_named_with_its_extra(tmp_path: Path) -> None:
+    scale = {"slope_mean": 1, "slope_deviation": 1, "scores": [], "norm_z": [], "landmarks": []}
+    content = {
+        "input": {"pixels": 8, "pixel_mm": 7, "window_hu": [-175, 275]},
+        "scale": scale | {"landmarks_from": ""},
+    }
     for name in ("model.onnx", "config.json"):
-        (tmp_path / name).write_text('{"input": {"pixels": 8, "pixel_mm": 7, "window_hu": [-175, 275]}}')
+        (tmp_path / name).write_text(json.dumps(content))
     script = "import sys; sys.modules[sys.argv.pop(1)] = None; from etl.commands.{0} import main; main()"
     evaluate = [sys.executable, "-c", script.format("evaluate_regressor")]
     code, _, error = ended([*evaluate, "onnxruntime", str(tmp_path), str(tmp_path)], "")

@@ -98,7 +98,7 @@ def test_a_csv_that_was_saved_again_has_the_same_rows(
     assert lesions_and_rejects(found) == lesions_and_rejects(expected)
     (line,) = [r.getMessage() for r in caplog.records if "not the release's own file" in r.getMessage()]
     assert understood in line
-    assert line.endswith(f"{expected.row_count} rows")
+    assert line.endswith(f"{expected.row_count:,} rows")
 
 
 def test_the_official_format_has_no_dialect() -> None:
