@@ -6,8 +6,10 @@ import logging
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -65,13 +67,23 @@ def test_the_end_of_a_run_that_is_left_alone(client: Client, caplog: pytest.LogC
 def test_a_run_goes_on_with_a_worker_that_comes(
     client: Client, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
-    results = DaskExecutor(client, tuning=AT_ONCE).run(doze, range(40))
+    results, ended = DaskExecutor(client, tuning=AT_ONCE).run(doze, range(40)), threading.Event()
     came = [next(results)]
     kill_all(client)
     address = client.scheduler_info(n_workers=0)["address"]
     command = [sys.executable, "-m", "dask", "worker", address, "--host", "127.0.0.1", "--no-dashboard"]
-    with running([*command, "--nthreads", "1", "--no-nanny"], tmp_path / "later.log", cwd=tmp_path):
+
+    def start_worker() -> None:
+        # One that starts within a poll would leave nothing to warn of.
+        wait_until(lambda: WARNING in caplog.text, "the run had said that it waits")
+        with running([*command, "--nthreads", "1", "--no-nanny"], tmp_path / "later.log", cwd=tmp_path):
+            ended.wait()
+
+    with ThreadPoolExecutor(1) as pool:
+        started = pool.submit(start_worker)
         came += results
+        ended.set()
+        started.result()
     assert sorted(came) == list(range(40))
     assert WARNING in caplog.text
     assert "there are workers again" in caplog.text
