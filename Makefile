@@ -67,8 +67,9 @@ test: $(READY) ## run the tests, but for those of test-slow
 check: lint ## lint, types and the fast tests
 	EXAMPLES=fast $(VENV)/bin/$(PYTEST) -m "not slow and not campaign"
 
+# Many of them wait for clusters and servers, so one process more than two cores have.
 test-slow: $(READY) ## run the long tests: process kills, whole clusters and browsers
-	$(VENV)/bin/$(PYTEST) -m campaign
+	$(VENV)/bin/$(PYTEST) -n 3 -m campaign
 
 thorough: $(READY) ## run the long tests and every property with many examples and more moments of each fault
 	EXAMPLES=thorough $(VENV)/bin/$(PYTEST) -m "campaign or hypothesis"

@@ -81,8 +81,10 @@ def test_a_run_goes_on_with_a_worker_that_comes(
 
     with ThreadPoolExecutor(1) as pool:
         started = pool.submit(start_worker)
-        came += results
-        ended.set()
+        try:
+            came += results
+        finally:
+            ended.set()
         started.result()
     assert sorted(came) == list(range(40))
     assert WARNING in caplog.text
