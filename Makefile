@@ -75,7 +75,7 @@ thorough: $(READY) ## run the long tests and every property with many examples a
 	EXAMPLES=thorough $(VENV)/bin/$(PYTEST) -m "campaign or hypothesis"
 
 chaos: $(READY) ## the long fault campaign: every fault at every moment, about two hours on 2 cores; the table goes to build/chaos.txt
-	CHAOS=long $(VENV)/bin/$(PYTEST) --timeout 0 tests/chaos
+	CHAOS=long $(VENV)/bin/$(PYTEST) --timeout 0 tests/chaos tests/pipeline/test_secrets.py
 
 lint: $(READY) ## run ruff and mypy
 	$(VENV)/bin/ruff check .
