@@ -29,7 +29,7 @@ ALGORITHMS = ("mutual", "paper")
 @click.option(
     "--calibration",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="A file of jobs/calibrate_matching.py.  [default: the committed one]",
+    help="A file of deeplesion calibrate-matching.  [default: the committed one]",
 )
 @job("nothing was published")
 def main(store: str, algorithm: Literal["mutual", "paper"], method: str, calibration: Path | None) -> None:

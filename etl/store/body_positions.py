@@ -54,7 +54,7 @@ def read_positions(store: Store, where: pc.Expression | None) -> pd.DataFrame:
             where=f"{store.objects.root}, version {store.version['version']}",
             value=", ".join(store.version["tables"]),
             allowed=f"a version with the table {TABLE}",
-            remedy=f"score them: dask-submit jobs/score_slices.py {store.objects.root} --model ID",
+            remedy=f"score them: deeplesion score {store.objects.root} --model ID",
         )
     with readable(store.objects):
         rows = read_table(
