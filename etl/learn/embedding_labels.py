@@ -124,7 +124,7 @@ def refined(examples: Examples, known: Known, rows: Ints, vectors: Vectors, conf
     gallery = rows[is_seed]
     _, of_each = np.unique(examples.types[gallery], return_counts=True)
     # More than the rarest type has could never agree on it.
-    count = min(NEIGHBOURS, int(of_each.min(initial=NEIGHBOURS)))
+    count = min(NEIGHBOURS, int(np.min(of_each, initial=NEIGHBOURS)))
     found, _ = nearest(
         vectors[is_seed],
         examples.lesions.lesion_id[gallery],

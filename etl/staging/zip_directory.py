@@ -111,9 +111,8 @@ def read_directory(file: ZipSource) -> ZipDirectory:
             f"it needs version {newest / 10} of the format; known: {_NEWEST_VERSION / 10}"
         )
     sizes = {name: heads[name].astype(np.int64) for name in ("bytes", "stored_bytes", "offset")}
-    for at in np.flatnonzero(
-        np.logical_or.reduce([column == _IN_EXTRA for column in sizes.values()])
-    ).tolist():
+    is_in_extra = np.any(np.stack([column == _IN_EXTRA for column in sizes.values()]), axis=0)
+    for at in np.flatnonzero(is_in_extra).tolist():
         _read_zip_64(raw, int(positions[at]), at, sizes)
     added = start - offset
     if not 0 <= offset < FARTHEST:

@@ -83,7 +83,7 @@ class VolumeCrops:
             places += [(number, z, y, x) for z in axes[0] for y in axes[1] for x in axes[2]]
         self._places = np.array(places, np.int64).reshape(-1, 4)
         self.box_counts = self._counts()
-        self._most = int(self.box_counts.max(initial=0))
+        self._most = int(np.max(self.box_counts, initial=0))
 
     def __len__(self) -> int:
         return len(self._places)
