@@ -13,7 +13,7 @@ from etl.derive.lesion_arrays import Floats
 from etl.derive.position_measures import spearman
 
 GOAL_SPEARMAN, GOAL_ERROR = 0.98, 0.02
-"""What a model of the whole release should reach on the key slices of the official test patients."""
+"""Goals of a model of the whole release on the key slices of the official test patients."""
 PUBLISHED_REPEATABILITY = 0.0048
 """Median difference of the published z of one lesion in two studies, over the pairs of DLT's valid.json."""
 _RESAMPLED = 500

@@ -160,7 +160,7 @@ def fitted(
     found = np.zeros(len(scores))
     for fold in np.unique(folds):
         held, seen = folds == fold, folds != fold
-        # Of each block, by its training part: what the features are divided by.
+        # The features' divisors, for each block from its training part.
         spreads = [
             (block[seen].std(axis=0) + 1e-6) * math.sqrt(block.shape[1] * len(blocks)) for block in blocks
         ]

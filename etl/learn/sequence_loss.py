@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 MARGINS = (0.1, 0.2, 0.4)
-"""Of B and C, C and D, D and E, as published."""
+"""Margins of the pairs B and C, C and D, D and E, as published."""
 
 
 def sequence_loss(vectors: torch.Tensor) -> torch.Tensor:

@@ -83,7 +83,7 @@ def test_rolled_back_and_pruned_masks_follow_their_versions(tmp_path: Path) -> N
     left = open_store(store)
     assert bool(left.mask(1).any())
     assert verify(objects, left.version["version"]).problems == ()
-    # What was pruned is written once more where somebody asks for it, to the same bytes.
+    # Pruned labels are written once more where somebody asks for them, to the same bytes.
     again = with_masks(store, tmp_path)
     assert again.version["labels"] == both.version["labels"]
     for name in objects.list(gone):

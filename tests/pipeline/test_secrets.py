@@ -34,7 +34,7 @@ def place(tmp_path: Path, http_server: HttpServer, s3_bucket: Bucket, impatient:
 
 
 def said_by_all(place: Place, planted: Planted, *, every: bool = False) -> dict[str, str]:
-    """What a build, and where `every` each command that shows what it read or wrote, print and write."""
+    """Return the outputs of a build and, where `every`, of each command that shows what it read or wrote."""
     store = place.folder / "store"
     config, cluster = place.folder / "config.yaml", place.folder / "cluster.yaml"
     content = {

@@ -1,4 +1,4 @@
-"""What datasets take: chosen lesions, windows, sizes in mm, tags and masks; negatives and whole volumes."""
+"""Choices of datasets: lesions, windows, sizes in mm, tags and masks; negatives and whole volumes."""
 
 from __future__ import annotations
 

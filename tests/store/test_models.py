@@ -70,7 +70,7 @@ def test_a_damaged_model_is_refused_and_found(config: Config) -> None:
 
 
 def test_remains_of_a_killed_run_are_written_again(config: Config) -> None:
-    """Whether they were damaged since can't be known: no version has their checksums."""
+    """Leftovers are not trusted: no version has their checksums, so damage to them would not be seen."""
     objects = open_objects(config.store)
     objects.write(f"models/brightness/{ID}/model.onnx", MEAN_BRIGHTNESS_ONNX[:-1] + b"x")
     add_model(objects, "brightness", ID, tiny_model())
