@@ -60,19 +60,14 @@ def main(
     from etl.commands.model_tables import check_onnxruntime, derive_shown
     from etl.derive.embedding_input import EmbeddingInput
     from etl.derive.embedding_table import LesionEmbedder, embeddings
-    from etl.store.models import EMBEDDING, ONNX, file_sha256, model_of_kind
+    from etl.store.models import EMBEDDING, model_of_kind, onnx_of
     from etl.store.reader import open_store
 
     check_onnxruntime()
     opened = open_store(store)
     chosen, config = model_of_kind(opened.objects, opened.version, model, EMBEDDING)
-    embedder = LesionEmbedder(
-        opened.objects.root,
-        f"{chosen['path']}/{ONNX}",
-        file_sha256(chosen, ONNX),
-        EmbeddingInput.from_json(config["input"]),
-        device,
-    )
+    model_file = onnx_of(opened.objects, chosen, device)
+    embedder = LesionEmbedder(model_file, EmbeddingInput.from_json(config["input"]))
     derivation = embeddings(embedder, chosen["name"], chosen["model_id"], int(config["dimensions"]))
     done = derive_shown(opened, derivation, "etl.derive.embedding_table", most_rejects, limit)
     name = derivation.table.name

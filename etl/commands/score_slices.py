@@ -57,19 +57,16 @@ def main(
     from etl.commands.model_tables import check_onnxruntime, derive_shown
     from etl.derive.slice_positions import Scale
     from etl.derive.slice_scorer import ScorerInput, SliceScorer, body_positions
-    from etl.store.models import ONNX, REGRESSOR, file_sha256, model_of_kind
+    from etl.store.models import REGRESSOR, model_of_kind, onnx_of
     from etl.store.reader import open_store
 
     check_onnxruntime()
     opened = open_store(store)
     chosen, config = model_of_kind(opened.objects, opened.version, model, REGRESSOR)
     scorer = SliceScorer(
-        opened.objects.root,
-        f"{chosen['path']}/{ONNX}",
-        file_sha256(chosen, ONNX),
+        onnx_of(opened.objects, chosen, device),
         ScorerInput.from_json(config["input"]),
         Scale.from_json(config["scale"]),
-        device,
     )
     derivation = body_positions(scorer, chosen["model_id"])
     done = derive_shown(opened, derivation, "etl.derive.slice_scorer", most_rejects, limit)

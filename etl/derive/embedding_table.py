@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from etl.derive.embedding_input import LESION_COLUMNS, EmbeddingInput, spots_of
-from etl.derive.onnx_session import Device, run_inputs, session_of
+from etl.derive.onnx_session import run_inputs
+from etl.derive.stored_model import StoredModel
 from etl.derive.volume_table import Derivation, StoredVolume, VolumeRow
-from etl.io.opening import open_objects
 from etl.tables.embeddings import embedding_columns, embeddings_table
 
 Floats = npt.NDArray[np.float32]
@@ -26,19 +25,14 @@ _MEMORY_BYTES = 600 * 2**20
 
 @dataclass(frozen=True)
 class LesionEmbedder:
-    """Embeds lesions; a value that travels to workers, which read the model themselves.
+    """Embeds lesions; a value that travels to workers.
 
     Attributes:
-        store: path or URL of the store.
-        model_path, model_sha256: of the model's ONNX file, relative to the store.
-        device: that onnxruntime runs on.
+        model: the model's file.
     """
 
-    store: str
-    model_path: str
-    model_sha256: str
+    model: StoredModel
     input: EmbeddingInput
-    device: Device = "cpu"
 
     def __call__(self, volume: StoredVolume) -> dict[str, Any]:
         """Return the columns of the table; a lesion whose vector is zero or not finite has no row."""
@@ -51,14 +45,8 @@ class LesionEmbedder:
 
     def vectors(self, crops: Floats, boxes: Floats) -> Floats:
         """Return (n, d) vectors of crops (n, slices, pixels, pixels) and boxes (n, 4)."""
-        session = session_of(self.model_sha256, self.device, self._read)
+        session = self.model.session()
         return run_inputs(session, {CROPS: crops, BOXES: boxes})
-
-    def _read(self) -> bytes:
-        data = open_objects(self.store).read(self.model_path)
-        if hashlib.sha256(data).hexdigest() != self.model_sha256:
-            raise OSError(f"{self.model_path} is not the file that the version names")
-        return data
 
     def memory_bytes(self, row: VolumeRow) -> int:
         """Return the memory of a call: a session, and the chunks around one lesion after the other."""
@@ -71,7 +59,7 @@ def embeddings(embedder: LesionEmbedder, name: str, model_id: str, dimensions: i
         embeddings_table(name, dimensions),
         embedder,
         CODE,
-        {"device": embedder.device},
+        {"device": embedder.model.device},
         model_id,
         LESION_COLUMNS,
     )

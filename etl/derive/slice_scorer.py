@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from etl.derive.onnx_session import Device, run_session, session_of
+from etl.derive.onnx_session import run_session
 from etl.derive.slice_positions import (
     Scale,
     norm_z_of,
@@ -21,9 +20,9 @@ from etl.derive.slice_positions import (
     smoothed,
     source_planes,
 )
+from etl.derive.stored_model import StoredModel
 from etl.derive.volume_table import Derivation, StoredVolume, VolumeFault, VolumeRow
 from etl.imaging.body_view import BodyView
-from etl.io.opening import open_objects
 from etl.tables.body_positions import BODY_POSITIONS
 
 CODE = 1
@@ -56,20 +55,15 @@ class ScorerInput:
 
 @dataclass(frozen=True)
 class SliceScorer:
-    """Scores the slices of volumes; a value that travels to workers, which read the model themselves.
+    """Scores the slices of volumes; a value that travels to workers.
 
     Attributes:
-        store: path or URL of the store.
-        model_path, model_sha256: of the model's ONNX file, relative to the store.
-        device: that onnxruntime runs on.
+        model: the model's file.
     """
 
-    store: str
-    model_path: str
-    model_sha256: str
+    model: StoredModel
     input: ScorerInput
     scale: Scale
-    device: Device = "cpu"
 
     def __call__(self, volume: StoredVolume) -> dict[str, Any]:
         """Return the columns of `body_positions`.
@@ -101,14 +95,8 @@ class SliceScorer:
 
     def scores(self, hu: npt.NDArray[np.generic], spacing_mm: tuple[float, float]) -> npt.NDArray[np.float32]:
         """Return the scores (n,) of slices (n, rows, columns)."""
-        session = session_of(self.model_sha256, self.device, self._read)
+        session = self.model.session()
         return run_session(session, self.input.of(hu, spacing_mm))
-
-    def _read(self) -> bytes:
-        data = open_objects(self.store).read(self.model_path)
-        if hashlib.sha256(data).hexdigest() != self.model_sha256:
-            raise OSError(f"{self.model_path} is not the file that the version names")
-        return data
 
     def memory_bytes(self, row: VolumeRow) -> int:
         """Return the memory of a call: the voxels twice, their views, and a session."""
@@ -120,4 +108,4 @@ class SliceScorer:
 
 def body_positions(scorer: SliceScorer, model_id: str) -> Derivation:
     """Return the derivation of `body_positions` with a model."""
-    return Derivation(BODY_POSITIONS, scorer, CODE, {"device": scorer.device}, model_id)
+    return Derivation(BODY_POSITIONS, scorer, CODE, {"device": scorer.model.device}, model_id)

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from etl.core.errors import StoreError
+from etl.derive.onnx_session import Device
+from etl.derive.stored_model import StoredModel
 from etl.io.places import Objects
 from etl.store.layout import MODELS
 from etl.store.versions import Version, readable
@@ -77,9 +79,10 @@ def model_file(objects: Objects, model: Model, name: str) -> bytes:
     return data
 
 
-def file_sha256(model: Model, name: str) -> str:
-    """Return the SHA-256 of a model's file, as the version has it."""
-    return str(next(file["sha256"] for file in model["files"] if file["path"] == name))
+def onnx_of(objects: Objects, model: Model, device: Device = "cpu") -> StoredModel:
+    """Return a model's ONNX file, with the SHA-256 that the version has of it, to be applied on a device."""
+    sha256 = next(file["sha256"] for file in model["files"] if file["path"] == ONNX)
+    return StoredModel(objects.root, f"{model['path']}/{ONNX}", sha256, device)
 
 
 def model_config(objects: Objects, model: Model) -> dict[str, Any]:

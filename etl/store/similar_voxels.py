@@ -17,7 +17,7 @@ from etl.store.lesion_embeddings import (
     compared_by,
     model_id_of,
 )
-from etl.store.models import EMBEDDING, ONNX, file_sha256, model_of_kind
+from etl.store.models import EMBEDDING, model_of_kind, onnx_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -99,8 +99,7 @@ def _embedded(
         )
     chosen, config = model_of_kind(store.objects, store.version, model_id, EMBEDDING)
     seen = EmbeddingInput.from_json(config["input"])
-    path, sha256 = f"{chosen['path']}/{ONNX}", file_sha256(chosen, ONNX)
-    embedder = LesionEmbedder(store.objects.root, path, sha256, seen)
+    embedder = LesionEmbedder(onnx_of(store.objects, chosen), seen)
     crop, box = seen.crop(hu, spot, spacing_mm), seen.box(spot)
     vector = embedder.vectors(crop[None], box[None]).astype(np.float16).astype(np.float32)
     if not usable(vector)[0]:
