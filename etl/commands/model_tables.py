@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from etl.derive.volume_table import Derivation
+    from etl.io.places import Objects
     from etl.pipeline.derive import Derivations
     from etl.store.reader import Store
 
@@ -37,6 +39,21 @@ def check_torch() -> None:
             value=", ".join(missing),
             remedy="pip install 'deeplesion-store[learn]', or make torch",
         )
+
+
+def publish_model(objects: Objects, place: str, name: str, model_id: str, files: Mapping[str, bytes]) -> None:
+    """Add a trained model to a store, and print the version that has it.
+
+    Args:
+        place: of the store, as it was typed.
+        files: bytes by name.
+    """
+    from etl.publish.add_model import add_model
+    from etl.report.console.command import print_done
+
+    version, is_new = add_model(objects, name, model_id, files)
+    state = "has now" if is_new else "had already"
+    print_done(f"version {version['version']} of {place} {state} the model {model_id} ({name})")
 
 
 def derive_shown(

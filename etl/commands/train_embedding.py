@@ -53,7 +53,7 @@ def main(store: str, config: str, overrides: tuple[str, ...], steps_now: int | N
                 130  interrupted; the last checkpoint is kept
                 143  terminated; the last checkpoint is kept
     """
-    from etl.commands.model_tables import check_torch
+    from etl.commands.model_tables import check_torch, publish_model
 
     check_torch()
     from etl.learn.embedding_config import read_embedding_config
@@ -61,7 +61,6 @@ def main(store: str, config: str, overrides: tuple[str, ...], steps_now: int | N
     from etl.learn.embedding_finish import finished
     from etl.learn.embedding_training import EmbeddingTraining
     from etl.learn.shown import run_shown
-    from etl.publish.add_model import add_model
     from etl.run.logs import start_logging
     from etl.store.reader import open_store
 
@@ -81,9 +80,7 @@ def main(store: str, config: str, overrides: tuple[str, ...], steps_now: int | N
             return
     source = {"kind": "store", "version": opened.version["version"], "lesions": len(examples)}
     model_id, files = finished(training, source, lambda frame: examples_of(opened, frame, seen, augment))
-    version, is_new = add_model(opened.objects, settings.name, model_id, files)
-    state = "has now" if is_new else "had already"
-    print_done(f"version {version['version']} of {store} {state} the model {model_id} ({settings.name})")
+    publish_model(opened.objects, store, settings.name, model_id, files)
     print_done(f"embed its lesions: deeplesion embed {store} --model {model_id}")
 
 

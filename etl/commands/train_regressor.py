@@ -77,7 +77,7 @@ def main(
     """
     import os
 
-    from etl.commands.model_tables import check_torch
+    from etl.commands.model_tables import check_torch, publish_model
     from etl.core.errors import ConfigError
 
     check_torch()
@@ -87,7 +87,6 @@ def main(
     from etl.learn.regressor_config import read_regressor_config
     from etl.learn.shown import run_shown
     from etl.learn.training import Training
-    from etl.publish.add_model import add_model
     from etl.run.logs import start_logging
     from etl.store.reader import open_store
 
@@ -119,9 +118,7 @@ def main(
     if training.step < settings.steps:
         return
     model_id, files = finished(training, source, landmarks, pairs, rows)
-    version, is_new = add_model(opened.objects, settings.name, model_id, files)
-    state = "has now" if is_new else "had already"
-    print_done(f"version {version['version']} of {store} {state} the model {model_id} ({settings.name})")
+    publish_model(opened.objects, store, settings.name, model_id, files)
     print_done(f"score its slices: deeplesion score {store} --model {model_id}")
 
 
