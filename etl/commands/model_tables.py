@@ -5,11 +5,30 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+import click
+
 if TYPE_CHECKING:
     from etl.derive.volume_table import Derivation
     from etl.io.places import Objects
     from etl.pipeline.derive import Derivations
     from etl.store.reader import Store
+
+DEVICE = click.option(
+    "--device",
+    type=click.Choice(["cpu", "cuda"]),
+    default="cpu",
+    show_default=True,
+    help="Where onnxruntime runs.",
+)
+"""Option of the commands that apply a model."""
+MOST_REJECTS = click.option(
+    "--most-rejects",
+    type=click.FloatRange(0, 1),
+    default=0.01,
+    show_default=True,
+    help="Largest share of volumes without rows that is published; one volume always may be.",
+)
+"""Option of the commands that make a table from voxels."""
 
 
 def check_onnxruntime() -> None:

@@ -6,6 +6,7 @@ from typing import Literal
 
 import click
 
+from etl.commands.model_tables import DEVICE, MOST_REJECTS
 from etl.report.console.command import job, print_done
 from etl.report.console.words import Command
 
@@ -13,21 +14,9 @@ from etl.report.console.words import Command
 @click.command(cls=Command)
 @click.argument("store")
 @click.option("--model", required=True, metavar="ID", help="Id or name of a model of the store.")
-@click.option(
-    "--device",
-    type=click.Choice(["cpu", "cuda"]),
-    default="cpu",
-    show_default=True,
-    help="Where onnxruntime runs.",
-)
+@DEVICE
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="Score at most N volumes now.")
-@click.option(
-    "--most-rejects",
-    type=click.FloatRange(0, 1),
-    default=0.01,
-    show_default=True,
-    help="Largest share of volumes without rows that is published; one volume always may be.",
-)
+@MOST_REJECTS
 @job("finished files are kept")
 def main(
     store: str, model: str, device: Literal["cpu", "cuda"], limit: int | None, most_rejects: float
