@@ -33,7 +33,8 @@ CROP = 64
 @click.argument("then", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--rounds", default=7, show_default=True, help="Turns of each tree at each operation.")
 @click.option("--seconds", default=2.0, show_default=True, help="CPU seconds of a turn.")
-def main(then: Path, rounds: int, seconds: float) -> None:
+@click.option("--cache-mb", default=0.0, show_default=True, help="Cache of decoded chunks of this tree.")
+def main(then: Path, rounds: int, seconds: float, cache_mb: float) -> None:
     """Compare this tree with an older one, THEN: calls per CPU second, and the median of their ratios."""
     from benchmarks.__main__ import ONE_THREAD
     from benchmarks.reading_release import write_release
@@ -42,7 +43,7 @@ def main(then: Path, rounds: int, seconds: float) -> None:
         write_release(Path(folder) / "release", 3, 39)
         sides = {}
         for name, tree in (("then", then.resolve()), ("now", HERE)):
-            command = [sys.executable, __file__, str(tree), folder]
+            command = [sys.executable, __file__, str(tree), folder, str(cache_mb)]
             pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
             sides[name] = subprocess.Popen(command, env={**os.environ, **ONE_THREAD}, **pipes)
         try:
@@ -81,7 +82,7 @@ def _answer(side: subprocess.Popen[str]) -> dict[str, Any]:
     sys.exit("error: a side ended; what it printed is above")
 
 
-def serve(tree: Path, folder: Path) -> None:
+def serve(tree: Path, folder: Path, cache_mb: float) -> None:
     """Answer each line of standard input, an operation and seconds, with its calls per CPU second."""
     import time
 
@@ -92,7 +93,7 @@ def serve(tree: Path, folder: Path) -> None:
     is_then = (tree / "etl" / "benchmark").is_dir()
     own = folder / ("then" if is_then else "now")
     (own / "sample").mkdir(parents=True)
-    operations, size = _operations(is_then, own, folder / "release")
+    operations, size = _operations(is_then, own, folder / "release", cache_mb)
     print(json.dumps({"bytes": size}), flush=True)
     for line in sys.stdin:
         name, seconds = line.split()
@@ -111,7 +112,7 @@ def _cycle(items: Sequence[Any]) -> Iterator[Any]:
     return itertools.cycle(items)
 
 
-def _operations(is_then: bool, own: Path, release: Path) -> tuple[dict[str, Operation], int]:
+def _operations(is_then: bool, own: Path, release: Path, cache_mb: float) -> tuple[dict[str, Operation], int]:
     """Return the operations of a tree, and the bytes of the volumes of its store."""
     import importlib
 
@@ -133,7 +134,7 @@ def _operations(is_then: bool, own: Path, release: Path) -> tuple[dict[str, Oper
     built = config.Config.model_validate(data)
     executor = module("etl.run.executors", "etl.run.serial").SerialExecutor()
     pipeline.build(built, pipeline.load_plan(built), executor)
-    store = store_module.open_store(built.store)
+    store = store_module.open_store(built.store, **({} if is_then else {"cache_mb": cache_mb}))
     lesions, crops = store.lesions(), store_module.LesionCrops(store, size_vox=(CROP,) * 3)
     ids, names = lesions["lesion_id"].tolist(), store.volumes()["volume_id"].tolist()
     places = dict(zip(ids, zip(lesions["volume_id"], lesions["z_vox"], strict=True), strict=True))
@@ -164,7 +165,7 @@ def _operations(is_then: bool, own: Path, release: Path) -> tuple[dict[str, Oper
 
 
 if __name__ == "__main__":
-    if len(sys.argv) == 3 and not sys.argv[2].startswith("-"):
-        serve(Path(sys.argv[1]), Path(sys.argv[2]))
+    if len(sys.argv) == 4 and not sys.argv[2].startswith("-"):
+        serve(Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3]))
     else:
         main()

@@ -7,7 +7,7 @@ import importlib.util
 import itertools
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -18,12 +18,13 @@ import numpy as np
 import zarr
 
 from benchmarks.reading_release import published
-from etl.store import KeySlabs, LesionCrops
+from etl.store import KeySlabs, LesionCrops, VolumeCrops
 from etl.store.level_voxels import LevelVoxels
 from etl.store.reader import Store, open_store
 
 CROP = 64
 WORKERS = 2
+CACHE_MB = 64.0
 CHUNKS = ((64, 64, 64), (32, 64, 64), (16, 64, 64), (32, 32, 32), (16, 32, 32))
 S3_WAIT_S = 0.02
 
@@ -88,12 +89,25 @@ def _rates(store: Store, seconds: float) -> dict[str, float]:
         "plane": _per_cpu_second(lambda name: _middle_plane(store.array(name)), volume_ids, seconds),
         "volume": _per_cpu_second(lambda name: store.array(name)[...], volume_ids, seconds),
     }
-    for name, opened in _other_readers(store).items():
+    cached = open_store(store.objects.root, cache_mb=CACHE_MB)
+    for name, opened in (("", store), ("_cached", cached)):
+        planes = [(volume_id, plane) for volume_id in volume_ids for plane in range(CROP)]
+        tiles = VolumeCrops(opened)
+        rates |= {
+            f"next_plane{name}": _per_cpu_second(partial(_plane, opened), planes, seconds),
+            f"volume_crops{name}": _per_cpu_second(tiles.__getitem__, range(len(tiles)), seconds),
+        }
+    others: dict[str, Crop] = {"cached": lambda place: cached.array(place[0])[_box(place)]}
+    for name, read in (others | _other_readers(store)).items():
         for place in places[:2]:
-            if not np.array_equal(opened(place), store.array(place[0])[_box(place)]):
+            if not np.array_equal(read(place), store.array(place[0])[_box(place)]):
                 raise ValueError(f"{name} reads other voxels at {place}")
-        rates[f"crop_{name}"] = _per_cpu_second(opened, places, seconds)
+        rates[f"crop_{name}"] = _per_cpu_second(read, places, seconds)
     return rates
+
+
+def _plane(store: Store, place: tuple[str, int]) -> np.ndarray:
+    return np.asarray(store.array(place[0])[place[1]])
 
 
 def _middle_plane(voxels_hu: LevelVoxels) -> np.ndarray:
@@ -108,24 +122,8 @@ def _other_readers(store: Store) -> dict[str, Crop]:
     arrays = {name: zarr.open_array(path, mode="r") for name, path in paths.items()}
     readers: dict[str, Crop] = {"zarr": lambda place: np.asarray(arrays[place[0]][_box(place)])}
     if importlib.util.find_spec("tensorstore"):
-        tensorstore = importlib.import_module("tensorstore")
-        opened = {
-            name: tensorstore.open(
-                {
-                    "driver": "zarr3",
-                    "kvstore": {"driver": "file", "path": path},
-                    "context": {
-                        "cache_pool": {"total_bytes_limit": 10_000_000},
-                        "data_copy_concurrency": {"limit": 1},
-                        "file_io_concurrency": {"limit": 1},
-                    },
-                },
-                open=True,
-                recheck_cached=False,
-            ).result()
-            for name, path in paths.items()
-        }
-        readers["tensorstore"] = lambda place: opened[place[0]][_box(place)].read().result()
+        readers["tensorstore"] = _by_tensorstore(paths, 0)
+        readers["tensorstore_cached"] = _by_tensorstore(paths, CACHE_MB)
     if importlib.util.find_spec("zarrs"):
         importlib.import_module("zarrs")
         with zarr.config.set(
@@ -134,6 +132,27 @@ def _other_readers(store: Store) -> dict[str, Crop]:
             by_zarrs = {name: zarr.open_array(path, mode="r") for name, path in paths.items()}
         readers["zarrs"] = lambda place: np.asarray(by_zarrs[place[0]][_box(place)])
     return readers
+
+
+def _by_tensorstore(paths: Mapping[str, str], cache_mb: float) -> Crop:
+    tensorstore = importlib.import_module("tensorstore")
+    context = tensorstore.Context(
+        {
+            "cache_pool": {"total_bytes_limit": int(1e6 * cache_mb)},
+            "data_copy_concurrency": {"limit": 1},
+            "file_io_concurrency": {"limit": 1},
+        }
+    )
+    opened = {
+        name: tensorstore.open(
+            {"driver": "zarr3", "kvstore": {"driver": "file", "path": path}},
+            open=True,
+            context=context,
+            recheck_cached=False,
+        ).result()
+        for name, path in paths.items()
+    }
+    return lambda place: opened[place[0]][_box(place)].read().result()
 
 
 def _from_s3(folder: Path, store: Store, seconds: float) -> dict[str, float]:
@@ -146,7 +165,7 @@ def _from_s3(folder: Path, store: Store, seconds: float) -> dict[str, float]:
         for path in root.rglob("*"):
             if path.is_file():
                 bucket.put(f"store/{path.relative_to(root)}", path.read_bytes())
-        remote = open_store(f"{bucket.url}/store")
+        remote = open_store(f"{bucket.url}/store", cache_mb=0)
         crops = LesionCrops(remote, size_vox=(CROP,) * 3)
         before, start = len(requests), time.perf_counter()
         crops[0]
@@ -191,7 +210,7 @@ def _copy(folder: Path, volume_id: str, voxels: np.ndarray) -> None:
 
 @lru_cache(maxsize=1)
 def _store(path: str) -> Store:
-    return open_store(path)
+    return open_store(path, cache_mb=0)
 
 
 def crop_of_store(path: str, place: Place) -> np.ndarray:

@@ -23,7 +23,7 @@ LESIONS_PER_SERIES = 12
 def published(
     folder: Path, chunk: tuple[int, int, int] | None, series: int, slices: int, *, native: bool = False
 ) -> Store:
-    """Build a store of the release, written once, and open it.
+    """Build a store of the release, written once, and open it without a cache of decoded chunks.
 
     Args:
         chunk: of its volumes; None for the default.
@@ -47,7 +47,7 @@ def published(
     }
     config = Config.model_validate(data)
     build(config, load_plan(config), SerialExecutor())
-    return open_store(config.store)
+    return open_store(config.store, cache_mb=0)
 
 
 def write_release(release: Path, series: int, slices: int) -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from etl.core.errors import StoreError
 from etl.io.places import Objects
 from etl.store.group_metadata import REMEDY, read_metadata
-from etl.store.held_indices import HeldIndex, HeldIndices
+from etl.store.held import Held, HeldIndex
 from etl.store.layout import SHARD, Shape
 from etl.store.shard_layout import UnknownLayoutError, parse_layout
 from etl.store.shard_reader import DamagedShardError, Selector, read_index, read_voxels
@@ -39,10 +39,10 @@ class LevelVoxels:
         fill_value: of voxels that are not stored, and outside the volume: air.
     """
 
-    def __init__(self, objects: Objects, path: str, level: int, held: HeldIndices, threads: int = 1) -> None:
+    def __init__(self, objects: Objects, path: str, level: int, held: Held, threads: int = 1) -> None:
         self._objects, self._path, self._level = objects, path, level
         self._held, self.threads = held, threads
-        self._is_cold = (path, level) not in held
+        self._is_cold = (path, level) not in held.indices
         layout = self._index().layout
         known: Any = layout or self.zarr_array()
         self.shape: Shape = known.shape
@@ -105,7 +105,7 @@ class LevelVoxels:
             return self._read(held, selectors)
         except DamagedShardError as error:
             # A shard that was repaired meanwhile has another index.
-            self._held.drop((self._path, self._level))
+            self._held.indices.drop((self._path, self._level))
             now = self._index()
             if now.layout == held.layout and np.array_equal(now.index, held.index):
                 raise self._damaged(error) from error
@@ -122,7 +122,15 @@ class LevelVoxels:
         self._is_cold = False
         try:
             read_voxels(
-                self._objects, self._shard, held.layout, held.index, selectors, out, self.threads, requests
+                self._objects,
+                self._shard,
+                held.layout,
+                held.index,
+                selectors,
+                out,
+                self.threads,
+                requests,
+                self._held.chunks,
             )
         except FileNotFoundError as error:
             raise self._missing("no such object") from error
@@ -133,7 +141,7 @@ class LevelVoxels:
         return f"{self._path}/{self._level}/{SHARD}"
 
     def _index(self) -> HeldIndex:
-        return self._held.get((self._path, self._level), self._load)
+        return self._held.indices.get((self._path, self._level), self._load)
 
     def _load(self) -> HeldIndex:
         try:
@@ -218,17 +226,17 @@ def as_selector(key: Any, length: int) -> Selector:
 
 
 def open_level(
-    objects: Objects, path: str, level: int = 0, held: HeldIndices | None = None, threads: int = 1
+    objects: Objects, path: str, level: int = 0, held: Held | None = None, threads: int = 1
 ) -> LevelVoxels:
     """Open one level of a stored volume.
 
     Args:
         path: of the volume, relative to the store.
-        held: indices that were read before.
+        held: what was read before of this store.
         threads: that decode at once where voxels are read.
 
     Raises:
         StoreError: there is no such array, or its shard is missing, empty or damaged.
         OSError: the store can't be read.
     """
-    return LevelVoxels(objects, path, level, HeldIndices() if held is None else held, threads)
+    return LevelVoxels(objects, path, level, Held() if held is None else held, threads)

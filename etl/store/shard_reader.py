@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from etl.io.places import Objects
+from etl.store.held import Chunk, LastUsed
 from etl.store.shard_layout import ShardLayout
 
 BATCH_BYTES = 16 << 20
@@ -113,6 +114,7 @@ def read_voxels(
     out: NDArray[Any],
     threads: int = 1,
     requests: int = 2,
+    held: LastUsed[Chunk, NDArray[Any]] | None = None,
 ) -> None:
     """Read some voxels of a level into an array.
 
@@ -123,6 +125,7 @@ def read_voxels(
         out: of the shape that they select; its values are overwritten.
         threads: that decode at once.
         requests: most requests to a remote place for `BATCH_BYTES` of chunks.
+        held: decoded chunks, which are not read; others are added, unless the read wants more than it holds.
 
     Raises:
         DamagedShardError: the shard is short, or a chunk can't be decoded.
@@ -130,6 +133,10 @@ def read_voxels(
     """
     axes = [split_axis(selector, chunk) for selector, chunk in zip(selectors, layout.chunk, strict=True)]
     wanted = list(itertools.product(*axes))
+    if held is not None and len(wanted) * layout.chunk_bytes > held.most_bytes:
+        held = None
+    if held is not None:
+        wanted = [parts for parts in wanted if not _copy_held(held, name, parts, out)]
     numbers = np.array([[z[0], y[0], x[0]] for z, y, x in wanted], np.intp).reshape(-1, 3)
     places = index[numbers[:, 0], numbers[:, 1], numbers[:, 2]]
     starts, lengths = places[:, 0].tolist(), places[:, 1].tolist()
@@ -137,11 +144,12 @@ def read_voxels(
         encoded = _read_batch(objects, name, [(starts[n], lengths[n]) for n in batch], requests)
         jobs = [(wanted[n], data) for n, data in zip(batch, encoded, strict=True)]
         if threads == 1 or len(jobs) < 2:
-            _decode_all(layout, jobs, out)
+            _decode_all(name, layout, jobs, out, held)
         else:
             # A pool for each batch: no thread outlives the call, so that the process may be forked.
             with ThreadPoolExecutor(threads) as pool:
-                for done in [pool.submit(_decode_all, layout, jobs[n::threads], out) for n in range(threads)]:
+                shares = [jobs[n::threads] for n in range(threads)]
+                for done in [pool.submit(_decode_all, name, layout, jobs, out, held) for jobs in shares]:
                     done.result()
 
 
@@ -176,25 +184,49 @@ def _read_batch(
 
 
 def _decode_all(
+    name: str,
     layout: ShardLayout,
     jobs: Sequence[tuple[tuple[Part, ...], NDArray[np.uint8] | None]],
     out: NDArray[Any],
+    held: LastUsed[Chunk, NDArray[Any]] | None,
 ) -> None:
     chunk = np.empty(layout.chunk, layout.dtype)
     with _one_blosc_thread():
-        for ((z, into_z, from_z), (y, into_y, from_y), (x, into_x, from_x)), data in jobs:
-            into: Any = into_z, into_y, into_x
-            source: Any = from_z, from_y, from_x
-            if not all(isinstance(selector, slice) for selector in (*into, *source)):
-                into, source = (np.ix_(*map(_numbers, several)) for several in (into, source))
+        for parts, data in jobs:
+            into, source = _places(parts)
             if data is None:
                 out[into] = layout.fill_value
                 continue
+            number = parts[0][0], parts[1][0], parts[2][0]
             try:
                 _decode(layout, data, chunk)
             except (RuntimeError, ValueError) as error:
-                raise DamagedShardError(f"chunk ({z}, {y}, {x}): {error}") from error
+                raise DamagedShardError(f"chunk {number}: {error}") from error
             out[into] = chunk[source]
+            if held is not None:
+                held.put((name, *number), chunk)
+                chunk = np.empty(layout.chunk, layout.dtype)
+
+
+def _copy_held(
+    held: LastUsed[Chunk, NDArray[Any]], name: str, parts: tuple[Part, ...], out: NDArray[Any]
+) -> bool:
+    """Copy a part of a chunk that is held into the result; False if it is not held."""
+    chunk = held.find((name, parts[0][0], parts[1][0], parts[2][0]))
+    if chunk is None:
+        return False
+    into, source = _places(parts)
+    out[into] = chunk[source]
+    return True
+
+
+def _places(parts: tuple[Part, ...]) -> tuple[Any, Any]:
+    """Return where a chunk's voxels go in the result, and which of the chunk they are."""
+    into: Any = tuple(part[1] for part in parts)
+    source: Any = tuple(part[2] for part in parts)
+    if not all(isinstance(selector, slice) for selector in (*into, *source)):
+        into, source = (np.ix_(*map(_numbers, several)) for several in (into, source))
+    return into, source
 
 
 def _numbers(selector: Selector) -> NDArray[np.int64]:

@@ -12,7 +12,7 @@ from xarray.core import indexing
 
 from etl.io.places import Objects
 from etl.store.group_metadata import read_metadata
-from etl.store.held_indices import HeldIndices
+from etl.store.held import Held
 from etl.store.layout import AXES, ORIENTATION, Shape
 from etl.store.level_voxels import LevelVoxels, open_level
 from etl.store.versions import readable
@@ -32,7 +32,7 @@ class StoredVoxels(BackendArray):
 
 
 def open_volume(
-    objects: Objects, path: str, level: int = 0, held: HeldIndices | None = None, threads: int = 1
+    objects: Objects, path: str, level: int = 0, held: Held | None = None, threads: int = 1
 ) -> xarray.DataArray:
     """Open one level of a stored volume with coordinates and units; arguments as of `open_level`.
 

@@ -168,6 +168,10 @@ def test_pickled_it_is_a_place_and_a_number(store: Store) -> None:
     data = pickle.dumps(store)
     assert len(data) < 1000
     assert pickle.loads(data) == store
+    small = open_store(store.objects.root, cache_mb=5)
+    assert pickle.loads(pickle.dumps(small)).cache_mb == 5
+    with pytest.raises(ValueError, match="cache_mb is -1; allowed: 0 or more"):
+        open_store(store.objects.root, cache_mb=-1)
 
 
 def test_only_what_the_version_names_is_read(config: Config, tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def test_a_crop_costs_few_requests(
     # Chunks of 4: a crop of 8 needs rows of them in several layers.
     settings = {"spacing_mm": "native", "chunk": (4, 4, 4)}
     build_serial(tiny_config(folder, f"{bucket.url}/store", volume=settings))
-    store = open_store(f"{bucket.url}/store")
+    store = open_store(f"{bucket.url}/store", cache_mb=0)
     crops = LesionCrops(store, size_vox=(8, 8, 8))
 
     def spent(read: Any) -> list[str]:
@@ -53,6 +53,9 @@ def test_a_crop_costs_few_requests(
     for _ in range(2):
         warm = spent(lambda: crops[0])
         assert 1 <= len(warm) <= 2, warm
+    caching = LesionCrops(open_store(f"{bucket.url}/store"), size_vox=(8, 8, 8))
+    assert len(spent(lambda: caching[0])) == 3
+    assert spent(lambda: caching[0]) == []
     store.crop(0, size_mm=(16, 4, 4))  # it reads the tables
     assert len(spent(lambda: store.crop(0, size_mm=(16, 4, 4)))) <= 2
     fresh = open_store(f"{bucket.url}/store")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tracemalloc
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, GzipCodec, Sharding
 
 from etl.core.errors import StoreError
 from etl.io.local import LocalObjects
-from etl.store.held_indices import HeldIndex, HeldIndices
+from etl.store.held import INDEX_BYTES, Held, HeldIndex, LastUsed
 from etl.store.level_voxels import LevelVoxels, open_level
 from etl.store.shard_layout import UnknownLayoutError, parse_layout
 
@@ -96,6 +97,7 @@ KEYS = st.one_of(
     air=st.tuples(*[st.integers(0, 11)] * 3),
     keys=st.tuples(KEYS, KEYS, KEYS),
     threads=st.sampled_from([1, 3]),
+    cached=st.sampled_from([0, 1, 3, 100]),
     seed=st.integers(0, 9),
 )
 def test_voxels_are_those_that_zarr_reads(
@@ -109,6 +111,7 @@ def test_voxels_are_those_that_zarr_reads(
     air: tuple[int, int, int],
     keys: tuple[Any, Any, Any],
     threads: int,
+    cached: int,
     seed: int,
 ) -> None:
     root = tmp_path_factory.mktemp("shard")
@@ -116,8 +119,9 @@ def test_voxels_are_those_that_zarr_reads(
     # Chunks of the fill value alone are not stored.
     voxels[: air[0], : air[1], : air[2]] = AIR if dtype == "int16" else 0
     voxels[-1, -1, -1] = 7  # or there is no shard
-    level = make(root, voxels, chunk, codecs, index_codecs, location, empty_chunks=False)
-    level.threads = threads
+    make(root, voxels, chunk, codecs, index_codecs, location, empty_chunks=False)
+    chunks: Any = LastUsed(cached * np.prod(chunk) * voxels.itemsize)
+    level = open_level(LocalObjects(str(root)), ".", held=Held(chunks=chunks), threads=threads)
     assert parse_layout(json.loads((root / "0" / "zarr.json").read_text())).chunk == chunk
     by_zarr = level.zarr_array()
     assert np.array_equal(level, by_zarr[...])
@@ -126,9 +130,15 @@ def test_voxels_are_those_that_zarr_reads(
     expected = voxels
     for axis in (2, 1, 0):
         expected = expected[(slice(None),) * axis + (full[axis],)]
-    found = level.oindex[full]
-    assert np.array_equal(found, expected)
-    assert np.shape(found) == expected.shape
+    for _ in range(3):
+        found = level.oindex[full]
+        assert np.array_equal(found, expected)
+        assert np.shape(found) == expected.shape
+        # What a caller does to a result reaches no chunk that is held.
+        if isinstance(found, np.ndarray):
+            found.fill(99)
+    assert np.array_equal(level, voxels)
+    assert chunks.nbytes <= chunks.most_bytes
 
 
 def _padded(key: Any, length: int) -> Any:
@@ -247,7 +257,7 @@ def test_indices_of_a_release_are_held_within_200_mb_and_the_oldest_makes_room(t
         return HeldIndex(own, np.zeros((*own.counts, 2), np.uint32))
 
     count = 2_000
-    held = HeldIndices(20_000_000)
+    held: LastUsed[Any, HeldIndex] = LastUsed(INDEX_BYTES / 10, 0.9)
     tracemalloc.start()
     for number in range(count):
         held.get((f"volumes/{number:06d}_01_01_001-099/0123456789abcdef", 0), lambda: load(number))  # noqa: B023
@@ -257,9 +267,38 @@ def test_indices_of_a_release_are_held_within_200_mb_and_the_oldest_makes_room(t
     assert 0.8 * taken <= held.nbytes <= 20_000_000
     assert taken <= held.nbytes * 1.1
 
-    few = HeldIndices(3 * load(0).nbytes)
+    few: LastUsed[Any, HeldIndex] = LastUsed(3 * load(0).nbytes)
     for name in "abacda":
         few.get((name, 0), lambda: load(0))
         assert few.nbytes <= 3 * load(0).nbytes
     assert ("a", 0) in few
     assert ("b", 0) not in few
+
+
+class Counting(LocalObjects):
+    """A folder that counts the bytes of chunks that are read from it."""
+
+    taken = 0
+
+    def read_ranges(self, name: str, ranges: Sequence[tuple[int, int]], requests: int) -> list[bytes]:
+        self.taken += sum(stop - start for start, stop in ranges)
+        return super().read_ranges(name, ranges, requests)
+
+
+def test_planes_one_after_another_read_each_chunk_once(tmp_path: Path) -> None:
+    voxels = np.random.default_rng(0).integers(-1024, 3071, (8, 9, 10)).astype(np.int16)
+    make(tmp_path, voxels, (4, 4, 4), [BytesCodec(), BLOSC, Crc32cCodec()])
+    whole = Counting(str(tmp_path))
+    open_level(whole, ".")[...]
+    layer = 9 * 4**3 * 2
+    for most_bytes, times in ((0, 4), (layer - 1, 4), (layer, 1)):
+        objects = Counting(str(tmp_path))
+        chunks: Any = LastUsed(most_bytes)
+        level = open_level(objects, ".", held=Held(chunks=chunks))
+        assert np.array_equal(np.stack([level[number] for number in range(len(level))]), voxels)
+        assert objects.taken == times * whole.taken
+        assert len(chunks) == (0 if times > 1 else 9)
+    # A read of more than is held takes the place of nothing that is.
+    before = list(chunks._held)
+    assert np.array_equal(level[...], voxels)
+    assert list(chunks._held) == before
