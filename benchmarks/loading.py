@@ -9,6 +9,7 @@ import statistics
 import time
 from collections.abc import Sequence
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import numpy as np
 from benchmarks.reading import CROP, WORKERS, middle
 from benchmarks.reading_release import published
 from etl.store import KeySlabs, LesionCrops
-from etl.store.reader import Store
+from etl.store.reader import Store, open_store
 
 BATCH = 8
 # The default grid with the default chunk, and a second layout for slabs: the source's grid in flatter chunks.
@@ -45,6 +46,7 @@ def measure(
     return {
         "sample_cost": _sample_cost(store, seconds / 2),
         "loader_samples_per_second": _loaders(store, seconds, rounds),
+        "processes_without_sending": {"two over one": _two_over_one(store, seconds / 2, rounds)},
         "slab_layouts": [
             {"layout": name} | _slabs(published(folder, chunk, series, slices, native=native), seconds / 2)
             for name, chunk, native in LAYOUTS
@@ -120,6 +122,28 @@ def _loaders(store: Store, seconds: float, rounds: int) -> dict[str, float]:
         pairs = zip(rates[name], rates["one process"], strict=True)
         found[f"{name}, over one process"] = statistics.median(a / b for a, b in pairs)
     return found
+
+
+def _two_over_one(store: Store, seconds: float, rounds: int) -> float:
+    """Return samples per second of two processes that send nothing, over one: what the cores give."""
+    read = partial(_samples_read, store.objects.root, seconds)
+    ratios = []
+    with get_context("spawn").Pool(WORKERS) as pool:
+        pool.map(partial(_samples_read, store.objects.root, 0.1), range(4 * WORKERS), 1)
+        for _ in range(rounds):
+            one = pool.apply(read, (0,))
+            ratios.append(sum(pool.map(read, range(WORKERS), 1)) / one)
+    return statistics.median(ratios)
+
+
+def _samples_read(place: str, seconds: float, first: int) -> int:
+    """Return the number of samples read in some seconds of wall time."""
+    crops = LesionCrops(open_store(place, cache_mb=0), size_vox=(CROP,) * 3)
+    start, count = time.perf_counter(), 0
+    while time.perf_counter() - start < seconds:
+        crops[(first + count) % len(crops)]
+        count += 1
+    return count
 
 
 def _samples_per_second(dataset: Any, count: int, options: dict[str, Any]) -> float:

@@ -171,5 +171,6 @@ _TABLES: Mapping[str, Callable[[Any], list[str]]] = {
     "reading_s3": _named("crops from S3, 20 ms a request", "10.1f"),
     "sample_cost": _named("a sample of LesionCrops", "10.3f"),
     "loader_samples_per_second": _named("samples per second, DataLoader", "10.2f"),
+    "processes_without_sending": _named("samples per second of processes that send nothing", "10.2f"),
     "slab_layouts": _layouts,
 }
