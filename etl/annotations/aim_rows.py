@@ -1,7 +1,7 @@
 """Read rows of the foundation-model benchmark of AIM-Harvard (Pai et al., Nature Machine Intelligence 2024).
 
-A CSV keyed by the release's row in its unnamed first column. `bbox` is the printed box with its fractions cut
-off, and centroid_z counts from 1 at the sub-volume's first slice.
+A CSV keyed by the release's row in its first column, unnamed or named `Unnamed: 0` by pandas. `bbox` is the
+printed box with its fractions cut off, and centroid_z counts from 1 at the sub-volume's first slice.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from etl.annotations.documents import (
 )
 from etl.annotations.entries import BoxEntry, Fault, Reading
 from etl.core.errors import SourceError
-from etl.release.csv_records import Record
+from etl.release.csv_records import Record, read_header
 
-_ROW = "Unnamed: 0"
-_COLUMNS = (_ROW, "Volume_fn", "bbox", "centroid_z")
+_ROW = ("Unnamed: 0", "")
+_COLUMNS = ("Volume_fn", "bbox", "centroid_z")
 
 
 def read_aim_rows(data: bytes, source: str) -> Reading[BoxEntry]:
@@ -38,11 +38,13 @@ def read_aim_rows(data: bytes, source: str) -> Reading[BoxEntry]:
     Raises:
         SourceError: the file as a whole is no such CSV.
     """
-    _, records = read_table(data, source, _COLUMNS)
+    header = read_header(data, source, _COLUMNS)
+    row_column = next((name for name in _ROW if name in header), _ROW[0])
+    records = read_table(data, source, (row_column, *_COLUMNS))
     seen: set[int] = set()
 
     def read(where: str, record: Record) -> BoxEntry:
-        entry = _read(where, record)
+        entry = _read(where, record, row_column)
         assert entry.row is not None
         if entry.row in seen:
             reject(Fault.ROW_REPEATED, f"row {entry.row} has an earlier entry; allowed: each row once")
@@ -53,12 +55,12 @@ def read_aim_rows(data: bytes, source: str) -> Reading[BoxEntry]:
     return Reading(*read_each(rows, read, source))
 
 
-def _read(where: str, record: Record) -> BoxEntry:
+def _read(where: str, record: Record, row_column: str) -> BoxEntry:
     cells = record.cells
-    row = whole(from_text(cells.get(_ROW), "the row"), "the row")
+    row = whole(from_text(cells.get(row_column), "the row"), "the row")
     if not 0 <= row < RELEASE_ROWS:
         reject(Fault.ROW_OUT_OF_RANGE, f"row {row}; allowed: 0 to {RELEASE_ROWS - 1}")
-    series, first, last = sub_volume(cells.get("Volume_fn"), ".nii.gz")
+    series, first, last = sub_volume(cells.get("Volume_fn"))
     key = first + whole(from_text(cells.get("centroid_z"), "centroid_z"), "centroid_z") - 1
     slice_in(key, first, last)
     try:

@@ -6,10 +6,9 @@ release's own: their extent and 5 px on each side.
 
 from __future__ import annotations
 
-from etl.annotations.documents import box, from_text, read_each, read_table, reject
+from etl.annotations.documents import box, from_text, key_slice, read_each, read_table, reject
 from etl.annotations.entries import Box, BoxEntry, Fault, Reading, RowEntry
 from etl.release.csv_records import Record
-from etl.release.names import parse_file_name
 
 MARGIN_PX = 5.0
 
@@ -24,7 +23,7 @@ def read_dl_info_like(data: bytes, source: str) -> Reading[RowEntry]:
     Raises:
         SourceError: the file as a whole is no such CSV.
     """
-    _, records = read_table(data, source, ("File_name",))
+    records = read_table(data, source, ("File_name",), ("Bounding_boxes", "Measurement_coordinates"))
     rows = ((f"line {number}", record) for number, record in enumerate(records, start=2))
     return Reading(*read_each(rows, _read, source))
 
@@ -32,16 +31,10 @@ def read_dl_info_like(data: bytes, source: str) -> Reading[RowEntry]:
 def _read(where: str, record: Record) -> RowEntry:
     if record.damage:
         reject(Fault.ENTRY_MALFORMED, f"the line is not a CSV record: {record.damage}")
-    name = (record.cells.get("File_name") or "").strip(" ")
-    named = parse_file_name(name)
-    if named is None:
-        reject(
-            Fault.NAME_UNEXPECTED, f"File_name is '{name[:80]}'; allowed: a name like 000001_01_01_109.png"
-        )
-    series, key = named
+    series, key = key_slice(record.cells.get("File_name"), "File_name")
     pixels = _box(record)
     entry = None if pixels is None else BoxEntry(where, series, None, pixels, key, key)
-    return RowEntry(where, series, key, entry, dict(record.cells))
+    return RowEntry(where, series, key, entry)
 
 
 def _box(record: Record) -> Box | None:

@@ -1,8 +1,9 @@
 """Read pairs of one lesion in two CTs from Deep Lesion Tracker (Cai et al., CVPR 2021).
 
-`train.json`, `valid.json` and `test.json` list each pair in both directions. Coordinates are printed ones
-minus 1 with one decimal, as x, y, width and height; z counts from 0 at the sub-volume's first slice.
-"Diameters" are pixels, and "center" is the mean of the RECIST points, so neither is read.
+`train.json`, `valid.json` and `test.json` list each pair in both directions, by number; `DLTMix.json`, the
+tracker's results, has the same keys in a list below `results`. Coordinates are printed ones minus 1, with one
+decimal or more, as x, y, width and height, cut at the image's edges; z counts from 0 at the sub-volume's
+first slice. "Diameters" are pixels, and "center" is the mean of the RECIST points, so neither is read.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Any
 
 from etl.annotations.documents import (
     box,
+    key_slice,
     listing,
     mapping,
     number,
@@ -19,12 +21,10 @@ from etl.annotations.documents import (
     reject,
     slice_in,
     sub_volume,
-    text,
     whole,
 )
 from etl.annotations.entries import BoxEntry, Fault, PairEntry, Reading
 from etl.core.errors import SourceError
-from etl.release.names import parse_member
 
 _KEYS = tuple(f"{side}{key}" for side in ("source", "target") for key in ("", " recist slice", " recist box"))
 
@@ -40,16 +40,17 @@ def read_dlt_pairs(data: bytes, source: str) -> Reading[PairEntry]:
         SourceError: the file as a whole is no such file.
     """
     document = read_json(data, source)
-    if not isinstance(document, dict):
+    if isinstance(document, dict) and isinstance(document.get("results"), list):
+        document = document["results"]
+    if not isinstance(document, (dict, list)):
         raise SourceError(
             "this is no file of pairs",
             where=source,
             value=f"a {type(document).__name__}",
-            allowed="a mapping",
+            allowed="a mapping or a list of pairs, or a mapping with the list `results`",
         )
-    listings, rejects = read_each(
-        ((f"pair {name}", value) for name, value in document.items()), _read, source
-    )
+    named = document.items() if isinstance(document, dict) else enumerate(document)
+    listings, rejects = read_each(((f"pair {name}", value) for name, value in named), _read, source)
     pairs: dict[frozenset[tuple[Any, ...]], PairEntry] = {}
     for pair in listings:
         sides = frozenset((side.series, side.z_first, *side.box_px[:2]) for side in (pair.first, pair.second))
@@ -71,16 +72,15 @@ def _read(where: str, value: Any) -> PairEntry:
 
 
 def _side(where: str, found: Any, side: str) -> BoxEntry:
-    series, first, last = sub_volume(found[side], ".nii.gz")
-    name = text(found[f"{side} recist slice"], f"{side} recist slice")
-    named = parse_member(name)
-    if named is None or named[0] != series:
-        reject(Fault.NAME_UNEXPECTED, f"{side} recist slice is '{name[:80]}'; allowed: a slice of {series}")
+    series, first, last = sub_volume(found[side])
+    of_series, key = key_slice(found[f"{side} recist slice"], f"{side} recist slice")
+    if of_series != series:
+        reject(Fault.NAME_UNEXPECTED, f"{side} recist slice is of {of_series}; allowed: a slice of {series}")
     x, y, width, height = (
         number(part, f"{side} recist box")
         for part in listing(found[f"{side} recist box"], f"{side} recist box", 4)
     )
-    z = slice_in(named[1], first, last)
+    z = slice_in(key, first, last)
     centre = found.get(f"{side} recist center")
     if centre is not None and first + whole(listing(centre, "recist center", 3)[2], "recist center z") != z:
         reject(Fault.SLICE_OUTSIDE_VOLUME, f"{side} recist center lies on another slice than {z}")

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn, TypeVar
 
 from etl.annotations.entries import Box, Fault, FaultyEntry, Volume
 from etl.core.errors import SourceError
-from etl.release.csv_records import Record, excerpt, read_records
-from etl.release.names import SeriesKey, parse_series_id
+from etl.release.csv_records import Record, excerpt, read_header, read_records
+from etl.release.names import SeriesKey, parse_file_name, parse_member, parse_series_id
 
 MOST_BYTES = 1 << 28
 """The largest file of this kind known has 2.4 MB; a whole release of boxes stays below 30."""
 MOST_ENTRIES = 1_000_000
 MOST_MAGNITUDE = 1e6
 RELEASE_ROWS = 32_735
+_ENDINGS = (".gz", ".nii", ".annot")
 
 Value = TypeVar("Value")
 Read = TypeVar("Read")
@@ -79,23 +79,22 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a finite number")
 
 
-def read_table(data: bytes, source: str, needed: Sequence[str]) -> tuple[tuple[str, ...], tuple[Record, ...]]:
-    """Return the columns that a CSV's header names, and its rows.
+def read_table(
+    data: bytes, source: str, needed: Sequence[str], optional: Collection[str] = ()
+) -> tuple[Record, ...]:
+    """Return the rows of a CSV, in any form that DL_info.csv may have; a header alone is no row.
 
     Args:
         needed: columns that must be there.
+        optional: columns that are read where they are there.
 
     Raises:
-        SourceError: the file is too large, no CSV, lacks a needed column or has no rows.
+        SourceError: the file is too large, no CSV, or lacks a needed column.
     """
     check_size(data, source)
-    first = data.decode("utf-8-sig", errors="replace").replace("\r", "\n").lstrip("\n \t").split("\n", 1)[0]
-    try:
-        header = [name.strip(" ") for name in next(csv.reader([first], strict=True), [])]
-    except csv.Error:
-        header = []
-    records = read_records(data, source, [*needed, *(name for name in header if name not in needed)])
-    return tuple(header), records.records
+    header = read_header(data, source, [*needed, *optional])
+    columns = [*needed, *(name for name in optional if name in header)]
+    return read_records(data, source, columns, by_others=True).records
 
 
 def read_each(
@@ -201,10 +200,10 @@ def box(x1: float, y1: float, x2: float, y2: float, *, counted_from: int) -> Box
     return x1 - counted_from, y1 - counted_from, x2 - counted_from, y2 - counted_from
 
 
-def sub_volume(name: Any, *endings: str) -> tuple[SeriesKey, int, int]:
-    """Return series, first and last slice of `PPPPPP_SS_RR_FFF-LLL`, which may have one of these endings."""
-    stem = text(name, "the sub-volume's name")
-    for ending in endings:
+def sub_volume(name: Any) -> tuple[SeriesKey, int, int]:
+    """Return series, first and last slice of `PPPPPP_SS_RR_FFF-LLL`, as a name, a file's name or its path."""
+    stem = text(name, "the sub-volume's name").replace("\\", "/").rsplit("/", 1)[-1]
+    for ending in _ENDINGS:
         stem = stem.removesuffix(ending)
     head, _, slices = stem.rpartition("_")
     first, _, last = slices.partition("-")
@@ -218,12 +217,29 @@ def sub_volume(name: Any, *endings: str) -> tuple[SeriesKey, int, int]:
     return series, int(first), int(last)
 
 
-def sub_volumes(names: Iterable[Any], *endings: str) -> tuple[Volume, ...]:
+def key_slice(name: Any, what: str) -> tuple[SeriesKey, int]:
+    """Return series and number of a slice named `000001_01_01/109.png` or `000001_01_01_109.png`.
+
+    Folders before it may be there, and it may be stored as another kind of image.
+    """
+    given = text(name, what).strip(" ").replace("\\", "/")
+    parts = f"{given.rpartition('.')[0] or given}.png".split("/")
+    found = parse_member("/".join(parts[-2:])) or parse_file_name(parts[-1])
+    if found is None:
+        reject(
+            Fault.NAME_UNEXPECTED,
+            f"{what} is '{excerpt(given[-80:])}'; allowed: a name like 000001_01_01_109.png or "
+            "000001_01_01/109.png",
+        )
+    return found
+
+
+def sub_volumes(names: Iterable[Any]) -> tuple[Volume, ...]:
     """Return the sub-volumes among names; others are left out, as each of their entries is a reject."""
     found: list[Volume] = []
     for name in names:
         try:
-            series, first, last = sub_volume(name, *endings)
+            series, first, last = sub_volume(name)
         except _EntryError:
             continue
         found.append((series, (first, last)))

@@ -138,14 +138,12 @@ class RowEntry:
         series: the series.
         slice_index: number of the key slice.
         box: the corrected box, or None where the file has neither boxes nor RECIST lines.
-        cells: the row's cells as printed, by column.
     """
 
     where: str
     series: SeriesKey
     slice_index: int
     box: BoxEntry | None
-    cells: Mapping[str, str] = field(hash=False)
 
 
 @dataclass(frozen=True)

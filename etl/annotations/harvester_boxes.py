@@ -28,7 +28,6 @@ from etl.annotations.pickles import read_pickle
 from etl.core.errors import SourceError
 
 _TINY = 1e-6
-_ENDINGS = (".annot", ".nii.gz")
 _Raw = tuple[Any, Any, Any]
 
 
@@ -43,7 +42,9 @@ def read_harvester_boxes(data: bytes, source: str) -> Reading[BoxEntry]:
         SourceError: the file as a whole is no such file, or its pickle asks for something not allowed.
     """
     document = read_pickle(data, source)
-    if not isinstance(document, dict) or not all(isinstance(v, (dict, list)) for v in document.values()):
+    if not isinstance(document, dict) or not all(
+        isinstance(v, (dict, list, tuple)) for v in document.values()
+    ):
         raise SourceError(
             "this is no file of Lesion Harvester's boxes",
             where=source,
@@ -53,7 +54,7 @@ def read_harvester_boxes(data: bytes, source: str) -> Reading[BoxEntry]:
     entries, rejects = read_each(_boxes(document), _read, source)
     empty = sum(not boxes for boxes in document.values())
     notes = {"sub_volumes": len(document), "sub_volumes_without_boxes": empty}
-    volumes = sub_volumes(document, *_ENDINGS)
+    volumes = sub_volumes(document)
     return Reading(entries, rejects, notes=notes, volumes=volumes)
 
 
@@ -62,7 +63,7 @@ def _boxes(document: dict[Any, Any]) -> Iterator[tuple[str, _Raw]]:
         slices = found.items() if isinstance(found, dict) else ((None, found),)
         for z, boxes in slices:
             place = f"{name!s:.60}" if z is None else f"{name!s:.60}, z {z!s:.20}"
-            if not isinstance(boxes, list):
+            if not isinstance(boxes, (list, tuple)):
                 yield place, (name, z, boxes)
                 continue
             for at, values in enumerate(boxes):
@@ -71,7 +72,7 @@ def _boxes(document: dict[Any, Any]) -> Iterator[tuple[str, _Raw]]:
 
 def _read(where: str, value: _Raw) -> BoxEntry:
     name, z, values = value
-    series, first, last = sub_volume(name, *_ENDINGS)
+    series, first, last = sub_volume(name)
     numbers = [number(part, "a coordinate") for part in listing(values, "the box", 6)]
     low, high = math.ceil(numbers[4] - _TINY), math.floor(numbers[5] + _TINY)
     if low > high:

@@ -160,7 +160,7 @@ def unboxed_lesions(reading: Reading[BoxEntry], rows: Rows) -> dict[str, int]:
 
 
 def join_pair(entry: PairEntry, rows: Rows) -> JoinedPair | Unmatched | FaultyEntry:
-    """Join both boxes of a pair by their upper left corners; sizes are clipped at an image's edge."""
+    """Join both boxes of a pair by their upper left corners; the source cuts boxes at the image's edges."""
     found = []
     for side in (entry.first, entry.second):
         placed = _placed(side, rows)
@@ -168,13 +168,7 @@ def join_pair(entry: PairEntry, rows: Rows) -> JoinedPair | Unmatched | FaultyEn
             return Unmatched(entry.where, placed.reason)
         if isinstance(placed, FaultyEntry):
             return FaultyEntry(entry.where, placed.reason, placed.message)
-        corner = [
-            row
-            for row in placed
-            if row.key_slice == side.z_first
-            and max(abs(a - b) for a, b in zip(row.box_px[:2], side.box_px[:2], strict=True))
-            <= MOST_DIFFERENCE_PX + _SLACK
-        ]
+        corner = [row for row in placed if row.key_slice == side.z_first and _same_corner(row, side)]
         if len(corner) != 1:
             reason = Fault.BOX_AMBIGUOUS if corner else Fault.BOX_DISAGREES
             return FaultyEntry(
@@ -189,6 +183,12 @@ def join_pair(entry: PairEntry, rows: Rows) -> JoinedPair | Unmatched | FaultyEn
     if first.lesion_id == second.lesion_id:
         return FaultyEntry(entry.where, Fault.PAIR_OF_ITSELF, f"both sides are row {first.lesion_id}")
     return JoinedPair(entry, first, second)
+
+
+def _same_corner(row: PrintedRow, side: BoxEntry) -> bool:
+    """Return True where both boxes, cut at the image's left and upper edge, have one upper left corner."""
+    pairs = zip(row.box_px[:2], side.box_px[:2], strict=True)
+    return all(abs(max(a, 0.0) - max(b, 0.0)) <= MOST_DIFFERENCE_PX + _SLACK for a, b in pairs)
 
 
 def join_tags(entry: TagEntry, rows: Rows) -> JoinedTags | Unmatched:

@@ -1,8 +1,9 @@
-"""Read LesaNet's tags, text-mined from reports, and the cache of them that MULAN trains with.
+"""Read LesaNet's tags, text-mined from reports or given by hand, and MULAN's cache of them.
 
 LesaNet: Yan et al., CVPR 2019; `text_mined_labels_171_and_split.json`. For each of its splits there are lists
-of rows (0-based, of the release's DL_info.csv), of relevant and of uncertain tags. MULAN: Yan et al., MICCAI
-2019; `tags_cache.json`, pairs of a row and its tags, the uncertain ones merged in.
+of rows (0-based, of the release's DL_info.csv), of relevant and of uncertain tags.
+`hand_labeled_test_set.json` lists lesions with the names of their tags, numbered here in alphabetical order.
+MULAN: Yan et al., MICCAI 2019; `tags_cache.json`, pairs of a row and its tags, the uncertain ones merged in.
 """
 
 from __future__ import annotations
@@ -24,24 +25,27 @@ from etl.annotations.entries import Fault, Reading, TagEntry
 from etl.core.errors import SourceError
 
 SPLITS = ("train", "val", "test")
+_HAND_LABELED = ("lesion_idx", "expanded_terms")
 _Raw = tuple[Any, Any, Any, str]
 
 
 def read_lesanet_tags(data: bytes, source: str) -> Reading[TagEntry]:
-    """Read LesaNet's file or MULAN's cache, told apart by their keys.
+    """Read one of LesaNet's files or MULAN's cache, told apart by their keys.
 
     Args:
         data: the file.
         source: its name, for messages.
 
     Raises:
-        SourceError: the file as a whole is not one of the two.
+        SourceError: the file as a whole is not one of these.
     """
     document = read_json(data, source)
-    if not isinstance(document, dict):
+    if isinstance(document, list):
+        tags, raw = _hand_labeled(document)
+    elif not isinstance(document, dict):
         raise _unknown(source, f"a {type(document).__name__}")
-    if "lesion_tags" in document and "tag_dict_list" in document:
-        tags, raw = _mulan(document)
+    elif "lesion_tags" in document and "tag_dict_list" in document:
+        tags, raw = _mulan(document, source)
     elif "term_list" in document:
         tags, raw = _lesanet(document, source)
     else:
@@ -75,20 +79,43 @@ def read_lesanet_tags(data: bytes, source: str) -> Reading[TagEntry]:
     return Reading(entries, rejects, tags, notes)
 
 
-def _mulan(document: dict[str, Any]) -> tuple[tuple[str, ...], Iterator[tuple[str, _Raw]]]:
-    tags = []
+def _hand_labeled(document: list[Any]) -> tuple[tuple[str, ...], Iterator[tuple[str, _Raw]]]:
+    listed = [item.get(_HAND_LABELED[1]) for item in document if isinstance(item, dict)]
+    names = {name for terms in listed if isinstance(terms, list) for name in terms if isinstance(name, str)}
+    tags = tuple(sorted(names))
+    numbers = {name: number for number, name in enumerate(tags)}
+
+    def raw() -> Iterator[tuple[str, _Raw]]:
+        for number, item in enumerate(document):
+            found = item if isinstance(item, dict) else {}
+            row, terms = (found.get(key) for key in _HAND_LABELED)
+            if isinstance(terms, list):
+                terms = [numbers[name] if isinstance(name, str) else None for name in terms]
+            yield f"[{number}]", (row, terms, [], "")
+
+    return tags, raw()
+
+
+def _mulan(document: dict[str, Any], source: str) -> tuple[tuple[str, ...], Iterator[tuple[str, _Raw]]]:
+    named: dict[int, str] = {}
     for number, item in enumerate(listing(document["tag_dict_list"], "tag_dict_list")):
         found = mapping(item, f"tag_dict_list[{number}]", "ID", "tag")
-        if whole(found["ID"], f"tag_dict_list[{number}].ID") != number:
-            raise SourceError("tag_dict_list is not in the order of its IDs", where=f"entry {number}")
-        tags.append(text(found["tag"], f"tag_dict_list[{number}].tag"))
+        identifier = whole(found["ID"], f"tag_dict_list[{number}].ID")
+        named[identifier] = text(found["tag"], f"tag_dict_list[{number}].tag")
+    if sorted(named) != list(range(len(document["tag_dict_list"]))):
+        raise SourceError(
+            "the IDs of tag_dict_list do not number its tags",
+            where=source,
+            allowed=f"each of 0 to {len(document['tag_dict_list']) - 1} once",
+        )
+    tags = tuple(named[number] for number in sorted(named))
 
     def raw() -> Iterator[tuple[str, _Raw]]:
         for number, item in enumerate(listing(document["lesion_tags"], "lesion_tags")):
             pair = item if isinstance(item, list) and len(item) == 2 else (None, None)
             yield f"lesion_tags[{number}]", (pair[0], pair[1], [], "train")
 
-    return tuple(tags), raw()
+    return tags, raw()
 
 
 def _lesanet(document: dict[str, Any], source: str) -> tuple[tuple[str, ...], Iterator[tuple[str, _Raw]]]:
@@ -97,7 +124,9 @@ def _lesanet(document: dict[str, Any], source: str) -> tuple[tuple[str, ...], It
     for split in SPLITS:
         names = [f"{split}_{part}" for part in ("lesion_idxs", "relevant_labels", "uncertain_labels")]
         if names[0] in document:
-            lists[split] = [listing(document.get(name), name) for name in names]
+            rows, relevant = (listing(document.get(name), name) for name in names[:2])
+            uncertain = listing(document.get(names[2], [[]] * len(rows)), names[2])
+            lists[split] = [rows, relevant, uncertain]
             if len({len(found) for found in lists[split]}) > 1:
                 counts = ", ".join(
                     f"{name} {len(found)}" for name, found in zip(names, lists[split], strict=True)
@@ -129,9 +158,9 @@ def _tag(value: Any, count: int) -> int:
 
 def _unknown(source: str, found: str) -> SourceError:
     return SourceError(
-        "this is neither LesaNet's file of tags nor MULAN's cache",
+        "this is neither a file of LesaNet's tags nor MULAN's cache",
         where=source,
         value=found,
-        allowed="JSON with term_list and lesion_idxs, or with tag_dict_list and lesion_tags",
-        remedy="give text_mined_labels_171_and_split.json or tags_cache.json",
+        allowed="JSON of term_list and lesion_idxs, of tag_dict_list and lesion_tags, or a list of lesions",
+        remedy="give text_mined_labels_171_and_split.json, hand_labeled_test_set.json or tags_cache.json",
     )

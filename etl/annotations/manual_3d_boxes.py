@@ -45,7 +45,7 @@ def read_manual_3d_boxes(data: bytes, source: str) -> Reading[BoxEntry]:
     entries, rejects = read_each(_boxes(document), _read, source)
     volumes = [boxes for part in document.values() for boxes in part.values()]
     notes = {"sub_volumes": len(volumes), "sub_volumes_without_boxes": sum(not boxes for boxes in volumes)}
-    named = sub_volumes((name for part in document.values() for name in part), ".nii.gz")
+    named = sub_volumes(name for part in document.values() for name in part)
     return Reading(entries, rejects, notes=notes, volumes=named)
 
 
@@ -53,7 +53,7 @@ def _boxes(document: dict[Any, dict[Any, Any]]) -> Iterator[tuple[str, tuple[Any
     for split, part in document.items():
         for name, boxes in part.items():
             place = f"{split!s:.20}, {name!s:.60}"
-            if not isinstance(boxes, list):
+            if not isinstance(boxes, (list, tuple)):
                 yield place, (name, boxes)
                 continue
             for at, values in enumerate(boxes):
@@ -61,7 +61,7 @@ def _boxes(document: dict[Any, dict[Any, Any]]) -> Iterator[tuple[str, tuple[Any
 
 
 def _read(where: str, value: tuple[Any, Any]) -> BoxEntry:
-    series, first, last = sub_volume(value[0], ".nii.gz")
+    series, first, last = sub_volume(value[0])
     x1, y1, z1, x2, y2, z2 = (whole(part, "a coordinate") for part in listing(value[1], "the box", 6))
     if z1 > z2:
         reject(Fault.BOX_INVERTED, f"slices {z1} to {z2}; allowed: first <= last")

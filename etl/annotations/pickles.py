@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import pickletools
 from collections.abc import Callable, Iterator
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 import numpy as np
 
@@ -58,11 +58,13 @@ class _Array(list[Any]):
     """An array as nested lists, filled by its state."""
 
     def build(self, state: Any) -> None:
-        if not isinstance(state, tuple) or len(state) != 5 or state[3]:
-            raise _PickleError("the state of an array is not (version, shape, dtype, C order, bytes)")
-        self.fill(state[4], state[2], state[1])
+        if not isinstance(state, tuple) or len(state) != 5 or not isinstance(state[3], (bool, int)):
+            raise _PickleError("the state of an array is not (version, shape, dtype, is Fortran, bytes)")
+        self.fill(state[4], state[2], state[1], "F" if state[3] else "C")
 
-    def fill(self, data: Any, dtype: Any, shape: Any) -> None:
+    def fill(
+        self, data: Any, dtype: Any, shape: Any, order: Literal["C", "F"], axes: tuple[int, ...] | None = None
+    ) -> None:
         if not isinstance(dtype, _DType) or not isinstance(shape, tuple) or not 1 <= len(shape) <= 4:
             raise _PickleError("an array without a dtype of numbers and a shape of 1 to 4 axes")
         if not all(type(n) is int and 0 <= n <= MOST_VALUES for n in shape):
@@ -72,7 +74,8 @@ class _Array(list[Any]):
             count *= n
         if count > MOST_VALUES:
             raise _PickleError(f"an array of {count} numbers, allowed: {MOST_VALUES}")
-        self[:] = dtype.values(data, count).reshape(shape).tolist()
+        values = dtype.values(data, count).reshape(shape, order=order)
+        self[:] = (values if axes is None else values.transpose(axes)).tolist()
 
 
 def _scalar(dtype: Any = None, data: Any = None) -> Any:
@@ -87,11 +90,13 @@ def _reconstruct(kind: Any = None, *_: Any) -> _Array:
     return _Array()
 
 
-def _from_buffer(data: Any = None, dtype: Any = None, shape: Any = None, order: Any = "C") -> _Array:
-    if order != "C":
-        raise _PickleError("an array in another than C order")
+def _from_buffer(
+    data: Any = None, dtype: Any = None, shape: Any = None, order: Any = "C", axes: Any = None
+) -> _Array:
+    if order not in ("C", "F", "K") or (order == "K") != isinstance(axes, tuple):
+        raise _PickleError("an array in another than C, Fortran or a given order of axes")
     array = _Array()
-    array.fill(data, dtype, shape)
+    array.fill(data, dtype, shape, "F" if order == "F" else "C", axes)
     return array
 
 

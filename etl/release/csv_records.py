@@ -56,7 +56,22 @@ class Records:
     dialect: str = field(default="", compare=False)
 
 
-def read_records(data: bytes, source: str, columns: Sequence[str]) -> Records:
+def read_header(data: bytes, source: str, columns: Sequence[str]) -> tuple[str, ...]:
+    """Return the columns that a CSV's first line names; none where it is empty or no CSV record.
+
+    Args:
+        data: the whole file.
+        source: its name, for messages.
+        columns: names of columns that may be there, by which the separator is found.
+
+    Raises:
+        SourceError: it is gzipped and damaged, or encoded in another way than `read_records` takes.
+    """
+    line = next(_lines(_decoded(data, source)[0]), "")
+    return tuple(_split_header(line, columns)[1])
+
+
+def read_records(data: bytes, source: str, columns: Sequence[str], *, by_others: bool = False) -> Records:
     """Split a CSV into records of the wanted columns.
 
     Text is UTF-8, or UTF-16 with a byte order mark; the file may be gzipped. Bytes that can't be decoded
@@ -70,6 +85,7 @@ def read_records(data: bytes, source: str, columns: Sequence[str]) -> Records:
         data: the whole file.
         source: its name, for messages.
         columns: names of the wanted columns.
+        by_others: the CSV is not the release's: it may have no rows, and other columns are no news.
 
     Raises:
         SourceError: the file is empty, is not CSV text, lacks a column, names one twice or has no rows.
@@ -83,9 +99,13 @@ def read_records(data: bytes, source: str, columns: Sequence[str]) -> Records:
     if separator != ",":
         dialect.append(f"separated by {_SEPARATORS[separator]}s")
     _check_header(header, damage, header_line, source, columns)
+    extra = [name for name in header if name not in columns]
+    if extra and not by_others:
+        shown = ", ".join(excerpt(name, 40) or "(no name)" for name in extra[:20])
+        _LOG.warning("%s: ignoring columns that the release does not have: %s", source, shown)
     position = {name: header.index(name) for name in columns}
     records = tuple(_record(line, separator, position) for line in lines)
-    if not records:
+    if not records and not by_others:
         raise SourceError("the CSV has a header but no rows", where=source, remedy=_REMEDY)
     if len(header) > len(columns):
         dialect.append(f"{len(header) - len(columns)} other columns")
@@ -199,7 +219,3 @@ def _check_header(header: Sequence[str], damage: str, line: str, source: str, co
             allowed="each column once",
             remedy="remove the column that does not belong",
         )
-    extra = [name for name in header if name not in columns]
-    if extra:
-        shown = ", ".join(excerpt(name, 40) or "(no name)" for name in extra[:20])
-        _LOG.warning("%s: ignoring columns that the release does not have: %s", source, shown)
