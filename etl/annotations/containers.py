@@ -14,8 +14,9 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Literal, NoReturn, cast
+from typing import BinaryIO, NoReturn, cast
 
+from etl.annotations.tars import is_tar, tar_files
 from etl.core.errors import SourceError
 from etl.core.urls import is_local, public_url
 from etl.io.opening import open_blob
@@ -55,9 +56,8 @@ def read_place(url: str) -> Iterator[Member]:
         SourceError: it can't be read, is too large, or a container is damaged or holds too much.
     """
     if is_local(url) and os.path.isdir(path := url.removeprefix("file://")):
-        for file in sorted(found for found in Path(path).rglob("*") if found.is_file()):
-            if not is_ignorable(file.relative_to(path).as_posix()):
-                yield from read_place(str(file))
+        for file in folder_files(path):
+            yield from read_place(file)
         return
     name = public_url(url).rstrip("/").rsplit("/", 1)[-1]
     try:
@@ -65,6 +65,18 @@ def read_place(url: str) -> Iterator[Member]:
             yield from _unpack(name, opened, _size(opened), 0)
     except OSError as error:
         unreadable(url, str(error))
+
+
+def folder_files(folder: str) -> list[str]:
+    """Return the files of a folder on this machine and of those below it, links followed, by their paths."""
+    found: list[str] = []
+    seen = {os.path.realpath(folder)}
+    for here, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if os.path.realpath(os.path.join(here, name)) not in seen]
+        seen.update(os.path.realpath(os.path.join(here, name)) for name in folders)
+        found += [path for name in names if os.path.isfile(path := os.path.join(here, name))]
+    kept = [path for path in found if not is_ignorable(Path(path).relative_to(folder).as_posix())]
+    return [str(path) for path in sorted(map(Path, kept))]
 
 
 @contextlib.contextmanager
@@ -169,21 +181,6 @@ def only_member(data: bytes) -> bytes:
         return b""
 
 
-def is_tar(name: str) -> bool:
-    """Return if a name is that of a tar, compressed or not."""
-    return name.lower().endswith((".tar", ".tar.gz", ".tgz"))
-
-
-def open_tar(file: BinaryIO, mode: Literal["r:gz", "r:"]) -> Iterator[tarfile.TarInfo]:
-    """Yield the regular files of a tar. Damage raises one of `DAMAGE`."""
-    with tarfile.open(fileobj=file, mode=mode) as archive:
-        for info in archive:
-            if info.isreg():
-                yield info
-            # The list of members that tarfile keeps would grow with the archive.
-            archive.members = []  # type: ignore[attr-defined]
-
-
 def open_zip(file: BinaryIO) -> tuple[list[zipfile.ZipInfo], int]:
     """Return the files of a zip, and where its directory starts. Damage raises one of `DAMAGE`."""
     with zipfile.ZipFile(file) as archive:
@@ -206,18 +203,12 @@ def _zip_members(name: str, file: BinaryIO) -> Iterator[tuple[str, bytes]]:
 
 def _tar_members(name: str, file: BinaryIO) -> Iterator[tuple[str, bytes]]:
     try:
-        mode: Literal["r:gz", "r:"] = "r:gz" if name.lower().endswith("gz") else "r:"
-        with tarfile.open(fileobj=file, mode=mode) as archive:
-            for info in archive:
-                if not info.isreg():
-                    continue
-                if info.size > MOST_MEMBER_BYTES:
-                    too_large(f"{name}/{info.name}", info.size, MOST_MEMBER_BYTES)
-                member = archive.extractfile(info)
-                data = member.read() if member is not None else b""
-                # The list of members that tarfile keeps would grow with the archive.
-                archive.members = []  # type: ignore[attr-defined]
-                yield info.name, data
+        for inner, info, reader in tar_files(name, file):
+            if info is not None and info.size > MOST_MEMBER_BYTES:
+                too_large(f"{name}/{inner}", info.size, MOST_MEMBER_BYTES)
+            if reader is not None:
+                reader.seek(0)
+            yield inner, reader.read() if reader is not None else b""
     except DAMAGE as error:
         damaged(name, error)
 

@@ -7,14 +7,12 @@ ranges) is copied to a temporary file without a name, once by whoever lists and 
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import tempfile
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from pathlib import Path
 from typing import BinaryIO
 
 from isal import isal_zlib
@@ -24,24 +22,26 @@ from etl.annotations.containers import (
     MOST_MEMBER_BYTES,
     MOST_MEMBERS,
     damaged,
-    is_tar,
+    folder_files,
     only_member,
-    open_tar,
     open_zip,
     read_place,
     too_large,
     unreadable,
 )
+from etl.annotations.tars import is_compressed_tar, is_tar, tar_files
 from etl.core.errors import SourceError
 from etl.core.urls import is_local, public_url
 from etl.io.opening import open_blob
+from etl.io.places import BlobInfo
+from etl.io.ranged_file import open_ranges
 from etl.release.names import is_ignorable
 
 # Ranges of one file that lie closer together are read as one.
 _GAP_BYTES = 1 << 16
 _SPAN_BYTES = 1 << 24
-_BUFFER_BYTES = 1 << 18
 _LOCAL_HEADER_BYTES = 30
+_NAMED = (".nii", ".nii.gz", ".nii.zip", ".nii.gz.zip", ".json")
 _DEFLATED = 8
 
 
@@ -89,20 +89,33 @@ def list_files(url: str) -> Iterator[MaskFile]:
         SourceError: it can't be read, or a container is damaged or holds too much.
     """
     if is_local(url) and os.path.isdir(path := url.removeprefix("file://")):
-        for file in sorted(found for found in Path(path).rglob("*") if found.is_file()):
-            if not is_ignorable(file.relative_to(path).as_posix()):
-                yield from list_files(str(file))
+        for file in folder_files(path):
+            yield from _list_file(file, _info(file))
         return
-    name = public_url(url).rstrip("/").rsplit("/", 1)[-1]
+    info, name = _info(url), _name(url)
+    if not (_is_container(name) or name.lower().endswith(_NAMED)):
+        unreadable(url, f"{name} is no mask, no list of splits, and no archive that is known by its name")
+    yield from _list_file(url, info)
+
+
+def _name(url: str) -> str:
+    return public_url(url).rstrip("/").rsplit("/", 1)[-1]
+
+
+def _info(url: str) -> BlobInfo:
     try:
-        info = open_blob(url).info()
+        return open_blob(url).info()
     except OSError as error:
         unreadable(url, str(error))
+
+
+def _list_file(url: str, info: BlobInfo) -> Iterator[MaskFile]:
+    name = _name(url)
     if not _is_container(name):
         if info.bytes is not None and info.has_ranges:
             yield MaskFile(_unzipped(name), url, 0, info.bytes, info.tag)
             return
-    elif info.bytes is not None and info.has_ranges and not name.lower().endswith("gz"):
+    elif info.bytes is not None and info.has_ranges and not is_compressed_tar(name):
         found = _directory(name, url, info.bytes, info.tag)
         if found is not None:
             yield from found
@@ -126,7 +139,7 @@ def _directory(name: str, url: str, size: int, tag: str) -> list[MaskFile] | Non
     found: list[MaskFile] = []
     try:
         with contextlib.ExitStack() as stack:
-            file = stack.enter_context(_seekable(url, size, tag))
+            file = stack.enter_context(open_ranges(url, size, tag))
             members = _tar_members(file) if is_tar(name) else _zip_members(file)
             for inner, start, end, packed in members:
                 if len(found) >= MOST_MEMBERS:
@@ -149,9 +162,9 @@ _Listed = tuple[str, int, int, "tuple[int, int, int] | None"]
 
 
 def _tar_members(file: BinaryIO) -> Iterator[_Listed]:
-    for info in open_tar(file, "r:"):
-        start = -1 if info.issparse() else info.offset_data
-        yield info.name, start, start + info.size, None
+    for name, info, _ in tar_files(".tar", file):
+        start = 0 if info is None else -1 if info.issparse() else info.offset_data
+        yield name, start, start + (info.size if info else 0), None
 
 
 def _zip_members(file: BinaryIO) -> Iterator[_Listed]:
@@ -167,42 +180,6 @@ def _zip_members(file: BinaryIO) -> Iterator[_Listed]:
             after.get(info.header_offset, 0),
             (info.compress_type, info.file_size, info.CRC),
         )
-
-
-class _Ranges(io.RawIOBase):
-    """A blob as a file that is read by range."""
-
-    def __init__(self, url: str, size: int, tag: str) -> None:
-        self._blob, self._size, self._tag, self._at = open_blob(url), size, tag, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
-        if base + offset < 0:
-            raise ValueError(f"seek to {base + offset}, before the beginning")
-        self._at = base + offset
-        return self._at
-
-    def tell(self) -> int:
-        return self._at
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        stop = min(self._at + len(buffer), self._size)
-        data = self._blob.read(self._at, stop, self._tag) if stop > self._at else b""
-        buffer[: len(data)] = data
-        self._at += len(data)
-        return len(data)
-
-
-def _seekable(url: str, size: int, tag: str) -> BinaryIO:
-    if is_local(url):
-        return open(url.removeprefix("file://"), "rb")
-    return io.BufferedReader(_Ranges(url, size, tag), _BUFFER_BYTES)
 
 
 @contextlib.contextmanager

@@ -1,7 +1,8 @@
 """Read masks from NIfTI-1 files of unknown making, a piece at a time: only what is inside is kept.
 
-Sizes are checked before bytes are decompressed or arrays made. The affine is the sform where the file has
-one, else the diagonal of its voxel sizes with the qform's offset where that turns nothing. Format:
+Sizes are checked before bytes are decompressed or arrays made. Values are those after the file's scale and
+shift, with which some writers store a mask of 0 and 1 as -32768 and 32767. The affine is the sform where the
+file has one, else the diagonal of its voxel sizes with the qform's offset where that turns nothing. Format:
 nifti.nimh.nih.gov, nifti1.h.
 """
 
@@ -62,6 +63,15 @@ class _Header:
     dtype: np.dtype[np.generic]
     offset: int
     affine: NDArray[np.float64]
+    scale: float
+    shift: float
+
+    def inside(self, found: NDArray[np.generic]) -> NDArray[np.bool_]:
+        """Return True where a value is not 0, after the file's scale and shift; NaN is 0."""
+        if self.shift == 0:
+            return (found != 0) & (found == found)
+        values = found.astype(np.float64) * self.scale + self.shift
+        return np.abs(values) > abs(self.scale) / 2
 
 
 def read_nifti_mask(data: bytes, source: str, most_bytes: int = MOST_BYTES) -> NiftiMask:
@@ -109,8 +119,8 @@ def _fill(
         count = min(len(left) // size, len(voxels) - at)
         found = np.frombuffer(left, header.dtype, count)
         words = len(left[: count * size]) // 8
-        if np.frombuffer(left, np.uint64, words).any() or any(left[8 * words : count * size]):
-            voxels[at : at + count] = found != 0
+        if header.shift or np.frombuffer(left, np.uint64, words).any() or any(left[8 * words : count * size]):
+            voxels[at : at + count] = header.inside(found)
             low, high = min(low, at), at + count
         at += count
         left = left[count * size :] if at < len(voxels) else b""
@@ -133,7 +143,7 @@ def _header(raw: bytes, source: str, most_bytes: int) -> _Header:
     dim = struct.unpack_from(f"{order}8h", raw, 40)
     code, bits = struct.unpack_from(f"{order}2h", raw, 70)
     pixdim = struct.unpack_from(f"{order}8f", raw, 76)
-    offset, slope = struct.unpack_from(f"{order}2f", raw, 108)
+    offset, scale, shift = struct.unpack_from(f"{order}3f", raw, 108)
     shape = dim[1 : 1 + dim[0]] if 1 <= dim[0] <= 7 else ()
     if not shape or min(shape) < 1 or code not in _DTYPES:
         _refuse(f"its shape is {dim} and its type {code}", source)
@@ -143,10 +153,12 @@ def _header(raw: bytes, source: str, most_bytes: int) -> _Header:
     count = shape[0] * shape[1] * shape[2]
     if bits != 8 * dtype.itemsize or not 352 <= offset <= most_bytes - count * dtype.itemsize:
         _refuse(f"{count} voxels of {dtype} from byte {offset} on are too many, or no such voxels", source)
-    if not np.isfinite(slope):
-        _refuse(f"its scale is {slope}", source)
+    if not (np.isfinite(scale) and np.isfinite(shift)):
+        _refuse(f"its scale is {scale} and its shift {shift}", source)
     affine = _affine(raw, order, pixdim, source)
-    return _Header((shape[0], shape[1], shape[2]), dtype, int(offset), affine)
+    if scale == 0:
+        scale, shift = 1.0, 0.0
+    return _Header((shape[0], shape[1], shape[2]), dtype, int(offset), affine, scale, shift)
 
 
 def _cut(data: bytes) -> Iterator[bytes]:
@@ -172,7 +184,9 @@ def _affine(raw: bytes, order: str, pixdim: tuple[float, ...], source: str) -> N
 def _gunzip(data: bytes, source: str, most_bytes: int) -> Iterator[bytes]:
     machine = isal_zlib.decompressobj(wbits=31)
     left, total = data, 0
-    while not machine.eof:
+    while not machine.eof or machine.unused_data[:2] == data[:2]:
+        if machine.eof:
+            left, machine = machine.unused_data, isal_zlib.decompressobj(wbits=31)
         try:
             piece: bytes = machine.decompress(left, _PIECE)
         except _GZIP_ERRORS as error:
