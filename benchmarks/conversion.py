@@ -30,25 +30,26 @@ MAX_DIFFERENCE_HU = 0.51
 LINEAR = Volume(antialias=False)
 
 
-def measure(folder: Path, repeats: int = 7, slices: int = SLICES) -> dict[str, Any]:
+def measure(folder: Path, repeats: int = 7, slices: int = SLICES, linear: Volume = LINEAR) -> dict[str, Any]:
     """Measure times and ratios of one volume's conversion, from PNG files to a volume on disk.
 
     Args:
         folder: working folder for slices and outputs.
         slices: number of slices in the volume.
+        linear: parameters whose output has to equal SimpleITK's.
 
     Raises:
         ValueError: the outputs are not equal, so their times can't be compared.
     """
     use_one_thread()
-    sample = make_sample(folder, LINEAR, slices)
+    sample = make_sample(folder, linear, slices)
     run, png = sample.planned, sample.png
     checked = folder / "checked"
-    voxels = np.asarray(stored_level(checked, convert(sample, LINEAR, checked))[...])
-    difference = _difference(sample, voxels)
-    chunk, clip = LINEAR.chunk, LINEAR.clip_hu
+    voxels = np.asarray(stored_level(checked, convert(sample, linear, checked))[...])
+    difference = _difference(sample, voxels, linear.clip_hu)
+    chunk, clip = linear.chunk, linear.clip_hu
     chunks = chunks_of(voxels, chunk, clip[0])
-    codec, copied = blosc(encoding_of(LINEAR)), np.empty_like(voxels)
+    codec, copied = blosc(encoding_of(linear)), np.empty_like(voxels)
     streams = [read_chunks(data, IMAGE)[1] for data in png]
     inflated = IMAGE[0] * (1 + 2 * IMAGE[1])
     source, shape, target = run.source_spacing_mm, run.shape, run.spacing_mm
@@ -63,7 +64,7 @@ def measure(folder: Path, repeats: int = 7, slices: int = SLICES) -> dict[str, A
     cubic = Volume(interpolation="cubic", antialias=True)
     times = rounds(
         {
-            "ours": lambda: ours(LINEAR),
+            "ours": lambda: ours(linear),
             "default": lambda: ours(Volume()),
             "cubic": lambda: ours(cubic),
             "masks": lambda: [measure_masks(one, source[1:]) for one in hu],
@@ -76,10 +77,10 @@ def measure(folder: Path, repeats: int = 7, slices: int = SLICES) -> dict[str, A
     return _summary(sample, times, difference)
 
 
-def _difference(sample: Sample, voxels: np.ndarray) -> float:
+def _difference(sample: Sample, voxels: np.ndarray, clip_hu: tuple[int, int]) -> float:
     """Return the greatest difference in HU from SimpleITK's result in floating point."""
     run = sample.planned
-    hu = np.clip(decode_with_opencv(sample.png), LINEAR.clip_hu[0], LINEAR.clip_hu[1]).astype(np.float32)
+    hu = np.clip(decode_with_opencv(sample.png), *clip_hu).astype(np.float32)
     other = resample_with_simpleitk(hu, run.source_spacing_mm, run.shape, run.spacing_mm)
     difference = float(np.abs(other - voxels).max())
     if not difference <= MAX_DIFFERENCE_HU:

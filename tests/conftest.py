@@ -146,11 +146,12 @@ def s3_bucket(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> Bucket:
 
 
 @pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+def impatient() -> Iterator[None]:
     """Transfers of this process wait little between attempts, and soon count as stalled."""
-    from tests.support.transfers import IMPATIENT
+    from tests.support.transfers import SHORT_WAITS, transfers_changed
 
-    monkeypatch.setattr("etl.io.retries.DEFAULTS", IMPATIENT)
+    with transfers_changed(**SHORT_WAITS, stall_s=0.5):
+        yield
 
 
 @pytest.fixture

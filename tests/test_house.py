@@ -215,6 +215,16 @@ def test_files_read_in_one_sitting() -> None:
     assert {name: lines for name, lines in lengths.items() if lines > 300} == {}
 
 
+def test_no_test_patches_a_constant_of_ours() -> None:
+    """Times and sizes are arguments; those of other packages are not ours."""
+    patch = re.compile(
+        r'setattr\((?!zipfile|\s*"moto\.)[^()]*?\b_?[A-Z][A-Z0-9_]+"|^ +(?!ImageFile)\w+\.[A-Z][A-Z0-9_]+ = ',
+        re.MULTILINE,
+    )
+    found = {relative(p): match[0] for p in sources("tests") if (match := patch.search(p.read_text()))}
+    assert found == {}
+
+
 def docstrings(path: Path) -> Iterator[tuple[ast.AST, str]]:
     for node in ast.walk(ast.parse(path.read_text())):
         documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)

@@ -12,9 +12,6 @@ from etl.derive.lesion_arrays import Floats, Ints
 
 Vectors = NDArray[np.floating[Any]]
 
-BLOCK = 2**23
-"""Distances computed at once: queries times rows of the gallery."""
-
 
 def usable(vectors: Vectors) -> NDArray[np.bool_]:
     """Return which rows are vectors at all: finite, and not all zero."""
@@ -31,6 +28,7 @@ class Gallery:
         rows: (n,) their rows in the array that was given.
         lesion_id: (n,).
         patient: (n,), or None.
+        distances_at_once: most queries times rows of the gallery that are computed together.
     """
 
     vectors: Vectors
@@ -38,6 +36,7 @@ class Gallery:
     rows: Ints
     lesion_id: Ints
     patient: Ints | None
+    distances_at_once: int = 2**23
 
     def nearest(
         self,
@@ -66,7 +65,7 @@ class Gallery:
         if not len(self.rows):
             return found, distance
         asked = np.flatnonzero(usable(queries))
-        step = max(BLOCK // len(self.rows), 1)
+        step = max(self.distances_at_once // len(self.rows), 1)
         for start in range(0, len(asked), step):
             numbers = asked[start : start + step]
             block = np.asarray(queries[numbers], self.vectors.dtype)

@@ -36,6 +36,9 @@ class TransferSettings:
         least_bytes_per_s: slowest rate that does not count as a stall.
         tail_bytes: bytes read at once from an archive's end. The directory of an official archive, about
             16,600 members, takes under 2 MiB.
+        block_bytes: bytes of one request for an archive that is staged. Large enough that a request's latency
+            does not count; a bucket takes no parts below 5 MiB.
+        blocks_a_task: requests of one task, which then gives its thread back to conversions.
     """
 
     attempts: int = 6
@@ -49,9 +52,11 @@ class TransferSettings:
     stall_s: float = 60.0
     least_bytes_per_s: float = 1024.0
     tail_bytes: int = 4 << 20
+    block_bytes: int = 8 << 20
+    blocks_a_task: int = 8
 
 
-DEFAULTS = TransferSettings()
+_settings = TransferSettings()
 
 # Hosts that used up their budget and did not answer since, with the time when they did.
 _exhausted: dict[str, float] = {}
@@ -59,7 +64,13 @@ _exhausted: dict[str, float] = {}
 
 def default_settings() -> TransferSettings:
     """Return the settings of transfers that are given none."""
-    return DEFAULTS
+    return _settings
+
+
+def set_default_settings(settings: TransferSettings) -> None:
+    """Set the settings of transfers of this process that are given none."""
+    global _settings
+    _settings = settings
 
 
 class BusyError(ConnectionError):

@@ -32,7 +32,6 @@ from etl.tables.derived_rejects import rejects_of
 
 logger = logging.getLogger(__name__)
 
-VOLUMES_A_PART = 32
 PART_VOXELS = 10**9
 """Most voxels of the volumes of one file, unless it has one volume only."""
 
@@ -67,6 +66,7 @@ def derive(
     *,
     most_rejects: float = 0.01,
     limit: int | None = None,
+    volumes_a_part: int = 32,
     on_start: Callable[[int, int], None] = lambda present, total: None,
     on_part: Callable[[Derived], None] = lambda derived: None,
 ) -> Derivations:
@@ -75,6 +75,7 @@ def derive(
     Args:
         most_rejects: largest share of the volumes that may be rejected; one volume always may.
         limit: most volumes to compute now; the version says how many are covered.
+        volumes_a_part: most volumes of one file.
         on_start: called with the number of volumes that have rows already, and of all.
         on_part: called with each result of a task.
 
@@ -96,7 +97,8 @@ def derive(
         results: list[Derived] = []
         if to_do:
             check_shared(executor.everywhere, objects, None)
-            queue = _Groups(to_do[:limit], Deriver(objects.root, run_id, derivation), executor)
+            deriver = Deriver(objects.root, run_id, derivation)
+            queue = _Groups(to_do[:limit], deriver, executor, volumes_a_part)
             with contextlib.closing(executor.execute(queue)) as finished:
                 # Lazily: the failed ones are known only after the last result.
                 for result in itertools.chain(queue.too_large, finished, queue.failed):
@@ -209,7 +211,9 @@ class _Groups(Queue):
         failed: results of volumes whose task failed alone.
     """
 
-    def __init__(self, jobs: Sequence[Job], deriver: Deriver, executor: Executor) -> None:
+    def __init__(
+        self, jobs: Sequence[Job], deriver: Deriver, executor: Executor, volumes_a_part: int
+    ) -> None:
         self._deriver, most = deriver, executor.largest_task_bytes
         self._memory = deriver.derivation.function.memory_bytes
         self.too_large: list[Derived] = []
@@ -222,7 +226,7 @@ class _Groups(Queue):
             else:
                 message = f"needs {needed / 2**20:,.0f} MiB; the largest worker has {most / 2**20:,.0f} MiB"
                 self.too_large.append(_rejected(job, Reason.VOLUME_TOO_LARGE, message))
-        self._groups = deque(_grouped(fitting))
+        self._groups = deque(_grouped(fitting, volumes_a_part))
 
     def take(self, has_core: bool = True) -> Task | None:
         if not has_core or not self._groups:
@@ -244,12 +248,12 @@ class _Groups(Queue):
         return True
 
 
-def _grouped(jobs: Iterable[Job]) -> Iterator[tuple[Job, ...]]:
+def _grouped(jobs: Iterable[Job], volumes_a_part: int) -> Iterator[tuple[Job, ...]]:
     group: list[Job] = []
     voxels = 0
     for job in jobs:
         z, y, x = job.row.shape
-        if group and (len(group) == VOLUMES_A_PART or voxels + z * y * x > PART_VOXELS):
+        if group and (len(group) == volumes_a_part or voxels + z * y * x > PART_VOXELS):
             yield tuple(group)
             group, voxels = [], 0
         group.append(job)

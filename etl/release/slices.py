@@ -47,19 +47,22 @@ class ArchiveLostError(Exception):
         super().__init__(container, reason, message)
 
 
-def read_slices(containers: Sequence[Container], slices: np.ndarray) -> Iterator[bytes | SliceError]:
+def read_slices(
+    containers: Sequence[Container], slices: np.ndarray, span_bytes: int = SPAN_BYTES
+) -> Iterator[bytes | SliceError]:
     """Yield the PNG file of each slice, in order, or the error for its reject.
 
     Args:
         containers: those of the slices' index.
         slices: rows of `SLICE_DTYPE`.
+        span_bytes: bytes of an archive that are held at once, and up to one slice more.
 
     Raises:
         OSError: a file on this machine, or in the staging area, can't be read now.
         ArchiveLostError: an archive is gone, is not what it was when its directory was read, or its server
             does not answer after all retries.
     """
-    spans = _spans(slices)
+    spans = _spans(slices, span_bytes)
     last_use = {span: position for position, span in enumerate(spans.tolist())}
     blobs: dict[int, tuple[int, memoryview]] = {}
     for position, row in enumerate(slices):
@@ -81,7 +84,7 @@ def held_bytes(slices: np.ndarray) -> int:
     members = slices[slices["end"] - slices["offset"] > slices["stored_bytes"]]
     if not len(members):
         return file
-    _, first, span = np.unique(_spans(members), return_index=True, return_inverse=True)
+    _, first, span = np.unique(_spans(members, SPAN_BYTES), return_index=True, return_inverse=True)
     last = np.zeros_like(first)
     np.maximum.at(last, span, np.arange(len(members)))
     start, end = np.full(len(first), np.iinfo(np.int64).max), np.zeros(len(first), np.int64)
@@ -93,14 +96,14 @@ def held_bytes(slices: np.ndarray) -> int:
     return int(file + max(change.cumsum().tolist()))
 
 
-def _spans(slices: np.ndarray) -> np.ndarray:
+def _spans(slices: np.ndarray, span_bytes: int) -> np.ndarray:
     """Return a number for each slice: slices of one number are adjacent and fetched with one read."""
     order = np.lexsort((slices["offset"], slices["container"]))
     container, offset, end = (slices[name][order] for name in ("container", "offset", "end"))
     breaks = np.ones(len(slices), dtype=bool)
     breaks[1:] = (container[1:] != container[:-1]) | (offset[1:] > end[:-1] + _MAX_GAP_BYTES)
     first = offset[breaks][np.cumsum(breaks) - 1]
-    breaks[1:] |= np.diff((end - first) // SPAN_BYTES) != 0
+    breaks[1:] |= np.diff((end - first) // span_bytes) != 0
     spans = np.empty(len(slices), dtype=np.int64)
     spans[order] = np.cumsum(breaks)
     return spans

@@ -36,7 +36,6 @@ _PAGES = ("index.html", "viewer.css", "viewer.js", "niivue.js")
 _RANGE = re.compile(r"bytes=([0-9]*)-([0-9]*)\Z")
 # Digits of a position; int() refuses thousands of them, and no object is that large.
 _MOST_DIGITS = 18
-IDLE_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -158,9 +157,15 @@ def serve(store: Store, port: int, on_ready: Callable[[str], None], origins: Col
         server.serve_forever()
 
 
-def make_server(store: Store, port: int, origins: Collection[str] = ()) -> ThreadingHTTPServer:
-    """Return a server that listens on the loopback interface; see `serve`."""
-    handler = type("Handler", (_Handler,), {"site": Site(store), "origins": origins})
+def make_server(
+    store: Store, port: int, origins: Collection[str] = (), idle_s: float = 60.0
+) -> ThreadingHTTPServer:
+    """Return a server that listens on the loopback interface; see `serve`.
+
+    Args:
+        idle_s: seconds without a byte after which a connection is closed.
+    """
+    handler = type("Handler", (_Handler,), {"site": Site(store), "origins": origins, "timeout": idle_s})
     server = ThreadingHTTPServer((HOST, port), handler)
     server.daemon_threads = True
     return server
@@ -198,7 +203,6 @@ class _Handler(BaseHTTPRequestHandler):
     site: Site
     origins: Collection[str]
     protocol_version = "HTTP/1.1"
-    timeout = IDLE_SECONDS
 
     def do_GET(self) -> None:
         self._send(with_body=True)

@@ -23,7 +23,6 @@ from etl.io.opening import open_blob, open_staging
 from etl.io.places import Blob, BlobError, BlobRefused, PartGoneError, StagingArea
 from etl.io.retries import TransferSettings, archive_budget, default_settings
 from etl.staging.fetch import (
-    BLOCK_BYTES,
     Fetched,
     RefusedError,
     RemoteArchive,
@@ -89,12 +88,10 @@ class BlobFile(EndFile):
     Args:
         size: bytes of the blob.
         tag: from the blob's info; a change raises BlobChanged.
-        tail_bytes: size of the end.
     """
 
-    def __init__(self, blob: Blob, size: int, tag: str, tail_bytes: int | None = None) -> None:
-        tail_bytes = default_settings().tail_bytes if tail_bytes is None else tail_bytes
-        super().__init__(blob.read(max(0, size - tail_bytes), size, tag), size)
+    def __init__(self, blob: Blob, size: int, tag: str) -> None:
+        super().__init__(blob.read(max(0, size - default_settings().tail_bytes), size, tag), size)
         self._blob, self._tag = blob, tag
 
     def _read_before_end(self, start: int, stop: int) -> bytes:
@@ -120,7 +117,6 @@ class DirectoryFetcher:
 
     Attributes:
         staging: folder or bucket URL.
-        block_bytes: size of the blocks that arrive.
         most_bytes: most of an archive's end that is held in memory. The directory of the whole release, in
             one archive, would take about 100 MB.
         least_bytes: least of the end that is kept: the directory's end is looked for in 64 KiB, and a
@@ -129,7 +125,6 @@ class DirectoryFetcher:
     """
 
     staging: str
-    block_bytes: int = BLOCK_BYTES
     most_bytes: int = 128 << 20
     least_bytes: int = 128 << 10
     settings: TransferSettings = field(default_factory=default_settings)
@@ -163,7 +158,7 @@ class DirectoryFetcher:
         window: deque[bytes] = deque()
         digest, size, held = hashlib.sha256(), 0, 0
         budget = archive_budget(archive.url, self.settings)
-        for block in archive_blocks(archive, 0, self.block_bytes, budget):
+        for block in archive_blocks(archive, 0, self.settings.block_bytes, budget):
             window.append(block)
             digest.update(block)
             size, held = size + len(block), held + len(block)

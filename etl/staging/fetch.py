@@ -19,9 +19,6 @@ from etl.io.opening import open_blob, open_staging
 from etl.io.places import BlobError, PartGoneError, StagingArea, reject_reason
 from etl.io.retries import RetryBudget, TransferSettings, archive_budget, default_settings, silence_message
 
-# Large enough that a request's latency does not count; a bucket takes no parts below 5 MiB.
-BLOCK_BYTES = 8 << 20
-
 # The signature of a first member, of the directory's end in an empty archive, and of a spanned archive.
 _ZIP_STARTS = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
 # Parameters of signed URLs (S3, Google, CloudFront, Azure), which differ with each signature.
@@ -116,18 +113,14 @@ class Fetcher:
 
     Attributes:
         staging: folder or bucket URL.
-        block_bytes: size of one request.
-        blocks_a_task: requests of one call, which then gives its thread back to conversions.
         settings: of the transfer.
     """
 
     staging: str
-    block_bytes: int = BLOCK_BYTES
-    blocks_a_task: int = 8
     settings: TransferSettings = field(default_factory=default_settings)
 
     def __call__(self, archive: RemoteArchive) -> Fetched:
-        """Fetch up to `blocks_a_task` more blocks, and finish the archive with the last.
+        """Fetch up to `settings.blocks_a_task` more blocks, and finish the archive with the last.
 
         A fault of the source becomes a reason in the result.
 
@@ -142,10 +135,10 @@ class Fetcher:
             area.remove(name)
         there, now, silent_seconds = area.part_bytes(name), 0, archive.silent_seconds
         archive, since = replace(archive, silent_seconds=0.0), monotonic()
-        budget = archive_budget(archive.url, self.settings)
+        budget, block_bytes = archive_budget(archive.url, self.settings), self.settings.block_bytes
         try:
-            stop = there + self.block_bytes * self.blocks_a_task
-            for block in archive_blocks(archive, there, self.block_bytes, budget.until_next_log, stop):
+            stop = there + block_bytes * self.settings.blocks_a_task
+            for block in archive_blocks(archive, there, block_bytes, budget.until_next_log, stop):
                 area.append(name, there, block)
                 there += len(block)
                 now += len(block)

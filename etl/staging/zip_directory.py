@@ -89,15 +89,15 @@ class ZipDirectory:
             yield self.raw_name(at).decode(encoding).partition("\0")[0]
 
 
-def read_directory(file: ZipSource) -> ZipDirectory:
-    """Return the directory of a zip. Raise BadZipFile where it is damaged, absent or larger than allowed.
+def read_directory(file: ZipSource, most_bytes: int = MOST_DIRECTORY_BYTES) -> ZipDirectory:
+    """Return the directory of a zip. Raise BadZipFile where it is damaged, absent or longer than that.
 
     Raises:
         OSError: the file can't be read.
     """
     start, size, offset = _find(file)
-    if size > MOST_DIRECTORY_BYTES:
-        raise zipfile.BadZipFile(f"its directory takes {size:,} bytes; allowed: {MOST_DIRECTORY_BYTES:,}")
+    if size > most_bytes:
+        raise zipfile.BadZipFile(f"its directory takes {size:,} bytes; allowed: {most_bytes:,}")
     raw = _read(file, start, size)
     positions = np.fromiter(_positions(raw), np.int64)
     packed = np.frombuffer(raw, np.uint8)

@@ -25,9 +25,6 @@ from etl.store.layout import (
 )
 from etl.store.sealed import is_intact, parse_json, read_sealed, sealed
 
-# Of a large object, read at once for its SHA-256.
-PIECE_BYTES = 64 << 20
-
 
 @dataclass(frozen=True, eq=False)
 class Receipt:
@@ -184,11 +181,14 @@ def find_receipt(objects: Objects, volume_id: str, fingerprint: str) -> FoundRec
         return None
 
 
-def prove(objects: Objects, found: FoundReceipt) -> bool:
+def prove(objects: Objects, found: FoundReceipt, piece_bytes: int = 64 << 20) -> bool:
     """Return True if every object of the volume is the one in its receipt.
 
     If the times of the objects do not prove this, all are read. A correct receipt is then written again, so
     that it is the newest object and the next check reads nothing.
+
+    Args:
+        piece_bytes: most bytes that one request reads.
 
     Raises:
         OSError: the store can't be read or written.
@@ -198,7 +198,7 @@ def prove(objects: Objects, found: FoundReceipt) -> bool:
     receipt = found.receipt
     try:
         for item in receipt.objects:
-            if _sha256(objects, f"{receipt.path}/{item.path}", item.bytes) != item.sha256:
+            if _sha256(objects, f"{receipt.path}/{item.path}", item.bytes, piece_bytes) != item.sha256:
                 return False
         data = objects.read(receipt_path(receipt.path))
     except FileNotFoundError:  # it was deleted meanwhile
@@ -207,10 +207,10 @@ def prove(objects: Objects, found: FoundReceipt) -> bool:
     return True
 
 
-def _sha256(objects: Objects, name: str, size: int) -> str:
+def _sha256(objects: Objects, name: str, size: int, piece_bytes: int) -> str:
     digest = hashlib.sha256()
-    for start in range(0, size, PIECE_BYTES):
-        digest.update(objects.read_range(name, start, min(start + PIECE_BYTES, size)))
+    for start in range(0, size, piece_bytes):
+        digest.update(objects.read_range(name, start, min(start + piece_bytes, size)))
     return digest.hexdigest()
 
 

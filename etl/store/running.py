@@ -32,9 +32,7 @@ from etl.store.versions import now_text, writable
 
 logger = logging.getLogger(__name__)
 
-RENEW_SECONDS = 60.0
 DEAD_SECONDS = 15 * 60.0
-POLL_SECONDS = 5.0
 
 Kind = Literal["build", "rollback", "tables", "tag", "prune"]
 
@@ -138,11 +136,12 @@ class Running:
             others = self._concurrent(kind)
             return [mark for mark in others if _order(mark) < _order(self.mark)]
 
-    def wait_for(self, kind: Kind, *, only_earlier: bool = False) -> None:
+    def wait_for(self, kind: Kind, *, only_earlier: bool = False, poll_s: float = 5.0) -> None:
         """Wait until no other run of this kind is active, and log each one that is waited for.
 
         Args:
             only_earlier: True ignores runs that began after this one, because they may wait for it.
+            poll_s: seconds between two looks.
 
         Raises:
             StoreError: the store can't be read or written.
@@ -155,7 +154,7 @@ class Running:
                     if mark.run_id not in logged:
                         logged.add(mark.run_id)
                         logger.info("waiting for the end of %s", mark)
-                time.sleep(POLL_SECONDS)
+                time.sleep(poll_s)
 
     def _concurrent(self, kind: Kind) -> list[Mark]:
         return [mark for mark in self.others() if mark.kind == kind]
@@ -202,10 +201,13 @@ def _read_mark(objects: Objects, name: str) -> Mark:
 
 
 @contextlib.contextmanager
-def running(objects: Objects, run_id: str, kind: Kind) -> Iterator[Running]:
-    """Keep a mark in the store while the block runs: written first, renewed every minute, removed last.
+def running(objects: Objects, run_id: str, kind: Kind, renew_s: float = 60.0) -> Iterator[Running]:
+    """Keep a mark in the store while the block runs: written first, renewed by a heartbeat, removed last.
 
     Renewals that fail are logged and don't stop the run; ask `lapsed` before relying on what was there.
+
+    Args:
+        renew_s: seconds between two heartbeats.
 
     Raises:
         StoreError: the mark can't be written.
@@ -215,7 +217,7 @@ def running(objects: Objects, run_id: str, kind: Kind) -> Iterator[Running]:
     ended = threading.Event()
 
     def keep() -> None:
-        while not ended.wait(RENEW_SECONDS):
+        while not ended.wait(renew_s):
             try:
                 own.renew()
             except OSError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import tarfile
@@ -139,10 +140,15 @@ def test_the_same_again_reads_no_mask(tmp_path: Path, monkeypatch: pytest.Monkey
     assert again.outcomes == first.outcomes
 
 
-def test_a_run_that_was_stopped_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "b.tar").write_bytes(packings()["b.tar"])
-    whole = join([str(tmp_path / "b.tar")], tmp_path / "whole")
-    monkeypatch.setattr("etl.annotations.mask_sources.MOST_FILES", 1)
+def test_a_run_that_was_stopped_goes_on(tmp_path: Path) -> None:
+    """Of two tasks: one reads a compressed tar from its beginning, the other the masks of a zip."""
+    split = {True: {}, False: {}}
+    for name, data in MASKS.items():
+        split[name.startswith(FIRST)][name] = data
+    (tmp_path / "first.tar.gz").write_bytes(gzip.compress(tarred(split[True])))
+    (tmp_path / "second.zip").write_bytes(zipped(split[False]))
+    urls = [str(tmp_path / "first.tar.gz"), str(tmp_path / "second.zip")]
+    whole = join(urls, tmp_path / "whole")
 
     class Stopped(SerialExecutor):
         def execute(self, queue: Queue) -> Generator[Any, None, None]:
@@ -150,12 +156,10 @@ def test_a_run_that_was_stopped_goes_on(tmp_path: Path, monkeypatch: pytest.Monk
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        join_masks(
-            "uls23", [str(tmp_path / "b.tar")], ROWS, Stopped(), MaskStore(str(tmp_path / "part"), grids())
-        )
+        join_masks("uls23", urls, ROWS, Stopped(), MaskStore(str(tmp_path / "part"), grids()))
     written = len(list((tmp_path / "part").rglob("*.receipt.json")))
     assert written == 1
-    assert join([str(tmp_path / "b.tar")], tmp_path / "part").labels == whole.labels
+    assert join(urls, tmp_path / "part").labels == whole.labels
 
 
 def test_a_mask_lies_where_its_lesion_is(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import itertools
 import sys
 import time
@@ -30,10 +31,10 @@ def impatience() -> None:
     """The S3 driver waits a second for an answer, and attempts follow each other soon."""
     import s3fs
 
-    from etl.io import retries
+    from etl.io.retries import TransferSettings, set_default_settings
 
     s3fs.S3FileSystem.read_timeout = 1
-    retries.DEFAULTS = retries.TransferSettings(first_wait_s=0.01, longest_wait_s=0.1, outage_s=0.0)
+    set_default_settings(TransferSettings(first_wait_s=0.01, longest_wait_s=0.1, outage_s=0.0))
 
 
 def serial_derivation() -> None:
@@ -43,7 +44,7 @@ def serial_derivation() -> None:
     from etl.run.cluster_kinds import Serial
 
     etl.run.clusters.chosen_cluster = lambda name: Serial(kind="serial")
-    derive.VOLUMES_A_PART = 1
+    derive.derive = functools.partial(derive.derive, volumes_a_part=1)
 
 
 CONDITIONS: dict[str, Callable[[], None]] = {

@@ -17,8 +17,8 @@ from distributed import Client, WorkerPlugin
 
 from etl.core.config_file import load_config
 from etl.io.opening import open_objects
-from etl.pipeline import derive as derive_module
 from etl.pipeline.build import build, load_plan
+from etl.pipeline.derive import derive
 from etl.run.certificates import environment_of_certificates
 from etl.run.clusters import local_cluster
 from etl.run.dask import DaskExecutor
@@ -91,9 +91,7 @@ class Cluster:
     def derive(self, store: str, **plan: Any) -> list[str]:
         """Compute a derived table on the cluster, a file for each volume."""
         name = self.tell({"all": False} | plan)
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(derive_module, "VOLUMES_A_PART", 1)
-            derive_module.derive(open_store(store), plane_means(), DaskExecutor(self.client))
+        derive(open_store(store), plane_means(), DaskExecutor(self.client), volumes_a_part=1)
         (self.folder / "plan.json").unlink()
         return (self.folder / name).read_text().splitlines()
 

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -81,14 +82,11 @@ def test_short_floats_are_searched_as_exactly(base: list, kind: str, scale: floa
         assert (np.diff(apart[: len(every)]) >= 0).all()
 
 
-def test_a_gallery_is_searched_again_and_again_in_any_number_of_blocks(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_gallery_is_searched_again_and_again_in_any_number_of_blocks() -> None:
     vectors = np.random.default_rng(0).normal(size=(50, 4)).astype(np.float16)
     patients = np.arange(50) % 7
     gallery = gallery_of(vectors, np.arange(50), patients)
     whole = gallery.nearest(vectors, 5, patients)
-    monkeypatch.setattr("etl.derive.nearest.BLOCK", 120)
-    again = gallery.nearest(vectors, 5, patients)
+    again = replace(gallery, distances_at_once=120).nearest(vectors, 5, patients)
     np.testing.assert_array_equal(whole[0], again[0])
     np.testing.assert_array_equal(whole[1], again[1])

@@ -45,15 +45,20 @@ def built(request: pytest.FixtureRequest, config: Config) -> Config:
     return config
 
 
-@pytest.fixture
-def one_a_part(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each volume has a file of its own."""
-    monkeypatch.setattr(derive_module, "VOLUMES_A_PART", 1)
-
-
-def run(config: Config, executor: Executor | None = None, most: float = 0.01, **options: Any) -> Derivations:
-    store = open_store(config.store)
-    return derive(store, plane_means(**options), executor or SerialExecutor(), most_rejects=most)
+def run(
+    config: Config,
+    executor: Executor | None = None,
+    most: float = 0.01,
+    volumes_a_part: int = 32,
+    **options: Any,
+) -> Derivations:
+    return derive(
+        open_store(config.store),
+        plane_means(**options),
+        executor or SerialExecutor(),
+        most_rejects=most,
+        volumes_a_part=volumes_a_part,
+    )
 
 
 def rows(config: Config, table: str = "planes") -> list[tuple[Any, ...]]:
@@ -185,7 +190,6 @@ class Struck(BaseException):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("one_a_part")
 def test_a_run_that_ends_at_any_write_is_continued(
     config: Config, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -213,7 +217,7 @@ def test_a_run_that_ends_at_any_write_is_continued(
             patch.setattr(LocalObjects, "write", struck_at(last, LocalObjects.write))
             patch.setattr(LocalObjects, "create", struck_at(last, LocalObjects.create))
             try:
-                run(struck)
+                run(struck, volumes_a_part=1)
             except Struck as end:
                 is_published = str(end).startswith("versions/summaries/")
                 assert ("planes" in open_store(struck.store).version["tables"]) is is_published
@@ -226,11 +230,9 @@ def test_a_run_that_ends_at_any_write_is_continued(
     assert last > 6
 
 
-@pytest.mark.usefixtures("one_a_part")
 def test_a_version_of_a_killed_runs_files_leaves_out_what_changed(
     config: Config, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(derive_module, "VOLUMES_A_PART", 2)
     build_serial(config)
     before = open_store(config.store)
     with monkeypatch.context() as patch:
@@ -240,7 +242,7 @@ def test_a_version_of_a_killed_runs_files_leaves_out_what_changed(
 
         patch.setattr(derive_module, "add_tables", stop)
         with pytest.raises(Struck):
-            derive(before, plane_means(), SerialExecutor())
+            run(config, volumes_a_part=2)
     write_release(tmp_path / "release", PRESENT | {FIRST: [3, 4, 7]}, ROWS)
     build_serial(config)
     # A job that read the older version publishes on the newer one: what changed is left out.
@@ -276,14 +278,13 @@ def test_a_damaged_file_of_a_killed_run_is_computed_again(
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("one_a_part")
 def test_workers_give_the_same_files_as_one_process(
     config: Config, two_workers: Executor, tmp_path: Path
 ) -> None:
     build_serial(config)
     other = config.model_copy(update={"store": str(tmp_path / "other")})
     build_serial(other)
-    one, two = run(config), run(other, two_workers)
+    one, two = run(config, volumes_a_part=1), run(other, two_workers, volumes_a_part=1)
     names = [[entry["path"].split("/")[-1] for entry in d.version["tables"]["planes"]] for d in (one, two)]
     assert len(names[0]) == 3
     assert names[0] == names[1]

@@ -19,6 +19,7 @@ from etl.core.errors import ConfigError, EtlError, GuardError, RunError, StoreEr
 from etl.io.local import LocalObjects
 from etl.pipeline.build import build, load_plan
 from etl.pipeline.preflight import check_places
+from etl.pipeline.room import LEAST_FREE_BYTES
 from etl.pipeline.source_access import check_sources
 from etl.run.serial import SerialExecutor
 from etl.store.reader import open_store
@@ -126,7 +127,7 @@ def test_a_worker_that_joins_later_without_the_source_ends_the_run(tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("free_bytes", "where"), [(1 << 20, "before the CSV"), (17 << 20, "before work"), (1 << 40, "")]
+    ("free_bytes", "where"), [(1 << 20, "before the CSV"), (LEAST_FREE_BYTES, "before work"), (1 << 40, "")]
 )
 def test_too_little_room_is_told_before_any_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free_bytes: int, where: str
@@ -134,14 +135,12 @@ def test_too_little_room_is_told_before_any_work(
     write_release(tmp_path / "release", {SERIES: [1, 2, 3, 4]}, ROWS)
     config = tiny_config(tmp_path / "release", tmp_path / "store")
     monkeypatch.setattr(LocalObjects, "free_bytes", lambda self: free_bytes)
-    # Volumes of this release are small; as if each voxel had a megabyte.
-    monkeypatch.setattr("etl.pipeline.room.LEAST_STORED_SHARE", 1e6)
     if where == "before the CSV":
         (tmp_path / "release" / "DL_info.csv").unlink()
         with pytest.raises(StoreError, match="too little room"):
             load_plan(config)
     elif where:
-        with pytest.raises(StoreError, match=r"17,825,792 bytes are free"):
+        with pytest.raises(StoreError, match=r"16,777,216 bytes are free"):
             build(config, load_plan(config), SerialExecutor())
         assert list((tmp_path / "store").glob("volumes/*")) == []
     else:

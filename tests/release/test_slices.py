@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from etl.core.errors import SliceError, SourceError
 from etl.core.rejects import Kind, Reason
 from etl.io import local as blobs_module
-from etl.release import slices as slices_module
 from etl.release.archives import index_archives
 from etl.release.index import SliceIndex
 from etl.release.slices import ArchiveLostError, read_slices
@@ -74,11 +73,11 @@ def test_a_run_is_one_read(tmp_path: Path, reads: Reads, order: Sequence[int], m
     assert [name for name, _ in reads] == ["a.zip"]
 
 
-def test_a_long_run_is_read_in_pieces(tmp_path: Path, reads: Reads, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slices_module, "SPAN_BYTES", 1000)
+def test_a_long_run_is_read_in_pieces(tmp_path: Path, reads: Reads) -> None:
     write_zip(tmp_path / "a.zip", [10, 5, 24, *range(11, 24), *range(6, 10)], zipfile.ZIP_STORED)
     index = index_archives([ArchiveEntry(str(tmp_path / "a.zip"))])
-    assert list(read_slices(index.containers, run_of(index))) == [content(i) for i in range(5, 25)]
+    found = read_slices(index.containers, run_of(index), 1000)
+    assert list(found) == [content(i) for i in range(5, 25)]
     members = (run_of(index)["end"] - run_of(index)["offset"]).tolist()
     sizes = [size for _, size in reads]
     assert sum(sizes) == sum(members)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import replace
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -74,21 +73,28 @@ def served(http_server: HttpServer, release: Path) -> Served:
 
 
 @pytest.fixture
-def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+def small_blocks() -> Iterator[None]:
     """Archives come in a few blocks each, and their ends are looked at in one of another size."""
-    from etl.io import retries
-    from etl.staging.fetch import Fetcher
     from tests.support.remote_release import BLOCK_BYTES, TAIL_BYTES
+    from tests.support.transfers import transfers_changed
 
-    small = partial(Fetcher, block_bytes=BLOCK_BYTES, blocks_a_task=2)
-    monkeypatch.setattr("etl.pipeline.staged.Fetcher", small)
-    monkeypatch.setattr("etl.io.retries.DEFAULTS", replace(retries.DEFAULTS, tail_bytes=TAIL_BYTES))
+    with transfers_changed(block_bytes=BLOCK_BYTES, blocks_a_task=2, tail_bytes=TAIL_BYTES):
+        yield
 
 
 @pytest.fixture
-def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+def short_waits() -> Iterator[None]:
     """Waits between attempts made tiny in this process; what counts as stalled stays as it is."""
-    from etl.io import retries
+    from tests.support.transfers import SHORT_WAITS, transfers_changed
 
-    short = replace(retries.DEFAULTS, first_wait_s=0.001, longest_wait_s=0.01, outage_s=0.0)
-    monkeypatch.setattr("etl.io.retries.DEFAULTS", short)
+    with transfers_changed(**SHORT_WAITS):
+        yield
+
+
+@pytest.fixture
+def short_stalls() -> Iterator[None]:
+    """A connection has stalled after 0.2 s."""
+    from tests.support.transfers import transfers_changed
+
+    with transfers_changed(stall_s=0.2):
+        yield

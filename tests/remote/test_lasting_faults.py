@@ -3,7 +3,6 @@ run, with a server that is well again, converts what is missing and nothing else
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,6 @@ import pytest
 from click.testing import CliRunner
 
 from etl.core.errors import GuardError
-from etl.io import retries
 from etl.pipeline.build import build, load_plan
 from etl.run.protocol import Executor
 from etl.run.serial import SerialExecutor
@@ -90,9 +88,8 @@ def test_an_archive_whose_place_is_silent_is_given_up_once(
     served: Served,
     data: dict[str, Any],
     local_store: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    short_stalls: None,
 ) -> None:
-    monkeypatch.setattr("etl.io.retries.DEFAULTS", replace(retries.DEFAULTS, stall_s=0.2))
     build = planned_then(SILENT[fault], served, data)
     served.server.requests.clear()
     build()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from etl.io import retries
+from etl.io.retries import default_settings
 from etl.pipeline.build import build, load_plan
 from etl.run.serial import SerialExecutor
 from tests.support.http_faults import busy
@@ -57,4 +57,4 @@ def test_nobody_waits_for_a_plan(
     assert [reject.reason for reject in plan.rejects if reject.found_in == "Images_png_02.zip"] == [
         "archive_unavailable"
     ]
-    assert sum(clock) < retries.DEFAULTS.log_every_s
+    assert sum(clock) < default_settings().log_every_s

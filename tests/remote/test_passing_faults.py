@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from etl.io import retries
 from etl.pipeline.build import build, load_plan
 from etl.run.serial import SerialExecutor
 from tests.support.http_faults import (
@@ -81,11 +79,11 @@ def test_each_alone(
     served: Served,
     local_store: Path,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
 ) -> None:
     # Short only where something stalls: on a slow machine all else does too.
     if isinstance(PASSING[fault][0], Stall):
-        monkeypatch.setattr("etl.io.retries.DEFAULTS", replace(retries.DEFAULTS, stall_s=0.2))
+        request.getfixturevalue("short_stalls")
     served.server.chance = bursts(*PASSING[fault])
     source = served.source(staging=staging, annotations=str(served.release / CSV))
     done = build_as_job(store_data(tmp_path / "store", source), SerialExecutor())

@@ -184,11 +184,8 @@ class TestServer:
         assert answer.status == 403
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
 
-    def test_a_connection_that_says_nothing_is_closed(
-        self, store: Store, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr("etl.report.serving._Handler.timeout", 0.1)
-        with serving(store) as address:
+    def test_a_connection_that_says_nothing_is_closed(self, store: Store) -> None:
+        with serving(store, idle_s=0.1) as address:
             host, _, port = address.removeprefix("http://").partition(":")
             for sent in (b"", b"GET /viewer/ HTTP/1.1\r\nHost: "):
                 with socket.create_connection((host, int(port)), timeout=60) as silent:

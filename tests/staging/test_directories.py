@@ -12,6 +12,7 @@ import pytest
 
 from etl.core.rejects import Reason
 from etl.io.places import BlobRefused
+from etl.io.retries import default_settings
 from etl.release.archives import index_archives
 from etl.release.sources import ArchiveEntry
 from etl.staging.directories import DirectoryFetcher, EndFile, open_kept_end
@@ -155,7 +156,8 @@ def test_a_wrong_checksum_is_a_reason(http_server: HttpServer, staged: Staged) -
 def test_no_more_than_the_bound_is_held(http_server: HttpServer, folder: Staged, most_bytes: int) -> None:
     """The directory takes about 35 kB: within a bound above it is found, below it the archive is refused."""
     archive = serve(http_server)
-    result = DirectoryFetcher(folder.root, 10_000, most_bytes, least_bytes=0)(archive)
+    small = replace(default_settings(), block_bytes=10_000)
+    result = DirectoryFetcher(folder.root, most_bytes, least_bytes=0, settings=small)(archive)
     if most_bytes == 100_000:
         assert result.is_whole
         assert (folder.area.size(archive.directory_name) or 0) < 40_000

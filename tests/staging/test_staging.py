@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from etl.core.rejects import Reason
-from etl.staging.fetch import BLOCK_BYTES as REAL_BLOCK_BYTES
+from etl.io.retries import default_settings
 from etl.staging.fetch import Fetcher, RemoteArchive, remote_archive
 from tests.support.fetching import (
     BLOCK_BYTES,
@@ -116,7 +116,7 @@ def test_archives_come_from_buckets_and_disks_too(s3_bucket: Bucket, folder: Sta
 def test_blocks_of_the_real_size_are_joined_by_a_real_bucket(
     http_server: HttpServer, s3_bucket: Bucket
 ) -> None:
-    content = archive_bytes(REAL_BLOCK_BYTES + 1000)
+    content = archive_bytes(default_settings().block_bytes + 1000)
     archive = looked_at(http_server.put("/a.zip", content), hashlib.sha256(content).hexdigest())
     staged = Staged(f"{s3_bucket.url}/staging")
     (result,) = fetch(Fetcher(staged.root), archive)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import replace
 
 import pytest
 
@@ -14,7 +13,7 @@ from tests.support.faulty_s3 import PASSING, FaultyS3, S3Fault, S3Request, seede
 from tests.support.fetching import CONTENT, SIZE, Staged, fetch, serve_archive
 from tests.support.s3_server import Bucket, use_s3
 from tests.support.servers import HttpServer
-from tests.support.transfers import IMPATIENT
+from tests.support.transfers import transfers_changed
 
 pytestmark = pytest.mark.usefixtures("impatient")
 HALF = len(CONTENT) // 2
@@ -59,13 +58,13 @@ def test_a_server_that_takes_no_body_is_not_waited_for(s3_bucket: Bucket, faulty
     assert b"".join(area.read_part("a.zip")) == b"first"
 
 
-def test_a_server_that_never_takes_a_body_fails_in_the_end(
-    s3_bucket: Bucket, faulty: FaultyS3, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("etl.io.retries.DEFAULTS", replace(IMPATIENT, attempts=2))
+def test_a_server_that_never_takes_a_body_fails_in_the_end(s3_bucket: Bucket, faulty: FaultyS3) -> None:
     area = BucketStaging(f"{s3_bucket.url}/staging", WriteSettings(least_s=1.0))
     faulty.hang_seconds, faulty.deaf_to = 5.0, 1000
-    with pytest.raises(OSError, match=r"s3://test-bucket-\d+/staging: FSTimeoutError"):
+    with (
+        transfers_changed(attempts=2),
+        pytest.raises(OSError, match=r"s3://test-bucket-\d+/staging: FSTimeoutError"),
+    ):
         area.append("a.zip", 0, b"first")
     assert faulty.deaf_to < 1000
 

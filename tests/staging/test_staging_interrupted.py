@@ -52,7 +52,7 @@ class TestTwoRuns:
             yield from blocks
 
         monkeypatch.setattr("etl.staging.fetch.archive_blocks", late)
-        result = Fetcher(staged.root, BLOCK_BYTES, 100)(archive)
+        result = staged.fetcher_of(100)(archive)
         assert began_late == [4 * BLOCK_BYTES]
         # A folder's part is missed at the next block, a bucket's when its blocks are to be read or joined.
         is_folder = isinstance(staged.area, LocalStaging)
@@ -188,4 +188,4 @@ class TestNoRoom:
     def test_a_bucket_that_is_gone_is_an_oserror(self, http_server: HttpServer, s3_bucket: Bucket) -> None:
         archive = serve_archive(http_server)
         with pytest.raises(OSError, match="bucket"):
-            Fetcher(f"{s3_bucket.url}-missing/staging", BLOCK_BYTES)(archive)
+            Fetcher(f"{s3_bucket.url}-missing/staging")(archive)

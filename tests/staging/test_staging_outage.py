@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from collections.abc import Iterator
 
 import pytest
 
 from etl.core.rejects import Reason
-from etl.io import retries
 from tests.support.fetching import BLOCK_BYTES, SIZE, Staged, fetch, serve_archive
 from tests.support.http_faults import busy
 from tests.support.servers import HttpServer
-from tests.support.transfers import USUAL
-
-pytestmark = pytest.mark.usefixtures("impatient")
+from tests.support.transfers import transfers_changed
 
 
 @pytest.fixture(autouse=True)
-def clock(impatient: None, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
     """Waits take as long as they do where nobody is impatient, by the clock only."""
     waits: list[float] = []
-    monkeypatch.setattr(retries, "DEFAULTS", replace(USUAL, stall_s=0.5))
     monkeypatch.setattr("etl.io.retries.sleep", waits.append)
     start = time.monotonic()
     for user in ("etl.io.retries", "etl.staging.fetch"):
         monkeypatch.setattr(f"{user}.monotonic", lambda: start + sum(waits))
-    return waits
+    with transfers_changed(stall_s=0.5):
+        yield waits
 
 
 @pytest.mark.slow

@@ -12,7 +12,6 @@ import pytest
 from etl.core.errors import StoreError
 from etl.io.local import LocalObjects
 from etl.io.places import Objects
-from etl.store import running as module
 from etl.store.running import DEAD_SECONDS, mark_path, running
 from tests.support.written_times import move_written
 
@@ -84,9 +83,8 @@ def test_a_clock_that_goes_back_kills_nobody(local: LocalObjects) -> None:
 
 
 def test_the_thread_renews_and_a_failure_does_not_stop_the_run(
-    local: LocalObjects, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    local: LocalObjects, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(module, "RENEW_SECONDS", 0.01)
     writes: list[str] = []
     enough = threading.Event()
 
@@ -99,7 +97,7 @@ def test_the_thread_renews_and_a_failure_does_not_stop_the_run(
             if len(writes) > 3:
                 enough.set()
 
-    with running(Failing(local.root), "a", "build"):
+    with running(Failing(local.root), "a", "build", renew_s=0.01):
         assert enough.wait(60)
     assert "can't be renewed: no space" in caplog.text
     assert local.size(mark_path("a")) is None
@@ -114,17 +112,14 @@ def test_a_mark_nobody_understands_is_somebody_at_work(local: LocalObjects) -> N
         assert {(mark.run_id, mark.kind) for mark in a.others()} == {("x", "run"), ("y", "run")}
 
 
-def test_waiting_ends_with_what_is_waited_for(
-    objects: Objects, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(module, "POLL_SECONDS", 0.01)
+def test_waiting_ends_with_what_is_waited_for(objects: Objects, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     ended, prune = threading.Event(), running(objects, "b", "prune")
     prune.__enter__()
 
     def wait() -> None:
         with running(objects, "a", "build") as a:
-            a.wait_for("prune")
+            a.wait_for("prune", poll_s=0.01)
             assert objects.size(mark_path("b")) is None
         ended.set()
 

@@ -73,9 +73,9 @@ def wait(page: Any, condition: str) -> None:
 
 
 @contextmanager
-def serving(store: Store, origins: Sequence[str] = ()) -> Iterator[str]:
+def serving(store: Store, origins: Sequence[str] = (), idle_s: float = 60.0) -> Iterator[str]:
     """Yield the address of a server of the store, without a slash at its end; pages of `origins` read it."""
-    server = make_server(store, 0, origins)
+    server = make_server(store, 0, origins, idle_s)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:

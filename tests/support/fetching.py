@@ -8,11 +8,12 @@ import random
 import resource
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.process import BaseProcess
 
 from etl.io.opening import open_blob, open_staging
 from etl.io.places import StagingArea
+from etl.io.retries import default_settings
 from etl.staging.fetch import Fetched, Fetcher, RemoteArchive, remote_archive
 from tests.support.http_faults import Fault
 from tests.support.servers import HttpServer
@@ -63,7 +64,11 @@ class Staged:
 
     @property
     def fetcher(self) -> Fetcher:
-        return Fetcher(self.root, BLOCK_BYTES, 4)
+        return self.fetcher_of(4)
+
+    def fetcher_of(self, blocks_a_task: int) -> Fetcher:
+        settings = replace(default_settings(), block_bytes=BLOCK_BYTES, blocks_a_task=blocks_a_task)
+        return Fetcher(self.root, settings)
 
     @property
     def area(self) -> StagingArea:

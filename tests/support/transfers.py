@@ -2,8 +2,24 @@
 
 from __future__ import annotations
 
-from etl.io.retries import TransferSettings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+from etl.io.retries import TransferSettings, default_settings, set_default_settings
 
 USUAL = TransferSettings()
-SHORT_WAITS = TransferSettings(first_wait_s=0.001, longest_wait_s=0.01, outage_s=0.0)
-IMPATIENT = TransferSettings(first_wait_s=0.001, longest_wait_s=0.01, outage_s=0.0, stall_s=0.5)
+SHORT_WAITS: dict[str, Any] = {"first_wait_s": 0.001, "longest_wait_s": 0.01, "outage_s": 0.0}
+IMPATIENT = replace(USUAL, **SHORT_WAITS, stall_s=0.5)
+
+
+@contextmanager
+def transfers_changed(**changes: Any) -> Iterator[None]:
+    """Change some settings of this process's transfers, until the block ends."""
+    before = default_settings()
+    set_default_settings(replace(before, **changes))
+    try:
+        yield
+    finally:
+        set_default_settings(before)
