@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -10,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.timing import peak_mib, resident_mib, timed
+from benchmarks.timing import peak_mib, volumes_row
 from etl.core.config import Config
 from etl.derive.volume_table import Derivation, StoredVolume, VolumeRow
 from etl.io.opening import open_objects
@@ -61,18 +60,8 @@ def measure(folder: Path, counts: Sequence[int] = COUNTS) -> dict[str, Any]:
             root = str(folder / f"store-{number}")
             _make_store(folder / "release", root, count)
             store = open_store(root)
-            gc.collect()
-            before = resident_mib()
-            seconds = timed(partial(derive, store, Derivation(BODY_POSITIONS, NoRows(), 1), executor))
-            gc.collect()
             rows.append(
-                {
-                    "volumes": count,
-                    "seconds": seconds,
-                    "per_second": count / seconds,
-                    "resident_mib_before": before,
-                    "resident_mib_after": resident_mib(),
-                }
+                volumes_row(count, partial(derive, store, Derivation(BODY_POSITIONS, NoRows(), 1), executor))
             )
             covered = open_store(root).version["added_tables"]["body_positions"]["coverage"]["covered"]
             if covered != count:

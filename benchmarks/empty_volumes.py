@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import gc
 import itertools
 import os
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from benchmarks.release_size import FULL, make_csv, make_index, make_runs
-from benchmarks.timing import peak_mib, resident_mib, timed
+from benchmarks.timing import peak_mib, volumes_row
 from etl.convert.convert import Converter
 from etl.convert.results import Conversion
 from etl.core.config import Config
@@ -58,19 +58,7 @@ def measure(folder: Path, counts: Sequence[int] = COUNTS, part: float = 0.1) -> 
         for count in (counts[0], *counts):
             repeated = zip(range(count), itertools.cycle(plan.volumes), strict=False)
             chosen = [replace(volume, series=SeriesKey(number, 1, 1)) for number, volume in repeated]
-            gc.collect()
-            before = resident_mib()
-            seconds = timed(lambda chosen=chosen: _run(executor, chosen, converter))  # type: ignore[misc]
-            gc.collect()
-            rows.append(
-                {
-                    "volumes": count,
-                    "seconds": seconds,
-                    "per_second": count / seconds,
-                    "resident_mib_before": before,
-                    "resident_mib_after": resident_mib(),
-                }
-            )
+            rows.append(volumes_row(count, partial(_run, executor, chosen, converter)))
     table = rows[1:]
     nearest = min(table, key=lambda row: abs(row["volumes"] - FULL.runs))
     return {

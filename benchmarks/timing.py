@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import resource
 import statistics
 import time
@@ -76,3 +77,18 @@ def resident_mib() -> float:
     """Return the resident memory of this process now."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * resource.getpagesize() / MIB
+
+
+def volumes_row(count: int, work: Callable[[], object]) -> dict[str, float]:
+    """Return the volumes per second of some work, and the memory of this process before and after it."""
+    gc.collect()
+    before = resident_mib()
+    seconds = timed(work)
+    gc.collect()
+    return {
+        "volumes": count,
+        "seconds": seconds,
+        "per_second": count / seconds,
+        "resident_mib_before": before,
+        "resident_mib_after": resident_mib(),
+    }

@@ -155,6 +155,14 @@ def impatient() -> Iterator[None]:
 
 
 @pytest.fixture
+def serial_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs that would start a local cluster do their work in this process."""
+    from etl.run.cluster_kinds import Serial
+
+    monkeypatch.setattr("etl.run.clusters.chosen_cluster", lambda name: Serial(kind="serial"))
+
+
+@pytest.fixture
 def folder(tmp_path: Path) -> Staged:
     """A folder to stage archives in, not made yet."""
     from tests.support.fetching import Staged

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from etl.store import open_store
 from etl.store.history import rollback
 from etl.store.layout import receipt_path, summary_path, version_path
 from etl.store.models import model_path
-from tests.chaos.conftest import TallyOf
+from tests.chaos.conftest import Tally, TallyOf
 from tests.chaos.flips import FLIPS, SEED, flipped
 from tests.regenerate_contract import contract_config
 from tests.support.all_kinds import SPLIT, write_all_kinds
@@ -33,21 +34,30 @@ def all_kinds(tmp_path_factory: pytest.TempPathFactory) -> Config:
     return write_all_kinds(tmp_path_factory.mktemp("flips"))
 
 
+def flip_one_of(paths: Sequence[Path], rng: random.Random, count: Tally, work: Callable[[], None]) -> None:
+    """Flip a bit of one of the files, work, and find the file as it was, again and again."""
+    for _ in range(FLIPS):
+        path = rng.choice(paths)
+        data = path.read_bytes()
+        changed, what = flipped(data, rng)
+        path.write_bytes(changed)
+        with count.attempt(f"{path.name}: {what}"):
+            work()
+            assert path.read_bytes() == data
+
+
 def test_a_flipped_receipt_is_never_published(tmp_path: Path, tally: TallyOf) -> None:
     """The volume is converted again, to the same bytes, and the same version holds."""
     config = contract_config(tmp_path, tmp_path / "store", report=False)
     before, rng = build_serial(config).published.version, random.Random(SEED)
     receipts = [tmp_path / "store" / receipt_path(entry["path"]) for entry in before["volumes"]]
+
+    def build_again() -> None:
+        again = build_serial(config)
+        assert (again.converted, again.published.is_new) == (1, False)
+
     with tally("a flipped bit: receipt, then a build", "disk") as count:
-        for _ in range(FLIPS):
-            path = rng.choice(receipts)
-            data = path.read_bytes()
-            changed, what = flipped(data, rng)
-            path.write_bytes(changed)
-            with count.attempt(f"{path.name}: {what}"):
-                again = build_serial(config)
-                assert (again.converted, again.published.is_new) == (1, False)
-                assert path.read_bytes() == data
+        flip_one_of(receipts, rng, count, build_again)
     assert open_store(config.store).version == before
 
 
@@ -78,16 +88,12 @@ def test_a_flipped_receipt_of_labels_is_never_published(
     store, rng = Path(all_kinds.store), random.Random(SEED)
     before = open_store(all_kinds.store).version
     receipts = [store / receipt_path(entry["path"]) for entry in before["labels"]]
+
+    def write_again() -> None:
+        assert with_masks(all_kinds.store, tmp_path, level_count=2).version == before
+
     with tally("a flipped bit: labels' receipt, then add_annotations", "disk") as count:
-        for _ in range(FLIPS):
-            path = rng.choice(receipts)
-            data = path.read_bytes()
-            changed, what = flipped(data, rng)
-            path.write_bytes(changed)
-            with count.attempt(f"{path.name}: {what}"):
-                after = with_masks(all_kinds.store, tmp_path, level_count=2).version
-                assert path.read_bytes() == data
-                assert after == before
+        flip_one_of(receipts, rng, count, write_again)
     assert open_store(all_kinds.store).version == before
 
 

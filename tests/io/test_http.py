@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import pickle
-import random
 import socket
 import subprocess
 import sys
@@ -13,19 +12,11 @@ from hypothesis import strategies as st
 from etl.io.http import HttpBlob
 from etl.io.opening import open_blob
 from etl.io.places import BlobInfo, BlobRefused
-from tests.support.http_faults import Answer, Fault
+from tests.support.http_archive import CONTENT, SECRET, SIZE, put
+from tests.support.http_faults import Answer
 from tests.support.servers import HttpServer, serve
 
 pytestmark = pytest.mark.usefixtures("impatient")
-
-CONTENT = b"PK\x03\x04" + random.Random(1).randbytes(3_000_000)
-OTHER = b"PK\x03\x04" + random.Random(2).randbytes(3_000_000)
-SIZE = len(CONTENT)
-SECRET = "secret-signature"
-
-
-def put(server: HttpServer, *faults: Fault | None) -> HttpBlob:
-    return HttpBlob(server.put("/a.zip", CONTENT, *faults) + f"?sig={SECRET}")
 
 
 def test_a_look_and_a_read_are_one_request_each_on_one_connection(http_server: HttpServer) -> None:

@@ -10,12 +10,12 @@ import pytest
 from etl.io.http import BUSY, HttpBlob
 from etl.io.places import BlobChanged, BlobInfo, BlobRefused
 from etl.io.retries import RetryBudget
+from tests.support.http_archive import CONTENT, OTHER, SECRET, SIZE, put
 from tests.support.http_faults import (
     PAGE,
     Answer,
     Change,
     Cut,
-    Fault,
     ShortRange,
     Stall,
     Trickle,
@@ -27,15 +27,6 @@ from tests.support.servers import HttpServer
 from tests.support.transfers import IMPATIENT, USUAL
 
 pytestmark = pytest.mark.usefixtures("impatient")
-
-CONTENT = b"PK\x03\x04" + random.Random(1).randbytes(3_000_000)
-OTHER = b"PK\x03\x04" + random.Random(2).randbytes(3_000_000)
-SIZE = len(CONTENT)
-SECRET = "secret-signature"
-
-
-def put(server: HttpServer, *faults: Fault | None) -> HttpBlob:
-    return HttpBlob(server.put("/a.zip", CONTENT, *faults) + f"?sig={SECRET}")
 
 
 @pytest.mark.parametrize("is_reset", [False, True])

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import random
-
 import pytest
 
 from etl.io.http import HttpBlob
 from etl.io.places import BlobChanged, BlobInfo, BlobRefused
+from tests.support.http_archive import CONTENT, SIZE, put
 from tests.support.http_faults import (
     Cut,
     Fault,
@@ -20,15 +19,6 @@ from tests.support.servers import HttpServer
 from tests.support.transfers import USUAL
 
 pytestmark = pytest.mark.usefixtures("impatient")
-
-CONTENT = b"PK\x03\x04" + random.Random(1).randbytes(3_000_000)
-OTHER = b"PK\x03\x04" + random.Random(2).randbytes(3_000_000)
-SIZE = len(CONTENT)
-SECRET = "secret-signature"
-
-
-def put(server: HttpServer, *faults: Fault | None) -> HttpBlob:
-    return HttpBlob(server.put("/a.zip", CONTENT, *faults) + f"?sig={SECRET}")
 
 
 @pytest.fixture

@@ -17,33 +17,24 @@ from etl.store import open_store
 from etl.store.lesion_embeddings import embedding_models
 from etl.store.reader import Store
 from tests.support.jobs import call_job
-from tests.support.three_volumes import FIRST, PRESENT, ROWS, SECOND, problems
+from tests.support.three_volumes import FIRST, PRESENT, ROWS, SECOND, built, problems
 from tests.support.tiny_embedding import ID, INPUT, tiny_embedding
 from tests.support.tiny_model import tiny_model
-from tests.support.tiny_release import build_serial, csv_row, tiny_config, write_release
+from tests.support.tiny_release import build_serial, csv_row, write_release
 
+pytestmark = pytest.mark.usefixtures("serial_jobs")
 TABLE = "embeddings/means"
 
 
 @pytest.fixture
 def config(tmp_path: Path) -> Config:
-    write_release(tmp_path, PRESENT, ROWS)
-    config = tiny_config(tmp_path, tmp_path / "store")
-    build_serial(config)
+    config = built(tmp_path)
     add_model(open_objects(config.store), "means", ID, tiny_embedding())
     return config
 
 
 def embed(config: Config, *arguments: str, code: int = 0) -> str:
     return call_job("embed_lesions", config.store, *arguments, code=code).output
-
-
-@pytest.fixture(autouse=True)
-def serial(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The work is done in this process."""
-    from etl.run.cluster_kinds import Serial
-
-    monkeypatch.setattr("etl.run.clusters.chosen_cluster", lambda name: Serial(kind="serial"))
 
 
 def expected(store: Store, lesion_id: int) -> np.ndarray:

@@ -23,7 +23,7 @@ from tests.support.jobs import call_job
 from tests.support.require import wanting
 from tests.support.stored import build_store, config_data
 
-pytestmark = pytest.mark.campaign
+pytestmark = [pytest.mark.campaign, pytest.mark.usefixtures("serial_jobs")]
 WHOLE_BODIES = 6
 MODEL = "body-part-regressor"
 
@@ -54,14 +54,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], P
     call_job("match_lesions", data["store"])
     call_job("train_regressor", data["store"], "regressor-demo", "--set", f"work={folder / 'work'}")
     return data, folder
-
-
-@pytest.fixture(autouse=True)
-def serial(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The work is done in this process."""
-    from etl.run.cluster_kinds import Serial
-
-    monkeypatch.setattr("etl.run.clusters.chosen_cluster", lambda name: Serial(kind="serial"))
 
 
 def positions(store: Store) -> pd.DataFrame:

@@ -14,21 +14,19 @@ from etl.core.errors import StoreError
 from etl.io.opening import open_objects
 from etl.publish.add_model import add_model
 from etl.store import open_store
-from etl.verify.verify import verify
 from tests.support.jobs import call_job
-from tests.support.three_volumes import FIRST, PRESENT, ROWS, SECOND
+from tests.support.three_volumes import FIRST, PRESENT, ROWS, SECOND, built, problems
 from tests.support.tiny_model import PIXELS, tiny_model
 from tests.support.tiny_release import build_serial, csv_row, tiny_config, write_release
 
+pytestmark = pytest.mark.usefixtures("serial_jobs")
 ID, OTHER = "brightness-3f6a09c2d1e4b785", "brightness-4f6a09c2d1e4b785"
 V1, V2, V3 = f"{FIRST}_003-005", f"{FIRST}_007-007", f"{SECOND}_001-002"
 
 
 @pytest.fixture
 def config(tmp_path: Path) -> Config:
-    write_release(tmp_path, PRESENT, ROWS)
-    config = tiny_config(tmp_path, tmp_path / "store")
-    build_serial(config)
+    config = built(tmp_path)
     add_model(open_objects(config.store), "brightness", ID, tiny_model())
     return config
 
@@ -36,19 +34,6 @@ def config(tmp_path: Path) -> Config:
 def score(config: Config, *arguments: str, code: int = 0) -> str:
     done = call_job("score_slices", config.store, *arguments, code=code)
     return done.output
-
-
-@pytest.fixture(autouse=True)
-def serial(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The work is done in this process."""
-    from etl.run.cluster_kinds import Serial
-
-    monkeypatch.setattr("etl.run.clusters.chosen_cluster", lambda name: Serial(kind="serial"))
-
-
-def problems(config: Config) -> list[str]:
-    number = open_store(config.store).version["version"]
-    return [f"{p.where}: {p.what}" for p in verify(open_objects(config.store), number).problems]
 
 
 @pytest.mark.slow

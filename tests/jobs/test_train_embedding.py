@@ -22,6 +22,7 @@ from tests.support.require import wanting
 from tests.support.stored import build_store
 from tests.support.three_volumes import built
 
+pytestmark = pytest.mark.usefixtures("serial_jobs")
 HAS_TORCH = importlib.util.find_spec("torch") is not None
 QUICK = {
     "steps": 200,
@@ -33,14 +34,6 @@ QUICK = {
     "labels.seeds": 0.6,
     "labels.refine_steps": 60,
 }
-
-
-@pytest.fixture(autouse=True)
-def serial(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The work is done in this process."""
-    from etl.run.cluster_kinds import Serial
-
-    monkeypatch.setattr("etl.run.clusters.chosen_cluster", lambda name: Serial(kind="serial"))
 
 
 def test_a_config_or_store_that_can_not_be_learned_from_is_refused(tmp_path: Path) -> None:

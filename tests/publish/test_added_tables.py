@@ -26,27 +26,14 @@ from etl.store.history import rollback
 from etl.store.parquet import encode_table, read_table
 from etl.store.prune import prune
 from etl.store.versions import Version
-from etl.tables.table import FLOAT, INT, TEXT, Partition, Table, Unit, field
+from etl.tables.table import INT, TEXT, Partition, Table, Unit, field
 from etl.verify.verify import verify
 from tests.support.s3_server import Bucket
-from tests.support.three_volumes import PRESENT, ROWS, SECOND, files_of
+from tests.support.three_volumes import PRESENT, ROWS, SECOND, built, files_of
 from tests.support.tiny_release import build_serial, tiny_config, write_release
+from tests.support.toy_derivations import PLANES
 
-MEANS = Table(
-    "plane_means",
-    "mean of each plane of a volume",
-    pa.schema(
-        [
-            field("volume_id", TEXT, "volume"),
-            field("plane", INT, "index along z"),
-            field("mean_hu", FLOAT, "mean of the plane", "HU"),
-        ]
-    ),
-    key=("volume_id", "plane"),
-    unit="volume",
-    unit_columns=("volume_id",),
-    made_by="jobs/toy.py",
-)
+MEANS = replace(PLANES, name="plane_means", made_by="jobs/toy.py")
 
 
 def add_means(store: Store, volume_ids: Iterable[str]) -> tuple[Version, bool]:
@@ -59,9 +46,7 @@ def add_means(store: Store, volume_ids: Iterable[str]) -> tuple[Version, bool]:
 
 @pytest.mark.slow
 def test_a_table_of_a_job_through_the_life_of_a_store(tmp_path: Path) -> None:
-    write_release(tmp_path, PRESENT, ROWS)
-    config = tiny_config(tmp_path, tmp_path / "store")
-    build_serial(config)
+    config = built(tmp_path)
     volumes = open_store(config.store).volumes()["volume_id"]
     version, is_new = add_means(open_store(config.store), volumes)
     assert (version["version"], is_new) == (2, True)

@@ -18,7 +18,6 @@ from etl.imaging.window import to_grey
 from etl.io.opening import open_objects
 from etl.publish.add_model import add_model
 from etl.report.serving import missing_viewer
-from etl.run.cluster_kinds import Serial
 from etl.store.reader import Store, open_store
 from tests.support.browser import addresses, chromium, complaints, serving, wait
 from tests.support.jobs import call_job
@@ -121,12 +120,9 @@ def test_the_outline_of_a_mask_is_drawn(page: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.campaign
-def test_region_and_relative_z_of_a_plane_are_said(
-    page: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_region_and_relative_z_of_a_plane_are_said(page: Any, tmp_path: Path, serial_jobs: None) -> None:
     place = built(tmp_path).store
     add_model(open_objects(place), "brightness", "brightness-3f6a09c2d1e4b785", tiny_model())
-    monkeypatch.setattr("etl.run.clusters.chosen_cluster", lambda name: Serial(kind="serial"))
     call_job("score_slices", place, "--model", "brightness")
     scored = open_store(place)
     volume_id = f"{FIRST}_003-005"
