@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,24 +12,7 @@ from etl.core.config import Config, File
 from etl.core.config_file import load_config
 from etl.core.errors import ConfigError
 from etl.core.spacings import target_mm
-
-SMALLEST: dict[str, Any] = {"store": "s", "source": {"annotations": "a.csv", "images": "png"}}
-
-
-def load(tmp_path: Path, text: str, *overrides: str, **environment: str) -> Config:
-    path = tmp_path / "config.yaml"
-    path.write_text(text, encoding="utf-8")
-    return load_config(path, overrides=overrides, environment=environment)
-
-
-def with_value(dotted: str, value: Any) -> str:
-    data = json.loads(json.dumps(SMALLEST))
-    *sections, last = dotted.split(".")
-    target = data
-    for section in sections:
-        target = target.setdefault(section, {})
-    target[last] = value
-    return yaml.safe_dump(data)
+from tests.support.configs import SMALLEST, load, with_value
 
 
 def test_the_smallest_config_has_the_documented_defaults(tmp_path: Path) -> None:
@@ -215,16 +197,6 @@ def test_numbers_with_leading_zeros_are_decimal(tmp_path: Path) -> None:
     assert config.select.patients == (10, 8)
 
 
-def test_the_environment_wins_over_the_file_and_set_over_both(tmp_path: Path) -> None:
-    text = with_value("volume.spacing_mm", 0.7)
-    spacing = "DEEPLESION__VOLUME__SPACING_MM"
-    assert load(tmp_path, text).volume.spacing_mm == 0.7
-    assert load(tmp_path, text, **{spacing: "0.8"}).volume.spacing_mm == 0.8
-    assert load(tmp_path, text, "volume.spacing_mm=0.9", **{spacing: "0.8"}).volume.spacing_mm == 0.9
-    both = load(tmp_path, text, "volume.spacing_mm=2", "volume.spacing_mm=native", **{spacing: "0.8"})
-    assert both.volume.spacing_mm == "native"
-
-
 @pytest.mark.parametrize(
     ("given", "kept", "target"),
     [
@@ -246,52 +218,6 @@ def test_a_spacing_is_for_all_axes_or_for_each(
     assert target_mm(config.volume.spacing_mm, (5.0, 0.7, 0.6)) == target
     again = Config.model_validate_json(config.model_dump_json())
     assert again == config
-
-
-def test_other_variables_of_the_environment_are_left_alone(tmp_path: Path) -> None:
-    config = load(tmp_path, yaml.safe_dump(SMALLEST), STORE="other", DEEPLESION_STORE="other")
-    assert config.store == "s"
-
-
-def test_overrides_make_sections_and_replace_lists(tmp_path: Path) -> None:
-    config = load(
-        tmp_path,
-        yaml.safe_dump(SMALLEST),
-        "select.splits=[val, test]",
-        "volume.codec.level=3",
-        "source.images=null",
-        "source.archives=[a.zip]",
-        "store=s3://bucket/a=b",
-    )
-    assert config.select.splits == ("val", "test")
-    assert config.volume.codec.level == 3
-    assert (config.source.images, config.source.archives) == (None, (File(url="a.zip"),))
-    assert config.store == "s3://bucket/a=b"
-
-
-@pytest.mark.parametrize(
-    ("override", "named"),
-    [
-        ("volume.spacing_mm", "key.path=value"),
-        ("=1", "key.path=value"),
-        ("volume.spacing_mm=[", "--set volume.spacing_mm"),
-        ("store.path=x", "`store` is a value, not a section"),
-        ("volume.spacing_mm=-1", "`volume.spacing_mm` = -1"),
-        ("volum.spacing_mm=1", "did you mean `volume`"),
-        ("volume..spacing_mm=1", "`volume.` is not a key"),
-    ],
-)
-def test_a_wrong_override_is_named(tmp_path: Path, override: str, named: str) -> None:
-    with pytest.raises(ConfigError) as caught:
-        load(tmp_path, yaml.safe_dump(SMALLEST), override)
-    assert named in str(caught.value)
-
-
-def test_a_wrong_variable_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="DEEPLESION__VOLUME"):
-        load(tmp_path, yaml.safe_dump(SMALLEST), DEEPLESION__VOLUME="{")
-    with pytest.raises(ConfigError, match=r"`volume\.spacing`"):
-        load(tmp_path, yaml.safe_dump(SMALLEST), DEEPLESION__VOLUME__SPACING="1")
 
 
 def sections(model: type[BaseModel], path: str = "") -> Iterator[tuple[str, Any]]:

@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-import tracemalloc
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -14,48 +11,15 @@ from hypothesis import strategies as st
 from etl.imaging.geometry import output_shape
 from etl.imaging.hounsfield import to_hu
 from etl.imaging.png import read_png
-from etl.imaging.resample import resample, task_memory_bytes
 from etl.imaging.weights import INTERPOLATIONS, axis_taps
+from tests.support.resampling import CLIP_HU, Triple, random_volume, resampled
 
-CLIP_HU = (-1024, 3071)
-Triple = tuple[float, float, float]
 shapes = st.tuples(st.integers(1, 14), st.integers(1, 14), st.integers(1, 14))
 spacing = st.one_of(
     st.sampled_from([0.25, 0.78, 1.0, 2.5, 5.0]), st.floats(0.2, 6.0).map(lambda value: round(value, 4))
 )
 spacings = st.tuples(spacing, spacing, spacing)
 smooth = st.sampled_from(["linear", "cubic"])
-
-
-def random_volume(shape: tuple[int, int, int], seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).integers(-1024, 3072, shape).astype(np.int16)
-
-
-def stacked(planes: Iterator[np.ndarray]) -> np.ndarray:
-    return np.stack([plane.copy() for plane in planes])
-
-
-def resampled(
-    volume: np.ndarray,
-    spacing_in: Triple,
-    spacing_out: Triple,
-    interpolation: str = "linear",
-    antialias: bool = False,
-    clip_hu: tuple[int, int] = CLIP_HU,
-) -> np.ndarray:
-    planes = resample(
-        iter(volume),
-        volume.shape,
-        spacing_in,
-        spacing_out,
-        interpolation=interpolation,
-        antialias=antialias,
-        clip_hu=clip_hu,
-    )
-    out = stacked(planes)
-    assert out.dtype == np.int16
-    assert out.shape == output_shape(volume.shape, spacing_in, spacing_out)
-    return out
 
 
 def at_once(
@@ -210,109 +174,6 @@ def test_antialias_removes_what_the_coarser_grid_cannot_hold() -> None:
     for interpolation in ("linear", "cubic"):
         filtered = resampled(board, (1.0, 1.0, 1.0), (2.0, 2.0, 2.0), interpolation, True)[inside]
         assert np.abs(filtered - 500).max() <= 1
-
-
-def test_the_same_bits_every_time_and_in_every_thread() -> None:
-    volume = random_volume((9, 40, 50))
-    read_only = np.frombuffer(volume.tobytes(), np.int16).reshape(volume.shape)
-    in_columns = np.asfortranarray(volume)
-
-    def run(source: np.ndarray) -> bytes:
-        return resampled(source, (5.0, 0.78, 0.78), (1.0, 1.0, 1.0), "cubic", True).tobytes()
-
-    with ThreadPoolExecutor(4) as pool:
-        results = set(pool.map(run, [volume, read_only, in_columns] * 4))
-    assert len(results) == 1
-
-
-def test_one_buffer_may_carry_all_slices() -> None:
-    volume = random_volume((9, 12, 11))
-
-    def reusing() -> Iterator[np.ndarray]:
-        buffer = np.empty(volume.shape[1:], np.int16)
-        for plane in volume:
-            buffer[:] = plane
-            yield buffer
-
-    spacing_in, spacing_out = (2.5, 0.7, 0.7), (1.0, 1.0, 1.0)
-    planes = resample(
-        reusing(),
-        volume.shape,
-        spacing_in,
-        spacing_out,
-        interpolation="cubic",
-        antialias=True,
-        clip_hu=CLIP_HU,
-    )
-    np.testing.assert_array_equal(stacked(planes), resampled(volume, spacing_in, spacing_out, "cubic", True))
-
-
-@pytest.mark.parametrize(
-    ("slices", "message"),
-    [
-        ([np.zeros((4, 5), np.int16)] * 2, "2 slices came; shape .* needs 3"),
-        ([], "0 slices came"),
-        ([np.zeros((4, 5), np.int16)] * 4, "more slices than the 3"),
-        ([np.zeros((5, 4), np.int16)] * 3, r"slice 0 is int16 \(5, 4\); expected int16 \(4, 5\)"),
-        ([np.zeros((4, 5), np.uint16)] * 3, "slice 0 is uint16"),
-        ([np.zeros((4, 5), np.dtype(np.int16).newbyteorder())] * 3, "slice 0 is"),
-    ],
-)
-@pytest.mark.parametrize("spacing_out", [(1.0, 1.0, 1.0), (0.7, 2.0, 1.0)])
-def test_slices_are_what_was_announced(slices: list[np.ndarray], message: str, spacing_out: Triple) -> None:
-    planes = resample(
-        iter(slices),
-        (3, 4, 5),
-        (1.0, 1.0, 1.0),
-        spacing_out,
-        interpolation="linear",
-        antialias=True,
-        clip_hu=CLIP_HU,
-    )
-    with pytest.raises(ValueError, match=message):
-        stacked(planes)
-
-
-@pytest.mark.parametrize("clip_hu", [(0, 0), (10, -10), (-32769, 0), (0, 32768)])
-def test_clip_bounds_are_in_order_and_fit(clip_hu: tuple[int, int]) -> None:
-    with pytest.raises(ValueError, match=r"clip_hu is .*; allowed: low < high"):
-        resampled(np.zeros((1, 1, 1), np.int16), (1.0,) * 3, (1.0,) * 3, clip_hu=clip_hu)
-
-
-@pytest.mark.parametrize(
-    ("spacing_in", "spacing_out", "interpolation"),
-    [
-        ((5.0, 0.78, 0.78), (1.0, 1.0, 1.0), "linear"),
-        ((0.25, 0.78, 0.78), (1.0, 1.0, 1.0), "cubic"),
-        ((5.0, 0.78, 0.78), (5.0, 1.5, 1.5), "nearest"),
-        ((5.0, 0.78, 0.78), (5.0, 0.78, 0.78), "linear"),
-    ],
-)
-def test_memory_is_what_was_planned(spacing_in: Triple, spacing_out: Triple, interpolation: str) -> None:
-    shape = (24, 200, 220)
-
-    def run() -> None:
-        slices = (np.full(shape[1:], at, np.int16) for at in range(shape[0]))
-        planes = resample(
-            slices,
-            shape,
-            spacing_in,
-            spacing_out,
-            interpolation=interpolation,
-            antialias=True,
-            clip_hu=CLIP_HU,
-        )
-        for _ in planes:
-            pass
-
-    run()  # compiles, and fills the cache of taps
-    tracemalloc.start()
-    run()
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    planned = task_memory_bytes(shape, spacing_in, spacing_out, interpolation, True)
-    slack = 2 * shape[1] * shape[2] + 20_000  # a generator makes the next slice while the last is still held
-    assert planned - slack <= peak <= planned + slack
 
 
 @pytest.fixture(scope="module")

@@ -48,7 +48,10 @@ def test_help_is_complete_and_loads_nothing_heavy(module: str, name: str) -> Non
     )
     exit_code, text, loaded = json.loads(done.stdout)
     assert exit_code == 0, text
-    for parameter in getattr(importlib.import_module(module), name).params:
+    main = getattr(importlib.import_module(module), name)
+    assert main.help
+    for parameter in main.params:
+        assert not isinstance(parameter, click.Option) or parameter.help, f"{name}: {parameter.name}"
         assert (parameter.opts[0] if isinstance(parameter, click.Option) else parameter.name.upper()) in text
     assert [package for package in HEAVY if package in loaded] == []
 

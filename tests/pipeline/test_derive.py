@@ -2,38 +2,31 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from etl.core.config import Config
 from etl.core.errors import GuardError
-from etl.io.local import LocalObjects
 from etl.io.opening import open_objects
-from etl.pipeline import derive as derive_module
-from etl.pipeline.derive import Derivations, derive
+from etl.pipeline.derive import derive
 from etl.run.protocol import Executor
 from etl.run.serial import SerialExecutor
 from etl.store import open_store
 from etl.store.history import rollback
 from etl.store.prune import prune
+from tests.support.planes import V1, V2, V3, coverage, planes_config, rows, run
 from tests.support.s3_server import Bucket
 from tests.support.three_volumes import FIRST, PRESENT, ROWS, SECOND, files_of, problems
-from tests.support.tiny_release import build_serial, tiny_config, write_release
-from tests.support.toy_derivations import PEAKS_OF_LESIONS, plane_means
-
-V1, V2, V3 = f"{FIRST}_003-005", f"{FIRST}_007-007", f"{SECOND}_001-002"
+from tests.support.tiny_release import build_serial, write_release
+from tests.support.toy_derivations import PEAKS_OF_LESIONS
 
 
 @pytest.fixture
 def config(tmp_path: Path) -> Config:
-    write_release(tmp_path / "release", PRESENT, ROWS)
-    return tiny_config(tmp_path / "release", tmp_path / "store")
+    return planes_config(tmp_path)
 
 
 @pytest.fixture(params=["folder", "bucket"])
@@ -45,34 +38,8 @@ def built(request: pytest.FixtureRequest, config: Config) -> Config:
     return config
 
 
-def run(
-    config: Config,
-    executor: Executor | None = None,
-    most: float = 0.01,
-    volumes_a_part: int = 32,
-    **options: Any,
-) -> Derivations:
-    return derive(
-        open_store(config.store),
-        plane_means(**options),
-        executor or SerialExecutor(),
-        most_rejects=most,
-        volumes_a_part=volumes_a_part,
-    )
-
-
-def rows(config: Config, table: str = "planes") -> list[tuple[Any, ...]]:
-    frame = open_store(config.store).table(table)
-    return [tuple(row) for row in frame.itertuples(index=False)]
-
-
 def rejects(config: Config) -> list[tuple[Any, ...]]:
     return [row[:2] for row in rows(config, "planes_rejects")]
-
-
-def coverage(config: Config) -> dict[str, int]:
-    found: dict[str, int] = open_store(config.store).version["added_tables"]["planes"]["coverage"]
-    return found
 
 
 @pytest.mark.slow
@@ -182,98 +149,6 @@ def test_rows_of_lesions(config: Config, tmp_path: Path) -> None:
     done = derive(open_store(config.store), PEAKS_OF_LESIONS, SerialExecutor())
     assert done.computed == 1
     assert done.version["added_tables"]["peaks"]["coverage"] == {"covered": 3, "of": 3}
-    assert problems(config) == []
-
-
-class Struck(BaseException):
-    """The process ends here."""
-
-
-@pytest.mark.slow
-def test_a_run_that_ends_at_any_write_is_continued(
-    config: Config, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    build_serial(config)
-    pristine = shutil.copytree(config.store, tmp_path / "pristine")
-    run(config)
-    expected = rows(config)
-    writes = 0
-
-    def struck_at(last: int, call: Callable[..., Any]) -> Callable[..., Any]:
-        def write(self: LocalObjects, name: str, *pieces: bytes) -> Any:
-            nonlocal writes
-            writes += 1
-            if writes == last:
-                raise Struck(name)
-            return call(self, name, *pieces)
-
-        return write
-
-    for last in range(1, 30):
-        store = shutil.copytree(pristine, tmp_path / f"store-{last}")
-        struck = config.model_copy(update={"store": str(store)})
-        writes, is_published = 0, False
-        with monkeypatch.context() as patch:
-            patch.setattr(LocalObjects, "write", struck_at(last, LocalObjects.write))
-            patch.setattr(LocalObjects, "create", struck_at(last, LocalObjects.create))
-            try:
-                run(struck, volumes_a_part=1)
-            except Struck as end:
-                is_published = str(end).startswith("versions/summaries/")
-                assert ("planes" in open_store(struck.store).version["tables"]) is is_published
-            else:
-                break
-        there = len(list(store.glob("tables/*/planes/*.parquet")))
-        done = run(struck)
-        assert (done.computed, done.found) == ((0, 0) if is_published else (3 - there, there))
-        assert (rows(struck), problems(struck)) == (expected, [])
-    assert last > 6
-
-
-def test_a_version_of_a_killed_runs_files_leaves_out_what_changed(
-    config: Config, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    build_serial(config)
-    before = open_store(config.store)
-    with monkeypatch.context() as patch:
-
-        def stop(*arguments: Any) -> None:
-            raise Struck
-
-        patch.setattr(derive_module, "add_tables", stop)
-        with pytest.raises(Struck):
-            run(config, volumes_a_part=2)
-    write_release(tmp_path / "release", PRESENT | {FIRST: [3, 4, 7]}, ROWS)
-    build_serial(config)
-    # A job that read the older version publishes on the newer one: what changed is left out.
-    done = derive(before, plane_means(), SerialExecutor())
-    assert (done.computed, done.found) == (0, 3)
-    assert coverage(config) == {"covered": 2, "of": 3}
-    assert run(config).computed == 1
-    assert (coverage(config), problems(config)) == ({"covered": 3, "of": 3}, [])
-    assert {row[0] for row in rows(config)} == {f"{FIRST}_003-004", V2, V3}
-
-
-def test_a_damaged_file_of_a_killed_run_is_computed_again(
-    config: Config, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """No version has its checksum yet: its name has."""
-
-    def stop(*arguments: Any) -> None:
-        raise Struck
-
-    build_serial(config)
-    with monkeypatch.context() as patch:
-        patch.setattr(derive_module, "add_tables", stop)
-        with pytest.raises(Struck):
-            run(config)
-    (file,) = Path(config.store).glob("tables/*/planes/*.parquet")
-    changed = pq.read_table(file)
-    means = pa.array([0.5] * len(changed))
-    changed = changed.set_column(2, changed.schema.field("mean_hu"), means)
-    pq.write_table(changed, file)
-    done = run(config)
-    assert (done.computed, done.found) == (3, 0)
     assert problems(config) == []
 
 

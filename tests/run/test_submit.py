@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import json
 import logging
 import os
@@ -14,7 +13,6 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-import click
 import pytest
 from click.testing import CliRunner
 
@@ -26,7 +24,6 @@ from etl.run.submit import submit
 from tests.support.processes import (
     DASK_SUBMIT,
     LIMIT_SECONDS,
-    ROOT,
     assert_gone,
     dask_scheduler,
     descendants,
@@ -276,27 +273,3 @@ def test_dask_has_the_command() -> None:
     assert done.returncode == 0
     assert "SCRIPT" in done.stdout
     assert "--scheduler" in done.stdout
-
-
-def commands() -> dict[str, click.Command]:
-    """Every command line of the project: those of the package and `dask submit`."""
-    found: dict[str, click.Command] = {"submit": submit}
-    for path in sorted((ROOT / "etl" / "commands").glob("[a-z]*.py")):
-        module = importlib.import_module(f"etl.commands.{path.stem}")
-        found |= {
-            f"{path.stem}.{name}": value
-            for name, value in vars(module).items()
-            if isinstance(value, click.Command)
-        }
-    return found
-
-
-@pytest.mark.parametrize(("name", "command"), commands().items(), ids=lambda value: str(value))
-def test_every_command_and_option_has_help(name: str, command: click.Command) -> None:
-    assert command.help, name
-    text = command.get_help(click.Context(command, info_name=name))
-    for parameter in command.params:
-        if isinstance(parameter, click.Option):
-            assert parameter.help, f"{name}: {parameter.opts[0]} has no help"
-        else:
-            assert parameter.make_metavar(click.Context(command)) in text

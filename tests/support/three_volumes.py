@@ -14,6 +14,7 @@ from etl.pipeline.build import load_plan
 from etl.plan.plan import Plan
 from etl.run.serial import SerialExecutor
 from etl.store import open_store
+from etl.store.versions import version_numbers
 from etl.verify.verify import verify
 from tests.support.tiny_release import Present, build_serial, csv_row, tiny_config, write_release
 
@@ -34,10 +35,11 @@ def built(folder: Path, present: Present = PRESENT, rows: Iterable[Mapping[str, 
     return config
 
 
-def built_three_times(folder: Path) -> Config:
-    """Return the config of a store in `folder/store` of three versions that share no volume."""
+def built_three_times(folder: Path, store: str = "") -> Config:
+    """Return the config of a store, in `folder/store` by default, of three versions that share no volume."""
     write_release(folder / "release", PRESENT, ROWS)
     config = tiny_config(folder / "release", folder / "store")
+    config = config.model_copy(update={"store": store or config.store})
     for spacing in (1.0, 2.0, 4.0):
         build_serial(variant(config, volume={"spacing_mm": spacing}))
     return config
@@ -47,6 +49,13 @@ def problems(config: Config) -> list[str]:
     """Return what verification finds in the current version, as `where: what`."""
     number = open_store(config.store).version["version"]
     return [f"{p.where}: {p.what}" for p in verify(open_objects(config.store), number).problems]
+
+
+def assert_whole(store: str, *numbers: int) -> None:
+    """Check that the store has these versions and no others, and that each verifies."""
+    objects = open_objects(store)
+    assert version_numbers(objects) == [*numbers]
+    assert [verify(objects, number).problems for number in numbers] == [()] * len(numbers)
 
 
 def variant(config: Config, **sections: dict[str, Any]) -> Config:
