@@ -28,7 +28,8 @@ class KnownPairs:
     Attributes:
         pairs: (lesion_id, lesion_id).
         listed: how many the file lists, both directions.
-        not_joined: how many of them name a box that no row, or more than one, has.
+        not_joined: how many of them are no pair of two rows of one patient: a box that no row, or more than
+            one, has; one row twice; rows of two patients.
     """
 
     pairs: tuple[tuple[int, int], ...]
@@ -47,21 +48,28 @@ def read_known_pairs(data: bytes, source: str, lesions: pd.DataFrame) -> KnownPa
     Raises:
         SourceError: the file is no such JSON, or none of its pairs is among the rows.
     """
+    ends: list[tuple[tuple[str, float, float], tuple[str, float, float]]] = []
+    listed: list[Any] = []
     try:
         content = json.loads(data)
         listed = list(content.values() if isinstance(content, dict) else content)
-        ends = [tuple(_end(pair, side) for side in ("source", "target")) for pair in listed]
+        for pair in listed:
+            ends.append((_end(pair, "source"), _end(pair, "target")))
     except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise SourceError(
             "the file does not hold pairs of lesions",
-            where=source,
+            where=f"{source}, entry {len(ends) + 1}" if listed else source,
             value=f"{type(error).__name__}: {error}",
             allowed="JSON as DLT publishes it: 'source recist slice', 'source recist box', and of the target",
             remedy="use valid.json or test.json of DLT",
         ) from None
     rows = _rows_by_slice(lesions)
-    found = [tuple(_join(rows, name, x, y) for name, x, y in pair) for pair in ends]
-    joined = {(min(a, b), max(a, b)) for a, b in found if a is not None and b is not None and a != b}
+    found = [
+        sorted({row for name, x, y in pair if (row := _join(rows, name, x, y)) is not None})
+        for pair in ends
+        if len({name.partition("_")[0] for name, _, _ in pair}) == 1
+    ]
+    joined = [(pair[0], pair[1]) for pair in found if len(pair) == 2]
     if not joined:
         raise SourceError(
             "no pair of the file is among the rows of the CSV",
@@ -70,8 +78,7 @@ def read_known_pairs(data: bytes, source: str, lesions: pd.DataFrame) -> KnownPa
             allowed="pairs whose slices and boxes are in the CSV",
             remedy="give the CSV that holds the split of these pairs",
         )
-    lost = sum(a is None or b is None for a, b in found)
-    return KnownPairs(tuple(sorted(joined)), len(listed), lost)
+    return KnownPairs(tuple(sorted(set(joined))), len(listed), len(listed) - len(joined))
 
 
 def _end(pair: Any, side: str) -> tuple[str, float, float]:

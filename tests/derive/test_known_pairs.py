@@ -32,6 +32,7 @@ LESIONS = rows(
     ("000004_03_01_1008.png", 79.14, 265.35),
     ("000004_04_01_008.png", 10.0, 10.0),
     ("000004_04_01_008.png", 10.0, 10.0),
+    ("000005_01_01_013.png", 49.7, 192.6),
 )
 A, B = ("000004_02_01/013.png", 48.7, 191.6), ("000004_03_01/1008.png", 78.1, 264.4)
 
@@ -51,9 +52,11 @@ def test_both_directions_are_one_pair_of_rows(as_list: bool) -> None:
         ("000004_02_01/013.png", 48.8, 191.6),  # a tenth of a pixel off
         ("000004_02_01/013.png", 49.7, 192.6),  # as printed, which counts from 1
         ("000004_04_01/008.png", 9.0, 9.0),  # two rows have this box
+        ("000005_01_01/013.png", 48.7, 191.6),  # another patient's
+        A,
     ],
 )
-def test_pairs_without_their_row_are_counted(end: tuple[str, float, float]) -> None:
+def test_what_is_no_pair_of_two_rows_of_one_patient_is_counted(end: tuple[str, float, float]) -> None:
     data = json.dumps([pair(A, B), pair(A, end)]).encode()
     known = read_known_pairs(data, "valid.json", LESIONS)
     assert (known.pairs, known.listed, known.not_joined) == (((100, 102),), 2, 1)
@@ -66,6 +69,7 @@ def test_pairs_without_their_row_are_counted(end: tuple[str, float, float]) -> N
         (b"[1, 2]", "does not hold pairs"),
         (b'{"a": {"source recist slice": "x"}}', "does not hold pairs"),
         (b"7", "does not hold pairs"),
+        (json.dumps([pair(A, B), pair(A, B) | {"target recist box": None}]).encode(), "valid.json, entry 2"),
         (b"[]", "no pair of the file"),
         (json.dumps([pair(("x/1.png", 0, 0), B)]).encode(), "no pair of the file"),
     ],
