@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -21,6 +22,8 @@ FEATURES = (
 MM_A_UNIT = 900.0
 """Millimetres a unit of z: the median slope of published z on slice position in series that span 40 mm."""
 IMAGE_MM = 400.0
+DIVISORS = ("degrees_of_freedom", "same_study_mm", "local_shift_mm", "local_shift_pairs")
+"""Values that matching divides by."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +109,7 @@ def read_calibration(path: Path = COMMITTED) -> Calibration:
     """Read a calibration file.
 
     Raises:
-        ConfigError: the file is absent, no JSON, or lacks a key.
+        ConfigError: the file is absent, no JSON, lacks a key, or has values that are useless.
     """
     try:
         values = json.loads(path.read_text())
@@ -118,14 +121,32 @@ def read_calibration(path: Path = COMMITTED) -> Calibration:
         if set(values) != wanted:
             raise ValueError(f"keys that differ: {', '.join(sorted(set(values) ^ wanted))}")
         residual, shift = (np.array(values.pop(name), np.float64) for name in ("residual", "shift"))
-        if any(matrix.shape != (len(FEATURES), len(FEATURES)) for matrix in (residual, shift)):
-            raise ValueError(f"a covariance is not {len(FEATURES)} x {len(FEATURES)}")
+        made = values.pop("made")
+        _check(residual, shift, values)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(
             "the calibration of matching can't be read",
             where=str(path),
             value=str(error),
-            allowed=f"JSON with features and the keys of {Calibration.__name__}",
+            allowed=f"JSON with features and the keys of {Calibration.__name__}, finite numbers from 0 up",
             remedy="make it with deeplesion calibrate-matching DL_INFO.csv PAIRS.json --out FILE",
         ) from None
-    return Calibration(residual, shift, **values)
+    return Calibration(residual, shift, **values, made=made)
+
+
+def _check(residual: Floats, shift: Floats, numbers: Mapping[str, Any]) -> None:
+    """Raise ValueError where matching can't compute with the values."""
+    for name, matrix in (("residual", residual), ("shift", shift)):
+        if matrix.shape != (len(FEATURES), len(FEATURES)):
+            raise ValueError(f"{name} is not {len(FEATURES)} x {len(FEATURES)}")
+        if not np.isfinite(matrix).all() or not np.array_equal(matrix, matrix.T):
+            raise ValueError(f"{name} is not symmetric and finite")
+    if not np.min(np.linalg.eigvalsh(residual)) > 0:
+        raise ValueError("residual is no covariance of ten values that vary")
+    for name, value in numbers.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+            raise ValueError(f"{name} is {value!r} and no number from 0 up")
+        if name in DIVISORS and not value:
+            raise ValueError(f"{name} is 0")
+    if not isinstance(numbers["shift_rounds"], int):
+        raise ValueError(f"shift_rounds is {numbers['shift_rounds']!r} and no whole number")

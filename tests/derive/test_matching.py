@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -157,6 +158,10 @@ def test_calibration_survives_its_file(tmp_path: Path) -> None:
     assert set(COMMITTED.made) == {"date", "inputs", "patients", "pairs", "chosen"}
 
 
+def changed(text: str, **values: object) -> str:
+    return json.dumps(json.loads(text) | values)
+
+
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
@@ -164,6 +169,22 @@ def test_calibration_survives_its_file(tmp_path: Path) -> None:
         (lambda text: text.replace('"threshold"', '"treshold"', 1), "keys that differ: threshold, treshold"),
         (lambda text: text.replace('"z_of_series"', '"window"'), "features are not"),
         (lambda text: "[]", "no JSON object"),
+        (lambda text: changed(text, residual=[[1.0]]), "residual is not 10 x 10"),
+        (lambda text: changed(text, residual=np.zeros((10, 10)).tolist()), "residual is no covariance"),
+        (lambda text: changed(text, residual=(np.ones((10, 10)) - 2 * np.eye(10)).tolist()), "no covariance"),
+        (
+            lambda text: changed(text, residual=np.triu(np.ones((10, 10))).tolist()),
+            "residual is not symmetric",
+        ),
+        (lambda text: changed(text, shift=np.full((10, 10), np.nan).tolist()), "shift is not symmetric"),
+        (lambda text: changed(text, shift=["x"] * 10), "could not convert"),
+        (lambda text: changed(text, threshold="13"), "threshold is '13' and no number"),
+        (lambda text: changed(text, threshold=np.nan), "threshold is nan and no number"),
+        (lambda text: changed(text, angle_weight=-0.5), "angle_weight is -0.5 and no number"),
+        (lambda text: changed(text, largest_distance=np.inf), "largest_distance is inf and no number"),
+        (lambda text: changed(text, degrees_of_freedom=0), "degrees_of_freedom is 0"),
+        (lambda text: changed(text, shift_rounds=2.5), "shift_rounds is 2.5 and no whole number"),
+        (lambda text: changed(text, shift_rounds=True), "shift_rounds is True and no number"),
     ],
 )
 def test_damaged_calibration_is_refused(tmp_path: Path, damage: Callable[[str], str], said: str) -> None:
