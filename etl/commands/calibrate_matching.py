@@ -33,7 +33,8 @@ def main(
     rows of the other study is of the lesion's known sequence. A row of no known sequence is an error in top1
     and is left out of top1_of_known. In precision a pair is wrong if it is certainly two lesions, seen side
     by side in one study; other unlisted pairs are unknown, and counted apart. Intervals are 95 %, by
-    bootstrap over patients. None of this is a clinical assessment.
+    bootstrap over patients. A measure of nothing is null. Pairs whose rows are absent, rejected or not of one
+    patient are counted as not_joined. None of this is a clinical assessment.
 
     \b
       deeplesion calibrate-matching DL_info.csv valid.json --out etl/derive/match_calibration.json
@@ -55,7 +56,8 @@ def main(
 
     if calibration is not None and not only_score:
         raise click.UsageError("--calibration goes with --evaluate")
-    lesions = parse_annotations(annotations.read_bytes(), annotations.name).lesions
+    parsed = parse_annotations(annotations.read_bytes(), annotations.name)
+    lesions = parsed.lesions
     known = read_known_pairs(pairs.read_bytes(), pairs.name, lesions)
     patients = known_patients(lesion_arrays(lesions), known)
     if only_score:
@@ -65,4 +67,5 @@ def main(
         if out is not None:
             out.write_text(encode(calibrate(patients, {"annotations": annotations, "pairs": pairs})))
     counted = {"listed": known.listed, "joined": len(known.pairs), "not_joined": known.not_joined}
-    click.echo(json.dumps({**result, "pairs": counted}, indent=1))
+    rows = {"read": parsed.row_count, "rejected": len(parsed.rejects)}
+    click.echo(json.dumps({**result, "pairs": counted, "rows": rows}, indent=1, allow_nan=False))

@@ -23,6 +23,8 @@ ANGLE_WEIGHTS = (0.0, 0.5, 1.0)
 THRESHOLDS = (10.0, 11.0, 12.0, 13.0, 14.0, 15.0)
 SHRINKAGE = 0.5
 """Share of the way from the measured covariance to its diagonal: few patients don't settle 45 covariances."""
+LEAST_VARIANCE = 1e-12
+"""A variance below it is rounding: these pairs do not tell how a value varies."""
 PAPER_THRESHOLDS = tuple(round(0.03 + 0.01 * step, 2) for step in range(13))
 START = Calibration(np.eye(len(FEATURES)), np.eye(len(FEATURES)))
 Z_NOISE = (0.01, 0.02)
@@ -67,7 +69,9 @@ def fit_covariances(patients: Iterable[KnownPatient], start: Calibration) -> Cal
     size = len(FEATURES)
     inside, total = np.zeros((size, size)), np.zeros((size, size))
     inside_weight = total_weight = 0.0
+    used = pairs = 0
     for one in patients:
+        used += 1
         values = vectors(one.lesions)
         study, sequence = one.lesions.study, one.sequence
         same = (sequence[:, None] == sequence[None, :]) & (sequence >= 0)[:, None]
@@ -78,6 +82,7 @@ def fit_covariances(patients: Iterable[KnownPatient], start: Calibration) -> Cal
                 n = len(rows)
                 if not n:
                     continue
+                pairs += n
                 moved = values[others] - values[rows]
                 total += moved.T @ moved / n**0.5
                 total_weight += n**0.5
@@ -85,15 +90,18 @@ def fit_covariances(patients: Iterable[KnownPatient], start: Calibration) -> Cal
                     rest = moved - moved.mean(axis=0)
                     inside += rest.T @ rest * n / (n - 1) / n**0.5
                     inside_weight += n**0.5
-    if not inside_weight:
+    residual = inside / inside_weight if inside_weight else inside
+    constant = [
+        name for name, variance in zip(FEATURES, np.diag(residual), strict=True) if variance < LEAST_VARIANCE
+    ]
+    if constant:
         raise SourceError(
             "too few known pairs to calibrate from",
             where="the file of pairs",
-            value=f"no two studies with two pairs among {total_weight:.0f}",
-            allowed="studies of a patient with two known pairs or more",
-            remedy="calibrate on the pairs of a whole split, such as DLT's valid.json",
+            value=f"how {', '.join(constant)} vary is not told by {pairs} pairs of {used} patients",
+            allowed="in each fold and its rest, two studies with two known pairs or more that differ",
+            remedy="use the pairs of a whole split, such as DLT's valid.json; --evaluate fits nothing",
         )
-    residual = inside / inside_weight
     strength, axes = np.linalg.eigh(total / total_weight - residual)
     shift = (axes * np.maximum(strength, 0)) @ axes.T
     return replace(start, residual=_shrunk(residual), shift=_shrunk(shift))

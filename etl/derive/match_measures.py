@@ -127,7 +127,10 @@ def certain(study: Ints, sequence: Ints) -> tuple[NDArray[np.bool_], NDArray[np.
 
 
 def summarize(counts: Sequence[PatientCounts]) -> dict[str, Any]:
-    """Return the measures of all patients with 95 % bootstrap intervals over patients, JSON-ready."""
+    """Return the measures of all patients with 95 % bootstrap intervals over patients, JSON-ready.
+
+    A measure of nothing, such as top-1 where no pair is across studies, is None.
+    """
     table = np.array(
         [[getattr(c, name) for name in PatientCounts.__dataclass_fields__] for c in counts], float
     )
@@ -139,11 +142,8 @@ def summarize(counts: Sequence[PatientCounts]) -> dict[str, Any]:
     names = ("top1", "precision", "recall", "f", "patients_without_error")
     total = dict(zip(PatientCounts.__dataclass_fields__, table.sum(axis=0).astype(int).tolist(), strict=True))
     return {
-        **{name: round(float(point[0, at]), 4) for at, name in enumerate(names)},
-        "intervals": {
-            name: [round(float(v), 4) for v in np.nanquantile(spread[:, at], (0.025, 0.975))]
-            for at, name in enumerate(names)
-        },
+        **{name: _rounded(point[0, at]) for at, name in enumerate(names)},
+        "intervals": {name: _interval(spread[:, at]) for at, name in enumerate(names)},
         "patients": len(counts),
         "known_pairs": total["hits"] + total["missed"],
         "missed_pairs": total["missed"],
@@ -151,9 +151,20 @@ def summarize(counts: Sequence[PatientCounts]) -> dict[str, Any]:
         "unknown_pairs": total["unknown"],
         "top1_queries": total["queries"],
         "top1_unknown": total["top1_unknown"],
-        "top1_of_known": round(float(point[0, 5]), 4),
-        "top1_same_place": round(float(point[0, 6]), 4),
+        "top1_of_known": _rounded(point[0, 5]),
+        "top1_same_place": _rounded(point[0, 6]),
     }
+
+
+def _rounded(ratio: float) -> float | None:
+    return None if np.isnan(ratio) else round(float(ratio), 4)
+
+
+def _interval(ratios: Floats) -> list[float] | None:
+    there = ratios[~np.isnan(ratios)]
+    if not len(there):
+        return None
+    return [round(float(end), 4) for end in np.quantile(there, (0.025, 0.975))]
 
 
 def _ratios(sums: Floats) -> Floats:

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -90,3 +93,17 @@ def test_summary_exactly() -> None:
     assert summarize([clean, bad]) == result
     same = summarize([clean] * 5)
     assert same["intervals"]["precision"] == [1.0, 1.0]
+
+
+def test_a_measure_of_nothing_is_none() -> None:
+    # Pairs within one study ask no query, and no pair is joined.
+    apart = PatientCounts(
+        hits=0, wrong=0, missed=2, unknown=0, queries=0, top1=0, top1_unknown=0, top1_same_place=0
+    )
+    result = summarize([apart] * 3)
+    assert [result[name] for name in ("top1", "top1_of_known", "top1_same_place", "precision")] == [None] * 4
+    assert result["intervals"]["top1"] is result["intervals"]["precision"] is None
+    assert (result["recall"], result["f"], result["intervals"]["recall"]) == (0.0, 0.0, [0.0, 0.0])
+    json.dumps(result, allow_nan=False)
+    seen = replace(apart, queries=2, top1=1, top1_same_place=1)
+    assert summarize([apart] * 30 + [seen])["intervals"]["top1"] == [0.5, 0.5]
