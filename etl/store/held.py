@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import math
+import contextlib
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
@@ -54,18 +55,17 @@ class LastUsed(Generic[Key, Value]):
     """Values that were used last.
 
     Volumes never change, so what is held stays right. There is no lock, which a forked process could find
-    closed: a value that two threads load at once is loaded twice.
+    closed: a value that two threads load at once is loaded twice. Threads that put at once may lose a sum, so
+    all are counted again once as many were put as are held.
 
     Args:
         most_bytes: memory that they may take together; a value that takes more alone is not held.
-        kept_share: share of it that stays when room is made. All are counted each time, so many small values
-            want some room left.
     """
 
-    def __init__(self, most_bytes: float, kept_share: float = 1.0) -> None:
-        self.most_bytes, self._kept_share = most_bytes, kept_share
-        self._held: dict[Key, Value] = {}
-        self._bytes = 0
+    def __init__(self, most_bytes: float) -> None:
+        self.most_bytes = most_bytes
+        self._held: OrderedDict[Key, Value] = OrderedDict()
+        self._bytes = self._puts = 0
 
     def __len__(self) -> int:
         return len(self._held)
@@ -97,24 +97,21 @@ class LastUsed(Generic[Key, Value]):
         """Hold a value; those used least recently make room for it."""
         if value.nbytes > self.most_bytes:
             return
+        self.drop(key)
         self._held[key] = value
         self._bytes += value.nbytes
-        if self._bytes > self.most_bytes:
-            self._make_room()
+        self._puts += 1
+        if self._puts > len(self._held):
+            self._bytes, self._puts = self.nbytes, 0
+        while self._bytes > self.most_bytes and self._held:
+            with contextlib.suppress(KeyError):  # another thread was first
+                self._bytes -= self._held.popitem(last=False)[1].nbytes
 
     def drop(self, key: Key) -> None:
         """Forget a value."""
-        self._held.pop(key, None)
-
-    def _make_room(self) -> None:
-        """Forget the oldest."""
-        total = self.nbytes
-        for key, held in list(self._held.items()):
-            if total <= math.floor(self._kept_share * self.most_bytes):
-                break
-            self.drop(key)
-            total -= held.nbytes
-        self._bytes = total
+        held = self._held.pop(key, None)
+        if held is not None:
+            self._bytes -= held.nbytes
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,5 +123,5 @@ class Held:
         chunks: decoded, none of which may be changed.
     """
 
-    indices: LastUsed[Level, HeldIndex] = field(default_factory=lambda: LastUsed(INDEX_BYTES, 0.9))
+    indices: LastUsed[Level, HeldIndex] = field(default_factory=lambda: LastUsed(INDEX_BYTES))
     chunks: LastUsed[Chunk, NDArray[Any]] = field(default_factory=lambda: LastUsed(0))

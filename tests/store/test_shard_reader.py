@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tracemalloc
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import zarr
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, GzipCodec, ShardingCodec, TransposeCodec
 
@@ -257,7 +258,7 @@ def test_indices_of_a_release_are_held_within_200_mb_and_the_oldest_makes_room(t
         return HeldIndex(own, np.zeros((*own.counts, 2), np.uint32))
 
     count = 2_000
-    held: LastUsed[Any, HeldIndex] = LastUsed(INDEX_BYTES / 10, 0.9)
+    held: LastUsed[Any, HeldIndex] = LastUsed(INDEX_BYTES / 10)
     tracemalloc.start()
     for number in range(count):
         held.get((f"volumes/{number:06d}_01_01_001-099/0123456789abcdef", 0), lambda: load(number))  # noqa: B023
@@ -273,6 +274,69 @@ def test_indices_of_a_release_are_held_within_200_mb_and_the_oldest_makes_room(t
         assert few.nbytes <= 3 * load(0).nbytes
     assert ("a", 0) in few
     assert ("b", 0) not in few
+
+
+class Weighed:
+    """A value that counts how often any of its kind is weighed."""
+
+    weighings = 0
+
+    def __init__(self, nbytes: int) -> None:
+        self._bytes = nbytes
+
+    @property
+    def nbytes(self) -> int:
+        Weighed.weighings += 1
+        return self._bytes
+
+
+@given(
+    most=st.integers(0, 40),
+    steps=st.lists(
+        st.tuples(st.sampled_from(["put", "find", "drop"]), st.integers(0, 9), st.integers(1, 15))
+    ),
+)
+@settings(deadline=None)
+def test_what_is_held_are_the_values_used_last_that_fit(most: int, steps: list[tuple[str, int, int]]) -> None:
+    held: LastUsed[int, Weighed] = LastUsed(most)
+    expected: dict[int, int] = {}
+    for step, key, size in steps:
+        if step == "put":
+            held.put(key, Weighed(size))
+            if size <= most:
+                expected.pop(key, None)
+                expected[key] = size
+                while sum(expected.values()) > most:
+                    del expected[next(iter(expected))]
+        elif step == "find":
+            found = held.find(key)
+            assert (None if found is None else found.nbytes) == expected.get(key)
+            if key in expected:
+                expected[key] = expected.pop(key)
+        else:
+            held.drop(key)
+            expected.pop(key, None)
+        assert [key for key in range(10) if key in held] == sorted(expected)
+        assert held.nbytes == sum(expected.values())
+
+
+@pytest.mark.parametrize("most", [100, 10_000])
+def test_a_full_cache_costs_the_same_for_each_value_however_many_it_holds(most: int) -> None:
+    held: LastUsed[int, Weighed] = LastUsed(most)
+    Weighed.weighings = 0
+    for number in range(5 * most):
+        held.put(number, Weighed(1))
+    assert len(held) == most
+    assert Weighed.weighings <= 6 * 5 * most
+
+
+def test_threads_that_fill_a_cache_at_once_keep_it_within_its_bound() -> None:
+    held: LastUsed[int, Weighed] = LastUsed(200)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda key: held.put(key % 900, Weighed(1 + key % 7)), range(20_000)))
+    for key in range(1_000, 1_000 + 2 * len(held)):
+        held.put(key, Weighed(1))
+    assert held.nbytes <= 200
 
 
 class Counting(LocalObjects):
