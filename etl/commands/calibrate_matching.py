@@ -53,9 +53,12 @@ def main(
     from etl.derive.match_calibration import COMMITTED, encode, read_calibration
     from etl.derive.match_fit import calibrate, cross_validate, known_patients, score
     from etl.release.annotations import parse_annotations
+    from etl.report.console.output_file import write_output
 
     if calibration is not None and not only_score:
         raise click.UsageError("--calibration goes with --evaluate")
+    if out is not None and only_score:
+        raise click.UsageError("--out goes without --evaluate, which learns nothing to write")
     parsed = parse_annotations(annotations.read_bytes(), annotations.name)
     lesions = parsed.lesions
     known = read_known_pairs(pairs.read_bytes(), pairs.name, lesions)
@@ -63,9 +66,10 @@ def main(
     if only_score:
         result = score(patients, read_calibration(calibration or COMMITTED))
     else:
-        result = cross_validate(patients)
         if out is not None:
-            out.write_text(encode(calibrate(patients, {"annotations": annotations, "pairs": pairs})))
+            made = calibrate(patients, {"annotations": annotations, "pairs": pairs})
+            write_output(out, encode(made), "the calibration")
+        result = cross_validate(patients)
     counted = {"listed": known.listed, "joined": len(known.pairs), "not_joined": known.not_joined}
     rows = {"read": parsed.row_count, "rejected": len(parsed.rejects)}
     click.echo(json.dumps({**result, "pairs": counted, "rows": rows}, indent=1, allow_nan=False))

@@ -62,12 +62,13 @@ def main(
 
     from etl.derive.place_model import encode, learn, made_of, read_place_model, xyz
     from etl.derive.retrieval_measures import REFERENCE, answer, by_folds, summarize, vectors
+    from etl.report.console.output_file import write_output
 
     rows = _labelled(gallery, gallery_split, model)
     fixed = xyz if model == "xyz" else vectors
     if out is not None:
         made = made_of(gallery, gallery_split, len(rows.coarse_type))
-        out.write_text(encode(learn(rows.lesions, rows.coarse_type, made)))
+        write_output(out, encode(learn(rows.lesions, rows.coarse_type, made)), "the file of weights")
     if queries is None:
         answers = by_folds(rows, lambda part: learn(*part).embed if model == "place" else fixed)
         weights = None

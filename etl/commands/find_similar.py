@@ -61,10 +61,8 @@ def main(
     with readable(opened.objects):
         found = opened.similar(lesion_id, count, model=model, split=split, same_patient=same_patient)
         if page is not None:
-            from etl.core.errors import StoreError, explained
+            from etl.report.console.output_file import write_output
             from etl.report.similar_page import similar_page
 
-            content = similar_page(opened, lesion_id, found, model)
-            with explained(StoreError, "the page can't be written", where=str(page), remedy="name another"):
-                page.write_bytes(content)
+            write_output(page, similar_page(opened, lesion_id, found, model), "the page")
     click.echo(to_csv(found).decode(), nl=False)

@@ -38,7 +38,7 @@ def main(store: str, patient: int, page: Path | None, number: int | None) -> Non
                 130  interrupted; no page was written
                 143  terminated; no page was written
     """
-    from etl.core.errors import StoreError, explained
+    from etl.report.console.output_file import write_output
     from etl.report.patient_page import patient_page
     from etl.store.reader import open_store
     from etl.store.versions import readable
@@ -47,6 +47,5 @@ def main(store: str, patient: int, page: Path | None, number: int | None) -> Non
     with readable(opened.objects):
         content = patient_page(opened, patient)
     page = page or Path(f"patient_{patient:06d}.html")
-    with explained(StoreError, "the page can't be written", where=str(page), remedy="name another --page"):
-        page.write_bytes(content)
+    write_output(page, content, "the page")
     print_done(f"{page}: {len(content):,} bytes")

@@ -72,3 +72,9 @@ def test_wrong_inputs_end_with_one_message(inputs: list[str], tmp_path: Path) ->
     done = CliRunner().invoke(main, [*inputs, "--evaluate", "--calibration", inputs[1]])
     assert done.exit_code == 2
     assert "the calibration of matching can't be read" in done.output
+    done = CliRunner().invoke(main, [*inputs, "--evaluate", "--out", str(tmp_path / "made.json")])
+    assert done.exit_code == 2
+    assert "--out goes without --evaluate" in done.output
+    done = CliRunner().invoke(main, [*inputs, "--out", str(tmp_path / "no" / "made.json")])
+    assert done.exit_code == 2
+    assert "the calibration can't be written" in done.output

@@ -60,6 +60,10 @@ def test_wrong_inputs_end_with_one_message(tmp_path: Path) -> None:
         (["--gallery", str(tmp_path / "b.csv")], "there is no file"),
         (["--gallery", str(tmp_path / "a.csv"), "--gallery-split", "test"], "has a coarse type in test"),
         (["--gallery", str(tmp_path / "nothing")], "there is no store here"),
+        (
+            ["--gallery", str(tmp_path / "a.csv"), "--learn", str(tmp_path / "no" / "w.json")],
+            "can't be written",
+        ),
     ):
         done = CliRunner().invoke(main, arguments)
         assert done.exit_code == 2
