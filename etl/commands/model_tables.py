@@ -60,6 +60,28 @@ def check_torch() -> None:
         )
 
 
+def check_one_process(what: str, allowed: str) -> None:
+    """Raise ConfigError where torchrun started several processes for what one of them does.
+
+    Args:
+        what: is done by one, such as "an embedding is trained".
+        allowed: way to do it.
+    """
+    import os
+
+    from etl.core.errors import ConfigError
+
+    count = os.environ.get("WORLD_SIZE", "1")
+    if count != "1":
+        raise ConfigError(
+            f"{what} by one process",
+            where="torchrun",
+            value=f"WORLD_SIZE={count}",
+            allowed=allowed,
+            remedy="start it without torchrun; --device cuda uses a GPU",
+        )
+
+
 def publish_model(objects: Objects, place: str, name: str, model_id: str, files: Mapping[str, bytes]) -> None:
     """Add a trained model to a store, and print the version that has it.
 

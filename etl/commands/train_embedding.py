@@ -36,9 +36,9 @@ def main(store: str, config: str, overrides: tuple[str, ...], steps_now: int | N
 
     Lesions of the official train split are learned from, and a share of the val patients as seeds, whose
     types spread to train; the other val patients give the curve. Those of test are looked at once, at the
-    end. Training is one process; a checkpoint is written every `checkpoint_steps`, and the same command
-    continues from it. `imagenet` as CONFIG adds frozen ImageNet features, without training. It needs
-    pip install 'deeplesion-store[learn]'.
+    end. Training is one process, and torchrun with several is refused; a checkpoint is written every
+    `checkpoint_steps`, and the same command continues from it. `imagenet` as CONFIG adds frozen ImageNet
+    features, without training. It needs pip install 'deeplesion-store[learn]'.
 
     \b
       deeplesion train-embedding build/store embedding
@@ -53,8 +53,9 @@ def main(store: str, config: str, overrides: tuple[str, ...], steps_now: int | N
                 130  interrupted; the last checkpoint is kept
                 143  terminated; the last checkpoint is kept
     """
-    from etl.commands.model_tables import check_torch, publish_model
+    from etl.commands.model_tables import check_one_process, check_torch, publish_model
 
+    check_one_process("an embedding is trained", "deeplesion train-embedding STORE CONFIG")
     check_torch()
     from etl.learn.embedding_config import read_embedding_config
     from etl.learn.embedding_examples import examples_of, store_examples

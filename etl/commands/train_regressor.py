@@ -75,11 +75,10 @@ def main(
                 130  interrupted; the last checkpoint is kept
                 143  terminated; the last checkpoint is kept
     """
-    import os
+    from etl.commands.model_tables import check_one_process, check_torch, publish_model
 
-    from etl.commands.model_tables import check_torch, publish_model
-    from etl.core.errors import ConfigError
-
+    if leave_one_out or ablation:
+        check_one_process("trainings one after the other are made", "deeplesion train-regressor STORE CONFIG")
     check_torch()
     from etl.imaging.body_view import BodyView
     from etl.learn.finish import finished
@@ -95,13 +94,6 @@ def main(
     series, source, landmarks, pairs = _series(
         opened, settings, BodyView(settings.input.pixels, settings.input.pixel_mm)
     )
-    if (leave_one_out or ablation) and int(os.environ.get("WORLD_SIZE", 1)) > 1:
-        raise ConfigError(
-            "several trainings one after the other are made by one process",
-            value=f"WORLD_SIZE={os.environ['WORLD_SIZE']}",
-            allowed="--leave-one-out and --ablation without torchrun",
-            remedy="run it without torchrun; --device cuda uses a GPU",
-        )
     if leave_one_out:
         _leave_one_out(settings, series, device)
         return

@@ -51,6 +51,13 @@ def test_a_config_or_store_that_can_not_be_learned_from_is_refused(tmp_path: Pat
         assert said in done.output
 
 
+def test_several_processes_train_no_embedding() -> None:
+    """It is said before anything is read: there is no such store and no such config."""
+    done = call_job("train_embedding", "no-store", "no-config", code=2, WORLD_SIZE="3")
+    for part in ("an embedding is trained by one process", "WORLD_SIZE=3", "without torchrun"):
+        assert part in done.output
+
+
 @pytest.mark.campaign
 def test_looks_are_found_by_pixels_and_places_by_place(tmp_path: Path) -> None:
     if not HAS_TORCH:
