@@ -20,6 +20,8 @@ from etl.derive.slice_positions import Scale, norm_z_of
 from etl.derive.slice_scorer import ScorerInput
 
 CONFIG, ONNX = "config.json", "model.onnx"
+EIGHT_BIT = ("L", "LA", "P", "RGB", "RGBA")
+"""Pillow's modes of pictures whose values are 0 to 255."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,8 +88,8 @@ def evaluate_folder(
     found = [float(model.score(grey_hu(path, window_hu), (pixel_mm, pixel_mm))[0]) for path, _ in files]
     return {
         "slices": len(files),
-        "spearman": round(spearman(true, found), 4),
-        "order_accuracy": round(order_accuracy(true, found), 4),
+        "spearman": number(spearman(true, found)),
+        "order_accuracy": number(order_accuracy(true, found)),
         "pixel_mm": pixel_mm,
         "window_hu": list(window_hu),
     }
@@ -133,11 +135,23 @@ def evaluate_published(model: FolderModel, keys: Iterable[PublishedSlice]) -> di
 
 
 def grey_hu(path: Path, window_hu: tuple[float, float]) -> npt.NDArray[np.float32]:
-    """Return an 8-bit slice in HU, (1, rows, columns). Raises ConfigError where it can't be read."""
+    """Return an 8-bit slice in HU, (1, rows, columns).
+
+    Raises:
+        ConfigError: it can't be read, or its values are others than 0 to 255.
+    """
     low, high = window_hu
     try:
         with Image.open(path) as image:
+            if image.mode not in EIGHT_BIT:
+                raise ConfigError(
+                    "a slice is not of 8 bits",
+                    where=str(path),
+                    value=f"mode {image.mode}",
+                    allowed=f"mode {', '.join(EIGHT_BIT)}",
+                    remedy="16-bit slices of the release are scored with --annotations DL_info.csv",
+                )
             grey = np.asarray(image.convert("L"), np.float32)
-    except (OSError, UnidentifiedImageError) as error:
+    except (OSError, SyntaxError, UnidentifiedImageError) as error:
         raise ConfigError("a slice can't be read", where=str(path), value=str(error)) from error
     return (low + grey / 255 * (high - low)).astype(np.float32)[None]

@@ -10,7 +10,13 @@ import pytest
 from PIL import Image
 
 from etl.core.errors import ConfigError
-from etl.derive.scored_folder import PublishedSlice, evaluate_folder, evaluate_published, open_model
+from etl.derive.scored_folder import (
+    PublishedSlice,
+    evaluate_folder,
+    evaluate_published,
+    grey_hu,
+    open_model,
+)
 from etl.phantom import encode_png
 from tests.support.jobs import call_job
 from tests.support.tiny_model import PIXELS, tiny_model
@@ -33,7 +39,7 @@ def test_slices_with_scores_in_their_names(model: Path, tmp_path: Path) -> None:
         image = Image.fromarray(np.full((PIXELS, PIXELS), grey, np.uint8))
         image.save(slices / f"{number:03}_score_{score}_a.png")
     found = evaluate_folder(open_model(model), slices, 1.0, (-175.0, 275.0))
-    assert (found["slices"], found["spearman"], found["order_accuracy"]) == (3, 0.5, 0.6667)
+    assert (found["slices"], found["spearman"], found["order_accuracy"]) == (3, 0.5, 0.666667)
     (slices / "000_score_-2.5_a.png").write_bytes(b"no image")
     with pytest.raises(ConfigError, match="a slice can't be read"):
         evaluate_folder(open_model(model), slices, 1.0, (-175.0, 275.0))
@@ -41,6 +47,70 @@ def test_slices_with_scores_in_their_names(model: Path, tmp_path: Path) -> None:
         evaluate_folder(open_model(model), model, 1.0, (-175.0, 275.0))
     with pytest.raises(ConfigError, match="no model in this folder"):
         open_model(slices)
+
+
+@pytest.mark.parametrize(
+    ("scores", "greys", "accuracy"),
+    [([2.5], [9], None), ([1, 1.5], [9, 50], None), ([1, 5], [9, 9], 0.5), ([1, 5, 5], [9, 50, 9], 0.75)],
+)
+def test_measures_that_can_not_be_made_are_null(
+    model: Path, tmp_path: Path, scores: list[float], greys: list[int], accuracy: float | None
+) -> None:
+    """One slice, scores too near for an order, and equal pictures are no error."""
+    folder = tmp_path / "slices"
+    folder.mkdir()
+    for number, (score, grey) in enumerate(zip(scores, greys, strict=True)):
+        Image.new("L", (PIXELS, PIXELS), grey).save(folder / f"{number}_score_{score}_x.png")
+    output = call_job("evaluate_regressor", str(model), str(folder), "--pixel-mm", "1").output
+    assert "NaN" not in output
+    found = json.loads(output)
+    assert (found["slices"], found["order_accuracy"]) == (len(scores), accuracy)
+    assert (found["spearman"] is None) == (len(set(scores)) == 1 or len(set(greys)) == 1)
+
+
+@pytest.mark.parametrize("mode", ["I;16", "1", "F"])
+def test_values_that_are_not_of_8_bits_are_refused(model: Path, tmp_path: Path, mode: str) -> None:
+    folder = tmp_path / "slices"
+    folder.mkdir()
+    place = folder / "1_score_2_x.png"
+    Image.new(mode, (8, 8)).save(place, format="TIFF" if mode == "F" else "PNG")
+    done = call_job("evaluate_regressor", str(model), str(folder), code=2)
+    assert "a slice is not of 8 bits" in done.output
+    assert "--annotations" in done.output
+    assert place.name in done.output
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "P", "RGB", "RGBA"])
+def test_pictures_of_8_bits_are_alike_in_all_modes(tmp_path: Path, mode: str) -> None:
+    place = tmp_path / "a.png"
+    grey = Image.fromarray(np.arange(256, dtype=np.uint8).reshape(16, 16))
+    grey.convert(mode).save(place)
+    np.testing.assert_array_equal(grey_hu(place, (0.0, 255.0))[0].ravel(), np.arange(256))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (
+            ("--series", "."),
+            "--series means nothing for a model's folder, which takes --pixel-mm, --window-hu",
+        ),
+        (("--study",), "--study means nothing"),
+        (("--annotations", "model/config.json", "--pixel-mm", "1"), "--pixel-mm means nothing"),
+        (("--window-hu", "5", "5"), "5 5 is no window"),
+        (("--window-hu", "nan", "5"), "is no window"),
+    ],
+)
+def test_options_that_mean_nothing_are_refused(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = call_job("evaluate_regressor", str(model), str(tmp_path), *options, code=2)
+    assert said in " ".join(done.output.split())
+    weights = tmp_path / "weights.whl"
+    weights.touch()
+    done = call_job("evaluate_regressor", str(weights), str(tmp_path), "--pixel-mm", "1", code=2)
+    assert "--pixel-mm means nothing for a file with ImageNet weights" in " ".join(done.output.split())
 
 
 def test_key_slices_with_a_published_z(model: Path) -> None:
