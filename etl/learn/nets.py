@@ -137,20 +137,23 @@ class Lite0(nn.Module):
 
     def features(self, slices: torch.Tensor) -> torch.Tensor:
         """Return (n, 1280) features of each slice."""
-        relu6 = nn.functional.relu6
-        colours = (slices * 2 - 1).expand(-1, 3, -1, -1)
-        values = relu6(self._bn0(self._conv_stem(colours)))
-        for block in self._blocks:
-            values = block(values)
-        features: torch.Tensor = relu6(self._bn1(self._conv_head(values))).mean((2, 3))
+        return self.last((slices * 2 - 1).expand(-1, 3, -1, -1))
+
+    def last(self, colours: torch.Tensor) -> torch.Tensor:
+        """Return the (n, 1280) features before the classes, of images as `stages` takes them."""
+        channels = self._bn1(self._conv_head(self.stages(colours)[-1]))
+        features: torch.Tensor = nn.functional.relu6(channels).mean((2, 3))
         return features
 
-    def sixth_stage(self, colours: torch.Tensor) -> torch.Tensor:
-        """Return the 192 channels of the sixth stage, of images (n, 3, rows, columns) that are normalised."""
+    def stages(self, colours: torch.Tensor) -> list[torch.Tensor]:
+        """Return the channels (n, width, rows, columns) of each stage, of normalised images (n, 3, ...)."""
         values = nn.functional.relu6(self._bn0(self._conv_stem(colours)))
-        for block in self._blocks[:-1]:  # the last one is the seventh stage
-            values = block(values)
-        return values
+        blocks, found = iter(self._blocks), []
+        for _, _, _, _, repeats in self.STAGES:
+            for _ in range(repeats):
+                values = next(blocks)(values)
+            found.append(values)
+        return found
 
     def forward(self, slices: torch.Tensor) -> torch.Tensor:
         """Return the score of each slice."""
