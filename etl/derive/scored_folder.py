@@ -59,7 +59,7 @@ def open_model(model: str | Path) -> FolderModel:
         config = json.loads((Path(model) / CONFIG).read_text())
         seen, scale = ScorerInput.from_json(config["input"]), Scale.from_json(config["scale"])
         return FolderModel(new_session(data), seen, scale)
-    except ModuleNotFoundError:
+    except (ModuleNotFoundError, ConfigError):
         raise
     except Exception as error:  # onnxruntime raises its own kinds
         raise ConfigError(

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from etl.core.errors import ConfigError
 from etl.derive.volume_table import VolumeRow
 
 Floats = npt.NDArray[np.float64]
@@ -67,9 +68,28 @@ class Scale:
     landmarks: tuple[tuple[str, float], ...] = ()
     landmarks_from: str = ""
 
+    def __post_init__(self) -> None:
+        """Raise ConfigError where scores can't be mapped by it."""
+        starts = [start for _, start in self.landmarks]
+        paired = len(self.norm_z) == len(self.scores)
+        for name, wrong, allowed in (
+            ("slope_deviation", not self.slope_deviation >= 0, "at least 0"),
+            ("scores", not _ascends(self.scores, strictly=True), "ascending numbers"),
+            ("norm_z", not (paired and _ascends(self.norm_z)), "a z for each of scores"),
+            ("landmarks", not _ascends(starts), "regions head to feet, by the z at which they begin"),
+        ):
+            if wrong:
+                raise ConfigError(
+                    "a model's scale can't be used",
+                    where=f"config.json, scale.{name}",
+                    value=getattr(self, name),
+                    allowed=allowed,
+                    remedy="train the model again",
+                )
+
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> Scale:
-        """Return the scale of a model's config.json."""
+        """Return the scale of a model's config.json. Raises ConfigError where it can't be used."""
         landmarks = tuple((str(name), float(start)) for name, start in data["landmarks"])
         lists = {name: tuple(map(float, data[name])) for name in ("scores", "norm_z")}
         return Scale(
@@ -79,6 +99,11 @@ class Scale:
             landmarks=landmarks,
             landmarks_from=str(data["landmarks_from"]),
         )
+
+
+def _ascends(values: Sequence[float], strictly: bool = False) -> bool:
+    steps = np.diff(np.asarray(values, np.float64))
+    return bool(np.isfinite(values).all() and ((steps > 0) if strictly else (steps >= 0)).all())
 
 
 def source_planes(row: VolumeRow) -> tuple[npt.NDArray[np.intp], Floats]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 
+from etl.core.errors import ConfigError
 from etl.derive.position_measures import order_accuracy, spearman
 from etl.derive.slice_positions import Scale, order_of, robust_line, smoothed
 from etl.learn.finish import scale_of
@@ -46,8 +47,19 @@ def leave_one_out(
     """Train once for each patient of `train` without this patient, and yield its series as scored then.
 
     Every training is continued from its last checkpoint in the config's work folder.
+
+    Raises:
+        ConfigError: one patient is not enough.
     """
-    for patient in sorted({one.patient for one in series if one.split == TRAIN}):
+    patients = sorted({one.patient for one in series if one.split == TRAIN})
+    if len(patients) < 2:
+        raise ConfigError(
+            "without one patient there is nobody to learn from",
+            where="--leave-one-out",
+            value=f"patients of the train split: {', '.join(patients) or 'none'}",
+            allowed="at least two",
+        )
+    for patient in patients:
         split = [replace(one, split=TEST) if one.patient == patient else one for one in series]
         training = Training(config, split, device)
         training.resume()

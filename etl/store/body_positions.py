@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, Any
 
 import pyarrow.compute as pc
 
@@ -33,6 +34,14 @@ def body_positions_of(store: Store, volume_id: str | None, split: str | None) ->
 
 def volumes_at(store: Store, norm_z: float, tolerance: float) -> pd.DataFrame:
     """Return the slice of each volume that is nearest to a position; see `Store.volume_at`."""
+    for name, value in (("norm_z", norm_z), ("tolerance", tolerance)):
+        if not _is_number(value) or (name == "tolerance" and value < 0):
+            raise StoreError(
+                "there are no slices at this position",
+                where=f"volume_at, {name}",
+                value=value,
+                allowed="a number, of the release 0 to 1 from head to feet; a tolerance of at least 0",
+            )
     near = pc.field("norm_z").is_valid() & (pc.field("order") == OK)
     near &= (pc.field("norm_z") >= norm_z - tolerance) & (pc.field("norm_z") <= norm_z + tolerance)
     found = read_positions(store, near)
@@ -40,6 +49,13 @@ def volumes_at(store: Store, norm_z: float, tolerance: float) -> pd.DataFrame:
     nearest = found.assign(off=off).sort_values(["off", "volume_id", "slice_index"])
     chosen = nearest.drop_duplicates("volume_id").drop(columns="off").reset_index(drop=True)
     return chosen[["volume_id", "slice_index", "mm", "norm_z", "region"]]
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        return math.isfinite(value)
+    except TypeError:
+        return False
 
 
 def read_positions(store: Store, where: pc.Expression | None) -> pd.DataFrame:

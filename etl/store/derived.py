@@ -95,7 +95,7 @@ class DerivedTables:
             volume_id, slice_index, mm, norm_z, region; only of volumes whose slices are in order.
 
         Raises:
-            StoreError: slices were not scored.
+            StoreError: slices were not scored, or an argument is no such number.
         """
         from etl.store.body_positions import volumes_at
 

@@ -18,6 +18,7 @@ Model = Mapping[str, Any]
 """One model as a version names it: name, model_id, path, files (each path, bytes, sha256)."""
 
 CONFIG, ONNX = "config.json", "model.onnx"
+_REMEDY = "train it again, or take the file from a copy of the store"
 
 
 def models_of(version: Version) -> Sequence[Model]:
@@ -66,7 +67,9 @@ def model_file(objects: Objects, model: Model, name: str) -> bytes:
         with readable(objects):
             data = objects.read(f"{model['path']}/{name}")
     except StoreError as error:
-        raise StoreError("a model's file can't be read", where=where, value=error.value) from error
+        raise StoreError(
+            "a model's file can't be read", where=where, value=error.value, remedy=_REMEDY
+        ) from error
     found = hashlib.sha256(data).hexdigest()
     if found != entry["sha256"]:
         raise StoreError(
@@ -74,14 +77,18 @@ def model_file(objects: Objects, model: Model, name: str) -> bytes:
             where=where,
             value=f"SHA-256 {found}",
             allowed=f"SHA-256 {entry['sha256']}",
-            remedy="train it again, or take the file from a copy of the store",
+            remedy=_REMEDY,
         )
     return data
 
 
 def onnx_of(objects: Objects, model: Model, device: Device = "cpu") -> StoredModel:
-    """Return a model's ONNX file, with the SHA-256 that the version has of it, to be applied on a device."""
-    sha256 = next(file["sha256"] for file in model["files"] if file["path"] == ONNX)
+    """Return a model's ONNX file, to be applied on a device, after it was read once.
+
+    Raises:
+        StoreError: it is missing or damaged; no volume is to blame, and another try is no remedy.
+    """
+    sha256 = hashlib.sha256(model_file(objects, model, ONNX)).hexdigest()
     return StoredModel(objects.root, f"{model['path']}/{ONNX}", sha256, device)
 
 

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from etl.core.errors import ConfigError
 from etl.derive.slice_positions import (
     Order,
     Scale,
@@ -128,3 +130,27 @@ def test_a_map_of_a_line_is_the_line() -> None:
 def test_a_map_pools_what_falls() -> None:
     at, mapped = monotone_map([0, 1, 2], [0.1, 0.5, 0.3])
     assert np.interp([0, 1.5], at, mapped) == pytest.approx([0.1, 0.4])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"slope_deviation": -0.1}, "scale.slope_deviation"),
+        ({"slope_deviation": math.nan}, "scale.slope_deviation"),
+        ({"scores": [3, -1]}, "scale.scores"),
+        ({"scores": [1, 1]}, "scale.scores"),
+        ({"scores": [-1, math.inf]}, "scale.scores"),
+        ({"norm_z": [0.5]}, "scale.norm_z"),
+        ({"norm_z": [1, 0]}, "scale.norm_z"),
+        ({"scores": []}, "scale.norm_z"),
+        ({"landmarks": [["pelvis", 0.7], ["chest", 0]]}, "scale.landmarks"),
+    ],
+)
+def test_a_scale_that_maps_nothing_rightly_is_refused(wrong: dict[str, Any], said: str) -> None:
+    """Without it np.interp would give any z for scores that do not ascend."""
+    good = {"slope_mean": 0.1, "slope_deviation": 0, "scores": [-1, 3], "norm_z": [0, 1], "landmarks": []}
+    data = good | {"landmarks_from": ""}
+    assert Scale.from_json(data).scores == (-1, 3)
+    with pytest.raises(ConfigError, match="a model's scale can't be used") as error:
+        Scale.from_json(data | wrong)
+    assert said in str(error.value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -102,6 +103,9 @@ def test_volumes_are_found_by_position(tmp_path: Path) -> None:
     near = store.volume_at(float(middle["norm_z"]))
     assert near[["volume_id", "slice_index"]].to_numpy().tolist() == [[middle["volume_id"], 31]]
     assert store.volume_at(5.0).empty
+    for wrong in ((float("nan"),), ("0.5",), (None,), (0.5, -0.1), (0.5, float("inf"))):
+        with pytest.raises(StoreError, match="there are no slices at this position"):
+            store.volume_at(*wrong)
 
 
 def test_a_score_that_is_no_number_is_a_reject(config: Config) -> None:
@@ -112,6 +116,29 @@ def test_a_score_that_is_no_number_is_a_reject(config: Config) -> None:
         == ["volume_not_derived"] * 3
     )
     score(config, "--model", OTHER, code=3)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [(lambda data: data[:-1] + b"x", "a model's file is damaged"), (None, "a model's file can't be read")],
+)
+def test_a_model_whose_file_was_changed_blames_no_volume(
+    config: Config, change: Callable[[bytes], bytes] | None, said: str
+) -> None:
+    path = Path(config.store, "models", "brightness", ID, "model.onnx")
+    if change is None:
+        path.unlink()
+    else:
+        path.write_bytes(change(path.read_bytes()))
+    output = score(config, "--model", ID, "--most-rejects", "1", code=2)
+    assert said in output
+    assert "train it again" in output
+    assert "body_positions" not in open_store(config.store).version["tables"]
+
+
+def test_a_model_whose_map_descends_is_refused(config: Config) -> None:
+    add_model(open_objects(config.store), "brightness", OTHER, tiny_model(scores=[3.0, -1.0]))
+    assert "scale.scores" in score(config, "--model", OTHER, code=2)
 
 
 def test_there_is_one_message_without_a_model(config: Config) -> None:
