@@ -88,6 +88,7 @@ def evaluate_folder(
     found = [float(model.score(grey_hu(path, window_hu), (pixel_mm, pixel_mm))[0]) for path, _ in files]
     return {
         "slices": len(files),
+        "files_without_a_score": len(list(Path(folder).iterdir())) - len(files),
         "spearman": number(spearman(true, found)),
         "order_accuracy": number(order_accuracy(true, found)),
         "pixel_mm": pixel_mm,

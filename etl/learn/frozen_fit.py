@@ -84,6 +84,7 @@ def evaluate_frozen(weights: str, folder: str | Path, series: str | Path | None 
     more = None if series is None else differences(net, str(series))
     return {
         "slices": len(scored.scores),
+        "files_without_a_score": len(list(Path(folder).iterdir())) - len(scored.scores),
         "patients": len(set(scored.patients)),
         "folds": FOLDS,
         "distances": 0 if more is None else len(more.scores),

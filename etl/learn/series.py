@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -93,19 +94,18 @@ def folder_series(
         val, test: patients of these splits; a file is named PATIENT[_a]_COVERS.npz.
 
     Raises:
-        ConfigError: there is no such folder, series or patient.
+        ConfigError: there is no such folder, series or patient, or a series can't be read.
     """
     found = []
     for path in sorted(Path(folder).glob("*.npz")):
         name = _FOLDER_NAME.fullmatch(path.name)
         if name is None:
             continue
-        with np.load(path) as file:
-            hu, spacing_mm = file["hu"], tuple(file["spacing_mm"].tolist())
+        hu, spacing_mm = _read_series(path)
         patient = name[1]
         split = VAL if patient in val else TEST if patient in test else TRAIN
         views = np.rint(view.of(hu, spacing_mm[1:])).astype(np.int16)
-        mm = np.arange(len(hu), dtype=np.float64) * float(spacing_mm[0])
+        mm = np.arange(len(hu), dtype=np.float64) * spacing_mm[0]
         unknown = np.full(len(hu), np.nan, np.float32)
         found.append(Series(path.stem, patient, split, mm, unknown, functools.partial(np.asarray, views)))
     patients = sorted({series.patient for series in found})
@@ -118,6 +118,30 @@ def folder_series(
             allowed=", ".join(patients) or "files with `hu` (z, y, x) and `spacing_mm`",
         )
     return found
+
+
+def _read_series(path: Path) -> tuple[npt.NDArray[np.generic], tuple[float, float, float]]:
+    try:
+        with np.load(path) as file:
+            hu, spacing_mm = file["hu"], np.asarray(file["spacing_mm"], np.float64)
+    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise _unreadable(path, f"{type(error).__name__}: {error}") from error
+    if hu.ndim != 3 or not hu.size or hu.dtype.kind not in "iuf" or not np.isfinite(hu).all():
+        raise _unreadable(path, f"hu: {hu.dtype} {hu.shape}")
+    if spacing_mm.shape != (3,) or not (np.isfinite(spacing_mm) & (spacing_mm > 0)).all():
+        raise _unreadable(path, f"spacing_mm: {spacing_mm.tolist()}")
+    z, y, x = spacing_mm.tolist()
+    return hu, (z, y, x)
+
+
+def _unreadable(path: Path, value: str) -> ConfigError:
+    return ConfigError(
+        "a series can't be read",
+        where=str(path),
+        value=value,
+        allowed="`hu` (z, y, x), finite numbers, and `spacing_mm` (z, y, x), three positive ones",
+        remedy="mend the file or take it out of the folder",
+    )
 
 
 def patients_of(series: Sequence[Series]) -> dict[str, list[str]]:

@@ -40,6 +40,11 @@ def test_slices_with_scores_in_their_names(model: Path, tmp_path: Path) -> None:
         image.save(slices / f"{number:03}_score_{score}_a.png")
     found = evaluate_folder(open_model(model), slices, 1.0, (-175.0, 275.0))
     assert (found["slices"], found["spearman"], found["order_accuracy"]) == (3, 0.5, 0.666667)
+    assert found["files_without_a_score"] == 0
+    for name in ("a.png", "5_score_1e1_a.png", "5_score_2_a.PNG", "LICENSE"):
+        (slices / name).touch()
+    with_others = evaluate_folder(open_model(model), slices, 1.0, (-175.0, 275.0))
+    assert with_others == found | {"files_without_a_score": 4}
     (slices / "000_score_-2.5_a.png").write_bytes(b"no image")
     with pytest.raises(ConfigError, match="a slice can't be read"):
         evaluate_folder(open_model(model), slices, 1.0, (-175.0, 275.0))
