@@ -167,7 +167,10 @@ def order_of(line: Line | None, length_mm: float, scale: Scale) -> Order:
     if line.slope_per_mm < 0:
         return Order.REVERSED
     off = abs(line.slope_per_mm - scale.slope_mean)
-    return Order.IMPLAUSIBLE_SLOPE if off > MOST_DEVIATIONS * scale.slope_deviation else Order.OK
+    # Slices that look alike, as air does, have no order, however much the training series differ.
+    if line.slope_per_mm == 0 or off > MOST_DEVIATIONS * scale.slope_deviation:
+        return Order.IMPLAUSIBLE_SLOPE
+    return Order.OK
 
 
 def norm_z_of(scores: npt.ArrayLike, scale: Scale) -> Floats:

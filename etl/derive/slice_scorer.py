@@ -25,7 +25,7 @@ from etl.derive.volume_table import Derivation, StoredVolume, VolumeFault, Volum
 from etl.imaging.body_view import BodyView
 from etl.tables.body_positions import BODY_POSITIONS
 
-CODE = 1
+CODE = 2
 """Increase it when the same volume and model give other rows."""
 _SESSION_BYTES = 400 * 2**20
 

@@ -132,7 +132,11 @@ class Loop(ABC):
         return self._loop.rate * rise * 0.5 * (1 + math.cos(math.pi * done))
 
     def run(self, until: int, on_step: Callable[[Any, float], None] = lambda training, loss: None) -> None:
-        """Make steps up to number `until`, and write checkpoints into the config's work folder."""
+        """Make steps up to number `until`, and write checkpoints into the config's work folder.
+
+        Raises:
+            ConfigError: the loss is no number any more; the last checkpoint is kept.
+        """
         while self.step < min(until, self._loop.steps):
             loss = self._make_step()
             on_step(self, loss)
@@ -157,6 +161,14 @@ class Loop(ABC):
         self.step += 1
         self._average()
         loss, *noted = self.processes.mean_values([float(total.detach()), *noted])
+        if not math.isfinite(loss):
+            raise ConfigError(
+                "the training diverged: its loss is no number any more",
+                where=f"step {self.step}",
+                value=f"loss {loss}, rate {self._loop.rate}",
+                allowed="a rate with which the loss stays finite",
+                remedy=f"train with a lower one, such as --set rate={self._loop.rate / 10:g}",
+            )
         self._note(noted, rate)
         return loss
 

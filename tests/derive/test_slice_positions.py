@@ -89,6 +89,13 @@ def test_orders(slope: float, length_mm: float, expected: Order) -> None:
     assert order_of(robust_line(mm * slope, mm), length_mm, SCALE) is expected
 
 
+@pytest.mark.parametrize("deviation", [0.0, 0.002, 1.0])
+def test_slices_with_one_score_have_no_order(deviation: float) -> None:
+    scale = Scale(slope_mean=0.01, slope_deviation=deviation)
+    mm = np.arange(60.0)
+    assert order_of(robust_line(np.full(60, 0.3), mm), 59.0, scale) is Order.IMPLAUSIBLE_SLOPE
+
+
 def test_an_order_needs_a_line() -> None:
     assert order_of(None, 60.0, SCALE) is Order.TOO_SHORT
 

@@ -78,6 +78,21 @@ def test_a_training_learns_the_order(tmp_path: Path) -> None:
     assert training.curve[-1].spearman > max(0.9, before)
 
 
+@pytest.mark.parametrize("loss", ["distance", "order"])
+def test_a_training_that_diverges_ends_and_says_what_to_change(tmp_path: Path, loss: str) -> None:
+    config = config_of(tmp_path, loss=loss, rate=1e30, checkpoint_steps=1)
+    training = Training(config, bars())
+    with pytest.raises(ConfigError, match="the training diverged") as error:
+        training.run(20)
+    assert training.step < 20
+    assert "rate=1e+29" in str(error.value)
+    again = Training(config, bars())
+    assert again.resume()
+    assert again.step == training.step - 1
+    with pytest.raises(ConfigError, match="the training diverged"):
+        again.run(20)
+
+
 def test_a_training_without_long_series_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no series can be trained on"):
         Training(config_of(tmp_path), [bar_series(1, slices=3)])
