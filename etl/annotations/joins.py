@@ -98,6 +98,9 @@ def join_box(entry: BoxEntry, rows: Rows) -> JoinedBox | Unmatched | FaultyEntry
         return _numbered(entry, repeated[0], rows)
     best = max(candidates, key=lambda row: iou(entry.box_px, row.box_px), default=None)
     overlap = iou(entry.box_px, best.box_px) if best else 0.0
+    is_joined = best is not None and overlap > LEAST_IOU and not entry.is_printed
+    if not is_joined and entry.series in rows.partial and entry.row not in rows.by_number:
+        return Unmatched(entry.where, Missing.NOT_IN_CSV)
     if entry.is_printed:
         near = f"the nearest, row {best.lesion_id}, has IoU {overlap:.2f}" if best else "none is on its slice"
         return FaultyEntry(entry.where, Fault.BOX_DISAGREES, f"no row has the box that it repeats: {near}")
@@ -169,6 +172,8 @@ def join_pair(entry: PairEntry, rows: Rows) -> JoinedPair | Unmatched | FaultyEn
         if isinstance(placed, FaultyEntry):
             return FaultyEntry(entry.where, placed.reason, placed.message)
         corner = [row for row in placed if row.key_slice == side.z_first and _same_corner(row, side)]
+        if not corner and side.series in rows.partial:
+            return Unmatched(entry.where, Missing.NOT_IN_CSV)
         if len(corner) != 1:
             reason = Fault.BOX_AMBIGUOUS if corner else Fault.BOX_DISAGREES
             return FaultyEntry(
@@ -197,8 +202,9 @@ def join_tags(entry: TagEntry, rows: Rows) -> JoinedTags | Unmatched:
     if row is not None:
         return JoinedTags(entry, row)
     series = series_of_row(entry.row)
-    known = series is not None and series in rows.by_series
-    return Unmatched(entry.where, Missing.ROW_NUMBER_UNKNOWN if known else Missing.NOT_IN_CSV)
+    own = rows.by_series.get(series, ()) if series is not None else ()
+    is_unknown = any(row.lesion_id not in rows.numbers for row in own)
+    return Unmatched(entry.where, Missing.ROW_NUMBER_UNKNOWN if is_unknown else Missing.NOT_IN_CSV)
 
 
 def join_row(entry: RowEntry, rows: Rows) -> JoinedRow | Unmatched | FaultyEntry:

@@ -98,10 +98,12 @@ class Rows:
     Attributes:
         rows: all of them, in the CSV's order.
         numbers: official row number by `lesion_id`, where it is certain.
+        partial: series with further rows elsewhere: an entry that fits none of these may be of one of them.
     """
 
     rows: Sequence[PrintedRow]
     numbers: Mapping[int, int]
+    partial: frozenset[SeriesKey] = frozenset()
 
     @cached_property
     def by_slice(self) -> Mapping[tuple[SeriesKey, int], Sequence[PrintedRow]]:

@@ -65,6 +65,8 @@ class RowNumbers:
         found_by: rows by how their number was found: `sha256`, `row_checksum`, `only_row_of_series`,
             `file_order`, `unknown`.
         ascending_share: share of neighbouring rows of a series that ascend by slice; None without any.
+        partial: series of which the release has more rows than the CSV, known where that is of the release:
+            at least a tenth of its series is whole or has a row of a known checksum.
     """
 
     numbers: Mapping[int, int]
@@ -72,6 +74,7 @@ class RowNumbers:
     is_whole: bool
     found_by: Mapping[str, int]
     ascending_share: float | None
+    partial: frozenset[SeriesKey] = frozenset()
 
 
 def slices_crc32(slices: Sequence[int]) -> int:
@@ -142,6 +145,7 @@ def number_rows(rows: Sequence[PrintedRow], row_count: int, sha256: str) -> RowN
         and slices_crc32([row.key_slice for row in own]) == facts.slices_crc32
     }
     numbers: dict[int, int] = {}
+    known_series = set(whole)
     found_by = dict.fromkeys(("row_checksum", "only_row_of_series", "file_order", "unknown"), 0)
     contradicted = False
     for series, own in by_series.items():
@@ -153,6 +157,7 @@ def number_rows(rows: Sequence[PrintedRow], row_count: int, sha256: str) -> RowN
             numbers.update((lesion_id, number) for lesion_id, number in known if number is not None)
             found_by["row_checksum"] += sum(number is not None for _, number in known)
             found = [number for _, number in known if number is not None]
+            known_series |= {series} if found else set()
             contradicted |= found != sorted(found) or len(found) < len(known)
         elif series in whole and facts.row_count == 1:
             numbers[own[0].lesion_id] = facts.first_row
@@ -166,10 +171,22 @@ def number_rows(rows: Sequence[PrintedRow], row_count: int, sha256: str) -> RowN
             found_by["file_order"] += len(by_series[series])
     found_by["unknown"] = row_count - len(numbers)
     listed = [numbers[row.lesion_id] for row in rows if row.lesion_id in numbers]
+    partial = frozenset(
+        series
+        for series, own in by_series.items()
+        if 10 * len(known_series) >= len(by_series)
+        and (facts := order.get(series)) is not None
+        and len(own) < facts.row_count
+    )
     # A row that could not be read keeps its place, so it takes no number from its neighbours.
     is_official = len(listed) == len(rows) > 0 and all(a < b for a, b in pairwise(listed))
     return RowNumbers(
-        numbers, is_official, is_official and row_count == RELEASE_ROWS, found_by, _ascending(rows)[0]
+        numbers,
+        is_official,
+        is_official and row_count == RELEASE_ROWS,
+        found_by,
+        _ascending(rows)[0],
+        partial,
     )
 
 

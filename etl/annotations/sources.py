@@ -14,9 +14,9 @@ from etl.annotations.coco_boxes import read_coco_boxes
 from etl.annotations.containers import MOST_MEMBER_BYTES, read_bytes, sha256_of
 from etl.annotations.dl_info_like import read_dl_info_like
 from etl.annotations.dlt_pairs import read_dlt_pairs
-from etl.annotations.entries import Missing, Reading
+from etl.annotations.entries import FaultyEntry, Missing, Reading
 from etl.annotations.harvester_boxes import read_harvester_boxes
-from etl.annotations.joined import JoinedMask, JoinedTags, SourceJoin
+from etl.annotations.joined import JoinedMask, JoinedTags, SourceJoin, Unmatched, rows_of
 from etl.annotations.joins import (
     Outcome,
     join_box,
@@ -67,11 +67,19 @@ KINDS: Mapping[str, Kind] = {
 
 @dataclass(frozen=True)
 class GivenRows:
-    """The rows of the CSV that sources are joined to, and how far their official numbers are known."""
+    """The rows of the CSV that sources are joined to, and how far their official numbers are known.
+
+    Attributes:
+        rows: those that are given: of the CSV, or of a store.
+        numbers: of all rows of the CSV.
+        row_count: rows of the CSV.
+        candidates: rows that entries are compared with, where those are more: all of the store's series.
+    """
 
     rows: Rows
     numbers: RowNumbers
     row_count: int
+    candidates: Rows | None = None
 
     @property
     def lesion_ids(self) -> str:
@@ -96,7 +104,7 @@ def given_rows(annotations: Annotations) -> GivenRows:
     """Return the rows of a CSV with their official numbers, where these are certain."""
     rows = printed_rows(annotations.lesions)
     numbers = number_rows(rows, annotations.row_count, annotations.sha256)
-    return GivenRows(Rows(rows, numbers.numbers), numbers, annotations.row_count)
+    return GivenRows(Rows(rows, numbers.numbers, numbers.partial), numbers, annotations.row_count)
 
 
 def stored_rows(given: GivenRows, lesions: pd.DataFrame) -> GivenRows:
@@ -120,7 +128,9 @@ def stored_rows(given: GivenRows, lesions: pd.DataFrame) -> GivenRows:
                 allowed=str(row)[:200],
                 remedy="name the store's own CSV in source.annotations",
             )
-    return replace(given, rows=Rows(stored, given.rows.numbers))
+    found = replace(given.rows, rows=stored)
+    of_its_series = [row for row in given.rows.rows if row.series in found.by_series]
+    return replace(given, rows=found, candidates=replace(given.rows, rows=of_its_series))
 
 
 def join_source(
@@ -151,7 +161,17 @@ def join_source(
         names = [blob_name(file.url) for file in more.places]
         readings = [_named(reading, file) for reading, file in zip(readings, names, strict=True)]
     reading = _merged(readings, name)
-    joined = join_entries(name, more.kind, reading, lambda entry: kind.join(entry, given.rows))
+    candidates, present = given.candidates or given.rows, {row.lesion_id for row in given.rows.rows}
+
+    def join(entry: Any) -> Outcome:
+        found = kind.join(entry, candidates)
+        if isinstance(found, (Unmatched, FaultyEntry)) or all(
+            row.lesion_id in present for row in rows_of(found)
+        ):
+            return found
+        return Unmatched(entry.where, Missing.NOT_IN_CSV)
+
+    joined = join_entries(name, more.kind, reading, join)
     if reading.volumes:
         joined = replace(joined, notes={**joined.notes, **unboxed_lesions(reading, given.rows)})
     return _refuse_rows(_with_types(joined), given) if more.kind == ROW_KEYED else joined

@@ -106,6 +106,20 @@ def test_a_pair_joins(first: BoxEntry, second: BoxEntry, expected: object) -> No
         assert found.reason == expected
 
 
+def test_in_a_series_that_lacks_rows_what_fits_none_is_not_given() -> None:
+    part = replace(ROWS, partial=frozenset([SERIES]))
+    printed = box(200, 200, is_printed=True)
+    assert isinstance(join_box(printed, ROWS), FaultyEntry)
+    assert join_box(box(200, 200), ROWS) == Unmatched("a box", Missing.NOT_LISTED, box(200, 200))
+    for entry in (printed, box(200, 200), replace(printed, row=99)):
+        assert join_box(entry, part) == Unmatched("a box", Missing.NOT_IN_CSV)
+    assert isinstance(join_box(replace(printed, row=70), part), FaultyEntry), "row 70 is there"
+    assert isinstance(join_box(box(99.25, 49.5), part), JoinedBox)
+    pair = PairEntry("a pair", box(200, 200), box(119, 59, 5, LATER))
+    assert isinstance(join_pair(pair, ROWS), FaultyEntry)
+    assert join_pair(pair, part) == Unmatched("a pair", Missing.NOT_IN_CSV)
+
+
 def test_lesions_without_a_box_are_counted() -> None:
     reading = Reading((box(99.25, 49.5),), volumes=((SERIES, (1, 30)), (LATER, (1, 30)), (OTHER, (40, 50))))
     assert unboxed_lesions(reading, ROWS) == {"printed_lesions": 4, "printed_lesions_without_box": 2}
