@@ -43,7 +43,13 @@ def pytest_make_parametrize_id(val: object) -> str | None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the files that have slow tests, so that no process is left with one at the end."""
+    """Mark what needs the S3 server or a cluster as slow, and begin with the files that have slow tests.
+
+    So no process is left with such a file at the end.
+    """
+    for item in items:
+        if {"s3_server", "cluster", "cluster_of_two"}.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
 
@@ -170,7 +176,7 @@ def folder(tmp_path: Path) -> Staged:
     return Staged(str(tmp_path / "staging"))
 
 
-@pytest.fixture(params=["folder", "bucket"])
+@pytest.fixture(params=["folder", pytest.param("bucket", marks=pytest.mark.slow)])
 def staged(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Staged:
     """Each kind of staging area."""
     from tests.support.fetching import Staged
@@ -183,7 +189,7 @@ def staged(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> S
     return Staged(f"{request.getfixturevalue('s3_bucket').url}/staging")
 
 
-@pytest.fixture(params=["folder", "bucket"])
+@pytest.fixture(params=["folder", pytest.param("bucket", marks=pytest.mark.slow)])
 def objects(request: pytest.FixtureRequest, tmp_path: Path) -> Objects:
     """An empty store, on the disk and in a bucket."""
     from etl.io.local import LocalObjects

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import sys
 import tomllib
@@ -96,7 +97,8 @@ def locked() -> list[tuple[str, Version, Marker | None, list[str]]]:
     return pins
 
 
-def imported_modules(folders: list[str]) -> dict[str, str]:
+@functools.cache
+def imported_modules(*folders: str) -> dict[str, str]:
     """Return, by top-level third-party module, a file that imports it."""
     found: dict[str, str] = {}
     for path in sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py")):
@@ -144,7 +146,7 @@ def test_loose_conda_specs_are_refused(spec: str) -> None:
 def test_every_import_is_declared() -> None:
     undeclared = {
         f"{module} (in {where})"
-        for module, where in imported_modules(["etl", "jobs"]).items()
+        for module, where in imported_modules("etl", "jobs").items()
         if DISTRIBUTIONS.get(module, canonicalize_name(module)) not in {**RUNTIME, **DERIVE, **LEARN}
     }
     assert not undeclared, "imported in etl/ or jobs/ and no dependency in pyproject.toml"
@@ -152,14 +154,14 @@ def test_every_import_is_declared() -> None:
 
 def test_peers_are_imported_by_the_benchmark_alone() -> None:
     used = {
-        DISTRIBUTIONS.get(module, canonicalize_name(module)) for module in imported_modules([BENCHMARK])
+        DISTRIBUTIONS.get(module, canonicalize_name(module)) for module in imported_modules(BENCHMARK)
     } - set(RUNTIME)
     # The tests of resampling use SimpleITK, too; parts about training need PyTorch.
     assert used - {"simpleitk", *LEARN} == set(BENCH)
 
 
 def test_every_dependency_is_used() -> None:
-    modules = imported_modules(["etl", "jobs"])
+    modules = imported_modules("etl", "jobs")
     used = {DISTRIBUTIONS.get(module, canonicalize_name(module)) for module in modules}
     assert not {*RUNTIME, *DERIVE, *LEARN} - used - LOADED_BY_NAME, (
         "dependencies that nothing in etl/ or jobs/ imports"

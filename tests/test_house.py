@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import graphlib
 import re
 import subprocess
@@ -70,9 +71,15 @@ def sources(*folders: str) -> list[Path]:
     return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
 
 
+@functools.cache
+def nodes_of(path: Path) -> tuple[ast.AST, ...]:
+    """Return all nodes of a file's syntax."""
+    return tuple(ast.walk(ast.parse(path.read_text())))
+
+
 def imports(path: Path, *, for_typing: bool = True) -> Iterator[str]:
     """Yield the dotted names that a file imports, at its top or inside a function."""
-    nodes = list(ast.walk(ast.parse(path.read_text())))
+    nodes = nodes_of(path)
     typing_only = {
         id(inner)
         for node in nodes
@@ -170,14 +177,7 @@ def test_imaging_knows_no_column() -> None:
     found = {
         relative(path): sorted(texts)
         for path in sources("etl/imaging")
-        if (
-            texts := known
-            & {
-                str(node.value)
-                for node in ast.walk(ast.parse(path.read_text()))
-                if isinstance(node, ast.Constant)
-            }
-        )
+        if (texts := known & {str(node.value) for node in nodes_of(path) if isinstance(node, ast.Constant)})
     }
     assert found == {}
 
@@ -227,7 +227,7 @@ def test_no_test_patches_a_constant_of_ours() -> None:
 
 
 def docstrings(path: Path) -> Iterator[tuple[ast.AST, str]]:
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes_of(path):
         documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
         if documented and (text := ast.get_docstring(node)):
             yield node, text

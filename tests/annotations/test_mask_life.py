@@ -58,6 +58,7 @@ def test_in_a_bucket_labels_are_the_same_bytes(tmp_path: Path, s3_bucket: Bucket
     assert s3_bucket.all_keys() == keys
 
 
+@pytest.mark.slow
 def test_rolled_back_and_pruned_masks_follow_their_versions(tmp_path: Path) -> None:
     both = masked_store(tmp_path)
     store, objects = both.objects.root, both.objects

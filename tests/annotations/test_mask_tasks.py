@@ -109,6 +109,7 @@ EXPECTED = [
 ]
 
 
+@pytest.mark.slow
 def test_every_packing_gives_the_same_labels(tmp_path: Path, http_server: HttpServer) -> None:
     folder = tmp_path / "folder" / "deep"
     folder.mkdir(parents=True)

@@ -159,6 +159,7 @@ def test_without_checksums_shuffled_series_of_several_rows_have_no_numbers(
         assert wrong(found, table) == 0
 
 
+@pytest.mark.slow
 def test_part_of_a_series_gets_numbers_by_checksum_only(numbered: pd.DataFrame) -> None:
     table = numbered.iloc[::2]
     found = given(table)

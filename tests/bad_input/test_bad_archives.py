@@ -82,6 +82,7 @@ def test_files_of_macos_are_ignored(workshop: Workshop, form: str) -> None:
     assert outcome.build.published.counts.slices_found == 50
 
 
+@pytest.mark.slow
 def test_four_digit_slice_numbers_are_kept(workshop: Workshop) -> None:
     slices = workshop.slices(PATIENT_2)
     for name, data in workshop.slices(PATIENT_1).items():
@@ -106,6 +107,7 @@ def test_four_digit_slice_numbers_are_kept(workshop: Workshop) -> None:
     assert lesions["z_mm"].to_dict() == clean["z_mm"].to_dict()
 
 
+@pytest.mark.slow
 def test_slices_over_archives_and_folders_give_the_same_volumes(workshop: Workshop) -> None:
     slices = workshop.slices()
     names = sorted(slices)

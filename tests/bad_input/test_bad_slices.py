@@ -50,6 +50,7 @@ def assert_all_else_is_built(outcome: Outcome, workshop: Workshop) -> None:
     assert outcome.build.published.counts.slices_found == 50
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["archive", "folder"])
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_a_bad_slice_splits_its_run(workshop: Workshop, form: str, damage: str) -> None:
@@ -69,6 +70,7 @@ def test_a_bad_slice_splits_its_run(workshop: Workshop, form: str, damage: str) 
     assert_all_else_is_built(outcome, workshop)
 
 
+@pytest.mark.slow
 def test_a_bad_key_slice_takes_its_lesion_along(workshop: Workshop) -> None:
     slices = workshop.slices()
     slices[f"{SERIES}/109.png"] = b"oops"
@@ -95,6 +97,7 @@ def test_a_bad_key_slice_takes_its_lesion_along(workshop: Workshop) -> None:
     assert_all_else_is_built(outcome, workshop)
 
 
+@pytest.mark.slow
 def test_a_second_build_reuses_both_sides_of_a_bad_slice(workshop: Workshop) -> None:
     slices = workshop.slices()
     slices[f"{SERIES}/109.png"] = b"oops"
@@ -112,6 +115,7 @@ def test_a_second_build_reuses_both_sides_of_a_bad_slice(workshop: Workshop) -> 
     assert (third.build.converted, third.build.reused, third.build.published.is_new) == (0, 5, False)
 
 
+@pytest.mark.slow
 def test_both_sides_are_the_volumes_that_a_missing_slice_gives(workshop: Workshop) -> None:
     slices = workshop.slices()
     slices[f"{SERIES}/109.png"] = b"oops"
@@ -204,6 +208,7 @@ def test_a_checksum_that_an_archive_s_data_has_not(workshop: Workshop) -> None:
     assert_all_else_is_built(outcome, workshop)
 
 
+@pytest.mark.slow
 def test_an_archive_fetched_again_is_built_whole(workshop: Workshop) -> None:
     whole = zipped(workshop.slices())
     damaged = bytearray(whole)

@@ -84,6 +84,7 @@ def test_sequences_are_what_pairs_connect() -> None:
     assert known_sequences(lesion_id, [(3, 9), (1, 2), (2, 4)]).tolist() == [1, 1, 3, 1, -1, 3]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["DL_info_part.csv", "DL_info_row_index.csv"])
 def test_every_real_pair_finds_its_rows(real_release: Path, name: str) -> None:
     pairs = real_release.parent / "annotations" / "dlt" / "valid.json"

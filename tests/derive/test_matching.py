@@ -128,6 +128,7 @@ places = st.tuples(*[st.floats(0.1, 0.9).map(lambda value: round(value, 3))] * 3
 patients = st.lists(st.tuples(st.integers(1, 4), st.integers(1, 2), places), min_size=1, max_size=12)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(patients)
 def test_any_patient_is_matched_the_same_way_alone_and_in_company(

@@ -3,6 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -47,6 +48,7 @@ def test_an_empty_gallery_has_no_nearest() -> None:
 vectors = st.lists(st.tuples(*[st.integers(-3, 3)] * 3), min_size=1, max_size=40)
 
 
+@pytest.mark.slow
 @settings(max_examples=80, deadline=None)
 @given(vectors, vectors, st.integers(1, 12), st.randoms(use_true_random=False))
 def test_search_is_that_of_all_distances(gallery: list, queries: list, k: int, random: object) -> None:

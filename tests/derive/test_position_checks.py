@@ -65,6 +65,7 @@ def test_an_interval_is_over_patients() -> None:
     assert (low, high) == (0.0, 1.0)
 
 
+@pytest.mark.slow
 def test_the_published_repeatability_is_that_of_the_known_pairs() -> None:
     rows, pairs = SHARED / "real/DL_info_part.csv", SHARED / "annotations/dlt/valid.json"
     if not rows.is_file() or not pairs.is_file():

@@ -6,7 +6,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import mlcroissant
 import pandas as pd
 import pytest
 
@@ -32,17 +31,26 @@ def document(folder: Path) -> dict[str, Any]:
     return dict(json.loads((folder / "croissant.json").read_text()))
 
 
+@pytest.mark.slow
+def dataset(path: Path) -> Any:
+    """Return a data set as mlcroissant reads it, whose import takes a second."""
+    from mlcroissant import Dataset
+
+    return Dataset(path)
+
+
 def test_mlcroissant_finds_nothing_wrong(folder: Path) -> None:
-    issues = mlcroissant.Dataset(folder / "croissant.json").metadata.issues
+    issues = dataset(folder / "croissant.json").metadata.issues
     assert issues.errors == set()
     # The release names no licence, so none is claimed.
     assert len(issues.warnings) == 1
     assert "license" in next(iter(issues.warnings))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("table", list(BUILD_TABLES))
 def test_mlcroissant_reads_the_tables(folder: Path, demo_store: Store, table: str) -> None:
-    records = list(mlcroissant.Dataset(folder / "croissant.json").records(table))
+    records = list(dataset(folder / "croissant.json").records(table))
     expected = getattr(demo_store, table)()
     found = pd.DataFrame(records).rename(columns=lambda name: name.removeprefix(f"{table}/"))
     assert set(found.columns) == set(expected.columns)
@@ -86,13 +94,14 @@ def test_fields_are_described_with_units(document: dict[str, Any]) -> None:
     assert (document["citeAs"], document["url"], document["version"]) == (CITATION, SOURCE_URL, "1.0.0")
 
 
+@pytest.mark.slow
 def test_the_file_works_in_the_stores_folder_too(
     document: dict[str, Any], demo_store: Store, tmp_path: Path
 ) -> None:
     store = tmp_path / "store"
     shutil.copytree(demo_store.objects.root, store)
     (store / "croissant.json").write_text(json.dumps(document))
-    assert len(list(mlcroissant.Dataset(store / "croissant.json").records("rejects"))) == 1
+    assert len(list(dataset(store / "croissant.json").records("rejects"))) == 1
 
 
 def test_tables_without_rows_are_left_out(demo_store: Store) -> None:

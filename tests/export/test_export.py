@@ -37,6 +37,7 @@ def test_source_and_citation_go_along(
     assert files_below(Path(demo_store.objects.root)) == before
 
 
+@pytest.mark.slow
 def test_a_cut_export_is_taken_up(demo_store: Store, tmp_path: Path) -> None:
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     export(demo_store, whole, "coco", ONE)
@@ -106,6 +107,7 @@ def test_the_store_is_no_place_for_an_export(demo_store: Store) -> None:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("damage", "said"), [("zeros", "do not have their CRC-32C"), ("gone", "voxels are missing")]
 )

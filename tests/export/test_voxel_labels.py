@@ -54,6 +54,7 @@ def test_nnunet_has_a_file_for_each_volume_with_a_mask(nnunet: Path) -> None:
     assert json.loads((nnunet / "splits_final.json").read_text()) == [{"train": [FIRST], "val": [SECOND]}]
 
 
+@pytest.mark.slow
 def test_nnunet_labels_are_the_masks_and_what_they_leave_open(nnunet: Path, few_masks: Store) -> None:
     whole = few_masks.mask(0).values
     labels = read(nnunet / f"labelsTr/{FIRST}.nii.gz")

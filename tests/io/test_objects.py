@@ -118,6 +118,7 @@ def test_info_is_size_and_sha256() -> None:
     assert info.sha256 == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 
 
+@pytest.mark.slow
 def test_of_many_processes_that_create_one_object_one_wins(local: LocalObjects) -> None:
     code = (
         "import sys; from etl.io.local import LocalObjects\n"

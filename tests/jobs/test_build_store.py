@@ -119,6 +119,7 @@ def test_plan_writes_nothing(
         assert re.search(pattern, done.stdout, re.MULTILINE), f"{pattern}\n{done.stdout}"
 
 
+@pytest.mark.slow
 def test_plan_tells_what_would_be_reused(data: dict[str, Any], tmp_path: Path) -> None:
     config = write_config(tmp_path, data)
     build_store(data, SerialExecutor())
@@ -170,6 +171,7 @@ def test_environment_overrides_the_file_and_set_overrides_both(data: dict[str, A
     assert "at 4 x 4 x 4 mm" in runner.invoke(main, [*command, "--set", "volume.spacing_mm=4"]).stdout
 
 
+@pytest.mark.slow
 def test_guard_ends_with_3_and_publishes_nothing(data: dict[str, Any], tmp_path: Path) -> None:
     config = write_config(tmp_path, data)
     done = call_job("build_store", config, "--set", "limits.rejects=0.001", code=3)
@@ -181,6 +183,7 @@ def test_guard_ends_with_3_and_publishes_nothing(data: dict[str, Any], tmp_path:
     assert (allowed.converted, allowed.reused) == (4, 0)
 
 
+@pytest.mark.slow
 def test_broken_machine_ends_with_4_and_keeps_the_volumes(data: dict[str, Any], tmp_path: Path) -> None:
     store = Path(data["store"])
     store.mkdir()
@@ -249,6 +252,7 @@ def test_a_build_ends_with_its_report_unless_the_config_says_no(data: dict[str, 
     assert page.is_file()
 
 
+@pytest.mark.slow
 def test_a_report_that_can_not_be_written_does_not_fail_the_build(
     data: dict[str, Any], tmp_path: Path
 ) -> None:

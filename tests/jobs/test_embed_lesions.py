@@ -105,6 +105,7 @@ def test_lesions_of_any_voxels_are_found(config: Config) -> None:
             store.similar(voxels, **choice)
 
 
+@pytest.mark.slow
 def test_a_lesion_in_nothing_but_air_has_no_row(config: Config) -> None:
     above_all = tiny_embedding(window_hu=[3000.0, 3071.0])
     add_model(open_objects(config.store), "means", "means-1123456789abcdef", above_all)

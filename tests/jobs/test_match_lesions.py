@@ -94,6 +94,7 @@ def test_algorithm_1_can_be_chosen(config: Config) -> None:
     assert open_store(config.store).sequences()["method"].str.startswith("paper, calibration of 20").all()
 
 
+@pytest.mark.slow
 def test_an_embedding_joins_what_lies_apart(config: Config) -> None:
     refused = CliRunner().invoke(main, [config.store, "--method", "embedding:looks"])
     assert refused.exit_code == 2

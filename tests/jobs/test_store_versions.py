@@ -115,7 +115,7 @@ def test_what_is_wrong_ends_with_2(store: str, tmp_path: Path, arguments: tuple[
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["folder", "bucket"])
+@pytest.mark.parametrize("kind", ["folder", pytest.param("bucket", marks=pytest.mark.slow)])
 def test_back_and_pruned(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     write_release(tmp_path / "release", PRESENT, ROWS)
     config = tiny_config(tmp_path / "release", tmp_path / "store")

@@ -3,8 +3,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import pytest
-
 from etl.learn.ablation import ablation
 from etl.learn.finish import finished
 from etl.learn.loop import CHECKPOINT
@@ -13,7 +11,6 @@ from tests.learn.test_training import config_of
 from tests.support.made_up_series import bars
 
 
-@pytest.mark.slow
 def test_each_loss_is_trained_once_and_is_in_the_card(tmp_path: Path) -> None:
     config = config_of(tmp_path, steps=4, anchor=0.5)
     rows = list(ablation(config, bars()))

@@ -34,7 +34,6 @@ class PlaneMeans(torch.nn.Module):
         return torch.cat([means, means[:, 1:2] * width], 1)
 
 
-@pytest.mark.slow
 def test_the_exporter_gives_the_committed_bytes() -> None:
     """Where they differ, another version of PyTorch exports otherwise; that changes new models only."""
     inputs = {"crops": torch.zeros(2, 3, PIXELS, PIXELS), "boxes": torch.zeros(2, 4)}
@@ -58,7 +57,6 @@ def test_onnxruntime_gives_the_vectors_of_the_published_net() -> None:
     assert found == pytest.approx(expected, abs=1e-4)
 
 
-@pytest.mark.slow
 def test_a_finished_training_is_a_model(tmp_path: Path) -> None:
     config = config_of(tmp_path, steps=2)
     examples = made_up(config)

@@ -35,7 +35,6 @@ def config_of(folder: Path, **values: Any) -> EmbeddingConfig:
     return EmbeddingConfig.model_validate(small | values)
 
 
-@pytest.mark.slow
 def test_twenty_steps_are_ten_and_a_kill_and_ten_more(tmp_path: Path) -> None:
     config = config_of(tmp_path / "whole")
     examples = made_up(config)
@@ -57,7 +56,6 @@ def test_twenty_steps_are_ten_and_a_kill_and_ten_more(tmp_path: Path) -> None:
     assert not EmbeddingTraining(config_of(tmp_path / "parts", seed=1), examples).resume()
 
 
-@pytest.mark.slow
 def test_a_training_learns_what_lesions_look_like(tmp_path: Path) -> None:
     config = config_of(tmp_path, steps=60, rate=3e-3, average=0.8, sequences_a_step=4)
     training = EmbeddingTraining(config, made_up(config))

@@ -11,7 +11,6 @@ from tests.learn.test_training import config_of
 from tests.support.made_up_series import bars
 
 
-@pytest.mark.slow
 def test_each_patient_is_left_out_of_one_training(tmp_path: Path) -> None:
     config = config_of(tmp_path, steps=4)
     rows = list(leave_one_out(config, bars(train=3)))

@@ -45,7 +45,6 @@ def exported(net: SmallNet) -> bytes:
     return onnx_bytes(net, PIXELS)
 
 
-@pytest.mark.slow
 def test_onnxruntime_gives_the_scores_of_torch(net: SmallNet, exported: bytes) -> None:
     slices = np.random.default_rng(1).random((40, PIXELS, PIXELS), np.float32)
     with torch.inference_mode():
@@ -54,13 +53,11 @@ def test_onnxruntime_gives_the_scores_of_torch(net: SmallNet, exported: bytes) -
     assert run_session(new_session(exported), slices[:0]).shape == (0,)
 
 
-@pytest.mark.slow
 def test_the_exporter_gives_the_committed_bytes() -> None:
     """Where they differ, another version of PyTorch exports otherwise; that changes new models only."""
     assert onnx_bytes(MeanBrightness(), PIXELS) == MEAN_BRIGHTNESS_ONNX
 
 
-@pytest.mark.slow
 def test_the_file_says_nothing_of_this_machine(exported: bytes) -> None:
     model = onnx.load_from_string(exported)
     assert [(o.domain, o.version) for o in model.opset_import] == [("", OPSET)]
@@ -106,7 +103,6 @@ def test_an_id_is_of_weights_and_what_decides_scores(net: SmallNet) -> None:
     assert first != digest_of_model(weights | {"head.1.bias": weights["head.1.bias"] + 1}, {"window": 1})
 
 
-@pytest.mark.slow
 def test_a_finished_training_is_a_model(tmp_path: Path) -> None:
     training = Training(config_of(tmp_path, steps=10), bars())
     training.run(10)

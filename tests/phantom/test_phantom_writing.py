@@ -103,6 +103,7 @@ def test_what_is_there_is_kept_and_what_is_damaged_is_rewritten(minimal: Phantom
     assert contents(out) == whole | {"notes.txt": b"mine"}
 
 
+@pytest.mark.slow
 def test_other_arguments_replace_what_was_there(minimal: Phantom, tmp_path: Path) -> None:
     out = tmp_path / "release"
     shutil.copytree(minimal[0], out)

@@ -63,6 +63,7 @@ def test_dask_builds_the_same_bytes(
     assert without_run(version) == without_run(serial)
 
 
+@pytest.mark.slow
 def test_second_build_converts_nothing_and_adds_no_version(release: Path, tmp_path: Path) -> None:
     data = coarse(release, tmp_path / "store", select={"patients": [1]})
     first = build_store(data, SerialExecutor())
@@ -74,6 +75,7 @@ def test_second_build_converts_nothing_and_adds_no_version(release: Path, tmp_pa
     assert published_files(tmp_path / "store") == before
 
 
+@pytest.mark.slow
 def test_damaged_volume_is_built_again_to_the_same_bytes(release: Path, tmp_path: Path) -> None:
     data = coarse(release, tmp_path / "store", select={"patients": [2]})
     build_store(data, SerialExecutor())
@@ -87,6 +89,7 @@ def test_damaged_volume_is_built_again_to_the_same_bytes(release: Path, tmp_path
     assert published_files(tmp_path / "store") == before
 
 
+@pytest.mark.slow
 def test_a_shard_of_other_bytes_and_the_same_size_is_replaced(release: Path, tmp_path: Path) -> None:
     data = coarse(release, tmp_path / "store", select={"patients": [2]})
     build_store(data, SerialExecutor())
@@ -98,6 +101,7 @@ def test_a_shard_of_other_bytes_and_the_same_size_is_replaced(release: Path, tmp
     assert published_files(tmp_path / "store") == before
 
 
+@pytest.mark.slow
 def test_a_copied_store_is_planned_unread_then_read_once(release: Path, tmp_path: Path) -> None:
     """What a copy gives its receipts as times tells nothing: here they are older than what they prove."""
     data = coarse(release, tmp_path / "store", select={"patients": [2]})
@@ -152,6 +156,7 @@ def test_changed_parameter_adds_paths_and_keeps_the_old_version(
     assert len(open_store(str(root)).lesions()) == len(pinned.lesions()) == 3
 
 
+@pytest.mark.slow
 def test_guard_refuses_fewer_volumes_unless_allowed_by_name(release: Path, tmp_path: Path) -> None:
     root = tmp_path / "store"
     build_store(coarse(release, root, select={"patients": [1, 5]}), SerialExecutor())

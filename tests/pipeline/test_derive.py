@@ -29,7 +29,7 @@ def config(tmp_path: Path) -> Config:
     return planes_config(tmp_path)
 
 
-@pytest.fixture(params=["folder", "bucket"])
+@pytest.fixture(params=["folder", pytest.param("bucket", marks=pytest.mark.slow)])
 def built(request: pytest.FixtureRequest, config: Config) -> Config:
     if request.param == "bucket":
         bucket: Bucket = request.getfixturevalue("s3_bucket")
@@ -83,6 +83,7 @@ def test_a_derived_table_through_the_life_of_a_store(built: Config, tmp_path: Pa
     assert (rows(built), problems(built)) == (expected, [])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
@@ -110,6 +111,7 @@ def test_a_damaged_volume_is_a_reject_until_it_is_repaired(
     assert problems(config) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["fault", "bug", "stranger", "twice"])
 def test_one_faulty_volume_does_not_end_the_others(config: Config, fault: str) -> None:
     build_serial(config)
@@ -119,6 +121,7 @@ def test_one_faulty_volume_does_not_end_the_others(config: Config, fault: str) -
     assert problems(config) == []
 
 
+@pytest.mark.slow
 def test_many_faulty_volumes_publish_nothing(config: Config) -> None:
     build_serial(config)
     with pytest.raises(GuardError, match="too many volumes give no rows"):
@@ -137,6 +140,7 @@ def test_a_volume_that_no_worker_has_memory_for_is_a_reject(config: Config) -> N
     assert run(config, executor, needs_bytes=100).computed == 1
 
 
+@pytest.mark.slow
 def test_rows_of_lesions(config: Config, tmp_path: Path) -> None:
     build_serial(config)
     store = open_store(config.store)

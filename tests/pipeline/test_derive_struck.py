@@ -73,6 +73,7 @@ def test_a_run_that_ends_at_any_write_is_continued(
     assert last > 6
 
 
+@pytest.mark.slow
 def test_a_version_of_a_killed_runs_files_leaves_out_what_changed(
     config: Config, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -97,6 +98,7 @@ def test_a_version_of_a_killed_runs_files_leaves_out_what_changed(
     assert {row[0] for row in rows(config)} == {f"{FIRST}_003-004", V2, V3}
 
 
+@pytest.mark.slow
 def test_a_damaged_file_of_a_killed_run_is_computed_again(
     config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:

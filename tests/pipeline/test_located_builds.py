@@ -124,6 +124,7 @@ def real_config(annotations: Path, images: Path, store: Path) -> dict[str, Any]:
     )
 
 
+@pytest.mark.slow
 def test_real_key_slices_all_agree(real_release: Path, tmp_path: Path) -> None:
     data = real_config(real_release, real_release / "Images_png", tmp_path)
     data["limits"]["location_disagreement"] = 0.0

@@ -75,6 +75,7 @@ def test_every_slice_and_row_is_accounted_for(built: tuple[Build, Store], real_r
     assert set(rejects["reason"]) == {"key_slice_missing", "slice_missing", "slice_not_annotated"}
 
 
+@pytest.mark.slow
 def test_stored_voxels_are_those_of_an_independent_resampler(
     built: tuple[Build, Store], real_release: Path
 ) -> None:

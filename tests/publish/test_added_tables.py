@@ -124,7 +124,7 @@ def pairs(store: Store) -> list[tuple[int, int | None]]:
     return sorted(zip(rows["first"], rows["second"], strict=True), key=str)
 
 
-@pytest.fixture(params=["folder", "bucket"])
+@pytest.fixture(params=["folder", pytest.param("bucket", marks=pytest.mark.slow)])
 def place(request: pytest.FixtureRequest, config: Config) -> Config:
     if request.param == "bucket":
         bucket: Bucket = request.getfixturevalue("s3_bucket")
@@ -156,6 +156,7 @@ def test_a_row_of_two_lesions_goes_when_one_of_them_changes(place: Config, relea
     assert problems(place, 4) == []
 
 
+@pytest.mark.slow
 def test_a_lost_file_is_left_out_of_the_next_version(config: Config, release: Path) -> None:
     build_serial(config)
     first, second = sorted(open_store(config.store).volumes()["volume_id"])[:2]
@@ -171,6 +172,7 @@ def test_a_lost_file_is_left_out_of_the_next_version(config: Config, release: Pa
     assert problems(config, 4) == []
 
 
+@pytest.mark.slow
 def test_a_build_that_publishes_meanwhile_loses_nothing(config: Config, release: Path) -> None:
     build_serial(config)
     before = open_store(config.store)
@@ -216,6 +218,7 @@ def test_rows_that_contradict_the_declaration_are_refused(
 UNITS = st.integers(0, 5)
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.tuples(UNITS, st.none() | UNITS), unique=True, max_size=12),
     st.sets(UNITS),

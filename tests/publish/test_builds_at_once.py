@@ -108,6 +108,7 @@ def test_a_build_waits_for_a_prune_and_marks_itself(place: str, config: Config, 
     assert list(objects.list(".running")) == []
 
 
+@pytest.mark.slow
 def test_a_build_that_was_held_up_publishes_if_nothing_was_pruned(config: Config) -> None:
     build_serial(config)
     build = held_up(variant(config, volume={"spacing_mm": 2.0}), lambda: None)
@@ -115,6 +116,7 @@ def test_a_build_that_was_held_up_publishes_if_nothing_was_pruned(config: Config
     assert verify(open_objects(config.store), 2).problems == ()
 
 
+@pytest.mark.slow
 def test_a_build_that_was_held_up_names_nothing_that_was_pruned(config: Config) -> None:
     build_serial(config)
     build_serial(variant(config, volume={"spacing_mm": 4.0}))

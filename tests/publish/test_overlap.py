@@ -29,7 +29,7 @@ def config_file(config: Config, overlap: str, folder: Path) -> str:
     return str(folder / "build.yaml")
 
 
-@pytest.fixture(params=["folder", "bucket"])
+@pytest.fixture(params=["folder", pytest.param("bucket", marks=pytest.mark.slow)])
 def placed(request: pytest.FixtureRequest, config: Config) -> Config:
     """Of a store on a disk or in a bucket."""
     if request.param == "folder":

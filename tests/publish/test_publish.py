@@ -80,6 +80,7 @@ def test_unchanged_content_publishes_no_new_version(config: Config) -> None:
     assert {name: data for name, data in after.items() if name != record} == before
 
 
+@pytest.mark.slow
 def test_a_changed_parameter_publishes_a_second_version_and_the_first_stays_readable(config: Config) -> None:
     build_serial(config)
     first = open_store(config.store)
@@ -104,6 +105,7 @@ def test_a_changed_parameter_publishes_a_second_version_and_the_first_stays_read
     assert set(current.volumes()["path"]).isdisjoint(volumes["path"])
 
 
+@pytest.mark.slow
 def test_going_back_to_earlier_parameters_publishes_again_and_converts_nothing(config: Config) -> None:
     build_serial(config)
     build_serial(variant(config, volume={"antialias": False}))

@@ -44,7 +44,7 @@ SERIES = "Images_png/000001_01_01"
 EVIL = "Images_png/../../../../../../../../../../../../../evil/000001_01_01/109.png"
 
 
-@pytest.fixture(params=["server", "bucket"])
+@pytest.fixture(params=["server", pytest.param("bucket", marks=pytest.mark.slow)])
 def offered(request: pytest.FixtureRequest, release: Path) -> Served | InBucket:
     """The release from afar."""
     if request.param == "server":
@@ -178,6 +178,7 @@ def test_names_inside_archives_never_become_paths(
     assert not Path("/evil").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "paths",
     [
@@ -215,6 +216,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(disk)], check=True)
 
 
+@pytest.mark.slow
 def test_a_full_staging_folder_ends_with_4_and_the_next_run_goes_on(
     small_disk: Path, served: Served, local_store: Path, tmp_path: Path
 ) -> None:
@@ -231,6 +233,7 @@ def test_a_full_staging_folder_ends_with_4_and_the_next_run_goes_on(
     assert_the_second_archive_goes_on(data, served, local_store)
 
 
+@pytest.mark.slow
 def test_with_too_little_room_for_all_but_not_for_a_few_nothing_need_be_kept(
     small_disk: Path, served: Served, local_store: Path, tmp_path: Path
 ) -> None:

@@ -29,6 +29,7 @@ def removals(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [r.getMessage() for r in caplog.records if "can't be removed" in r.getMessage()]
 
 
+@pytest.mark.slow
 def test_a_whole_store_needs_no_staging_area(
     served: Served, local_store: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -57,6 +58,7 @@ def test_an_incomplete_one_does_and_says_so_before_any_work(served: Served, tmp_
     assert version_names(tmp_path / "store") == []
 
 
+@pytest.mark.slow
 def test_an_archive_that_can_not_be_removed_stays_and_the_run_goes_on(
     served: Served,
     local_store: Path,

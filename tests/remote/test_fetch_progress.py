@@ -44,6 +44,7 @@ def every_line(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
     return caplog
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("has_ranges", [True, False])
 def test_log_tells_archives_bytes_and_rates(
     has_ranges: bool, served: Served, every_line: pytest.LogCaptureFixture, tmp_path: Path
@@ -72,6 +73,7 @@ def test_log_tells_archives_bytes_and_rates(
     assert any(re.match(r"4/4 volumes \(0 reused\)", line) for line in told)
 
 
+@pytest.mark.slow
 def test_bar_tells_the_same_in_80_columns(served: Served, tmp_path: Path) -> None:
     screen = io.StringIO()
     built_with(Console(file=screen, force_terminal=True, width=80, color_system=None), served, tmp_path)

@@ -29,6 +29,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return waits
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["in place", "staged"])
 def test_the_store_is_the_same_and_the_log_says_what_was_waited_for(
     way: str,

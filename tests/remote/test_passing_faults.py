@@ -122,6 +122,7 @@ def test_all_together(
     assert_same_store(tmp_path / "store", local_store)
 
 
+@pytest.mark.slow
 def test_after_a_cut_no_byte_travels_twice(served: Served, local_store: Path, tmp_path: Path) -> None:
     source = served.source(staging=str(tmp_path / "staging"))
     config = config_of(store_data(tmp_path / "store", source))

@@ -139,6 +139,7 @@ def test_downloads_that_hang_leave_the_threads_to_conversions(
     assert_same_store(tmp_path / "store", local_store)
 
 
+@pytest.mark.slow
 def test_one_after_the_other_volumes_convert_as_their_archives_come(
     served: Served, watch: Watch, local_store: Path, tmp_path: Path
 ) -> None:

@@ -97,7 +97,7 @@ def test_plan_tells_what_is_fetched_for_what_the_store_lacks(served: Served, tmp
     assert receipts(tmp_path / "store") == {name for name in VOLUMES if name.startswith("000002_01_01")}
 
 
-@pytest.mark.parametrize("kind", ["folder", "bucket"])
+@pytest.mark.parametrize("kind", ["folder", pytest.param("bucket", marks=pytest.mark.slow)])
 def test_plan_tells_what_is_staged_already(
     kind: str, served: Served, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:

@@ -36,6 +36,7 @@ def spans(plan: Plan, number: int) -> list[tuple[int, int]]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["serial", pytest.param("two workers", marks=pytest.mark.slow)])
 def test_in_place_a_volume_is_one_request_for_each_of_its_archives(
     kind: str, served: Served, local_store: Path, tmp_path: Path, request: pytest.FixtureRequest
@@ -58,6 +59,7 @@ def test_in_place_a_volume_is_one_request_for_each_of_its_archives(
     assert_same_store(tmp_path, local_store)
 
 
+@pytest.mark.slow
 def test_staged_each_block_is_one_request(served: Served, local_store: Path, tmp_path: Path) -> None:
     source = served.source(staging=str(tmp_path / "staging"))
     build_as_job(store_data(tmp_path / "store", source), SerialExecutor())
@@ -68,6 +70,7 @@ def test_staged_each_block_is_one_request(served: Served, local_store: Path, tmp
     assert_same_store(tmp_path / "store", local_store)
 
 
+@pytest.mark.slow
 def test_a_store_that_is_whole_asks_for_directories_only(served: Served, tmp_path: Path) -> None:
     again: list[Callable[[], dict[str, Any]]] = [
         lambda: served.source(),
@@ -91,6 +94,7 @@ def test_only_the_archives_of_what_is_selected_are_fetched(served: Served, tmp_p
     assert [path.name.split(".")[0] for path in (tmp_path / "staging").glob("*.zip")] == ["Images_png_01"]
 
 
+@pytest.mark.slow
 def test_connections_are_kept(served: Served, tmp_path: Path) -> None:
     build_as_job(store_data(tmp_path, served.source()), SerialExecutor())
     serial = {request.connection for request in served.server.requests[7:]}

@@ -128,7 +128,7 @@ def test_what_all_workers_see_is_built(
     assert receipts(tmp_path / "store") == set(VOLUMES)
 
 
-@pytest.mark.parametrize("kind", ["folder", "bucket"])
+@pytest.mark.parametrize("kind", ["folder", pytest.param("bucket", marks=pytest.mark.slow)])
 def test_probe_finds_every_kind_of_blindness(
     kind: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:

@@ -122,6 +122,7 @@ def test_staged_archives_are_the_archives(places: Places, tmp_path: Path) -> Non
     assert sorted(places.bucket.get(key) for key in keys) == expected
 
 
+@pytest.mark.slow
 def test_extracted_slices_give_the_same_volumes_and_rows(
     release: Path, local_store: Path, tmp_path: Path
 ) -> None:
@@ -143,7 +144,7 @@ def test_extracted_slices_give_the_same_volumes_and_rows(
     assert set(stores[1].slices()["archive"]) == set(ARCHIVES)
 
 
-@pytest.mark.parametrize("place", ["http", "bucket"])
+@pytest.mark.parametrize("place", ["http", pytest.param("bucket", marks=pytest.mark.slow)])
 def test_annotations_that_are_another_file_end_with_2_before_any_work(
     place: str, places: Places, tmp_path: Path
 ) -> None:
@@ -159,7 +160,7 @@ def test_annotations_that_are_another_file_end_with_2_before_any_work(
     assert places.served.server.requests == [] or place == "http"
 
 
-@pytest.mark.parametrize("place", ["http", "bucket"])
+@pytest.mark.parametrize("place", ["http", pytest.param("bucket", marks=pytest.mark.slow)])
 def test_annotations_that_are_not_there_end_with_2(place: str, places: Places, tmp_path: Path) -> None:
     source = places.served.source() if place == "http" else places.in_bucket
     source["annotations"] = source["annotations"].replace(CSV, "none.csv")
@@ -179,6 +180,7 @@ def test_a_web_page_instead_of_the_annotations_ends_with_2(served: Served, tmp_p
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["in place", "staged"])
 def test_the_official_links_without_staging_are_checked_slice_by_slice(
     way: str,

@@ -45,6 +45,7 @@ def passes(served: Served) -> list[int]:
     return [served.server.ranges(f"/{name}").count(None) for name in ARCHIVES]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["serial", pytest.param("two workers", marks=pytest.mark.slow)])
 def test_what_is_not_kept_never_lies_there_at_once_and_travels_twice(
     kind: str,
@@ -130,6 +131,7 @@ def test_a_server_that_goes_away_ends_with_2(
     assert version_names(tmp_path / "store") == []
 
 
+@pytest.mark.slow
 def test_a_plan_with_archives_that_were_not_read_is_not_built(data: dict[str, Any], tmp_path: Path) -> None:
     config = config_of(data)
     plan = load_plan(config)

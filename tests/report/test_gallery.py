@@ -62,6 +62,7 @@ def test_a_sample_is_even_and_the_same_every_time() -> None:
     assert not chosen["lesion_id"].duplicated().any()
 
 
+@pytest.mark.slow
 def test_a_volume_that_is_damaged_or_gone_costs_its_pictures_only(store: Store, tmp_path: Path) -> None:
     shutil.copytree(store.objects.root, tmp_path / "store")
     damaged = open_store(str(tmp_path / "store"))

@@ -85,6 +85,7 @@ def test_one_scale_shows_all(diameters: list[float], edge: float) -> None:
     assert common_size_mm(diameters) == edge
 
 
+@pytest.mark.slow
 def test_a_patients_page_has_its_lesions_links_and_warnings(store: Store) -> None:
     page = patient_page(store, 1).decode()
     assert page == patient_page(store, 1).decode()
@@ -106,6 +107,7 @@ def test_a_patients_page_has_its_lesions_links_and_warnings(store: Store) -> Non
     assert "No lesion was found in several studies" in patient_page(store, 2).decode()
 
 
+@pytest.mark.slow
 def test_the_report_shows_changes_and_uncertain_links(store: Store) -> None:
     lesions = store.lesions()
     part = over_time(store, lesions)
@@ -136,6 +138,7 @@ def test_a_volume_that_cannot_be_read_only_loses_its_pictures(store: Store, tmp_
     assert "1 pictures could not be read" in page
 
 
+@pytest.mark.slow
 def test_jobs_print_and_write_the_pages(store: Store, tmp_path: Path) -> None:
     page = tmp_path / "page.html"
     done = CliRunner().invoke(find_similar, [store.objects.root, "2", "-k", "3", "--page", str(page)])

@@ -67,6 +67,7 @@ def test_a_picture_is_the_stored_plane_and_each_is_drawn_once(store: Store) -> N
     )
 
 
+@pytest.mark.slow
 def test_what_is_gone_is_not_shown_as_air(store: Store, tmp_path: Path) -> None:
     shutil.copytree(store.objects.root, tmp_path / "store")
     damaged = open_store(str(tmp_path / "store"))
@@ -88,6 +89,7 @@ def test_every_plane_of_a_small_store_is_counted(store: Store) -> None:
     assert (np.sum(found.counts, axis=0) == np.sum([hu_counts(a) for a in arrays], axis=0)).all()
 
 
+@pytest.mark.slow
 def test_of_many_planes_some_are_drawn_evenly(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[tuple[str, int]] = []
 

@@ -42,7 +42,7 @@ def client(cluster: LocalCluster) -> Iterator[Client]:
         yield client
 
 
-@pytest.fixture(params=["serial", "dask"])
+@pytest.fixture(params=["serial", pytest.param("dask", marks=pytest.mark.slow)])
 def executor(request: pytest.FixtureRequest) -> Executor:
     if request.param == "serial":
         return SerialExecutor()

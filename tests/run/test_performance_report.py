@@ -61,6 +61,7 @@ def test_the_page_is_whole_and_linked(tmp_path: Path) -> None:
     assert (index.parent / link).resolve() == page.resolve()
 
 
+@pytest.mark.slow
 def test_without_bokeh_the_log_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -100,6 +100,7 @@ class TestKilled:
         assert http_server.ranges("/a.zip") == RANGES[11:]
         staged.assert_holds_only(archive)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("seed", range(3))
     def test_at_random_moments_what_is_there_is_always_right(
         self, http_server: HttpServer, folder: Staged, seed: int
@@ -151,6 +152,7 @@ def test_a_file_of_another_size_under_the_name_is_fetched_again(
 class TestNoRoom:
     """A fault of the staging area is an OSError and no reject, and a later run continues."""
 
+    @pytest.mark.slow
     def test_a_write_that_is_refused_stops_the_fetcher(self, http_server: HttpServer, folder: Staged) -> None:
         archive = serve_archive(http_server)
         process = start_fetching(folder.fetcher, archive, largest_file_bytes=5 * BLOCK_BYTES + 100)

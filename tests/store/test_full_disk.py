@@ -15,7 +15,7 @@ from etl.store.prune import prune
 from etl.store.running import mark_path
 from etl.store.versions import version_numbers
 from etl.verify.verify import verify
-from tests.support.three_volumes import built_three_times, files_of
+from tests.support.three_volumes import files_of
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,9 @@ class Full(LocalObjects):
 
 
 @pytest.fixture
-def config(tmp_path: Path) -> Config:
-    config = built_three_times(tmp_path)
-    Path(config.store, ".partial", "0" * 32).write_bytes(b"left")
-    return config
+def config(three_versions: Config) -> Config:
+    Path(three_versions.store, ".partial", "0" * 32).write_bytes(b"left")
+    return three_versions
 
 
 def used(store: str) -> int:

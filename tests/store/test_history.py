@@ -24,7 +24,7 @@ from tests.support.tiny_release import build_serial, tiny_config, write_release
 FEWER = {"allow_fewer_volumes": True, "allow_fewer_lesions": True}
 
 
-@pytest.fixture(params=["folder", "bucket"])
+@pytest.fixture(params=["folder", pytest.param("bucket", marks=pytest.mark.slow)])
 def config(request: pytest.FixtureRequest, tmp_path: Path) -> Config:
     """Of a store of two versions: all three volumes; then the first alone, at 2 mm."""
     write_release(tmp_path / "release", PRESENT, ROWS)
@@ -140,6 +140,7 @@ def test_there_is_no_such_version(config: Config) -> None:
         rollback(open_objects(config.store), 7, "back")
 
 
+@pytest.mark.slow
 def test_a_rollback_that_is_overtaken_goes_on_top(tmp_path: Path) -> None:
     write_release(tmp_path / "release", PRESENT, ROWS)
     config = tiny_config(tmp_path / "release", tmp_path / "store")

@@ -23,9 +23,9 @@ DAY_S = 86400.0
 
 
 @pytest.fixture
-def config(tmp_path: Path) -> Config:
+def config(three_versions: Config) -> Config:
     """Of a store of three versions that share no volume; the last is of 4 mm."""
-    return variant(built_three_times(tmp_path), volume={"spacing_mm": 4.0})
+    return variant(three_versions, volume={"spacing_mm": 4.0})
 
 
 def make_all_older(store: str, seconds: float, below: str = "") -> None:

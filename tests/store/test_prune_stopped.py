@@ -24,13 +24,13 @@ from etl.store.tags import write_tag
 from etl.store.versions import version_numbers
 from etl.verify.verify import verify
 from tests.store.test_running import make_older
-from tests.support.three_volumes import assert_whole, built_three_times, files_of, variant
+from tests.support.three_volumes import assert_whole, files_of, variant
 from tests.support.tiny_release import build_serial
 
 
 @pytest.fixture
-def config(tmp_path: Path) -> Config:
-    return built_three_times(tmp_path)
+def config(three_versions: Config) -> Config:
+    return three_versions
 
 
 def test_beside_a_build_it_refuses_and_says_which(config: Config) -> None:

@@ -23,12 +23,11 @@ from etl.store.version_list import choose_version, list_versions, parse_wanted
 from etl.store.versions import publish_version, read_version, version_numbers
 from etl.verify.verify import verify
 from tests.store.test_versions import body
-from tests.support.three_volumes import built_three_times
 
 
 @pytest.fixture
-def config(tmp_path: Path) -> Config:
-    return built_three_times(tmp_path)
+def config(three_versions: Config) -> Config:
+    return three_versions
 
 
 def call(config: Config, *arguments: str) -> tuple[int, str]:

@@ -81,6 +81,7 @@ def test_a_column_that_the_contract_does_not_have_is_found(store: Path) -> None:
     assert (problem.what, problem.found) == ("schema of slices is wrong", "[['mood', 'string']]")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DAMAGE)
 def test_damage_is_found(store: Path, name: str) -> None:
     damage, repair, expected = DAMAGE[name]
@@ -118,6 +119,7 @@ def test_a_lost_part_of_a_table_hides_nothing_of_the_others(store: Path) -> None
     assert found == [(lost.split("/", 2)[2], "is missing"), *DAMAGE["lesion below its volume"][2]]
 
 
+@pytest.mark.slow
 def test_box_past_the_edge_may_reach_out_but_not_leave(store: Path) -> None:
     def flag(table: pa.Table) -> pa.Table:
         return set_value(table, "bbox_past_edge", True, lesion_id=0)
@@ -152,6 +154,7 @@ def test_an_exchanged_version_is_found_by_all_after_it(store: Path) -> None:
         assert problem.where == "versions/000002.json: parent 1"
 
 
+@pytest.mark.slow
 def test_each_version_is_verified_by_its_own_number(store: Path) -> None:
     add_version(store, 2)
     assert problems_of(store, 2) == ()
@@ -164,6 +167,7 @@ def test_each_version_is_verified_by_its_own_number(store: Path) -> None:
         choose_version(LocalObjects(str(store)), 3)
 
 
+@pytest.mark.slow
 def test_a_parent_that_was_pruned_is_no_problem_and_one_that_was_lost_is(store: Path) -> None:
     for number in (2, 3):
         add_version(store, number)
@@ -176,6 +180,7 @@ def test_a_parent_that_was_pruned_is_no_problem_and_one_that_was_lost_is(store: 
     assert problems_of(store, 3) == ()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["0000001.json", "1.json", "00000000000000000002.json", "01.json"])
 def test_a_version_file_under_a_name_that_no_reader_looks_for_is_named(store: Path, name: str) -> None:
     (store / "versions" / name).write_bytes((store / VERSION).read_bytes())
@@ -215,6 +220,7 @@ def test_a_sample_is_the_share_rounded_up(total: int, share: float, seed: int) -
     )
 
 
+@pytest.mark.slow
 def test_volumes_are_checked_wherever_and_in_any_order(store: Path) -> None:
     DAMAGE["truncated shard"][0](store)
     here = problems_of(store)

@@ -34,6 +34,7 @@ def test_deleting_a_damaged_volume_and_building_again_repairs_it(
     assert problems_of(store) == ()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["missing table", "truncated table", "flipped bit in a table"])
 def test_building_again_repairs_the_tables_of_the_current_version(
     store: Path, config: Config, name: str
@@ -43,6 +44,7 @@ def test_building_again_repairs_the_tables_of_the_current_version(
     assert problems_of(store) == ()
 
 
+@pytest.mark.slow
 def test_deleting_a_damaged_root_and_building_again_repairs_it(store: Path, config: Config) -> None:
     DAMAGE["root of another contract"][0](store)
     (store / "store.json").unlink()

@@ -35,6 +35,7 @@ def on_terminal(config: Config, width: int) -> str:
     return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.getvalue())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [80, 120])
 def test_bar_shows_every_count_in_80_columns(config: Config, width: int) -> None:
     *_, last, bar = on_terminal(config, width).rstrip().splitlines()
