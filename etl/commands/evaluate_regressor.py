@@ -40,12 +40,6 @@ if TYPE_CHECKING:
     help="Rows as in DL_info.csv; FOLDER is then Images_png, and its key slices are scored.",
 )
 @click.option(
-    "--series",
-    type=click.Path(exists=True, file_okay=False),
-    metavar="FOLDER",
-    help="CT series as in data.folder of a training; a wheel's features are fitted to their distances, too.",
-)
-@click.option(
     "--study",
     is_flag=True,
     help="For a wheel: print, too, what other stages, one plain view and fewer patients give.",
@@ -57,7 +51,6 @@ def main(
     pixel_mm: float,
     window_hu: tuple[float, float],
     annotations: Path | None,
-    series: str | None,
     study: bool,
 ) -> None:
     """Print how well MODEL orders the slices of FOLDER, as JSON.
@@ -91,7 +84,7 @@ def main(
         from etl.learn.frozen_fit import evaluate_frozen
         from etl.learn.frozen_study import study as study_of
 
-        measures = evaluate_frozen(model, folder, series)
+        measures = evaluate_frozen(model, folder)
         click.echo(json.dumps(measures | ({"study": study_of(model, folder)} if study else {})))
         return
     opened = open_model(model)
@@ -112,7 +105,7 @@ def main(
 def _check_options(is_wheel: bool, annotations: Path | None) -> None:
     """Raise UsageError where an option is given that means nothing for this model, or a window is empty."""
     kind, taken = (
-        ("a file with ImageNet weights", ("series", "study"))
+        ("a file with ImageNet weights", ("study",))
         if is_wheel
         else ("a model's folder", ("pixel_mm", "window_hu"))
         if annotations is None

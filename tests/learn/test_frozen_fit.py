@@ -10,7 +10,6 @@ from PIL import Image
 from etl.core.errors import ConfigError
 from etl.learn.frozen_fit import (
     SIZE,
-    Differences,
     Scored,
     evaluate_frozen,
     fitted,
@@ -50,18 +49,6 @@ def test_a_fit_finds_a_line_and_leaves_its_patient_out() -> None:
     changed = fitted([features[:, :2], features[:, 2:]], wrong, patients, seed=1) != found
     assert not changed[:2].any()
     assert changed[2:].sum() > 50
-
-
-def test_differences_say_what_scores_do_not() -> None:
-    """The scored slices differ in the first feature alone; pairs of others tell of the second."""
-    features = np.stack([np.arange(20.0), np.tile([1.0, -1.0], 10)], 1)
-    scores = np.arange(20.0)
-    patients = [str(number) for number in range(20)]
-    pairs = Differences([np.zeros((8, 2))], [np.tile([0.0, 1.0], (8, 1))], np.full(8, 5.0))
-    without = fitted([features], scores, patients, 0)
-    found = fitted([features], scores, patients, 0, pairs)
-    assert (found - without)[::2].mean() > 1
-    assert (found - without)[1::2].mean() < -1
 
 
 def test_features_are_a_block_for_each_stage_and_kind() -> None:
@@ -147,7 +134,7 @@ def test_imagenet_features_order_drawn_slices_of_other_patients(tmp_path: Path) 
         name = f"{number:03}_score_{score:.5f}_{number // 2:06}_01_01_{number}.png"
         Image.fromarray(grey.astype(np.uint8)).save(tmp_path / name)
     found = evaluate_frozen(wheel(), tmp_path)
-    assert (found["slices"], found["patients"], found["distances"]) == (24, 12, 0)
+    assert (found["slices"], found["patients"]) == (24, 12)
     assert found["order_accuracy"] >= 0.9
 
 
