@@ -1,7 +1,8 @@
 """Pairs of one lesion in two CTs as published by others (DLT) -> rows of the release.
 
 DLT (JimmyCai91/DLT) prints boxes 0-based (printed - 1) with one decimal, x, y, width, height, and names the
-slice's file. Widths and heights are clipped at the image's edge in one pair, so x and y alone are compared.
+slice's file. Boxes are clipped at the image's edge, so x and y alone are compared, those left of or above the
+image as 0. Its tracker's results list the same keys below `results`, with more decimals.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ def read_known_pairs(data: bytes, source: str, lesions: pd.DataFrame) -> KnownPa
     """Join DLT's pairs to rows of the release.
 
     Args:
-        data: the JSON file: an object or a list of pairs.
+        data: the JSON file: an object or a list of pairs, or an object with the list `results`.
         source: its name, for messages.
         lesions: `Annotations.lesions`.
 
@@ -52,6 +53,8 @@ def read_known_pairs(data: bytes, source: str, lesions: pd.DataFrame) -> KnownPa
     listed: list[Any] = []
     try:
         content = json.loads(data)
+        if isinstance(content, dict) and isinstance(content.get("results"), list):
+            content = content["results"]
         listed = list(content.values() if isinstance(content, dict) else content)
         for pair in listed:
             ends.append((_end(pair, "source"), _end(pair, "target")))
@@ -99,7 +102,7 @@ def _join(rows: dict[str, list[tuple[int, float, float]]], name: str, x: float, 
     near = [
         lesion_id
         for lesion_id, left, top in rows.get(name, [])
-        if abs(left - x) < TOLERANCE_PX and abs(top - y) < TOLERANCE_PX
+        if all(abs(max(a, 0.0) - max(b, 0.0)) < TOLERANCE_PX for a, b in ((left, x), (top, y)))
     ]
     return near[0] if len(near) == 1 else None
 

@@ -45,6 +45,13 @@ def test_both_directions_are_one_pair_of_rows(as_list: bool) -> None:
     assert (known.pairs, known.listed, known.not_joined) == (((100, 102),), 2, 0)
 
 
+def test_results_of_the_tracker_and_boxes_cut_at_the_edge_join() -> None:
+    lesions = rows(("000004_02_01_013.png", -2.3, 192.6), ("000004_03_01_1008.png", 79.14, 0.4))
+    cut = pair(("000004_02_01/013.png", 0.0, 191.6), ("000004_03_01/1008.png", 78.1, 0.0))
+    known = read_known_pairs(json.dumps({"results": [cut], "name": "mix"}).encode(), "mix.json", lesions)
+    assert (known.pairs, known.listed, known.not_joined) == (((100, 101),), 1, 0)
+
+
 @pytest.mark.parametrize(
     "end",
     [
