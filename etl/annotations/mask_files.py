@@ -32,7 +32,7 @@ from etl.annotations.containers import (
 from etl.annotations.tars import is_compressed_tar, is_tar, tar_files
 from etl.core.errors import SourceError
 from etl.core.urls import is_local, public_url
-from etl.io.opening import open_blob
+from etl.io.opening import open_blob, open_objects
 from etl.io.places import BlobInfo
 from etl.io.ranged_file import open_ranges
 from etl.release.names import is_ignorable
@@ -83,7 +83,7 @@ class MaskFile:
 
 
 def list_files(url: str) -> Iterator[MaskFile]:
-    """List the files at a path or URL: a folder's, or those in a tar or zip, or the file itself.
+    """List the files at a path or URL: a folder's, a bucket's prefix's, a tar's or zip's, or the file itself.
 
     Raises:
         SourceError: it can't be read, or a container is damaged or holds too much.
@@ -92,14 +92,32 @@ def list_files(url: str) -> Iterator[MaskFile]:
         for file in folder_files(path):
             yield from _list_file(file, _info(file))
         return
-    info, name = _info(url), _name(url)
-    if not (_is_container(name) or name.lower().endswith(_NAMED)):
+    name = _name(url)
+    is_named = _is_container(name) or name.lower().endswith(_NAMED)
+    if not is_named and (found := _prefix(url)):
+        for key, size in found:
+            yield from _list_file(f"{url}/{key}", BlobInfo(size, "", True, b""))
+        return
+    info = _info(url)
+    if not is_named:
         unreadable(url, f"{name} is no mask, no list of splits, and no archive that is known by its name")
     yield from _list_file(url, info)
 
 
 def _name(url: str) -> str:
     return public_url(url).rstrip("/").rsplit("/", 1)[-1]
+
+
+def _prefix(url: str) -> list[tuple[str, int]]:
+    """Return the objects below a prefix of a bucket, and their bytes; none if the URL is no such prefix."""
+    root, _, folder = url.rpartition("/")
+    if not root.startswith("s3://"):
+        return []
+    try:
+        listed = open_objects(root).listed(folder)
+    except OSError as error:
+        unreadable(url, str(error))
+    return [(key, found.bytes) for key, found in sorted(listed.items()) if not is_ignorable(key)]
 
 
 def _info(url: str) -> BlobInfo:

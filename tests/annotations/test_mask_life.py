@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 from distributed import Client
 
+from etl.annotations.mask_files import list_files, read_files
 from etl.annotations.mask_sources import MaskStore, join_masks
+from etl.core.errors import SourceError
 from etl.run.clusters import local_cluster
 from etl.run.dask import DaskExecutor
 from etl.run.serial import SerialExecutor
@@ -15,6 +17,7 @@ from etl.store.history import rollback
 from etl.store.prune import Pruning, prune
 from etl.store.reader import Store, open_store
 from etl.verify.verify import verify
+from tests.annotations.documents import tarred
 from tests.annotations.test_mask_tasks import ROWS as TASK_ROWS
 from tests.annotations.test_mask_tasks import grids, packings
 from tests.support.masked_store import FIRST, MASKS_BY_NAME, PRESENT, ROWS, SECOND, masked_store, with_masks
@@ -56,6 +59,24 @@ def test_in_a_bucket_labels_are_the_same_bytes(tmp_path: Path, s3_bucket: Bucket
     keys = s3_bucket.all_keys()
     with_masks(config.store, folder)
     assert s3_bucket.all_keys() == keys
+
+
+@pytest.mark.slow
+def test_a_prefix_of_a_bucket_is_a_folder_of_masks(s3_bucket: Bucket) -> None:
+    files = {
+        "deep/a_lesion_01.nii.gz": b"a",
+        "masks.tar": tarred({"b_lesion_01.nii.gz": b"b"}),
+        "._c.nii": b"c",
+    }
+    for name, data in files.items():
+        s3_bucket.put(f"uls23/labels/{name}", data)
+    s3_bucket.put("uls23/labels_of_others/d.nii", b"d")
+    listed = list(list_files(f"{s3_bucket.url}/uls23/labels"))
+    assert [file.stem for file in listed] == ["a_lesion_01.nii.gz", "b_lesion_01.nii.gz"]
+    assert read_files(listed) == [b"a", b"b"]
+    for nothing in ("nowhere", "uls23/lab"):
+        with pytest.raises(SourceError, match="can't be read"):
+            list(list_files(f"{s3_bucket.url}/{nothing}"))
 
 
 @pytest.mark.slow
