@@ -27,7 +27,7 @@ def version_argument(name: str) -> Callable[[Callable[..., None]], Callable[...,
     return click.argument(name, callback=_number_or_tag)
 
 
-@click.group(cls=Group, context_settings={"max_content_width": 100})
+@click.group(cls=Group, invoke_without_command=True, context_settings={"max_content_width": 100})
 @click.argument("store")
 @click.pass_context
 @stoppable
@@ -36,7 +36,7 @@ def main(context: click.Context, store: str) -> None:
 
     A store is a sequence of published versions. Each names its tables and volumes and never changes. The
     highest number is current; readers may pin any other. Versions share the volumes that they have in common.
-    NUMBER, BEFORE and AFTER are a number or a tag.
+    NUMBER, BEFORE and AFTER are a number or a tag. Without a command the versions are listed.
 
     \b
       deeplesion versions build/store list
@@ -60,6 +60,8 @@ def main(context: click.Context, store: str) -> None:
 
     start_logging()
     context.obj = open_objects(store)
+    if context.invoked_subcommand is None:
+        context.invoke(list_versions, as_json=False)
 
 
 @main.command("list")

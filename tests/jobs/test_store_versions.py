@@ -60,6 +60,11 @@ def test_list(store: str) -> None:
     assert files_of(store) == before
 
 
+def test_without_a_command_the_versions_are_listed(store: str, tmp_path: Path) -> None:
+    assert job(store).stdout == job(store, "list").stdout
+    assert "no store here" in job(str(tmp_path), code=2).stderr
+
+
 def test_show(store: str) -> None:
     said = job(store, "show", "2").stdout
     for part in ("version 2", "parent 1", "spacing_mm: 2.0", "Images_png_01.zip", "rejects", "numpy"):
