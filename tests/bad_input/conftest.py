@@ -6,12 +6,17 @@ from pathlib import Path
 import pytest
 
 from etl.phantom import write_phantom
+from tests.support.shared import made_once
 from tests.support.workshop import Release, Workshop, build_outcome, config_of, csv_text, zipped
 
 
 @pytest.fixture(scope="session")
 def small_release(tmp_path_factory: pytest.TempPathFactory) -> Release:
-    folder = tmp_path_factory.mktemp("small_release")
+    return made_once(tmp_path_factory, "small_release", made)[1]
+
+
+def made(folder: Path) -> Release:
+    """Write the release into a folder, and build it."""
     write_phantom(folder / "phantom", patients=2, archives=1, extracted=True)
     with open(folder / "phantom" / "DL_info.csv", newline="") as file:
         rows = tuple(csv.DictReader(file))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,10 +47,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two patients, four volumes, three archives: two volumes span two archives each. Read only."""
     from etl.phantom import write_phantom
+    from tests.support.shared import made_once
 
-    folder = tmp_path_factory.mktemp("release")
-    write_phantom(folder, patients=2, archives=3, extracted=True)
-    return folder
+    write = partial(write_phantom, patients=2, archives=3, extracted=True)
+    return made_once(tmp_path_factory, "remote_release", write)[0]
 
 
 @pytest.fixture(scope="session")
