@@ -12,6 +12,7 @@ from safetensors.numpy import load
 
 from etl.learn.loop import CHECKPOINT
 from etl.store import open_store
+from tests.support.jobs import call_job
 from tests.support.made_up_ct import write_ct_folder
 from tests.support.processes import ROOT, environment
 from tests.support.three_volumes import built
@@ -19,8 +20,8 @@ from tests.support.three_volumes import built
 pytestmark = pytest.mark.campaign
 
 
-def train(store: str, work: Path, folder: Path, steps_now: int | None = None, processes: int = 2) -> str:
-    """Train six steps, or some of them; return what was printed."""
+def settings(work: Path, folder: Path) -> list[str]:
+    """Return the options of a training of six steps."""
     values = {
         "data.folder": folder,
         "work": work,
@@ -31,10 +32,14 @@ def train(store: str, work: Path, folder: Path, steps_now: int | None = None, pr
         "input.pixel_mm": 14,
         "validate_steps": 3,
     }
-    words = [word for key, value in values.items() for word in ("--set", f"{key}={value}")]
-    words += ["--steps-now", str(steps_now)] if steps_now else []
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
-    command = [*torchrun, str(processes), "jobs/train_regressor.py", store, "conf/regressor.yaml", *words]
+    return [word for key, value in values.items() for word in ("--set", f"{key}={value}")]
+
+
+def train(store: str, work: Path, folder: Path, *more: str) -> str:
+    """Train in two processes; return what was printed."""
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    job = ["jobs/train_regressor.py", store, "conf/regressor.yaml", *settings(work, folder), *more]
+    command = [*torchrun, *job]
     done = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -46,7 +51,7 @@ def test_two_processes_train_one_model_in_parts_or_at_once(tmp_path: Path) -> No
     output = train(stores[0], tmp_path / "work-1", ct_folder)
     assert output.count("has now the model") == 1, "the first process alone adds it"
     assert output.count("step 6 of 6") == 1
-    assert "step 2 of 6" in train(stores[1], tmp_path / "work-2", ct_folder, steps_now=2)
+    assert "step 2 of 6" in train(stores[1], tmp_path / "work-2", ct_folder, "--steps-now", "2")
     train(stores[1], tmp_path / "work-2", ct_folder)
     whole, parts = (open_store(place) for place in stores)
     names = [store.model("body-part-regressor")["model_id"] for store in (whole, parts)]
@@ -58,7 +63,7 @@ def test_two_processes_train_one_model_in_parts_or_at_once(tmp_path: Path) -> No
     assert first.read_bytes() == second.read_bytes()
 
     alone = built(tmp_path / "alone").store
-    train(alone, tmp_path / "work-3", ct_folder, processes=1)
+    call_job("train_regressor", alone, "regressor", *settings(tmp_path / "work-3", ct_folder))
     one = open_store(alone).model("body-part-regressor")
     assert one["model_id"] != names[0], "two processes draw two batches for each step"
     files = [sorted(file["path"] for file in model["files"]) for model in (one, whole.model(names[0]))]
