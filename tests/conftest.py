@@ -43,15 +43,17 @@ def pytest_make_parametrize_id(val: object) -> str | None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs the S3 server or a cluster as slow, and begin with the files that have slow tests.
+    """Mark what needs the S3 server or a cluster as slow, and begin with the files that take longest.
 
     So no process is left with such a file at the end.
     """
     for item in items:
         if {"s3_server", "cluster", "cluster_of_two"}.intersection(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.slow)
-    slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
+    long, slow = (
+        {item.path for item in items if item.get_closest_marker(name)} for name in ("campaign", "slow")
+    )
+    items.sort(key=lambda item: (item.path not in long, item.path not in slow))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
