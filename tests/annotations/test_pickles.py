@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import pickle
 import pickletools
 from collections import Counter, OrderedDict
@@ -49,6 +50,38 @@ def test_arrays_are_read_as_lists(protocol: int, dtype: str, shape: tuple[int, .
     array = np.arange(np.prod(shape)).reshape(shape).astype(dtype)
     found = read_pickle(pickle.dumps({"a": array, "b": [array, array]}, protocol), "a.pkl")
     assert found == {"a": array.tolist(), "b": [array.tolist()] * 2}
+
+
+PYTHON_2 = (
+    (
+        "KGRwMQpTJ2EnCmNudW1weS5jb3JlLm11bHRpYXJyYXkKX3JlY29uc3RydWN0CnAyCihjbnVtcHkKbmRhcnJheQpwMwooSTAK"
+        "dFMnYicKdFJwNAooSTEKKEkxCkkyCnRjbnVtcHkKZHR5cGUKcDUKKFMnZjgnCkkwCkkxCnRScDYKKEkzClMnPCcKTk5OSS0x"
+        "CkktMQpJMAp0YkkwMApTJ1x4MDBceDAwXHgwMFx4MDBceDAwXHgwMFx4Zjg/XHgwMFx4MDBceDAwXHgwMFx4MDBceDAwXHgw"
+        "MFx4YzAnCnRic1MnYycKUyd4JwpzUydiJwoobHA3CmNudW1weS5jb3JlLm11bHRpYXJyYXkKc2NhbGFyCnA4CihnNgpTJ1x4"
+        "OWFceDk5XHg5OVx4OTlceDk5XHg5OVx4Yjk/Jwp0UnA5CmFnOAooZzUKKFMnaTInCkkwCkkxCnRScDEwCihJMwpTJzwnCk5O"
+        "TkktMQpJLTEKSTAKdGJTJ1x4ZmRceGZmJwp0UnAxMQphc1MnZCcKTDNMCnMu"
+    ),
+    (
+        "fXEBKFUBYWNudW1weS5jb3JlLm11bHRpYXJyYXkKX3JlY29uc3RydWN0CnECKGNudW1weQpuZGFycmF5CnEDKEsAdFUBYnRS"
+        "cQQoSwEoSwFLAnRjbnVtcHkKZHR5cGUKcQUoVQJmOEsASwF0UnEGKEsDVQE8Tk5OSv////9K/////0sAdGJJMDAKVRAAAAAA"
+        "AAD4PwAAAAAAAADAdGJVAWNVAXhVAWJdcQcoY251bXB5LmNvcmUubXVsdGlhcnJheQpzY2FsYXIKcQgoaAZVCJqZmZmZmbk/"
+        "dFJxCWgIKGgFKFUCaTJLAEsBdFJxCihLA1UBPE5OTkr/////Sv////9LAHRiVQL9/3RScQtlVQFkTDNMCnUu"
+    ),
+    (
+        "gAJ9cQEoVQFhY251bXB5LmNvcmUubXVsdGlhcnJheQpfcmVjb25zdHJ1Y3QKcQJjbnVtcHkKbmRhcnJheQpxA0sAhVUBYodS"
+        "cQQoSwFLAUsChmNudW1weQpkdHlwZQpxBVUCZjhLAEsBh1JxBihLA1UBPE5OTkr/////Sv////9LAHRiiVUQAAAAAAAA+D8A"
+        "AAAAAAAAwHRiVQFjVQF4VQFiXXEHKGNudW1weS5jb3JlLm11bHRpYXJyYXkKc2NhbGFyCnEIaAZVCJqZmZmZmbk/hlJxCWgI"
+        "aAVVAmkySwBLAYdScQooSwNVATxOTk5K/////0r/////SwB0YlUC/f+GUnELZVUBZIoBA3Uu"
+    ),
+)
+"""The value of the test below as pickled by Python 2.7.18, numpy 1.16.6, in base64: protocols 0, 1, 2."""
+
+
+@pytest.mark.parametrize("data", PYTHON_2)
+def test_pickles_of_python_2_are_read(data: str) -> None:
+    """Its text is bytes, and so are the numbers of its arrays."""
+    expected = {"a": [[1.5, -2.0]], "b": [0.1, -3], "c": "x", "d": 3}
+    assert read_pickle(base64.b64decode(data), "a.pkl") == expected
 
 
 @pytest.mark.parametrize("protocol", range(2, 6))
