@@ -25,14 +25,14 @@ from tests.support.three_volumes import built
 pytestmark = pytest.mark.usefixtures("serial_jobs")
 HAS_TORCH = importlib.util.find_spec("torch") is not None
 QUICK = {
-    "steps": 200,
+    "steps": 120,
     "sequences_a_step": 6,
     "rate": 0.002,
     "average": 0.95,
-    "validate_steps": 100,
+    "validate_steps": 60,
     "dimensions": 16,
     "labels.seeds": 0.6,
-    "labels.refine_steps": 60,
+    "labels.refine_steps": 40,
 }
 
 
@@ -71,8 +71,8 @@ def test_looks_are_found_by_pixels_and_places_by_place(tmp_path: Path) -> None:
     build_store({"store": root, "source": source, "cluster": "serial"}, SerialExecutor())
     settings = [w for k, v in QUICK.items() for w in ("--set", f"{k}={v}")]
     settings += ["--set", f"work={tmp_path / 'work'}"]
-    first = call_job("train_embedding", root, "embedding", *settings, "--steps-now", "90")
-    assert "step 90 of 200" in first.output
+    first = call_job("train_embedding", root, "embedding", *settings, "--steps-now", "50")
+    assert "step 50 of 120" in first.output
     done = call_job("train_embedding", root, "embedding", *settings)
     assert "has now the model sequence-" in done.output
     assert "loss" in done.stderr
