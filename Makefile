@@ -31,7 +31,7 @@ COMPILE = $(UV) pip compile pyproject.toml $(LOCKED) --universal --python-versio
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --output-file requirements.lock
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo bench torch gpu-check viewer wheel test check test-slow test-all thorough chaos lint tools lock upgrade lowest docs clean
+.PHONY: help venv demo bench torch gpu-check viewer wheel test check test-slow thorough chaos lint tools lock upgrade lowest docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -76,9 +76,6 @@ check: lint ## lint, types and the fast tests
 # Many of them wait for clusters and servers, so one process more than two cores have.
 test-slow: $(READY) ## run the long tests: process kills, whole clusters and browsers
 	$(VENV)/bin/$(PYTEST) -n 3 -m campaign
-
-test-all: $(READY) ## run all tests at once: while long ones wait, others compute
-	$(VENV)/bin/$(PYTEST) -n 3
 
 thorough: $(READY) ## run the long tests and every property with many examples and more moments of each fault
 	EXAMPLES=thorough $(VENV)/bin/$(PYTEST) -m "campaign or hypothesis"
