@@ -90,7 +90,7 @@ def test_planning_plans_every_run(tmp_path: Path) -> None:
     assert {"plan_seconds", "plan_peak_mib"} <= set(found)
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_embedding_is_timed(tmp_path: Path) -> None:
     found = embedding.measure(tmp_path, slices=6, repeats=1, nets=("small",))
     assert found["embedding_read_ms_50"] > 0

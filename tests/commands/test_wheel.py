@@ -50,7 +50,7 @@ def environment_of_the_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_an_empty_folder_becomes_a_store(environment_of_the_wheel: Path, tmp_path: Path) -> None:
     path = f"{environment_of_the_wheel / 'bin'}{os.pathsep}{os.environ['PATH']}"
     variables = environment() | {"PATH": path, "PYTHONPATH": ""}

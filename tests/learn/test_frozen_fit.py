@@ -122,6 +122,7 @@ def wheel() -> str:
     return str(WHEEL)
 
 
+@pytest.mark.campaign
 def test_imagenet_features_order_drawn_slices_of_other_patients(tmp_path: Path) -> None:
     """The wider the ellipse the higher its score; each patient has a brightness and a place."""
     random = np.random.default_rng(0)
