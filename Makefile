@@ -15,8 +15,10 @@ export UV_PYTHON_DOWNLOADS := never
 unexport PYTHONDONTWRITEBYTECODE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-# As many processes as cores; a file's tests share fixtures, so one process runs all of them.
-PYTEST = python -m pytest -n auto --dist loadfile --no-loadscope-reorder --durations=10
+# Tests wait for disks, servers and clusters, so one process more than there are cores. A file's tests share
+# fixtures, so one process runs all of them.
+PROCESSES ?= $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN) + 1 )))
+PYTEST = python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder --durations=10
 UV = $(VENV)/bin/uv --quiet
 # Too large for the lock. The default index has only CUDA builds of several GB of this version.
 TORCH = torch==2.13.0+cpu onnx==1.23.2 onnxscript==0.7.2 safetensors==0.8.0
@@ -73,9 +75,8 @@ test: $(READY) ## run the tests, but for those of test-slow
 check: lint ## lint, types and the fast tests
 	EXAMPLES=fast $(VENV)/bin/$(PYTEST) -m "not slow and not campaign"
 
-# Many of them wait for clusters and servers, so one process more than two cores have.
 test-slow: $(READY) ## run the long tests: process kills, whole clusters and browsers
-	$(VENV)/bin/$(PYTEST) -n 3 -m campaign
+	$(VENV)/bin/$(PYTEST) -m campaign
 
 thorough: $(READY) ## run the long tests and every property with many examples and more moments of each fault
 	EXAMPLES=thorough $(VENV)/bin/$(PYTEST) -m "campaign or hypothesis"
