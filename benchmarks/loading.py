@@ -121,7 +121,24 @@ def _loaders(store: Store, seconds: float, rounds: int) -> dict[str, float]:
     for name in list(ways)[1:]:
         pairs = zip(rates[name], rates["one process"], strict=True)
         found[f"{name}, over one process"] = statistics.median(a / b for a, b in pairs)
+    return found | _large_batches(store, ways[f"{WORKERS} workers, fork"], count, rounds)
+
+
+def _large_batches(store: Store, options: dict[str, Any], count: int, rounds: int) -> dict[str, float]:
+    """Return the speed-up of workers over one process for batches of four times the samples, by type."""
+    found = {}
+    for name, transform in (("float32", None), ("uint8", _as_bytes)):
+        crops = LesionCrops(store, size_vox=(CROP,) * 3, transform=transform)
+        ratios = []
+        for _ in range(rounds):
+            one, workers = (_samples_per_second(crops, count, way, 4 * BATCH) for way in ({}, options))
+            ratios.append(workers / one)
+        found[f"the same, batches of {4 * BATCH} {name}"] = statistics.median(ratios)
     return found
+
+
+def _as_bytes(sample: dict[str, Any]) -> dict[str, Any]:
+    return sample | {"image": (255 * sample["image"]).astype(np.uint8)}
 
 
 def _two_over_one(store: Store, seconds: float, rounds: int) -> float:
@@ -146,16 +163,16 @@ def _samples_read(place: str, seconds: float, first: int) -> int:
     return count
 
 
-def _samples_per_second(dataset: Any, count: int, options: dict[str, Any]) -> float:
+def _samples_per_second(dataset: Any, count: int, options: dict[str, Any], batch: int = BATCH) -> float:
     """Return samples per second, from the first batches of all workers on."""
     data = importlib.import_module("torch.utils.data")
     skipped = 2 * max(1, options.get("num_workers", 0))
-    batches = iter(data.DataLoader(Endless(dataset, count + skipped * BATCH), BATCH, **options))
+    batches = iter(data.DataLoader(Endless(dataset, count + skipped * batch), batch, **options))
     for _ in range(skipped):
         next(batches)
     start, samples = time.perf_counter(), 0
-    for batch in batches:
-        samples += len(batch["image"])
+    for loaded in batches:
+        samples += len(loaded["image"])
     return samples / (time.perf_counter() - start)
 
 
