@@ -87,13 +87,17 @@ def evaluate_folder(
     true = [score for _, score in files]
     found = [float(model.score(grey_hu(path, window_hu), (pixel_mm, pixel_mm))[0]) for path, _ in files]
     return {
-        "slices": len(files),
-        "files_without_a_score": len(list(Path(folder).iterdir())) - len(files),
+        **file_counts(folder, len(files)),
         "spearman": number(spearman(true, found)),
         "order_accuracy": number(order_accuracy(true, found)),
         "pixel_mm": pixel_mm,
         "window_hu": list(window_hu),
     }
+
+
+def file_counts(folder: str | Path, slices: int) -> dict[str, int]:
+    """Return the counts of a folder's slices with a score, and of its other files, by their names in JSON."""
+    return {"slices": slices, "files_without_a_score": len(list(Path(folder).iterdir())) - slices}
 
 
 def scored_files(folder: str | Path) -> list[tuple[Path, float]]:

@@ -21,7 +21,7 @@ from torch.nn import functional
 from etl.core.errors import ConfigError
 from etl.derive.position_checks import number
 from etl.derive.position_measures import order_accuracy, spearman
-from etl.derive.scored_folder import grey_hu, scored_files
+from etl.derive.scored_folder import file_counts, grey_hu, scored_files
 from etl.learn.backbone import load_lite0
 from etl.learn.nets import Lite0
 
@@ -63,8 +63,7 @@ def evaluate_frozen(weights: str, folder: str | Path) -> dict[str, Any]:
     scored, net = read_scored(folder), frozen_net(weights)
     blocks = frozen_features(net, scored.images)
     return {
-        "slices": len(scored.scores),
-        "files_without_a_score": len(list(Path(folder).iterdir())) - len(scored.scores),
+        **file_counts(folder, len(scored.scores)),
         "patients": len(set(scored.patients)),
         "folds": FOLDS,
         **measured(scored, [fitted(blocks, scored.scores, scored.patients, seed) for seed in range(SEEDS)]),

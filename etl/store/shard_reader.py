@@ -149,7 +149,7 @@ def read_voxels(
             # A pool for each batch: no thread outlives the call, so that the process may be forked.
             with ThreadPoolExecutor(threads) as pool:
                 shares = [jobs[n::threads] for n in range(threads)]
-                for done in [pool.submit(_decode_all, name, layout, jobs, out, held) for jobs in shares]:
+                for done in [pool.submit(_decode_all, name, layout, share, out, held) for share in shares]:
                     done.result()
 
 

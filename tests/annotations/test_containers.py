@@ -58,7 +58,7 @@ def test_archives_in_archives_end(tmp_path: Path) -> None:
 
 
 def test_a_member_s_size_is_checked_before_it_is_read() -> None:
-    """Of these members only the announced size is there."""
+    """The members have only the announced size, not the bytes."""
     info = tarfile.TarInfo(NAME)
     info.size = MOST_MEMBER_BYTES + 1
     packed = zipped({NAME: bytes(5000)})

@@ -142,7 +142,7 @@ def test_the_same_again_reads_no_mask(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_a_run_that_was_stopped_goes_on(tmp_path: Path) -> None:
-    """Of two tasks: one reads a compressed tar from its beginning, the other the masks of a zip."""
+    """Two tasks: one reads a compressed tar from its beginning, the other the masks of a zip."""
     split = {True: {}, False: {}}
     for name, data in MASKS.items():
         split[name.startswith(FIRST)][name] = data

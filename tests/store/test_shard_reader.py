@@ -99,7 +99,7 @@ def test_voxels_are_those_that_zarr_reads(
         found = level.oindex[full]
         assert np.array_equal(found, expected)
         assert np.shape(found) == expected.shape
-        # What a caller does to a result reaches no chunk that is held.
+        # A caller that changes a result changes no chunk that is held.
         if isinstance(found, np.ndarray):
             found.fill(99)
     assert np.array_equal(level, voxels)
