@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tracemalloc
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 
 from etl.imaging.resample import task_memory_bytes
+from tests.support.memory import traced_peak_bytes
 from tests.support.resampling import Triple, random_volume, resampled, streamed
 
 
@@ -82,10 +82,7 @@ def test_memory_is_what_was_planned(spacing_in: Triple, spacing_out: Triple, int
             pass
 
     run()  # compiles, and fills the cache of taps
-    tracemalloc.start()
-    run()
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
+    peak = traced_peak_bytes(run)
     planned = task_memory_bytes(shape, spacing_in, spacing_out, interpolation, True)
     slack = 2 * shape[1] * shape[2] + 20_000  # a generator makes the next slice while the last is still held
     assert planned - slack <= peak <= planned + slack
