@@ -23,13 +23,15 @@ OK = "ok"
 
 def body_positions_of(store: Store, volume_id: str | None, split: str | None) -> pd.DataFrame:
     """Return the table `body_positions`; see `Store.body_positions`."""
+    where = None
+    if split is not None:
+        names = store.volumes(split=split, columns=["volume_id"])["volume_id"].tolist()
+        where = pc.field("volume_id").isin(names)
     if volume_id is not None:
         store._path(volume_id)  # raises where there is no such volume
-        return read_positions(store, pc.field("volume_id") == volume_id)
-    if split is None:
-        return read_positions(store, None)
-    names = store.volumes(split=split, columns=["volume_id"])["volume_id"].tolist()
-    return read_positions(store, pc.field("volume_id").isin(names))
+        of_volume = pc.field("volume_id") == volume_id
+        where = of_volume if where is None else where & of_volume
+    return read_positions(store, where)
 
 
 def volumes_at(store: Store, norm_z: float, tolerance: float) -> pd.DataFrame:

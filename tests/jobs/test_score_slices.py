@@ -62,6 +62,8 @@ def test_positions_are_published_read_carried_and_completed(config: Config, tmp_
     assert store.version["added_tables"]["body_positions"]["recipe"]["model"] == ID
     assert store.body_positions(volume_id=V2)["slice_index"].tolist() == [7]
     assert set(store.body_positions(split="train")["volume_id"]) == {V2}
+    assert store.body_positions(volume_id=V2, split="train")["slice_index"].tolist() == [7]
+    assert len(store.body_positions(volume_id=V2, split="val")) == 0
     with pytest.raises(StoreError, match="no such volume"):
         store.body_positions(volume_id="nothing")
     assert problems(config) == []
