@@ -24,7 +24,8 @@ def test_slices_are_ordered_after_a_minute_of_training(tmp_path: Path) -> None:
     files = sorted((SHARED / "body_part" / "scored_slices").glob("*.png"))
     if not files or not (SHARED / "ct").is_dir():
         pytest.skip("needs ../shared/ct and ../shared/body_part, which are not there")
-    config = read_regressor_config("regressor-ct", (f"work={tmp_path}", "checkpoint_steps=1500"))
+    # Two thirds of the config's steps reach the goal, too.
+    config = read_regressor_config("regressor-ct", (f"work={tmp_path}", "steps=1000"))
     view = BodyView(config.input.pixels, config.input.pixel_mm)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
