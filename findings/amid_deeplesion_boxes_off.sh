@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# amid 0.15.0 (nibabel 5.4.2): the mask of its DeepLesion reader lies one pixel beyond the boxes of DL_info.csv, and is one pixel narrower.
+# amid 0.15.0 (nibabel 5.4.2, numpy 2.4.6): the mask of its DeepLesion reader lies one pixel beyond the boxes of DL_info.csv, and is one pixel narrower.
 #
 # Guess: DeepLesion(root).mask(id) covers the pixels of each published box on its key slice.
 # What happens: coordinates in DL_info.csv count from 1, so a box 11, 21, 18, 26 is columns 10 to 17 and rows 20 to 25 of the array. The reader takes
@@ -17,7 +17,7 @@ trap 'rm -rf "$work"' EXIT
 "${PYTHON:-python3}" -m venv "$work/venv"
 export UV_CACHE_DIR="$work/cache"
 "$work/venv/bin/python" -m pip install --quiet --no-compile uv==0.13.9
-"$work/venv/bin/uv" pip install --quiet --python "$work/venv/bin/python" amid==0.15.0 nibabel==5.4.2
+"$work/venv/bin/uv" pip install --quiet --python "$work/venv/bin/python" amid==0.15.0 nibabel==5.4.2 numpy==2.4.6 pandas==3.1.1
 cat >"$work/boxes.py" <<'PYTHON'
 import logging
 import sys
