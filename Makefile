@@ -15,8 +15,8 @@ export UV_PYTHON_DOWNLOADS := never
 unexport PYTHONDONTWRITEBYTECODE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-# Tests wait for disks, servers and clusters, so one process more than there are cores, and another for the long
-# ones. A file's tests share fixtures, so one process runs all of them.
+# Tests wait for disks, servers and clusters, so one process more than there are cores. A file's tests share
+# fixtures, so one process runs all of them.
 PROCESSES ?= $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN) + 1 )))
 PYTEST = python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder --durations=10
 UV = $(VENV)/bin/uv --quiet
@@ -76,7 +76,7 @@ check: lint ## lint, types and the fast tests
 	EXAMPLES=fast $(VENV)/bin/$(PYTEST) -m "not slow and not campaign"
 
 test-slow: $(READY) ## run the long tests: process kills, whole clusters and browsers
-	$(VENV)/bin/$(PYTEST) -n $$(( $(PROCESSES) + 1 )) -m campaign
+	$(VENV)/bin/$(PYTEST) -m campaign
 
 thorough: $(READY) ## run the long tests and every property with many examples and more moments of each fault
 	EXAMPLES=thorough $(VENV)/bin/$(PYTEST) -m "campaign or hypothesis"

@@ -43,7 +43,7 @@ volume[20:26, 10:18, 1] = 60
 
 def described(box):
     """Return where the mask lies for a published box, and how many of the lesion's pixels it has."""
-    root = Path(tempfile.mkdtemp())
+    root = Path(tempfile.mkdtemp(dir=Path(__file__).parent))
     (root / "Images_nifti").mkdir()
     nibabel.save(nibabel.Nifti1Image(volume, np.diag([0.8, 0.8, 5, 1])), root / "Images_nifti/000001_01_01_103-105.nii.gz")
     row = (
