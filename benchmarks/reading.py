@@ -72,7 +72,7 @@ def measure(
         "reading": rows,
         "reading_s3": _from_s3(folder, store, seconds),
         "crops_per_second": {name: _per_second(crop, places, seconds) for name, crop in ways.items()},
-        "crops_per_second_2_loaders": {name: _loaders(crop, places, seconds) for name, crop in ways.items()},
+        "crops_per_second_2_loaders": _loaders(ways, places, seconds),
     }
 
 
@@ -255,12 +255,16 @@ _per_cpu_second = partial(_rate, time.process_time)
 _per_second = partial(_rate, time.perf_counter)
 
 
-def _loaders(crop: Crop, places: Sequence[Place], seconds: float) -> float:
+def _loaders(ways: Mapping[str, Crop], places: Sequence[Place], seconds: float) -> dict[str, float]:
     """Measure crops per second through processes that crop and send, as PyTorch's DataLoader does."""
+    found = {}
     with get_context("spawn").Pool(WORKERS) as pool:
-        # Untimed: every process imports and opens what it needs.
-        pool.map(crop, places[: 4 * WORKERS], 1)
-        batch = min(len(places), max(2 * WORKERS, int(_per_second(crop, places, seconds / 3) * seconds)))
-        start = time.perf_counter()
-        count = sum(1 for _ in pool.imap(crop, places[:batch], 4))
-        return count / (time.perf_counter() - start)
+        for name, crop in ways.items():
+            # Untimed: every process imports and opens what it needs.
+            pool.map(crop, places[: 4 * WORKERS], 1)
+            count = max(2 * WORKERS, int(_per_second(crop, places, seconds / 3) * seconds))
+            batch = places[: min(len(places), count)]
+            start = time.perf_counter()
+            done = sum(1 for _ in pool.imap(crop, batch, 4))
+            found[name] = done / (time.perf_counter() - start)
+    return found

@@ -96,7 +96,7 @@ def make_sample(
     files = tuple(itertools.islice(itertools.cycle(found), count))
     root = folder / "Images_png"
     shutil.rmtree(root, ignore_errors=True)
-    _link(files, root / str(_SERIES))
+    link(files, root / str(_SERIES))
     if in_archive:
         index = index_archives([ArchiveEntry(str(_pack(root)))])
     else:
@@ -115,7 +115,8 @@ def _mirrored(files: Sequence[Path], folder: Path) -> list[Path]:
     return mirrored
 
 
-def _link(files: Sequence[Path], folder: Path) -> None:
+def link(files: Sequence[Path], folder: Path) -> None:
+    """Make a series' folder of links to its slices, in this order."""
     folder.mkdir(parents=True)
     for number, file in enumerate(files, 1):
         (folder / f"{number:03d}.png").symlink_to(file.resolve())

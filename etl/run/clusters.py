@@ -175,6 +175,12 @@ class _ReplacingAdaptive(Adaptive):
         return await super().recommendations(target)
 
 
+def _is_not_of_an_interrupt(record: logging.LogRecord) -> bool:
+    """Return False for an error of Dask's own: Ctrl-C during a call that its event loop had not begun."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not (isinstance(error, NameError) and "free variable 'future'" in str(error))
+
+
 @contextlib.contextmanager
 def start_cluster(config: kinds.Started) -> Iterator[Cluster]:
     """Start a cluster with the class, arguments and size of its config; stop it at the end.
@@ -184,6 +190,7 @@ def start_cluster(config: kinds.Started) -> Iterator[Cluster]:
     """
     cluster_class = _load_class(config)
     cluster: Cluster | None = None
+    logging.getLogger("tornado.application").addFilter(_is_not_of_an_interrupt)
     try:
         with contextlib.ExitStack() as stack:
             stack.enter_context(dask.config.set({"distributed.worker.daemon": True}))

@@ -25,7 +25,7 @@ from etl.core.errors import RunError
 from etl.run.in_flight import Attempt, InFlight, Outcome, OutcomeReader, WorkerWatch
 from etl.run.protocol import RETRIES, ExecutionStats, FailureKind, Queue, Task, TaskFailure, run_error
 from etl.run.signals import deferred_interrupt
-from etl.run.worker import TASK_TOPIC, is_executing
+from etl.run.worker import TASK_TOPIC, wait_until_idle
 
 logger = logging.getLogger(__name__)
 
@@ -138,7 +138,8 @@ class DaskRun:
         while (task := self._queue.take(has_core=self._in_flight.computing < self._window)) is not None:
             self._in_flight.begin(task)
         if self._suspects and not self._in_flight:
-            self._wait_until_idle()
+            # Cancelled tasks that still run could kill the worker of the task rerun alone.
+            wait_until_idle(self._client, self._in_flight.run_id, self._limits.volume_timeout_s)
             self._alone = self._suspects.popleft()
             logger.info("%s is rerun alone: it was on workers that died", self._alone.name)
             self._in_flight.begin(self._alone)
@@ -270,14 +271,6 @@ class DaskRun:
         if not self._queue.fail(task, failure):
             raise run_error(task.name, failure.message)
         logger.warning("%s has failed: %s", task.name, failure.message)
-
-    def _wait_until_idle(self) -> None:
-        """Wait for cancelled tasks that still run: they could kill the worker of the task rerun alone."""
-        end = time.monotonic() + self._limits.volume_timeout_s
-        while any(self._client.run(is_executing, self._in_flight.run_id, on_error="ignore").values()):
-            if time.monotonic() > end:
-                break
-            time.sleep(0.1)
 
     def _drop(self, attempt: Attempt) -> None:
         self._in_flight.drop(attempt)

@@ -26,16 +26,27 @@ from benchmarks import (
 )
 from benchmarks.release_size import FULL, make_csv, make_index, make_runs
 from benchmarks.report import benchmark_text, estimate, machine
+from benchmarks.sample import IMAGE, link, slice_files
 from benchmarks.timing import Timing, ratio, rounds
 from etl.core.config import Codec, Volume
+from etl.imaging.png import read_png
 from etl.release.annotations import parse_annotations
-from tests.support.processes import ROOT
+from tests.support.processes import ROOT, environment
+
+
+@pytest.fixture(scope="module")
+def work_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A working directory with slices in ../shared, where benchmarks look for real ones."""
+    folder = tmp_path_factory.mktemp("benchmarks")
+    (folder / "work").mkdir()
+    _, slices = slice_files(folder)
+    link(slices[:14], folder / "shared" / "real" / "Images_png" / "000001_01_01")
+    return folder / "work"
 
 
 @pytest.fixture(autouse=True)
-def _synthetic_slices(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Benchmarks take real slices from ../shared, as seen from the working directory."""
-    monkeypatch.chdir(tmp_path)
+def _few_slices(monkeypatch: pytest.MonkeyPatch, work_folder: Path) -> None:
+    monkeypatch.chdir(work_folder)
 
 
 def test_rounds_take_turns_after_one_call_each() -> None:
@@ -106,8 +117,18 @@ def test_searches_are_timed(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_decoding_compares_equal_values(tmp_path: Path) -> None:
     found = decoding.measure(tmp_path, repeats=1)
-    assert found["slices"] == "phantom"
+    assert found["slices"] == "real"
     assert set(found) >= {"times_best_png_library", "fastest_inflate", "decoding_ms_per_slice"}
+
+
+@pytest.mark.slow
+def test_slices_are_synthetic_where_there_are_no_real_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    kind, files = slice_files(tmp_path)
+    assert kind == "phantom"
+    assert {read_png(file.read_bytes(), IMAGE).shape for file in files} == {IMAGE}
 
 
 @pytest.mark.slow
@@ -164,7 +185,7 @@ def test_codecs_and_crops(tmp_path: Path) -> None:
     rows = codecs.measure(tmp_path, 1, 4, [Codec(name="lz4", level=1)], [(16, 64, 64)])["codecs"]
     assert [row["chunk"] for row in rows] == [[64, 64, 64], [16, 64, 64]]
     assert all(row["ratio"] > 1 for row in rows)
-    found = reading.measure(tmp_path / "reading", 0.2, series=1, slices=14, chunks=[(16, 32, 32)])
+    found = reading.measure(tmp_path / "reading", 0.02, series=1, slices=14, chunks=[(16, 32, 32)])
     (row,) = found["reading"]
     assert {"crop", "store_crop", "lesion_crops", "key_slabs", "plane", "volume", "crop_zarr"} <= set(row)
     assert found["reading_s3"]["cold_requests"] <= 3
@@ -207,11 +228,12 @@ def test_scoring_is_timed_by_part(tmp_path: Path) -> None:
 
 
 @pytest.mark.campaign
-def test_the_job_keeps_the_figures_of_other_parts(tmp_path: Path) -> None:
+def test_the_job_keeps_the_figures_of_other_parts(tmp_path: Path, work_folder: Path) -> None:
     out = tmp_path / "benchmark.json"
     out.write_text(json.dumps({"plan_seconds": 1.0}))
     command = [sys.executable, "-m", "benchmarks", "--out", str(out), "--part", "decoding"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    env = environment(PYTHONPATH=str(ROOT))
+    done = subprocess.run(command, cwd=work_folder, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     figures = json.loads(out.read_text())
     assert figures["plan_seconds"] == 1.0

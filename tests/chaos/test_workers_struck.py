@@ -139,6 +139,12 @@ def cluster(place: Arena, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         yield Cluster(client, found, folder)
 
 
+@pytest.fixture(scope="module")
+def boundaries(place: Arena, cluster: Cluster) -> list[str]:
+    """Those of a build that nobody strikes."""
+    return cluster.build(place, place.fresh(), all=False)
+
+
 def test_workers_that_derive_are_struck_at_boundaries(place: Arena, cluster: Cluster, tally: TallyOf) -> None:
     fault = "SIGKILL of a worker that derives, at a write"
     whole = place.fresh(place.second)
@@ -157,10 +163,9 @@ def test_workers_that_derive_are_struck_at_boundaries(place: Arena, cluster: Clu
 
 @pytest.mark.parametrize("kills_all", [False, True], ids=["one", "all"])
 def test_workers_struck_at_boundaries(
-    place: Arena, cluster: Cluster, kills_all: bool, tally: TallyOf
+    place: Arena, cluster: Cluster, boundaries: list[str], kills_all: bool, tally: TallyOf
 ) -> None:
     fault = f"SIGKILL of {'all workers' if kills_all else 'a worker'}, at a write"
-    boundaries = cluster.build(place, place.fresh(), all=False)
     moments = range(len(boundaries)) if LONG else random.Random(fault).sample(range(len(boundaries)), 1)
     with tally(fault, place.kind) as count:
         for moment in moments:
@@ -173,11 +178,12 @@ def test_workers_struck_at_boundaries(
                 place.assert_survived(store)
 
 
-def test_the_driver_is_killed_and_the_workers_live_on(place: Arena, cluster: Cluster, tally: TallyOf) -> None:
+def test_the_driver_is_killed_and_the_workers_live_on(
+    place: Arena, cluster: Cluster, boundaries: list[str], tally: TallyOf
+) -> None:
     """The rerun writes beside them, as their tasks under way go on; when they have ended nothing changed."""
     fault = "SIGKILL of the driver, at a write of workers that live on"
-    boundaries = cluster.build(place, place.fresh(), all=False)
-    moments = range(len(boundaries)) if LONG else random.Random(fault).sample(range(len(boundaries)), 2)
+    moments = range(len(boundaries)) if LONG else random.Random(fault).sample(range(len(boundaries)), 1)
     with tally(fault, place.kind) as count:
         for moment in moments:
             with count.attempt(boundaries[moment]):

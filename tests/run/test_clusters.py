@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
+import os
 import re
 import signal
 import socket
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -179,6 +183,25 @@ def test_the_import_of_a_class_leaves_ctrl_c_as_it_was(
     before = signal.getsignal(signal.SIGINT)
     with start_cluster(cluster):  # type: ignore[arg-type]
         assert signal.getsignal(signal.SIGINT) is before
+
+
+@pytest.mark.slow
+def test_ctrl_c_before_a_call_of_dask_begins_leaves_no_traceback(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As when a cluster is being closed; the error of any other callback is still logged."""
+    options = {"n_workers": 0, "dashboard_address": "127.0.0.1:0"}
+    data = {"kind": "class", "workers": 1, "path": "distributed.LocalCluster", "options": options}
+    with start_cluster(load(tmp_path, data)) as started:  # type: ignore[arg-type]
+        loop = started.loop
+        loop.add_callback(time.sleep, 0.5)
+        timer = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT))
+        timer.start()
+        with pytest.raises(KeyboardInterrupt):
+            started.sync(asyncio.sleep, 60)
+        loop.add_callback(int, "not a number")
+        wait_until(lambda: "not a number" in caplog.text, "the other error was logged")
+    assert "free variable" not in caplog.text
 
 
 @pytest.mark.slow

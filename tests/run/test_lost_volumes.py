@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import dask
 import pytest
@@ -14,6 +15,7 @@ from etl.pipeline.build import Build, build, load_plan
 from etl.run.clusters import local_cluster
 from etl.run.dask import DaskExecutor
 from etl.run.serial import SerialExecutor
+from etl.run.worker import wait_until_idle
 from etl.store.reader import open_store
 from tests.support.spoilt_builds import (
     BAD,
@@ -71,6 +73,44 @@ def test_a_volume_that_kills_its_workers_is_rejected(deaths: int, client: Client
 
     again = build(config, load_plan(config), SerialExecutor())
     assert (again.converted, again.reused, again.published.counts.volumes) == (1, VOLUMES - 1, VOLUMES)
+
+
+class Answering:
+    """A client whose workers give these answers, the last of them for ever."""
+
+    def __init__(self, *rounds: dict[str, object]) -> None:
+        self.rounds, self.asked = rounds, 0
+
+    def run(self, *arguments: object, on_error: str) -> dict[str, object]:
+        self.asked += 1
+        return self.rounds[min(self.asked, len(self.rounds)) - 1]
+
+
+IDLE, AT_WORK = {"tcp://a": False, "tcp://b": False}, {"tcp://a": False, "tcp://b": True}
+DYING: dict[str, object] = {"tcp://a": False, "tcp://b": OSError("in <TCP>: Stream is closed")}
+
+
+@pytest.mark.parametrize(
+    ("rounds", "asked"),
+    [
+        ([IDLE], 2),
+        ([{}], 2),
+        ([AT_WORK, IDLE], 3),
+        ([DYING, {"tcp://a": False}], 3),
+        ([IDLE, AT_WORK, IDLE], 4),
+        ([IDLE, DYING, AT_WORK, IDLE], 5),
+    ],
+)
+def test_a_worker_that_is_dying_is_not_idle(rounds: list[dict[str, object]], asked: int) -> None:
+    client: Any = Answering(*rounds)
+    wait_until_idle(client, "run", limit_s=60, pause_s=0)
+    assert client.asked == asked
+
+
+def test_a_worker_that_is_never_idle_is_not_waited_for_after_the_limit() -> None:
+    client: Any = Answering(AT_WORK)
+    wait_until_idle(client, "run", limit_s=0.01, pause_s=0)
+    assert client.asked >= 1
 
 
 @pytest.mark.campaign
