@@ -18,6 +18,7 @@ from etl.imaging.window import to_grey
 from etl.io.opening import open_objects
 from etl.publish.add_model import add_model
 from etl.report.serving import missing_viewer
+from etl.run.serial import SerialExecutor
 from etl.store.reader import Store, open_store
 from tests.support.browser import addresses, chromium, complaints, serving, wait
 from tests.support.jobs import call_job
@@ -25,7 +26,7 @@ from tests.support.masked_store import masked_store
 from tests.support.processes import ROOT, running, wait_until
 from tests.support.require import wanting
 from tests.support.s3_server import Bucket
-from tests.support.stored import files_below
+from tests.support.stored import build_store, config_data, files_below
 from tests.support.three_volumes import FIRST, built
 from tests.support.tiny_model import tiny_model
 
@@ -38,6 +39,15 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         wanting("niivue", "needs niivue: make viewer")
     with chromium(tmp_path_factory.mktemp("profile"), 760, 560) as page:
         yield page
+
+
+@pytest.fixture(scope="module")
+def store(phantom: tuple[Path, object], tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """A store of coarse voxels: a volume on the default grid takes software WebGL several seconds to draw."""
+    place = tmp_path_factory.mktemp("viewer") / "store"
+    data = config_data(phantom[0], place, select={"patients": [1, 2]}, volume={"spacing_mm": 2.0})
+    build_store(data, SerialExecutor())
+    return open_store(str(place))
 
 
 @pytest.fixture
