@@ -10,6 +10,7 @@ export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 export NUMBA_NUM_THREADS ?= 1
 export BLOSC_NTHREADS ?= 1
+export MYPY_NUM_WORKERS ?= $(shell getconf _NPROCESSORS_ONLN)
 export UV_PYTHON_DOWNLOADS := never
 # Where it is set, each of the many processes that tests start compiles every module that it imports.
 unexport PYTHONDONTWRITEBYTECODE

@@ -71,7 +71,7 @@ def scoring(place: Arena) -> Scoring:
 def test_struck_at_boundaries(scoring: Scoring, kind: signal.Signals, tally: TallyOf) -> None:
     place = scoring.place
     moments = range(len(scoring.boundaries))
-    chosen = moments if LONG else random.Random(0).sample(moments, 3)
+    chosen = moments if LONG else random.Random(0).sample(moments, 2)
     with tally(f"{kind.name} of a job that derives, at each write", place.kind) as count:
         for moment in chosen:
             with count.attempt(scoring.boundaries[moment]):
@@ -101,7 +101,7 @@ def test_one_request_in_twenty_fails(scoring: Scoring, tally: TallyOf) -> None:
     assert place.faulty is not None
     place.faulty.faults.clear()
     with tally("5 % of requests of a job that derives fail", place.kind) as count:
-        for seed in range(100 if LONG else 4):
+        for seed in range(100 if LONG else 3):
             with count.attempt(f"seed {seed}"):
                 store = place.fresh(scoring.template)
                 place.faulty.choose = seeded(seed, 0.05)

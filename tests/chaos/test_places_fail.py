@@ -117,7 +117,7 @@ def failing(place: Arena, writes: int, fault: S3Fault) -> Iterator[None]:
 @pytest.mark.parametrize("fault", [S3Fault.FORBIDDEN, S3Fault.FULL])
 def test_a_bucket_that_takes_no_more(place: Arena, fault: S3Fault, tally: TallyOf) -> None:
     with tally(f"no writes any more: {fault.name.lower()}", place.kind) as count:
-        for writes in range(0, 24, 1 if LONG else 7):
+        for writes in range(0, 24, 1 if LONG else 11):
             with count.attempt(f"after {writes} writes"):
                 store = place.fresh()
                 with failing(place, writes, fault):
@@ -132,7 +132,7 @@ def test_one_request_in_twenty_fails(place: Arena, tally: TallyOf) -> None:
     assert place.faulty is not None
     place.faulty.faults.clear()
     with tally("5 % of requests: 500, 503, reset, time-out, lost reply", place.kind) as count:
-        for seed in range(200 if LONG else 5):
+        for seed in range(200 if LONG else 3):
             with count.attempt(f"seed {seed}"):
                 store = place.fresh()
                 place.faulty.choose = seeded(seed, 0.05)
