@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from etl.core.errors import StoreError
 from etl.io.places import Objects
-from etl.pipeline.preview import Preview
+
+if TYPE_CHECKING:
+    from etl.pipeline.preview import Preview
 
 LEAST_FREE_BYTES = 16 << 20
 """Room for the tables and the version of any build."""

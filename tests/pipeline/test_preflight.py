@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from etl.pipeline.source_access import check_sources
 from etl.run.serial import SerialExecutor
 from etl.store.reader import open_store
 from jobs.build_store import main
+from tests.support.processes import run
 from tests.support.s3_server import Bucket
 from tests.support.stored import version_names
 from tests.support.tiny_release import build_serial, csv_row, tiny_config, write_release
@@ -246,3 +248,13 @@ def test_a_file_system_without_hard_links_is_refused_before_any_work(
     with pytest.raises(EtlError, match="the store can't be written") as caught:
         build(config, load_plan(config), executor)
     assert (caught.value.exit_code, executor.stats.stages) == (2, {})
+
+
+def test_what_travels_to_workers_loads_no_packages_of_tables() -> None:
+    """Each worker imports the modules of what it is sent; pandas would take a quarter of its start."""
+    modules = ("convert.convert", "pipeline.preflight", "pipeline.source_access", "staging.fetch")
+    code = f"import sys, {', '.join(f'etl.{name}' for name in modules)}; print(sorted(sys.modules))"
+    done = run([sys.executable, "-c", code])
+    assert done.returncode == 0, done.stderr
+    assert "'etl.convert.convert'" in done.stdout
+    assert not [name for name in ("pandas", "pyarrow", "xarray", "etl.tables") if f"'{name}'" in done.stdout]
