@@ -115,7 +115,6 @@ def _build(settings: Config, console: Console) -> None:
     from etl.pipeline.build import build, load_plan, stage_unread
     from etl.report.console.progress import BuildProgress
     from etl.report.console.texts import build_text
-    from etl.report.report import report_after_build
     from etl.run.clusters import chosen_cluster, connect
 
     cluster = chosen_cluster(settings.cluster)
@@ -127,6 +126,8 @@ def _build(settings: Config, console: Console) -> None:
         plan = stage_unread(settings, plan, executor, progress)
         result = build(settings, plan, executor, progress)
     if settings.report:
+        from etl.report.report import report_after_build
+
         published = result.published
         report_after_build(settings.store, published.version["version"], is_new=published.is_new)
     print_done(build_text(settings, result))

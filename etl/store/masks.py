@@ -14,7 +14,6 @@ from etl.store.asked import edges_mm
 from etl.store.crops import Crop, crop_of_size
 from etl.store.level_voxels import open_level
 from etl.store.versions import readable
-from etl.store.voxels import place_voxels
 from etl.tables.masks import BOUNDS
 
 if TYPE_CHECKING:
@@ -116,6 +115,8 @@ class StoredMasks:
         grid: Literal["stored", "source"],
     ) -> xarray.DataArray:
         """Return the mask of a lesion with coordinates; see `Store.mask`."""
+        from etl.store.voxels import place_voxels
+
         if grid not in ("stored", "source"):
             raise ValueError(f"grid is {grid!r}; allowed: 'stored', 'source'")
         if size_mm is not None and grid == "source":

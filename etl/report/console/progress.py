@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -17,7 +17,9 @@ from etl.core.counted import counted
 from etl.pipeline.callback import Callback
 from etl.plan.plan import Plan
 from etl.staging.fetch import Fetched, RemoteArchive
-from etl.verify.volume import VolumeCheck
+
+if TYPE_CHECKING:
+    from etl.verify.volume import VolumeCheck
 
 logger = logging.getLogger(__name__)
 
