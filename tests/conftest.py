@@ -46,6 +46,18 @@ def pytest_make_parametrize_id(val: object) -> str | None:
     return f"{len(val)}-bytes" if isinstance(val, bytes) else None
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out files without long tests where these alone are asked for.
+
+    Either the file or the conftest.py of its folder marks them. Importing all takes longer than most of them.
+    """
+    if config.option.markexpr != "campaign" or collection_path.suffix != ".py":
+        return None
+    files = [collection_path, collection_path.with_name("conftest.py")]
+    texts = [file.read_text() for file in files if file.is_file() and file != Path(__file__)]
+    return None if any("campaign" in text for text in texts) else True
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what needs the S3 server or a cluster as slow, and begin with the files that take longest.
 

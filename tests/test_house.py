@@ -276,3 +276,12 @@ def test_contributing_names_what_is_there() -> None:
     )
     assert named
     assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+def test_long_tests_are_marked_in_their_file_or_their_folders_conftest() -> None:
+    """`make test-slow` imports no other files: see tests/conftest.py."""
+    mark = ".".join(("mark", "campaign"))
+    marked = [path for path in sources("tests") if mark in path.read_text()]
+    assert marked
+    assert [relative(p) for p in marked if not p.name.startswith("test_") and p.name != "conftest.py"] == []
+    assert mark not in (ROOT / "tests" / "conftest.py").read_text()
