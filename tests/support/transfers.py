@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
+from unittest import mock
 
-from etl.io.retries import TransferSettings, default_settings, set_default_settings
+from etl.io import retries
+from etl.io.retries import TransferSettings, default_settings
 
 USUAL = TransferSettings()
 SHORT_WAITS: dict[str, Any] = {"first_wait_s": 0.001, "longest_wait_s": 0.01, "outage_s": 0.0}
@@ -17,9 +19,5 @@ IMPATIENT = replace(USUAL, **SHORT_WAITS, stall_s=0.5)
 @contextmanager
 def transfers_changed(**changes: Any) -> Iterator[None]:
     """Change some settings of this process's transfers, until the block ends."""
-    before = default_settings()
-    set_default_settings(replace(before, **changes))
-    try:
+    with mock.patch.object(retries, "_settings", replace(default_settings(), **changes)):
         yield
-    finally:
-        set_default_settings(before)
