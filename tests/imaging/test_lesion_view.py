@@ -41,7 +41,7 @@ def test_a_ramp_exactly(shape: Triple, center: Triple, spacing_mm: tuple[float, 
     at = np.array([-3.0, -1.0, 1.0, 3.0])
     expected = -500 + 10 * (z + np.array([-2, 0, 2]))[:, None, None]
     expected = expected + 2 * (y + at)[None, :, None] - 3 * (x + at)[None, None, :]
-    assert seen == pytest.approx(expected, abs=0.01)
+    assert seen == pytest.approx(expected, abs=1e-3)
 
 
 def test_beyond_the_image_is_air_and_beyond_the_slices_their_last() -> None:
