@@ -15,7 +15,8 @@ from etl.annotations.entries import FaultyEntry, MaskEntry
 from etl.annotations.mask_files import MaskFile
 from etl.annotations.uls23_masks import parse_mask_name, read_uls23_mask
 from etl.core.errors import SourceError
-from tests.annotations.documents import mask, nifti, tarred, zipped
+from tests.annotations.documents import mask, nifti, tarred
+from tests.support.zips import zipped
 
 NAME = "000001_01_01_109_lesion_01.nii.gz"
 

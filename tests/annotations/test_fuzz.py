@@ -17,6 +17,7 @@ from etl.annotations.sources import KINDS
 from etl.annotations.uls23_masks import read_uls23_mask, read_uls23_splits
 from etl.core.errors import EtlError
 from tests.annotations import documents
+from tests.support.zips import zipped
 
 READERS = {**{name: kind.read for name, kind in KINDS.items()}, "splits": read_uls23_splits}
 MADE = {name: (kind, make()) for name, (kind, make) in documents.DOCUMENTS.items()}
@@ -106,9 +107,9 @@ def test_masks_of_any_name(name: str) -> None:
 
 
 PACKED = {
-    "masks.zip": documents.zipped({MASK_NAME: MASK, "a/README": b"text"}),
-    "masks.tar": documents.tarred({f"{MASK_NAME}.zip": documents.zipped({MASK_NAME: MASK})}),
-    f"{MASK_NAME}.zip": documents.zipped({MASK_NAME: MASK}),
+    "masks.zip": zipped({MASK_NAME: MASK, "a/README": b"text"}),
+    "masks.tar": documents.tarred({f"{MASK_NAME}.zip": zipped({MASK_NAME: MASK})}),
+    f"{MASK_NAME}.zip": zipped({MASK_NAME: MASK}),
 }
 
 

@@ -15,9 +15,10 @@ from etl.core.config import More
 from etl.publish.add_tables import NewTable, add_tables
 from etl.store.reader import Store, open_store
 from etl.tables.masks import MASKS
-from tests.annotations.documents import nifti, zipped
+from tests.annotations.documents import nifti
 from tests.support.three_volumes import built
 from tests.support.tiny_release import csv_row, parse_rows
+from tests.support.zips import zipped
 
 FIRST, SECOND = "000001_01_01", "000001_02_01"
 PRESENT = {FIRST: range(103, 116), SECOND: range(8, 24)}
