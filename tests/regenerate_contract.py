@@ -15,13 +15,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from etl.core.config import Config
 from etl.core.rejects import Kind, Reason
 from etl.store.layout import CONTRACT_VERSION, receipt_path, to_json, version_path
 from etl.tables.registry import BUILD_TABLES, TABLES
-from etl.tables.table import schema_markdown, schema_text
+from etl.tables.table import Table
 from tests.support.tiny_release import build_serial, csv_row, tiny_config, write_release
 
 FOLDER = Path(__file__).parent / "contract"
@@ -71,6 +72,32 @@ def contract_texts(folder: Path) -> dict[str, str]:
     for value, placeholder in placeholders.items():
         texts = {name: text.replace(value, placeholder) for name, text in texts.items()}
     return texts
+
+
+def schema_text(schema: pa.Schema) -> str:
+    """A schema for review: one line a column with type, nullability, unit and description."""
+    lines = []
+    for column in schema:
+        about = about_column(column)
+        unit = f" [{about['unit']}]" if "unit" in about else ""
+        null = " nullable" if column.nullable else ""
+        lines.append(f"{column.name}: {column.type}{null}{unit} - {about['description']}\n")
+    return "".join(lines)
+
+
+def schema_markdown(table: Table) -> str:
+    """The columns of a table as a Markdown section for docs/store.md."""
+    lines = [f"### {table.name}", "", "| column | type | unit | meaning |", "|---|---|---|---|"]
+    for column in table.schema:
+        about = about_column(column)
+        kind = f"{column.type}, may be null" if column.nullable else f"{column.type}"
+        text = about["description"].replace("|", "\\|")
+        lines.append(f"| `{column.name}` | {kind} | {about.get('unit', '')} | {text} |")
+    return "\n".join(lines)
+
+
+def about_column(column: pa.Field) -> dict[str, str]:
+    return {key.decode(): value.decode() for key, value in (column.metadata or {}).items()}
 
 
 def _without_variable_values(data: Any, key: str = "") -> Any:

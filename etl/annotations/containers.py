@@ -26,7 +26,8 @@ MOST_MEMBER_BYTES = 1 << 28
 MOST_MEMBERS = 1_000_000
 MOST_PLACE_BYTES = 1 << 36
 MOST_DEPTH = 3
-_ONE_MASK = (".nii.zip", ".nii.gz.zip")
+ONE_MASK = (".nii.zip", ".nii.gz.zip")
+"""Endings of zips of one mask."""
 DAMAGE = (
     *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, ValueError, OverflowError),
     *(NotImplementedError, RuntimeError, OSError, IndexError, KeyError),
@@ -39,11 +40,6 @@ class Member:
 
     name: str
     data: bytes
-
-    @property
-    def stem(self) -> str:
-        """The last part of its name."""
-        return self.name.replace("\\", "/").rsplit("/", 1)[-1]
 
 
 def read_place(url: str) -> Iterator[Member]:
@@ -59,12 +55,17 @@ def read_place(url: str) -> Iterator[Member]:
         for file in folder_files(path):
             yield from read_place(file)
         return
-    name = public_url(url).rstrip("/").rsplit("/", 1)[-1]
+    name = last_name(url)
     try:
         with _opened(url, name) as opened:
-            yield from _unpack(name, opened, _size(opened), 0)
+            yield from unpack(name, opened, os.fstat(opened.fileno()).st_size)
     except OSError as error:
         unreadable(url, str(error))
+
+
+def last_name(url: str) -> str:
+    """Return the last part of a path or URL."""
+    return public_url(url).rstrip("/").rsplit("/", 1)[-1]
 
 
 def folder_files(folder: str) -> list[str]:
@@ -95,10 +96,6 @@ def _opened(url: str, name: str) -> Iterator[BinaryIO]:
             copy.write(piece)
         copy.seek(0)
         yield cast("BinaryIO", copy)
-
-
-def _size(file: BinaryIO) -> int:
-    return os.fstat(file.fileno()).st_size
 
 
 def read_bytes(url: str, most_bytes: int = MOST_MEMBER_BYTES) -> bytes:
@@ -138,16 +135,16 @@ def sha256_of(url: str) -> str:
     return digest.hexdigest()
 
 
-def unpack(name: str, data: bytes) -> Iterator[Member]:
-    """Read a file that is in memory, and the files in it where it is a tar or a zip.
+def unpack(name: str, file: BinaryIO, size: int, depth: int = 0) -> Iterator[Member]:
+    """Read a file, and the files in it where it is a tar or a zip.
+
+    Args:
+        size: its bytes.
+        depth: number of containers that it lies in.
 
     Raises:
         SourceError: a container is damaged or holds too much.
     """
-    return _unpack(name, io.BytesIO(data), len(data), 0)
-
-
-def _unpack(name: str, file: BinaryIO, size: int, depth: int) -> Iterator[Member]:
     is_zip = name.lower().endswith(".zip")
     if not (is_zip or is_tar(name)):
         if size > MOST_MEMBER_BYTES:
@@ -161,15 +158,15 @@ def _unpack(name: str, file: BinaryIO, size: int, depth: int) -> Iterator[Member
             allowed=f"{MOST_DEPTH} of them",
             remedy="unpack them",
         )
-    if name.lower().endswith(_ONE_MASK):
+    if name.lower().endswith(ONE_MASK):
         yield Member(name[: -len(".zip")], only_member(file.read(MOST_MEMBER_BYTES)))
         return
     members = _zip_members(name, file) if is_zip else _tar_members(name, file)
     for count, (inner, data) in enumerate(members):
         if count >= MOST_MEMBERS:
-            raise SourceError("the archive has too many members", where=name, allowed=f"{MOST_MEMBERS:,}")
+            too_many(name)
         if not is_ignorable(inner):
-            yield from _unpack(f"{name}/{inner}", io.BytesIO(data), len(data), depth + 1)
+            yield from unpack(f"{name}/{inner}", io.BytesIO(data), len(data), depth + 1)
 
 
 def only_member(data: bytes) -> bytes:
@@ -218,6 +215,11 @@ def too_large(where: str, size: int, most: int) -> NoReturn:
     raise SourceError(
         "the file is too large", where=where, value=f"{size:,} bytes", allowed=f"at most {most:,} bytes"
     )
+
+
+def too_many(name: str) -> NoReturn:
+    """Refuse a container by the number of its members."""
+    raise SourceError("the archive has too many members", where=name, allowed=f"{MOST_MEMBERS:,}")
 
 
 def unreadable(url: str, found: str) -> NoReturn:

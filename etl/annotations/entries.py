@@ -170,7 +170,6 @@ class MaskEntry:
         voxels: the crop, axes (i, j, k) as in the file, True inside.
         start: whole-voxel place of the crop's first voxel in the flipped grid of the sub-volume.
         spacing_mm: voxel size along (i, j, k).
-        offset_px: largest distance of the file's origin from a whole voxel.
     """
 
     where: str
@@ -181,7 +180,6 @@ class MaskEntry:
     voxels: NDArray[np.bool_]
     start: tuple[int, int, int]
     spacing_mm: tuple[float, float, float]
-    offset_px: float
 
 
 Entry = TypeVar("Entry", covariant=True)
@@ -189,7 +187,7 @@ Entry = TypeVar("Entry", covariant=True)
 
 @dataclass(frozen=True)
 class Reading(Generic[Entry]):
-    """Everything that one file holds: `entry_count == len(entries) + len(rejects)`.
+    """Everything that one file holds: each of its entries is sound or rejected.
 
     Attributes:
         entries: the sound entries, in the file's order.
@@ -204,8 +202,3 @@ class Reading(Generic[Entry]):
     tags: tuple[str, ...] = ()
     notes: Mapping[str, int] = field(default_factory=dict)
     volumes: tuple[Volume, ...] = ()
-
-    @property
-    def entry_count(self) -> int:
-        """Entries in the file, sound or not."""
-        return len(self.entries) + len(self.rejects)

@@ -21,17 +21,19 @@ from etl.annotations.containers import (
     DAMAGE,
     MOST_MEMBER_BYTES,
     MOST_MEMBERS,
+    ONE_MASK,
     damaged,
     folder_files,
+    last_name,
     only_member,
     open_zip,
     read_place,
     too_large,
+    too_many,
     unreadable,
 )
 from etl.annotations.tars import is_compressed_tar, is_tar, tar_files
-from etl.core.errors import SourceError
-from etl.core.urls import is_local, public_url
+from etl.core.urls import is_local
 from etl.io.opening import open_blob, open_objects
 from etl.io.places import BlobInfo
 from etl.io.ranged_file import open_ranges
@@ -41,7 +43,7 @@ from etl.release.names import is_ignorable
 _GAP_BYTES = 1 << 16
 _SPAN_BYTES = 1 << 24
 _LOCAL_HEADER_BYTES = 30
-_NAMED = (".nii", ".nii.gz", ".nii.zip", ".nii.gz.zip", ".json")
+_NAMED = (".nii", ".nii.gz", *ONE_MASK, ".json")
 _DEFLATED = 8
 
 
@@ -92,7 +94,7 @@ def list_files(url: str) -> Iterator[MaskFile]:
         for file in folder_files(path):
             yield from _list_file(file, _info(file))
         return
-    name = _name(url)
+    name = last_name(url)
     is_named = _is_container(name) or name.lower().endswith(_NAMED)
     if not is_named and (found := _prefix(url)):
         for key, size in found:
@@ -102,10 +104,6 @@ def list_files(url: str) -> Iterator[MaskFile]:
     if not is_named:
         unreadable(url, f"{name} is no mask, no list of splits, and no archive that is known by its name")
     yield from _list_file(url, info)
-
-
-def _name(url: str) -> str:
-    return public_url(url).rstrip("/").rsplit("/", 1)[-1]
 
 
 def _prefix(url: str) -> list[tuple[str, int]]:
@@ -128,7 +126,7 @@ def _info(url: str) -> BlobInfo:
 
 
 def _list_file(url: str, info: BlobInfo) -> Iterator[MaskFile]:
-    name = _name(url)
+    name = last_name(url)
     if not _is_container(name):
         if info.bytes is not None and info.has_ranges:
             yield MaskFile(_unzipped(name), url, 0, info.bytes, info.tag)
@@ -148,8 +146,7 @@ def _is_container(name: str) -> bool:
 
 
 def _unzipped(name: str) -> str:
-    is_one_mask = name.lower().endswith((".nii.zip", ".nii.gz.zip"))
-    return name[: -len(".zip")] if is_one_mask else name
+    return name[: -len(".zip")] if name.lower().endswith(ONE_MASK) else name
 
 
 def _directory(name: str, url: str, size: int, tag: str) -> list[MaskFile] | None:
@@ -161,9 +158,7 @@ def _directory(name: str, url: str, size: int, tag: str) -> list[MaskFile] | Non
             members = _tar_members(file) if is_tar(name) else _zip_members(file)
             for inner, start, end, packed in members:
                 if len(found) >= MOST_MEMBERS:
-                    raise SourceError(
-                        "the archive has too many members", where=name, allowed=f"{MOST_MEMBERS:,}"
-                    )
+                    too_many(name)
                 if (packed[1] if packed else end - start) > MOST_MEMBER_BYTES:
                     too_large(f"{name}/{inner}", packed[1] if packed else end - start, MOST_MEMBER_BYTES)
                 if is_ignorable(inner):

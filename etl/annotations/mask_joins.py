@@ -41,8 +41,10 @@ def place_mask(entry: MaskEntry, row: PrintedRow) -> PlacedMask | FaultyEntry:
     """
     error = max(abs(a / b - 1) for a, b in zip(entry.spacing_mm, row.spacing_mm, strict=True))
     if error > MOST_SPACING_ERROR:
-        return _fault(
-            entry, Fault.MASK_GRID_DISAGREES, f"voxels of {entry.spacing_mm} mm; allowed: {row.spacing_mm}"
+        return FaultyEntry(
+            entry.where,
+            Fault.MASK_GRID_DISAGREES,
+            f"voxels of {entry.spacing_mm} mm; allowed: {row.spacing_mm}",
         )
     (i, j, k), (width, height), (first, last) = entry.start, row.size_px, row.volume
     count = entry.voxels.shape
@@ -51,19 +53,19 @@ def place_mask(entry: MaskEntry, row: PrintedRow) -> PlacedMask | FaultyEntry:
     if not entry.is_3d:
         middle = min(last - row.key_slice, row.key_slice - first)
         if (k, count[2]) != (middle, 1):
-            return _fault(
-                entry,
+            return FaultyEntry(
+                entry.where,
                 Fault.MASK_MISSES_KEY_SLICE,
                 f"its voxels lie in planes {k} to {k + count[2] - 1}; allowed: {middle}, the key slice",
             )
         top = row.key_slice
     if column < 0 or line < 0 or column + count[0] > width or line + count[1] > height:
-        return _fault(
-            entry, Fault.MASK_OUTSIDE_IMAGE, f"it reaches out of the image of {width} x {height} px"
+        return FaultyEntry(
+            entry.where, Fault.MASK_OUTSIDE_IMAGE, f"it reaches out of the image of {width} x {height} px"
         )
     if top < first or top + count[2] - 1 > last:
-        return _fault(
-            entry,
+        return FaultyEntry(
+            entry.where,
             Fault.SLICE_OUTSIDE_VOLUME,
             f"it reaches slices {top} to {top + count[2] - 1}; allowed: {first} to {last}",
         )
@@ -91,15 +93,15 @@ def join_mask(entry: MaskEntry, rows: Rows) -> JoinedMask | Unmatched | FaultyEn
         if plane is None or not plane.any():
             slices = f"{placed.start[0]} to {placed.start[0] + len(placed.voxels) - 1}"
             message = f"its slices are {slices}; allowed: with the key slice, {row.key_slice}"
-            faults.append(_fault(entry, Fault.MASK_MISSES_KEY_SLICE, message))
+            faults.append(FaultyEntry(entry.where, Fault.MASK_MISSES_KEY_SLICE, message))
             continue
         joined.append(_measured(entry, row, plane, placed.start, len(candidates)))
     if not joined:
         return faults[0]
     best = min(joined, key=lambda found: found.end_point_px)
     if best.end_point_px > MOST_END_POINT_PX or best.recist_share < LEAST_RECIST_SHARE:
-        return _fault(
-            entry,
+        return FaultyEntry(
+            entry.where,
             Fault.MASK_OFF_LESION,
             f"a RECIST end point lies {best.end_point_px:.1f} px away and {best.recist_share:.0%} of the "
             f"lines inside; allowed: {MOST_END_POINT_PX:g} px and {LEAST_RECIST_SHARE:.0%}",
@@ -125,7 +127,3 @@ def _measured(
     volume = count * row.spacing_mm[0] * row.spacing_mm[1] * row.spacing_mm[2]
     residual = float(centre[0]), float(centre[1])
     return JoinedMask(entry.where, row, entry.is_3d, count, volume, share, end_point, residual, candidates)
-
-
-def _fault(entry: MaskEntry, reason: Fault, message: str) -> FaultyEntry:
-    return FaultyEntry(entry.where, reason, message)

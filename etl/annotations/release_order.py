@@ -27,8 +27,8 @@ from pathlib import Path
 from etl.annotations.documents import RELEASE_ROWS
 from etl.annotations.printed_rows import PrintedRow
 from etl.release.names import SeriesKey, parse_series_id
+from etl.release.sources import ANNOTATIONS_SHA256
 
-OFFICIAL_SHA256 = "a8f57b4b1164c9ed770b5add2920d5f4c5f8defa0df467e12f6a51951e38995c"
 _FILE = "release_order.csv.gz"
 # Neighbouring rows of one series on different slices: 64.2 % of 2,763 ascend in the release; all do in a
 # sorted CSV, and half in a shuffled one.
@@ -129,7 +129,7 @@ def number_rows(rows: Sequence[PrintedRow], row_count: int, sha256: str) -> RowN
         row_count: all rows of the CSV.
         sha256: of the file.
     """
-    if sha256 == OFFICIAL_SHA256:
+    if sha256 == ANNOTATIONS_SHA256:
         return RowNumbers(
             {n: n for n in range(row_count)}, True, True, {"sha256": row_count}, _ascending(rows)[0]
         )

@@ -75,7 +75,7 @@ def _mask(data: bytes, name: str) -> MaskEntry:
     i, j, k = (int(place) + at for place, at in zip(whole, image.start, strict=True))
     x, y, z = (float(step) for step in spacing)
     series, key, is_3d, number = named
-    return MaskEntry(name, series, key, number, is_3d, image.inside, (i, j, k), (x, y, z), offset)
+    return MaskEntry(name, series, key, number, is_3d, image.inside, (i, j, k), (x, y, z))
 
 
 def read_uls23_splits(data: bytes, source: str) -> Reading[SplitEntry]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from etl.report.console.command import job, print_done
+from etl.report.console.command import job, print_done, set_option
 from etl.report.console.words import Command
 
 if TYPE_CHECKING:
@@ -16,9 +16,6 @@ if TYPE_CHECKING:
 
 
 config_argument = click.argument("config", type=click.Path())
-set_option = click.option(
-    "--set", "overrides", multiple=True, metavar="KEY.PATH=VALUE", help="Override a value; repeatable."
-)
 
 
 @click.command(cls=Command)

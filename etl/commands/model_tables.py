@@ -30,6 +30,16 @@ MOST_REJECTS = click.option(
 )
 """Option of the commands that make a table from voxels."""
 
+STEPS_NOW = click.option("--steps-now", type=click.IntRange(1), metavar="N", help="Stop after N more steps.")
+TRAINING_DEVICE = click.option(
+    "--device",
+    default="cpu",
+    show_default=True,
+    metavar="NAME",
+    help="Of PyTorch, such as cuda or cuda:1.",
+)
+"""Options of the commands that train a model."""
+
 
 def check_onnxruntime() -> None:
     """Raise ConfigError where onnxruntime, which applies models, is not installed."""

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from etl.report.console.command import job, print_done
+from etl.commands.model_tables import STEPS_NOW, TRAINING_DEVICE
+from etl.report.console.command import job, print_done, set_option
 
 if TYPE_CHECKING:
     from etl.store.reader import Store
@@ -15,21 +16,9 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("store")
 @click.argument("config", type=click.Path())
-@click.option(
-    "--set",
-    "overrides",
-    multiple=True,
-    metavar="KEY.PATH=VALUE",
-    help="Override a value; repeatable.",
-)
-@click.option("--steps-now", type=click.IntRange(1), metavar="N", help="Stop after N more steps.")
-@click.option(
-    "--device",
-    default="cpu",
-    show_default=True,
-    metavar="NAME",
-    help="Of PyTorch, such as cuda or cuda:1.",
-)
+@set_option
+@STEPS_NOW
+@TRAINING_DEVICE
 @job("the last checkpoint is kept")
 def main(store: str, config: str, overrides: tuple[str, ...], steps_now: int | None, device: str) -> None:
     """Train on STORE as described by CONFIG, a YAML file such as conf/embedding.yaml; add the model to STORE.
@@ -57,7 +46,8 @@ def main(store: str, config: str, overrides: tuple[str, ...], steps_now: int | N
 
     check_one_process("an embedding is trained", "deeplesion train-embedding STORE CONFIG")
     check_torch()
-    from etl.learn.embedding_config import read_embedding_config
+    from etl.core.config_file import load_as
+    from etl.learn.embedding_config import EmbeddingConfig
     from etl.learn.embedding_examples import examples_of, store_examples
     from etl.learn.embedding_finish import finished
     from etl.learn.embedding_training import EmbeddingTraining
@@ -66,7 +56,7 @@ def main(store: str, config: str, overrides: tuple[str, ...], steps_now: int | N
     from etl.store.reader import open_store
 
     console = start_logging()
-    settings, opened = read_embedding_config(config, overrides), open_store(store)
+    settings, opened = load_as(EmbeddingConfig, config, overrides), open_store(store)
     opened.objects.check_writable()
     tags = _tags(opened) if settings.labels.source == "tags" else None
     seen, augment = settings.input, settings.augment

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from etl.report.console.command import job, print_done
+from etl.commands.model_tables import STEPS_NOW, TRAINING_DEVICE
+from etl.report.console.command import job, print_done, set_option
 from etl.report.console.words import Command
 
 if TYPE_CHECKING:
@@ -17,21 +18,9 @@ if TYPE_CHECKING:
 @click.command(cls=Command)
 @click.argument("store")
 @click.argument("config", type=click.Path())
-@click.option(
-    "--set",
-    "overrides",
-    multiple=True,
-    metavar="KEY.PATH=VALUE",
-    help="Override a value; repeatable.",
-)
-@click.option("--steps-now", type=click.IntRange(1), metavar="N", help="Stop after N more steps.")
-@click.option(
-    "--device",
-    default="cpu",
-    show_default=True,
-    metavar="NAME",
-    help="Of PyTorch, such as cuda or cuda:1.",
-)
+@set_option
+@STEPS_NOW
+@TRAINING_DEVICE
 @click.option(
     "--leave-one-out",
     is_flag=True,
@@ -80,17 +69,18 @@ def main(
     if leave_one_out or ablation:
         check_one_process("trainings one after the other are made", "deeplesion train-regressor STORE CONFIG")
     check_torch()
+    from etl.core.config_file import load_as
     from etl.imaging.body_view import BodyView
     from etl.learn.finish import finished
     from etl.learn.processes import join_processes
-    from etl.learn.regressor_config import read_regressor_config
+    from etl.learn.regressor_config import RegressorConfig
     from etl.learn.shown import run_shown
     from etl.learn.training import Training
     from etl.run.logs import start_logging
     from etl.store.reader import open_store
 
     console = start_logging()
-    settings, opened = read_regressor_config(config, overrides), open_store(store)
+    settings, opened = load_as(RegressorConfig, config, overrides), open_store(store)
     series, source, landmarks, pairs = _series(
         opened, settings, BodyView(settings.input.pixels, settings.input.pixel_mm)
     )

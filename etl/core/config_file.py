@@ -92,9 +92,20 @@ for _tag, _pattern, _first in (
 def load_config(
     path: str | Path, *, overrides: Sequence[str] = (), environment: Mapping[str, str] | None = None
 ) -> Config:
+    """Return the config of a build; see `load_as`."""
+    return load_as(Config, path, overrides, environment)
+
+
+def load_as(
+    model: type[Model],
+    path: str | Path,
+    overrides: Sequence[str] = (),
+    environment: Mapping[str, str] | None = None,
+) -> Model:
     """Read one YAML file, then apply the environment, then `key.path=value` overrides.
 
     Args:
+        model: class of the config.
         path: of the file, or a bare name of a config that comes with the package, such as demo.
 
     Raises:
@@ -118,7 +129,7 @@ def load_config(
         parsed, keys = _parse_yaml(value, where), dotted.strip().split(".")
         _refuse_credentials(json.loads(_as_json(parsed, where)), where, keys)
         _assign(data, keys, parsed, where)
-    return validated(Config, data, str(path))
+    return validated(model, data, str(path))
 
 
 def read_mapping(path: str | Path) -> dict[Any, Any]:

@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from etl.imaging.lesion_view import LesionView
+from etl.imaging.window import to_share
 
 Floats = npt.NDArray[np.float32]
-Wide = npt.NDArray[np.float64]
 
 ENDS = {
     axis: tuple(f"recist_{kind}_{axis}{end}_vox" for kind in ("long", "short") for end in "12")
@@ -88,9 +88,7 @@ class EmbeddingInput:
 
     def shares(self, hu: npt.NDArray[np.generic]) -> Floats:
         """Return HU in the window, scaled to 0..1."""
-        low, high = self.window_hu
-        shares: Floats = ((hu.astype(np.float32) - np.float32(low)) / np.float32(high - low)).clip(0, 1)
-        return shares
+        return to_share(hu, self.window_hu)
 
     def box(self, spot: Spot) -> Floats:
         """Return the lesion's box in the crop: x1, y1, x2, y2 in 0..1 of its edge, within it."""

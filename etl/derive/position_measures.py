@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 
 import numpy as np
+import pandas as pd
 
 from etl.derive.lesion_arrays import Floats
 
@@ -22,11 +23,7 @@ def score_of_file(name: str) -> float | None:
 
 def ranks(values: Iterable[float]) -> Floats:
     """Return ranks from 1; equal values share their mean rank."""
-    array = np.asarray(list(values), np.float64)
-    _, at, count = np.unique(array, return_inverse=True, return_counts=True)
-    last = np.cumsum(count)
-    shared: Floats = (last - (count - 1) / 2)[at]
-    return shared
+    return pd.Series(list(values), dtype=np.float64).rank(na_option="bottom").to_numpy()
 
 
 def spearman(reference: Iterable[float], predicted: Iterable[float]) -> float:

@@ -23,6 +23,7 @@ from etl.derive.slice_positions import (
 from etl.derive.stored_model import StoredModel
 from etl.derive.volume_table import Derivation, StoredVolume, VolumeFault, VolumeRow
 from etl.imaging.body_view import BodyView
+from etl.imaging.window import to_share
 from etl.tables.body_positions import BODY_POSITIONS
 
 CODE = 2
@@ -45,12 +46,8 @@ class ScorerInput:
 
     def of(self, hu: npt.NDArray[np.generic], spacing_mm: tuple[float, float]) -> npt.NDArray[np.float32]:
         """Return slices (n, rows, columns) as the net takes them: (n, pixels, pixels) in 0..1."""
-        low, high = self.window_hu
         # Rounded to whole HU, as the slices of a training are.
-        shares: npt.NDArray[np.float32] = (
-            (np.rint(self.view.of(hu, spacing_mm)) - np.float32(low)) / np.float32(high - low)
-        ).clip(0, 1)
-        return shares
+        return to_share(np.rint(self.view.of(hu, spacing_mm)), self.window_hu)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +11,7 @@ import pandas as pd
 from etl.export.lesion_places import places_file
 from etl.export.nifti import FORMAT as NIFTI
 from etl.export.protocol import ExportFile, Format, Selected, class_names, class_numbers
-from etl.store.layout import ACKNOWLEDGEMENT, CITATION
+from etl.store.layout import ACKNOWLEDGEMENT, CITATION, to_json
 from etl.store.reader import Store
 
 DOCUMENT = "dataset.json"
@@ -66,7 +65,7 @@ def _files(store: Store, selected: Selected) -> list[ExportFile]:
         for file in NIFTI.files(store, replace(selected, volumes=volumes))
         if file.path.endswith(".nii.gz")
     ]
-    document = (json.dumps(detection_list(selected), indent=1, allow_nan=False) + "\n").encode()
+    document = to_json(detection_list(selected))
     return [*images, ExportFile(DOCUMENT, lambda: document), places_file(selected, FOLDER)]
 
 

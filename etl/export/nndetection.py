@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,7 +16,7 @@ from etl.export.lesion_places import places_file
 from etl.export.nifti import FORMAT as NIFTI
 from etl.export.nifti import encode_labels
 from etl.export.protocol import ExportFile, Format, Selected, class_names, class_numbers
-from etl.store.layout import ACKNOWLEDGEMENT, CITATION
+from etl.store.layout import ACKNOWLEDGEMENT, CITATION, to_json
 from etl.store.reader import Store
 
 TASK = "Task501_DeepLesion"
@@ -74,7 +73,7 @@ def _encode_labels(store: Store, case: Case) -> bytes:
 
 
 def _encode_instances(store: Store, case: Case) -> bytes:
-    return (json.dumps(instances(store, case)[1], indent=1) + "\n").encode()
+    return to_json(instances(store, case)[1])
 
 
 def _document(*, single: bool) -> dict[str, Any]:
@@ -114,7 +113,7 @@ def _files(store: Store, selected: Selected) -> list[ExportFile]:
         files.append(replace(image, path=f"{RAW}/images{suffix}/{volume.volume_id}_0000.nii.gz"))
         files.append(ExportFile(f"{folder}.nii.gz", partial(_encode_labels, store, case)))
         files.append(ExportFile(f"{folder}.json", partial(_encode_instances, store, case)))
-    document = (json.dumps(_document(single=selected.single_class), indent=1) + "\n").encode()
+    document = to_json(_document(single=selected.single_class))
     return [*files, ExportFile("dataset.json", lambda: document), places_file(selected)]
 
 

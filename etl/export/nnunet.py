@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,7 +16,7 @@ from etl.export.lesion_places import places_file
 from etl.export.nifti import FORMAT as NIFTI
 from etl.export.nifti import encode_labels
 from etl.export.protocol import ExportFile, Format, Selected
-from etl.store.layout import ACKNOWLEDGEMENT, CITATION
+from etl.store.layout import ACKNOWLEDGEMENT, CITATION, to_json
 from etl.store.reader import Store
 
 LESION, IGNORE = 1, 2
@@ -149,8 +148,7 @@ def _files(store: Store, selected: Selected) -> list[ExportFile]:
     if splits := folds([case for case in found if case.suffix == "Tr"]):
         documents["splits_final.json"] = splits
     for name, content in documents.items():
-        data = (json.dumps(content, indent=1, allow_nan=False) + "\n").encode()
-        files.append(ExportFile(name, partial(bytes, data)))
+        files.append(ExportFile(name, partial(to_json, content)))
     return [*files, places_file(selected)]
 
 

@@ -67,12 +67,6 @@ def default_settings() -> TransferSettings:
     return _settings
 
 
-def set_default_settings(settings: TransferSettings) -> None:
-    """Set the settings of transfers of this process that are given none."""
-    global _settings
-    _settings = settings
-
-
 class BusyError(ConnectionError):
     """The place asks to come back later, in `seconds` where it says when."""
 

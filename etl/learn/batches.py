@@ -12,6 +12,7 @@ import torch
 from torch.nn import functional
 
 from etl.imaging.body_view import AIR_HU
+from etl.imaging.window import to_share
 from etl.learn.regressor_config import Augment, Input
 from etl.learn.series import Series, ViewCache
 
@@ -170,5 +171,4 @@ def random_affines(
 
 def plain(hu: npt.NDArray[np.generic], view: Input) -> torch.Tensor:
     """Return slices (n, pixels, pixels) windowed to 0..1, unchanged otherwise, as scoring sees them."""
-    low, high = view.window_hu
-    return torch.from_numpy(((hu.astype(np.float32) - low) / (high - low)).clip(0, 1))
+    return torch.from_numpy(to_share(hu, view.window_hu))

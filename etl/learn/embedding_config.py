@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from etl.learn import regressor_config
-from etl.learn.training_config import Schedule, Section, Share, Steps, read_training_config
+from etl.learn.training_config import Schedule, Section, Share, Steps
 from etl.tables.embeddings import DIMENSIONS
 
 TAPS = 4
@@ -106,8 +105,3 @@ class EmbeddingConfig(Schedule):
         if self.net == "lite0" and self.input.slices != 3:
             raise ValueError("the net lite0 takes three slices")
         return self
-
-
-def read_embedding_config(path: str | Path, overrides: tuple[str, ...] = ()) -> EmbeddingConfig:
-    """Return the config of a YAML file; see `read_training_config`."""
-    return read_training_config(EmbeddingConfig, path, overrides, "conf/embedding.yaml")

@@ -18,11 +18,10 @@ from etl.derive.volume_table import ROW_COLUMNS, VolumeRow, volume_row
 from etl.imaging.lesion_view import LesionView
 from etl.learn.embedding_config import Augment, Data, Input
 from etl.learn.sequence_sampler import UNKNOWN
-from etl.learn.series import TEST, TRAIN, VAL, Views
+from etl.learn.series import Views
 from etl.store.reader import Store
 
 Boxes = npt.NDArray[np.float32]
-SPLITS = (TRAIN, VAL, TEST)
 
 
 @dataclass(frozen=True, eq=False)

@@ -97,10 +97,10 @@ def finished(
     return model_id, files | {name: text.encode() for name, text in curves.items()}
 
 
-def scale_of(training: Training, landmarks: Landmarks = ((), "")) -> Scale:
-    """Return the scale of a training's scores, by its train series."""
+def scale_of(training: Training) -> Scale:
+    """Return the scale of a training's scores, by its train series, without landmarks."""
     train = [one for one in training.series if one.split == TRAIN]
-    return _scale([(one, _scores(training, one)) for one in train], landmarks)
+    return _scale([(one, _scores(training, one)) for one in train], ((), ""))
 
 
 def measures_of(training: Training, split: str) -> dict[str, Any]:

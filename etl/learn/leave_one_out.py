@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from etl.core.errors import ConfigError
@@ -42,7 +42,6 @@ def leave_one_out(
     config: RegressorConfig,
     series: Sequence[Series],
     device: str = "cpu",
-    on_step: Callable[[Training, float], None] = lambda training, loss: None,
 ) -> Iterator[LeftOut]:
     """Train once for each patient of `train` without this patient, and yield its series as scored then.
 
@@ -63,7 +62,7 @@ def leave_one_out(
         split = [replace(one, split=TEST) if one.patient == patient else one for one in series]
         training = Training(config, split, device)
         training.resume()
-        training.run(config.steps, on_step)
+        training.run(config.steps)
         scale = scale_of(training)
         for one in split:
             if one.patient == patient:

@@ -1,11 +1,16 @@
-"""The losses of `etl.derive.position_losses` in PyTorch, over many series at once, and the anchor."""
+"""Losses of body-part regressors on the scores of the slices of many series at once, and the anchor.
+
+`order` is that of SSBR's code (Yan et al., Deep Lesion Graphs in the Wild, CVPR 2018), `distance` that of
+MIC-DKFZ/BodyPartRegression (Schuhegger, 2021).
+"""
 
 from __future__ import annotations
 
 import torch
 from torch.nn import functional
 
-from etl.derive.position_losses import BETA
+BETA = 0.01
+"""Score of a millimetre, so that a sigmoid of the distance is not flat below about 300 mm."""
 
 
 def order_loss(scores: torch.Tensor) -> torch.Tensor:
@@ -19,15 +24,14 @@ def order_loss(scores: torch.Tensor) -> torch.Tensor:
     return functional.softplus(-2 * step).mean() + functional.smooth_l1_loss(second, torch.zeros_like(second))
 
 
-def distance_loss(scores: torch.Tensor, mm: torch.Tensor, beta: float = BETA) -> torch.Tensor:
-    """Return the mean of (sigmoid(beta x mm apart) - sigmoid(score apart))^2 of neighbouring slices.
+def distance_loss(scores: torch.Tensor, mm: torch.Tensor) -> torch.Tensor:
+    """Return the mean of (sigmoid(BETA x mm apart) - sigmoid(score apart))^2 of neighbouring slices.
 
     Args:
         scores: (series, n) of n >= 2 slices, head to feet.
         mm: (series, n), their positions.
-        beta: score of a millimetre.
     """
-    apart, step = (beta * mm.diff(dim=1)).sigmoid(), scores.diff(dim=1).sigmoid()
+    apart, step = (BETA * mm.diff(dim=1)).sigmoid(), scores.diff(dim=1).sigmoid()
     return ((apart - step) ** 2).mean()
 
 

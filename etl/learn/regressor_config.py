@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from etl.learn.training_config import Schedule, Section, Share, Steps, read_training_config
+from etl.learn.training_config import Schedule, Section, Share, Steps
 
 
 class Data(Section):
@@ -67,8 +66,3 @@ class RegressorConfig(Schedule):
         if (self.net == "lite0") != (self.weights is not None):
             raise ValueError("weights is given for the net lite0, and for no other")
         return self
-
-
-def read_regressor_config(path: str | Path, overrides: tuple[str, ...] = ()) -> RegressorConfig:
-    """Return the config of a YAML file; see `read_training_config`."""
-    return read_training_config(RegressorConfig, path, overrides, "conf/regressor.yaml")

@@ -1,15 +1,10 @@
-"""The keys that the config of every training has, and how such a config is read: one YAML file, strict."""
+"""The keys that the config of every training has."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
-from etl.core.errors import ConfigError
-from etl.core.own_configs import find_config
+from pydantic import BaseModel, ConfigDict, Field
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Steps = Annotated[int, Field(gt=0)]
@@ -32,41 +27,3 @@ class Schedule(Section):
     validate_steps: Steps = Field(500, description="steps between two looks at the val split")
     checkpoint_steps: Steps = Field(200, description="steps between two checkpoints")
     work: str = Field("build/learn", description="folder of checkpoints and curves")
-
-
-Config = TypeVar("Config", bound=BaseModel)
-
-
-def read_training_config(
-    kind: type[Config], path: str | Path, overrides: tuple[str, ...], example: str
-) -> Config:
-    """Return the config of a YAML file.
-
-    Args:
-        overrides: `KEY.PATH=VALUE` each; values as in YAML.
-        example: a file with the keys, for messages.
-
-    Raises:
-        ConfigError: the file can't be read, or a key or value is not allowed.
-    """
-    try:
-        data: Any = yaml.safe_load(find_config(path).read_text(encoding="utf-8")) or {}
-        if not isinstance(data, dict):
-            raise ValueError("not a mapping of keys")
-        for override in overrides:
-            key, found, value = override.partition("=")
-            if not found:
-                raise ValueError(f"{override!r} is not KEY.PATH=VALUE")
-            section: Any = data
-            *sections, last = key.split(".")
-            for name in sections:
-                section = section.setdefault(name, {})
-            section[last] = yaml.safe_load(value)
-        return kind.model_validate(data)
-    except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:5])
-        raise ConfigError(
-            "the config is wrong", where=str(path), value=wrong, allowed=f"the keys of {example}"
-        ) from error
-    except (OSError, ValueError, AttributeError, TypeError, yaml.YAMLError) as error:
-        raise ConfigError("the config can't be read", where=str(path), value=str(error)) from error

@@ -22,9 +22,10 @@ from etl.core.rejects import Reason
 from etl.derive.volume_table import ROW_COLUMNS, Derivation, volume_row
 from etl.pipeline.derived_parts import Derived, DerivedReject, Deriver, Job, PartLooker, part_names
 from etl.pipeline.preflight import check_shared
+from etl.pipeline.queue import REASONS
 from etl.publish.add_tables import NewTable, Part, add_tables, token_digests
 from etl.publish.carry import Units
-from etl.run.protocol import Executor, FailureKind, Queue, Task, TaskFailure
+from etl.run.protocol import Executor, Queue, Task, TaskFailure
 from etl.store.reader import Store
 from etl.store.running import running
 from etl.store.versions import Version, new_run_id
@@ -34,11 +35,6 @@ logger = logging.getLogger(__name__)
 
 PART_VOXELS = 10**9
 """Most voxels of the volumes of one file, unless it has one volume only."""
-
-_REASONS = {
-    FailureKind.KILLED: Reason.VOLUME_KILLS_WORKER,
-    FailureKind.TIMED_OUT: Reason.VOLUME_TIMED_OUT,
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -244,7 +240,7 @@ class _Groups(Queue):
         if len(group) > 1:
             self._groups.extend((job,) for job in group)
         else:
-            self.failed.append(_rejected(group[0], _REASONS[failure.kind], failure.message))
+            self.failed.append(_rejected(group[0], REASONS[failure.kind], failure.message))
         return True
 
 

@@ -7,7 +7,7 @@ import logging
 
 from etl.core.config import Config, Source
 from etl.core.counted import counted
-from etl.core.errors import SourceError
+from etl.core.errors import SourceError, explained
 from etl.core.urls import blob_name, public_url
 from etl.io.opening import open_blob
 from etl.plan.select import choose_runs
@@ -45,15 +45,13 @@ def read_annotations(source: Source) -> Annotations:
     """
     file = source.annotations
     where = public_url(file.url)
-    try:
+    with explained(
+        SourceError,
+        "the annotations can't be read",
+        where="source.annotations",
+        remedy="give the path or URL of DL_info.csv",
+    ):
         data = b"".join(open_blob(file.url).stream())
-    except OSError as error:
-        raise SourceError(
-            "the annotations can't be read",
-            where="source.annotations",
-            value=str(error),
-            remedy="give the path or URL of DL_info.csv",
-        ) from error
     sha256 = hashlib.sha256(data).hexdigest()
     if file.sha256 is not None and sha256 != file.sha256:
         raise SourceError(

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from etl.report.charts import Group, Points, bars, scatter
-from etl.report.pictures import Picture
+from etl.report.pictures import SPLIT_COLOURS, Picture
 from etl.store.body_positions import OK, TABLE
 from etl.store.models import models_of
 from etl.store.reader import Store
@@ -20,7 +20,6 @@ from etl.tables.lesions import SPLITS
 
 CURVES = "curves.svg"
 Z_BIN = 0.05
-_SPLIT_COLOURS = dict(zip(SPLITS, ("colour-blue", "colour-orange", "colour-green"), strict=True))
 
 
 @dataclass(frozen=True)
@@ -87,7 +86,7 @@ def _against_published(positions: pd.DataFrame, lesions: pd.DataFrame) -> Pictur
     by_split = [(split, table[table["split"] == split]) for split in SPLITS]
     by_split = [(split, part) for split, part in by_split if len(part)]
     points = [
-        Points(split, part["norm_z"].tolist(), part["norm_z_predicted"].tolist(), _SPLIT_COLOURS[split])
+        Points(split, part["norm_z"].tolist(), part["norm_z_predicted"].tolist(), SPLIT_COLOURS[split])
         for split, part in by_split
     ]
     said = []
@@ -101,7 +100,7 @@ def _against_published(positions: pd.DataFrame, lesions: pd.DataFrame) -> Pictur
         f"{len(table):,} lesions by their published relative z and the one that the model predicts for their "
         f"key slices; 0 is the head, 1 the feet. {'; '.join(said)}. The model learned from train.",
         table,
-        scatter(points, "published relative z", "predicted relative z", y_downwards=True),
+        scatter(points, "published relative z", "predicted relative z"),
     )
 
 

@@ -128,14 +128,12 @@ def scatter(
     x_title: str,
     y_title: str,
     *,
-    y_downwards: bool = False,
     edges: Sequence[float] = (),
 ) -> str:
-    """Return a chart of points, on axes that include 0 to 1 and all points.
+    """Return a chart of points, on axes that include 0 to 1 and all points; y is 0 at the top.
 
     Args:
         points: drawn in this order, the last one on top.
-        y_downwards: True puts 0 at the top.
         edges: values of x at which a dashed vertical line is drawn.
     """
     frame = _Frame(SCATTER_HEIGHT)
@@ -146,8 +144,7 @@ def scatter(
         return _LEFT + (value - x_low) / (x_high - x_low) * (WIDTH - _LEFT - _RIGHT)
 
     def along(value: float) -> float:
-        share = (value - y_low) / (y_high - y_low)
-        return frame.y(1 - share if y_downwards else share)
+        return frame.y(1 - (value - y_low) / (y_high - y_low))
 
     parts = frame.y_ticks([y_low + (y_high - y_low) * number / 5 for number in range(6)], along)
     for number in range(6):

@@ -103,7 +103,7 @@ def make_gallery(store: Store, tables: tuple[pd.DataFrame, ...], first: Sequence
     return Gallery(tuple(figures), len(lesions.drop_duplicates(key)), tuple(failed))
 
 
-def sample(lesions: pd.DataFrame, first: Sequence[int], count: int, seed: int = 0) -> pd.DataFrame:
+def sample(lesions: pd.DataFrame, first: Sequence[int], count: int) -> pd.DataFrame:
     """Return rows of the given lesions, then random others, evenly from each type and split.
 
     Args:
@@ -112,7 +112,7 @@ def sample(lesions: pd.DataFrame, first: Sequence[int], count: int, seed: int = 
     """
     named = lesions[lesions["lesion_id"].isin(first)]
     named = named.iloc[np.argsort([list(first).index(lesion_id) for lesion_id in named["lesion_id"]])]
-    others = lesions[~lesions["lesion_id"].isin(first)].sample(frac=1, random_state=seed)
+    others = lesions[~lesions["lesion_id"].isin(first)].sample(frac=1, random_state=0)
     turn = others.groupby([lesion_types(others), others["split"]]).cumcount()
     others = others.iloc[np.argsort(turn.to_numpy(), kind="stable")]
     return pd.concat([named, others]).head(count)

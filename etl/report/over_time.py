@@ -13,6 +13,7 @@ from etl.report.lesion_pictures import LesionPicture, common_size_mm, lesion_pic
 from etl.store.reader import Store
 
 SHOWN = 12
+"""Most pairs of each kind."""
 CHANGES, UNCERTAIN = "largest_changes", "least_certain_links"
 
 
@@ -53,12 +54,11 @@ class OverTime:
     method: str
 
 
-def over_time(store: Store, lesions: pd.DataFrame, shown: int = SHOWN) -> OverTime | None:
+def over_time(store: Store, lesions: pd.DataFrame) -> OverTime | None:
     """Return the pairs of a version; None where its lesions were not matched.
 
     Args:
         lesions: the whole table.
-        shown: most pairs of each kind.
 
     Raises:
         StoreError, OSError: a table can't be read. A volume that can't be read only loses its picture.
@@ -71,8 +71,8 @@ def over_time(store: Store, lesions: pd.DataFrame, shown: int = SHOWN) -> OverTi
     changes = _changes(store, sequences, lesions)
     uncertain = _uncertain(store, sequences)
     return OverTime(
-        _pairs(store, lesions, changes.head(shown), _change_lines),
-        _pairs(store, lesions, uncertain.head(shown), _link_lines),
+        _pairs(store, lesions, changes.head(SHOWN), _change_lines),
+        _pairs(store, lesions, uncertain.head(SHOWN), _link_lines),
         {CHANGES: changes, UNCERTAIN: uncertain},
         lesions=len(sequences),
         sequences=sequences["sequence_id"].nunique(),

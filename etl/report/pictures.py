@@ -40,7 +40,7 @@ TYPE_COLOURS = {
 }
 """Classes of the page's style sheet, in the colours of Okabe and Ito."""
 _AIR_HU = -900
-_SPLIT_COLOURS = dict(zip(SPLITS, ("colour-blue", "colour-orange", "colour-green"), strict=True))
+SPLIT_COLOURS = dict(zip(SPLITS, ("colour-blue", "colour-orange", "colour-green"), strict=True))
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,7 +133,6 @@ def _map(lesions: pd.DataFrame, share: float) -> Picture:
             points,
             "relative x (0 patient's right, 1 left)",
             "relative z (0 head, 1 feet)",
-            y_downwards=True,
             edges=(0, 1),
         ),
     )
@@ -213,7 +212,7 @@ def _intervals(volumes: pd.DataFrame) -> Picture:
 def _by_split(name: str, title: str, table: pd.DataFrame, x_title: str, caption: str) -> Picture:
     groups = [
         Group(f"{split} ({int(table[split].sum()):,})", table[split], colour)
-        for split, colour in _SPLIT_COLOURS.items()
+        for split, colour in SPLIT_COLOURS.items()
     ]
     return Picture(name, title, caption, table, bars(table.iloc[:, 0].tolist(), groups, x_title, "lesions"))
 

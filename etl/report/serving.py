@@ -19,7 +19,7 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from urllib.parse import unquote, urlsplit
 
-from etl.core.errors import ConfigError, StoreError
+from etl.core.errors import ConfigError, StoreError, explained
 from etl.core.urls import is_local
 from etl.io.places import Objects, checked_name
 from etl.report.catalogue import catalogue
@@ -142,16 +142,14 @@ def serve(store: Store, port: int, on_ready: Callable[[str], None], origins: Col
         ConfigError: the port is in use, or an origin is none.
     """
     allowed = checked_origins(origins)
-    try:
+    with explained(
+        ConfigError,
+        "the port can't be used",
+        where=f"{HOST}:{port}",
+        allowed="a free port, or 0 to choose one",
+        remedy="give another --port, or 0",
+    ):
         server = make_server(store, port, allowed)
-    except OSError as error:
-        raise ConfigError(
-            "the port can't be used",
-            where=f"{HOST}:{port}",
-            value=str(error),
-            allowed="a free port, or 0 to choose one",
-            remedy="give another --port, or 0",
-        ) from error
     with server:
         on_ready(f"http://{HOST}:{server.server_port}/")
         server.serve_forever()

@@ -57,14 +57,14 @@ def type_counts(lesions: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def places(lesions: pd.DataFrame, share: float, seed: int = 0) -> pd.DataFrame:
+def places(lesions: pd.DataFrame, share: float) -> pd.DataFrame:
     """Return the relative position of some lesions: lesion_id, coarse_type, norm_x, norm_y, norm_z.
 
     Args:
         share: share of the lesions, chosen at random, but at least 1,000 lesions.
     """
     count = min(max(round(share * len(lesions)), MIN_PLACES), len(lesions))
-    chosen = lesions.sample(count, random_state=seed).sort_values("lesion_id")
+    chosen = lesions.sample(count, random_state=0).sort_values("lesion_id")
     table = chosen[["lesion_id", "norm_x", "norm_y", "norm_z"]].reset_index(drop=True)
     table.insert(1, "coarse_type", lesion_types(chosen).to_numpy())
     return table

@@ -15,7 +15,7 @@ from typing import Any
 import dask.config
 from distributed.security import Security
 
-from etl.core.errors import ConfigError
+from etl.core.errors import ConfigError, explained
 from etl.run import cluster_kinds as kinds
 
 _PREFIX = "DASK_DISTRIBUTED__COMM__"
@@ -65,19 +65,17 @@ def private_folder(folder: Path, remedy: str) -> Path:
     Raises:
         ConfigError: it belongs to another user, or can't be made.
     """
-    try:
+    with explained(
+        ConfigError,
+        "there is no private folder for files of the workers",
+        where=str(folder),
+        allowed="a folder of this user, mode 0700",
+        remedy=remedy,
+    ):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if folder.is_symlink() or folder.lstat().st_uid != os.getuid():
             raise PermissionError("it is a link, or belongs to another user")
         folder.chmod(0o700)
-    except OSError as error:
-        raise ConfigError(
-            "there is no private folder for files of the workers",
-            where=str(folder),
-            value=str(error),
-            allowed="a folder of this user, mode 0700",
-            remedy=remedy,
-        ) from error
     return folder
 
 

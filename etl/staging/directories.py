@@ -9,18 +9,16 @@ the archive is fetched again when its volumes are converted.
 from __future__ import annotations
 
 import hashlib
-import io
-import os
 import struct
 import zipfile
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Any
 
 from etl.core.rejects import Reason
 from etl.core.urls import public_url
 from etl.io.opening import open_blob, open_staging
 from etl.io.places import Blob, BlobError, BlobRefused, PartGoneError, StagingArea
+from etl.io.ranged_file import SeekableFile
 from etl.io.retries import TransferSettings, archive_budget, default_settings
 from etl.staging.fetch import (
     Fetched,
@@ -37,7 +35,7 @@ from etl.staging.zip_directory import read_directory
 _SIZE = struct.Struct("<Q")
 
 
-class EndFile(io.RawIOBase):
+class EndFile(SeekableFile):
     """A file of which only the end is here; a read before it raises BlobRefused.
 
     Args:
@@ -46,37 +44,13 @@ class EndFile(io.RawIOBase):
     """
 
     def __init__(self, end: bytes, size: int) -> None:
-        self._end, self.size, self._end_start = end, size, size - len(end)
-        self._at = 0
+        super().__init__(size)
+        self._end, self._end_start = end, size - len(end)
 
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._at
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self.size}[whence]
-        if base + offset < 0:
-            raise ValueError(f"seek to {base + offset}, before the beginning")
-        self._at = base + offset
-        return self._at
-
-    def readinto(self, buffer: Any) -> int:
-        view = memoryview(buffer).cast("B")
-        stop = min(self._at + len(view), self.size)
-        if stop <= self._at:
-            return 0
-        if self._at >= self._end_start:
-            data = self._end[self._at - self._end_start : stop - self._end_start]
-        else:
-            data = self._read_before_end(self._at, stop)
-        view[: len(data)] = data
-        self._at = stop
-        return len(data)
+    def read_range(self, start: int, stop: int) -> bytes:
+        if start < self._end_start:
+            return self._read_before_end(start, stop)
+        return self._end[start - self._end_start : stop - self._end_start]
 
     def _read_before_end(self, start: int, stop: int) -> bytes:
         raise BlobRefused(f"byte {start:,} of {self.size:,} is not here, only those from {self._end_start:,}")

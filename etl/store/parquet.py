@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from etl.core.errors import StoreError
 from etl.io.places import Objects, object_info
+from etl.store.group_metadata import REMEDY
 from etl.store.layout import CONTRACT_VERSION
 from etl.tables.table import Table
 
@@ -108,12 +109,11 @@ def read_file(objects: Objects, entry: Entry) -> bytes:
         OSError: the store can't be read.
     """
     where = f"{objects.root}/{entry['path']}"
-    remedy = "deeplesion verify lists all damage and what repairs it"
     try:
         data = objects.read(entry["path"])
     except FileNotFoundError as error:
         raise StoreError(
-            "a table's file is missing", where=where, value="no such object", remedy=remedy
+            "a table's file is missing", where=where, value="no such object", remedy=REMEDY
         ) from error
     found = object_info(entry["path"], data)
     if (found.bytes, found.sha256) != (entry["bytes"], entry["sha256"]):
@@ -122,7 +122,7 @@ def read_file(objects: Objects, entry: Entry) -> bytes:
             where=where,
             value=f"{found.bytes} bytes, SHA-256 {found.sha256}",
             allowed=f"{entry['bytes']} bytes, SHA-256 {entry['sha256']}",
-            remedy=remedy,
+            remedy=REMEDY,
         )
     return data
 
@@ -149,7 +149,7 @@ def decode_file(
             "a table's file can't be decoded",
             where=path,
             value=f"{type(error).__name__}: {error}",
-            remedy="deeplesion verify lists all damage and what repairs it",
+            remedy=REMEDY,
         ) from error
     if own is not None and (columns is None or own.name in columns):
         rows = rows.append_column(own.field, pa.array([partition_value(path)] * len(rows), pa.string()))

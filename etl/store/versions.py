@@ -6,7 +6,6 @@ checksum of its own and the SHA-256 of its parent's file, so that no version is 
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import hashlib
 import itertools
@@ -14,10 +13,11 @@ import json
 import re
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
-from etl.core.errors import RunError, StoreError
+from etl.core.errors import RunError, StoreError, explained
 from etl.io.places import Objects
 from etl.store.layout import (
     CONTRACT_VERSION,
@@ -75,32 +75,16 @@ def misnamed_among(names: Iterable[str]) -> list[str]:
     return sorted(name for name in names if _NUMBER.match(name) and not _NAME.match(name))
 
 
-@contextlib.contextmanager
-def readable(objects: Objects) -> Iterator[None]:
+def readable(objects: Objects) -> AbstractContextManager[None]:
     """Turn an OSError while a store is read into a StoreError."""
-    try:
-        yield
-    except OSError as error:
-        raise StoreError(
-            "the store can't be read",
-            where=objects.root,
-            value=str(error),
-            remedy="check its place, permissions or credentials, and the network",
-        ) from error
+    remedy = "check its place, permissions or credentials, and the network"
+    return explained(StoreError, "the store can't be read", where=objects.root, remedy=remedy)
 
 
-@contextlib.contextmanager
-def writable(objects: Objects) -> Iterator[None]:
+def writable(objects: Objects) -> AbstractContextManager[None]:
     """Turn an OSError while a store is written, before any work, into a StoreError."""
-    try:
-        yield
-    except OSError as error:
-        raise StoreError(
-            "the store can't be written",
-            where=objects.root,
-            value=str(error),
-            remedy="change its permissions, free some space, or set `store` to another place",
-        ) from error
+    remedy = "change its permissions, free some space, or set `store` to another place"
+    return explained(StoreError, "the store can't be written", where=objects.root, remedy=remedy)
 
 
 def read_version(objects: Objects, number: int | None = None) -> Version | None:

@@ -168,25 +168,3 @@ def _parsed_type(kind: str) -> pa.DataType:
 def schema_columns(schema: pa.Schema) -> list[list[str]]:
     """Return [name, type] of each column, as a version file keeps them for comparison."""
     return [[f.name, f"{f.type}{' nullable' if f.nullable else ''}"] for f in schema]
-
-
-def schema_text(schema: pa.Schema) -> str:
-    """Return a schema as text for review: one line a column with type, nullability, unit and description."""
-    lines = []
-    for column in schema:
-        metadata = {k.decode(): v.decode() for k, v in (column.metadata or {}).items()}
-        unit = f" [{metadata['unit']}]" if "unit" in metadata else ""
-        null = " nullable" if column.nullable else ""
-        lines.append(f"{column.name}: {column.type}{null}{unit} - {metadata['description']}")
-    return "\n".join(lines) + "\n"
-
-
-def schema_markdown(table: Table) -> str:
-    """Return the columns of a table as a Markdown section for docs/store.md."""
-    lines = [f"### {table.name}", "", "| column | type | unit | meaning |", "|---|---|---|---|"]
-    for column in table.schema:
-        about = {key.decode(): value.decode() for key, value in column.metadata.items()}
-        kind = f"{column.type}, may be null" if column.nullable else f"{column.type}"
-        text = about["description"].replace("|", "\\|")
-        lines.append(f"| `{column.name}` | {kind} | {about.get('unit', '')} | {text} |")
-    return "\n".join(lines)

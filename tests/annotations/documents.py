@@ -8,7 +8,6 @@ import json
 import pickle
 import struct
 import tarfile
-import zipfile
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -116,14 +115,6 @@ def mask() -> bytes:
     voxels = np.zeros((12, 10, 4))
     voxels[3:6, 4:8, 1:3] = 1
     return nifti(voxels, (0.5, 0.5, 2.0), (100, 200, 3))
-
-
-def zipped(files: Mapping[str, bytes]) -> bytes:
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w") as archive:
-        for name, data in files.items():
-            archive.writestr(zipfile.ZipInfo(name), data, zipfile.ZIP_DEFLATED)
-    return out.getvalue()
 
 
 def tarred(files: Mapping[str, bytes]) -> bytes:

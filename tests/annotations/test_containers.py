@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import tarfile
 from pathlib import Path
@@ -9,11 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from etl.annotations.containers import MOST_MEMBER_BYTES, Member, read_place, unpack
+from etl.annotations.containers import MOST_MEMBER_BYTES, read_place, unpack
 from etl.annotations.entries import FaultyEntry, MaskEntry
+from etl.annotations.mask_files import MaskFile
 from etl.annotations.uls23_masks import parse_mask_name, read_uls23_mask
 from etl.core.errors import SourceError
-from tests.annotations.documents import mask, nifti, tarred, zipped
+from tests.annotations.documents import mask, nifti, tarred
+from tests.support.zips import zipped
 
 NAME = "000001_01_01_109_lesion_01.nii.gz"
 
@@ -35,7 +38,7 @@ def places(folder: Path) -> list[Path]:
 def test_every_packing_gives_the_same_mask(tmp_path: Path) -> None:
     for place in places(tmp_path):
         members = [member for member in read_place(str(place)) if member.data]
-        assert [member.stem for member in members] == [NAME], place
+        assert [Path(member.name).name for member in members] == [NAME], place
         assert members[0].data == mask()
 
 
@@ -45,7 +48,7 @@ def test_names_that_climb_are_only_names(tmp_path: Path) -> None:
     climbing = {f"../../{NAME}": mask(), f"/absolute/{NAME}": mask()}
     for name, data in (("m.tar", tarred(climbing)), ("m.zip", zipped(climbing))):
         (inside / name).write_bytes(data)
-        assert {member.stem for member in read_place(str(inside / name))} == {NAME}
+        assert {Path(member.name).name for member in read_place(str(inside / name))} == {NAME}
     assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == ["m.tar", "m.zip"]
 
 
@@ -54,7 +57,7 @@ def test_archives_in_archives_end(tmp_path: Path) -> None:
     for depth in range(4):
         data = zipped({f"{depth}.zip": data})
     with pytest.raises(SourceError, match="too deep"):
-        list(unpack("m.zip", data))
+        list(unpack("m.zip", io.BytesIO(data), len(data)))
 
 
 def test_a_member_s_size_is_checked_before_it_is_read() -> None:
@@ -66,12 +69,13 @@ def test_a_member_s_size_is_checked_before_it_is_read() -> None:
     assert announced != packed
     for name, data in (("m.tar", info.tobuf()), ("m.zip", announced)):
         with pytest.raises(SourceError, match="too large"):
-            list(unpack(name, data))
+            list(unpack(name, io.BytesIO(data), len(data)))
 
 
 def test_one_damaged_zip_costs_one_entry() -> None:
     packed = tarred({f"{NAME}.zip": b"no zip", "000001_01_01_110_lesion_01.nii.gz": mask()})
-    found = [read_uls23_mask(member.data, member.stem) for member in unpack("m.tar", packed)]
+    members = unpack("m.tar", io.BytesIO(packed), len(packed))
+    found = [read_uls23_mask(member.data, Path(member.name).name) for member in members]
     assert [type(item) for item in found] == [FaultyEntry, MaskEntry]
 
 
@@ -109,5 +113,5 @@ def test_names_tell_3d_from_grabcut(stem: str, parsed: object) -> None:
     assert parse_mask_name(stem) == parsed
 
 
-def test_members_know_their_last_name() -> None:
-    assert Member("a.tar/b\\c.nii", b"").stem == "c.nii"
+def test_files_know_their_last_name() -> None:
+    assert MaskFile("a.tar/b\\c.nii", "a.tar").stem == "c.nii"

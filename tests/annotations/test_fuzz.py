@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 from typing import Any
 
@@ -15,6 +17,7 @@ from etl.annotations.sources import KINDS
 from etl.annotations.uls23_masks import read_uls23_mask, read_uls23_splits
 from etl.core.errors import EtlError
 from tests.annotations import documents
+from tests.support.zips import zipped
 
 READERS = {**{name: kind.read for name, kind in KINDS.items()}, "splits": read_uls23_splits}
 MADE = {name: (kind, make()) for name, (kind, make) in documents.DOCUMENTS.items()}
@@ -24,11 +27,8 @@ MASK_NAME = "000001_01_01_109_lesion_01.nii.gz"
 
 
 def read(kind: str, data: bytes) -> None:
-    try:
-        reading = READERS[kind](data, "a file")
-    except EtlError:
-        return
-    assert reading.entry_count == len(reading.entries) + len(reading.rejects)
+    with contextlib.suppress(EtlError):
+        READERS[kind](data, "a file")
 
 
 @st.composite
@@ -107,9 +107,9 @@ def test_masks_of_any_name(name: str) -> None:
 
 
 PACKED = {
-    "masks.zip": documents.zipped({MASK_NAME: MASK, "a/README": b"text"}),
-    "masks.tar": documents.tarred({f"{MASK_NAME}.zip": documents.zipped({MASK_NAME: MASK})}),
-    f"{MASK_NAME}.zip": documents.zipped({MASK_NAME: MASK}),
+    "masks.zip": zipped({MASK_NAME: MASK, "a/README": b"text"}),
+    "masks.tar": documents.tarred({f"{MASK_NAME}.zip": zipped({MASK_NAME: MASK})}),
+    f"{MASK_NAME}.zip": zipped({MASK_NAME: MASK}),
 }
 
 
@@ -119,7 +119,7 @@ PACKED = {
 def test_damaged_archives(name: str, data: st.DataObject) -> None:
     changed = data.draw(st.one_of(st.binary(max_size=300), mutated(PACKED[name])))
     try:
-        members = list(unpack(name, changed))
+        members = list(unpack(name, io.BytesIO(changed), len(changed)))
     except EtlError:
         return
     assert all(isinstance(member.data, bytes) for member in members)

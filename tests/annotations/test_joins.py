@@ -139,8 +139,8 @@ def test_iou_is_a_share_of_both(a: tuple[float, ...], b: tuple[float, ...]) -> N
 @pytest.fixture(scope="session")
 def joined_masks(all_known: GivenRows, others: Path) -> list[MaskEntry]:
     """One in three of the masks that join a lesion."""
-    members = [member for member in read_place(str(others / "uls23")) if ".nii" in member.stem]
-    entries = [read_uls23_mask(member.data, member.stem) for member in members[::3]]
+    members = [member for member in read_place(str(others / "uls23")) if ".nii" in member.name]
+    entries = [read_uls23_mask(member.data, Path(member.name).name) for member in members[::3]]
     masks = [entry for entry in entries if isinstance(entry, MaskEntry)]
     return [mask for mask in masks if isinstance(join_mask(mask, all_known.rows), JoinedMask)]
 

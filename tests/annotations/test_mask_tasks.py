@@ -26,9 +26,10 @@ from etl.annotations.printed_rows import Rows, printed_rows
 from etl.core.errors import EtlError, SourceError
 from etl.run.protocol import Queue
 from etl.run.serial import SerialExecutor
-from tests.annotations.documents import nifti, tarred, zipped
+from tests.annotations.documents import nifti, tarred
 from tests.support.servers import HttpServer
 from tests.support.tiny_release import csv_row, parse_rows
+from tests.support.zips import zipped
 
 FIRST, SECOND = "000001_01_01", "000001_02_01"
 ROWS = Rows(

@@ -174,9 +174,9 @@ def test_part_of_a_series_gets_numbers_by_checksum_only(numbered: pd.DataFrame) 
 
 
 def test_the_official_file_is_known_by_its_sha256() -> None:
-    from etl.annotations.release_order import OFFICIAL_SHA256
+    from etl.release.sources import ANNOTATIONS_SHA256
 
-    found = number_rows((), RELEASE_ROWS, OFFICIAL_SHA256)
+    found = number_rows((), RELEASE_ROWS, ANNOTATIONS_SHA256)
     assert found.is_official
     assert found.is_whole
     assert found.numbers[32_734] == 32_734

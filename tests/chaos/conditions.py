@@ -31,10 +31,10 @@ def impatience() -> None:
     """The S3 driver waits a second for an answer, and attempts follow each other soon."""
     import s3fs
 
-    from etl.io.retries import TransferSettings, set_default_settings
+    from etl.io import retries
 
     s3fs.S3FileSystem.read_timeout = 1
-    set_default_settings(TransferSettings(first_wait_s=0.01, longest_wait_s=0.1, outage_s=0.0))
+    retries._settings = retries.TransferSettings(first_wait_s=0.01, longest_wait_s=0.1, outage_s=0.0)
 
 
 def serial_derivation() -> None:

@@ -6,7 +6,6 @@ import contextlib
 import json
 import shutil
 import signal
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from etl.store.versions import version_numbers
 from tests.chaos.arena import LONG, Arena
 from tests.chaos.conftest import TallyOf
 from tests.support.faulty_s3 import S3Fault, S3Request, seeded
+from tests.support.small_disks import mounted, remount
 
 pytestmark = pytest.mark.slow
 
@@ -33,30 +33,13 @@ def after_writes(number: int, fault: S3Fault) -> object:
     return choose
 
 
-@contextlib.contextmanager
-def mounted(folder: Path) -> Iterator[None]:
-    """A small file system of its own at a folder, or a skipped test."""
-    folder.mkdir()
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", folder], capture_output=True)
-    if done.returncode:
-        pytest.skip(f"needs to mount a tmpfs, which is not allowed here: {done.stderr.decode().strip()}")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "--lazy", folder], check=True)
-
-
-def remount(folder: Path, options: str) -> None:
-    subprocess.run(["mount", "-o", f"remount,{options}", folder], check=True)
-
-
 @pytest.fixture
 def small_disk(place: Arena, tmp_path: Path) -> Iterator[Path]:
     """The folder of a small file system, in which the arena's new stores lie for one test."""
     if place.kind != "disk":
         pytest.skip("a bucket has no disk of its own that could be full")
     before = place.place
-    with mounted(tmp_path / "disk"):
+    with mounted(tmp_path / "disk", "32m"):
         place.place = str(tmp_path / "disk")
         base = open_objects(f"{place.place}/base")
         for name, data in place.base.items():

@@ -12,17 +12,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from etl.core.config import Config
-from etl.core.config_file import load_config
 from etl.core.errors import ConfigError
-
-SMALLEST: dict[str, Any] = {"store": "s", "source": {"annotations": "a.csv", "images": "png"}}
-
-
-def load(tmp_path: Path, text: str, *overrides: str) -> Config:
-    path = tmp_path / "config.yaml"
-    path.write_text(text, encoding="utf-8")
-    return load_config(path, overrides=overrides)
-
+from tests.support.configs import SMALLEST, load
 
 SPACINGS = st.just("native") | st.floats(0.05, 100) | st.integers(1, 100)
 CONFIGS = st.fixed_dictionaries(

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from math import exp, log, nan
+from math import nan
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etl.derive.position_losses import distance_loss, order_loss, smooth_l1
 from etl.derive.position_measures import order_accuracy, ranks, score_of_file, spearman
 
 
@@ -72,34 +71,3 @@ def test_real_scores_are_in_their_files_names() -> None:
 @pytest.mark.parametrize("name", ["7_score_x_a.png", "score_1_a.png", "001_score_1.5_a.jpg", "001_103.png"])
 def test_other_files_have_no_score(name: str) -> None:
     assert score_of_file(name) is None
-
-
-@pytest.mark.parametrize(
-    ("scores", "expected"),
-    [
-        ([0, 0, 0], log(2)),
-        ([0, 1, 2], log(1 + exp(-2))),
-        ([0, 1, 1.5], (log(1 + exp(-2)) + log(1 + exp(-1))) / 2 + 0.125),
-        ([0, 3, 1], (log(1 + exp(-6)) + log(1 + exp(4))) / 2 + 4.5),
-        ([0, 1000, 2000], 0),
-    ],
-)
-def test_order_loss_exactly(scores: list[float], expected: float) -> None:
-    assert order_loss(scores) == pytest.approx(expected)
-
-
-@pytest.mark.parametrize(
-    ("scores", "mm", "expected"),
-    [
-        ([0, 0.5, 1.5], [0, 50, 150], 0),
-        ([0, 0], [0, 100], (1 / (1 + exp(-1)) - 0.5) ** 2),
-        ([0, 1, 0], [0, 100, 200], (1 / (1 + exp(-1)) - 1 / (1 + exp(1))) ** 2 / 2),
-        ([0, 5000], [0, 5], (1 / (1 + exp(-0.05)) - 1) ** 2),
-    ],
-)
-def test_distance_loss_exactly(scores: list[float], mm: list[float], expected: float) -> None:
-    assert distance_loss(scores, mm) == pytest.approx(expected, abs=1e-15)
-
-
-def test_smooth_l1_exactly() -> None:
-    assert smooth_l1([-2, -1, -0.5, 0, 0.5, 1, 3]).tolist() == [1.5, 0.5, 0.125, 0, 0.125, 0.5, 2.5]

@@ -17,7 +17,8 @@ from etl.export.export import export
 from etl.export.protocol import Pictures, Selection
 from etl.phantom import phantom_truth
 from etl.store.reader import Store, open_store
-from tests.support.tiny_release import build_serial, csv_row, slice_hu, tiny_config, write_release
+from tests.support.three_volumes import built
+from tests.support.tiny_release import csv_row, slice_hu
 
 SERIES = "000001_01_01"
 
@@ -43,9 +44,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
         csv_row(SERIES, 4, (3, 5), Bounding_boxes="10.5, 11, 18, 17.25", Possibly_noisy="1"),
         csv_row(SERIES, 5, (3, 5)),
     ]
-    write_release(tmp_path, {SERIES: [3, 4, 5]}, rows)
-    config = tiny_config(tmp_path, tmp_path / "store", volume={"spacing_mm": "native"})
-    build_serial(config)
+    config = built(tmp_path, {SERIES: [3, 4, 5]}, rows, volume={"spacing_mm": "native"})
     export(open_store(config.store), tmp_path / "out", "coco", Selection())
     return tmp_path / "out"
 
@@ -152,9 +151,7 @@ def test_pixels_are_asked_for_where_there_are_images(demo_store: Store, tmp_path
 
 
 def test_a_key_slice_past_the_last_plane_is_the_last_plane(tmp_path: Path) -> None:
-    write_release(tmp_path, {SERIES: [3, 4]}, [csv_row(SERIES, 4, (3, 4))])
-    config = tiny_config(tmp_path, tmp_path / "store", volume={"spacing_mm": 3.0})
-    build_serial(config)
+    config = built(tmp_path, {SERIES: [3, 4]}, [csv_row(SERIES, 4, (3, 4))], volume={"spacing_mm": 3.0})
     store = open_store(config.store)
     assert store.lesions()["z_vox"].tolist() == [pytest.approx(2 / 3)]
     assert store.array(f"{SERIES}_003-004").shape[0] == 1

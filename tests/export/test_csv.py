@@ -13,7 +13,8 @@ from etl.release.annotations import parse_annotations
 from etl.run.serial import SerialExecutor
 from etl.store.reader import Store, open_store
 from tests.support.stored import build_store, config_data
-from tests.support.tiny_release import build_serial, csv_bytes, csv_row, tiny_config, write_release
+from tests.support.three_volumes import built
+from tests.support.tiny_release import csv_bytes, csv_row
 
 SERIES = "000001_01_01"
 
@@ -31,9 +32,7 @@ def test_accepted_rows_come_back(tmp_path: Path) -> None:
         Measurement_coordinates="6.25, 9.001, 11, 9, 8, 7, 8, 0.000123457",
     )
     rows = [odd, csv_row(SERIES, 4, (3, 5), Patient_gender="X"), csv_row("000002_01_01", 1, (1, 2))]
-    write_release(tmp_path, {SERIES: [3, 4, 5], "000002_01_01": [1, 2]}, rows)
-    config = tiny_config(tmp_path, tmp_path / "store")
-    build_serial(config)
+    config = built(tmp_path, {SERIES: [3, 4, 5], "000002_01_01": [1, 2]}, rows)
     assert release_csv(open_store(config.store).lesions()) == csv_bytes([rows[0], rows[2]])
 
 

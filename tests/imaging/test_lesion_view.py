@@ -21,28 +21,27 @@ class Recorded:
         return part
 
 
-def ramp(shape: tuple[int, int, int], slopes: tuple[float, float, float]) -> np.ndarray:
+Triple = tuple[int, int, int]
+
+
+def ramp(shape: Triple, slopes: tuple[float, float, float]) -> np.ndarray:
     return sum(n * slope for n, slope in zip(np.indices(shape), slopes, strict=True)) - 500.0
 
 
-def test_a_ramp_exactly() -> None:
-    hu = ramp((9, 20, 30), (10, 2, -3))
-    seen = LesionView(4, 8.0, 3, 2.0).of(hu, (4, 10, 15), (1.0, 1.0, 1.0))
-    # Planes are 2 mm apart around 4, pixels lie at -3, -1, 1 and 3 mm from the middle.
+@pytest.mark.parametrize(
+    ("shape", "center", "spacing_mm"),
+    [((9, 20, 30), (4, 10, 15), (1.0, 1.0, 1.0)), ((5, 60, 60), (2, 30, 30), (5.0, 0.5, 0.5))],
+)
+def test_a_ramp_exactly(shape: Triple, center: Triple, spacing_mm: tuple[float, float, float]) -> None:
+    """A linear image is the same in mm, whatever the spacing."""
+    dz, dy, dx = spacing_mm
+    seen = LesionView(4, 8.0, 3, 2.0).of(ramp(shape, (10 * dz, 2 * dy, -3 * dx)), center, spacing_mm)
+    # Planes are 2 mm apart around the middle, pixels lie at -3, -1, 1 and 3 mm from it.
+    z, y, x = (n * mm for n, mm in zip(center, spacing_mm, strict=True))
     at = np.array([-3.0, -1.0, 1.0, 3.0])
-    expected = -500 + 10 * np.array([2, 4, 6])[:, None, None]
-    expected = expected + 2 * (10 + at)[None, :, None] - 3 * (15 + at)[None, None, :]
+    expected = -500 + 10 * (z + np.array([-2, 0, 2]))[:, None, None]
+    expected = expected + 2 * (y + at)[None, :, None] - 3 * (x + at)[None, None, :]
     assert seen == pytest.approx(expected, abs=1e-3)
-
-
-def test_slices_of_other_spacing_show_the_same_place() -> None:
-    # 0.5 mm pixels and 5 mm slices; a linear image is the same in mm.
-    hu = ramp((5, 60, 60), (10 * 5.0, 2 * 0.5, -3 * 0.5))
-    seen = LesionView(4, 8.0, 3, 2.0).of(hu, (2, 30, 30), (5.0, 0.5, 0.5))
-    at = np.array([-3.0, -1.0, 1.0, 3.0])
-    expected = -500 + 10 * np.array([8, 10, 12])[:, None, None]
-    expected = expected + 2 * (15 + at)[None, :, None] - 3 * (15 + at)[None, None, :]
-    assert seen == pytest.approx(expected, abs=0.01)
 
 
 def test_beyond_the_image_is_air_and_beyond_the_slices_their_last() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import struct
 import zlib
 
 import numpy as np
@@ -15,17 +14,13 @@ from PIL import Image
 
 from etl.imaging.kernels import compiled
 from etl.imaging.unfilter import _paeth, unfilter
-
-
-def chunk(kind: bytes, body: bytes) -> bytes:
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+from tests.imaging.test_png import SIGNATURE, chunk, header
 
 
 def by_pillow(rows: np.ndarray) -> np.ndarray:
     height, width = rows.shape[0], (rows.shape[1] - 1) // 2
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, 0, 0, 0, 0))
     body = chunk(b"IDAT", zlib.compress(rows.tobytes())) + chunk(b"IEND", b"")
-    return np.array(Image.open(io.BytesIO(b"\x89PNG\r\n\x1a\n" + header + body))).astype(np.uint16)
+    return np.array(Image.open(io.BytesIO(SIGNATURE + header(width, height) + body))).astype(np.uint16)
 
 
 def by_ours(rows: np.ndarray) -> np.ndarray:

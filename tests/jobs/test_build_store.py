@@ -30,7 +30,7 @@ from tests.support.processes import (
     kill_tree,
     run,
 )
-from tests.support.stored import build_store, config_data, version_names
+from tests.support.stored import build_store, config_data, version_names, write_config
 
 ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
@@ -40,12 +40,6 @@ def data(phantom: tuple[Path, PhantomTruth], tmp_path: Path) -> dict[str, Any]:
     """Patients 1 and 2, serial: 4 volumes, 50 slices, one of 51 promised ones missing."""
     sections = {"select": {"patients": [1, 2]}, "volume": {"spacing_mm": 3.0}, "report": False}
     return config_data(phantom[0], tmp_path / "store", **sections)
-
-
-def write_config(folder: Path, data: dict[str, Any]) -> str:
-    path = folder / "config.yaml"
-    path.write_text(yaml.safe_dump(data))
-    return str(path)
 
 
 def listing(folder: Path) -> list[tuple[str, int]]:

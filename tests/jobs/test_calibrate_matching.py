@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 
 from etl.derive.match_calibration import COMMITTED, encode, read_calibration
-from jobs.calibrate_matching import main
+from tests.support.jobs import call_job
 
 
 @pytest.fixture(scope="module")
@@ -20,9 +19,7 @@ def inputs(real_release: Path) -> list[str]:
 
 
 def printed(*arguments: str) -> dict[str, Any]:
-    done = CliRunner().invoke(main, list(arguments))
-    assert done.exit_code == 0, done.output
-    return json.loads(done.stdout)
+    return json.loads(call_job("calibrate_matching", *arguments).stdout)
 
 
 @pytest.mark.slow
@@ -63,18 +60,15 @@ def test_folds_of_patients_and_the_committed_file_are_made_again(inputs: list[st
 
 @pytest.mark.slow
 def test_wrong_inputs_end_with_one_message(inputs: list[str], tmp_path: Path) -> None:
-    done = CliRunner().invoke(main, [inputs[0], inputs[0], "--evaluate"])
-    assert done.exit_code == 2
-    assert "the file does not hold pairs of lesions" in done.output
-    done = CliRunner().invoke(main, [*inputs, "--calibration", inputs[1]])
-    assert done.exit_code == 2
-    assert "--calibration goes with --evaluate" in done.output
-    done = CliRunner().invoke(main, [*inputs, "--evaluate", "--calibration", inputs[1]])
-    assert done.exit_code == 2
-    assert "the calibration of matching can't be read" in done.output
-    done = CliRunner().invoke(main, [*inputs, "--evaluate", "--out", str(tmp_path / "made.json")])
-    assert done.exit_code == 2
-    assert "--out goes without --evaluate" in done.output
-    done = CliRunner().invoke(main, [*inputs, "--out", str(tmp_path / "no" / "made.json")])
-    assert done.exit_code == 2
-    assert "the calibration can't be written" in done.output
+    made = tmp_path / "made.json"
+    for arguments, said in (
+        ((inputs[0], inputs[0], "--evaluate"), "the file does not hold pairs of lesions"),
+        ((*inputs, "--calibration", inputs[1]), "--calibration goes with --evaluate"),
+        (
+            (*inputs, "--evaluate", "--calibration", inputs[1]),
+            "the calibration of matching can't be read",
+        ),
+        ((*inputs, "--evaluate", "--out", str(made)), "--out goes without --evaluate"),
+        ((*inputs, "--out", str(made / "made.json")), "the calibration can't be written"),
+    ):
+        assert said in call_job("calibrate_matching", *arguments, code=2).output

@@ -5,17 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 
 from etl.derive.place_model import COMMITTED, read_place_model
-from jobs.evaluate_retrieval import main
+from tests.support.jobs import call_job
 from tests.support.tiny_release import csv_bytes, csv_row
 
 
 def printed(*arguments: str) -> dict[str, Any]:
-    done = CliRunner().invoke(main, list(arguments))
-    assert done.exit_code == 0, done.output
-    return json.loads(done.stdout)
+    return json.loads(call_job("evaluate_retrieval", *arguments).stdout)
 
 
 @pytest.fixture
@@ -65,6 +62,4 @@ def test_wrong_inputs_end_with_one_message(tmp_path: Path) -> None:
             "can't be written",
         ),
     ):
-        done = CliRunner().invoke(main, arguments)
-        assert done.exit_code == 2
-        assert said in done.output
+        assert said in call_job("evaluate_retrieval", *arguments, code=2).output

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
 from etl.core.config import Config
 from etl.core.errors import StoreError
@@ -14,7 +13,7 @@ from etl.publish.add_tables import NewTable, add_tables
 from etl.store import open_store
 from etl.tables.embeddings import embedding_columns, embeddings_table
 from etl.verify.verify import verify
-from jobs.match_lesions import main
+from tests.support.jobs import call_job
 from tests.support.three_volumes import built
 from tests.support.tiny_release import build_serial, csv_row, write_release
 
@@ -39,9 +38,7 @@ def config(tmp_path: Path) -> Config:
 
 
 def match(config: Config, *arguments: str) -> str:
-    done = CliRunner().invoke(main, [config.store, *arguments])
-    assert done.exit_code == 0, done.output
-    return done.output
+    return call_job("match_lesions", config.store, *arguments).output
 
 
 def problems(config: Config, number: int) -> list[str]:
@@ -96,8 +93,7 @@ def test_algorithm_1_can_be_chosen(config: Config) -> None:
 
 @pytest.mark.slow
 def test_an_embedding_joins_what_lies_apart(config: Config) -> None:
-    refused = CliRunner().invoke(main, [config.store, "--method", "embedding:looks"])
-    assert refused.exit_code == 2
+    refused = call_job("match_lesions", config.store, "--method", "embedding:looks", code=2)
     assert "no embedding of this model" in refused.output
     assert "embeddings/looks" in refused.output
     store = open_store(config.store)
@@ -125,12 +121,10 @@ def test_an_embedding_joins_what_lies_apart(config: Config) -> None:
     ],
 )
 def test_wrong_methods_are_refused(arguments: list[str], said: str) -> None:
-    done = CliRunner().invoke(main, ["store", *arguments])
-    assert done.exit_code == 2
+    done = call_job("match_lesions", "store", *arguments, code=2)
     assert said in " ".join(done.output.split())
 
 
 def test_a_place_without_a_store_ends_with_one_message(tmp_path: Path) -> None:
-    done = CliRunner().invoke(main, [str(tmp_path / "nothing")])
-    assert done.exit_code == 2
+    done = call_job("match_lesions", str(tmp_path / "nothing"), code=2)
     assert "there is no store here" in done.output

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from tests.support.processes import BUILD_STORE, LIMIT_SECONDS, ROOT, environment
-from tests.support.stored import version_names
+from tests.support.stored import config_data, version_names
 from tests.support.tiny_release import csv_row, write_release
 
 # A job as those of `jobs/`, without their imports: each ends as the decorator ends it.
@@ -107,14 +107,7 @@ def test_an_unexpected_error_shows_no_secret() -> None:
 @pytest.mark.slow
 def test_a_published_build_ends_with_0_though_nobody_reads_it(tmp_path: Path) -> None:
     write_release(tmp_path / "release", {"000001_01_01": [3, 4, 5]}, [csv_row("000001_01_01", 4, (3, 5))])
-    content = {
-        "store": str(tmp_path / "störe"),
-        "source": {
-            "annotations": str(tmp_path / "release/DL_info.csv"),
-            "archives": [str(tmp_path / "release/*.zip")],
-        },
-        "cluster": "serial",
-    }
+    content = config_data(tmp_path / "release", tmp_path / "störe")
     config = tmp_path / "config \udcff.yaml"
     config.write_text(yaml.safe_dump(content))
     for redirected in (">/dev/full 2>/dev/full", "2>&1 | true", ">&- 2>&- <&-", ""):

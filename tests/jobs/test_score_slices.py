@@ -18,7 +18,7 @@ from etl.store import open_store
 from tests.support.jobs import call_job
 from tests.support.three_volumes import FIRST, PRESENT, ROWS, SECOND, built, problems
 from tests.support.tiny_model import PIXELS, tiny_model
-from tests.support.tiny_release import build_serial, csv_row, tiny_config, write_release
+from tests.support.tiny_release import build_serial, csv_row, write_release
 
 pytestmark = pytest.mark.usefixtures("serial_jobs")
 ID, OTHER = "brightness-3f6a09c2d1e4b785", "brightness-4f6a09c2d1e4b785"
@@ -89,9 +89,7 @@ def test_volumes_are_found_by_position(tmp_path: Path) -> None:
     """Slices get brighter by 7 HU each, so a long volume has an order; a short one is left out."""
     long, short = "000003_01_01", "000004_01_01"
     rows = (csv_row(long, 9, (1, 60)), csv_row(short, 1, (1, 2)))
-    write_release(tmp_path, {long: list(range(1, 61)), short: [1, 2]}, rows)
-    config = tiny_config(tmp_path, tmp_path / "store")
-    build_serial(config)
+    config = built(tmp_path, {long: list(range(1, 61)), short: [1, 2]}, rows)
     apart_mm = float(open_store(config.store).volumes()["source_spacing_z_mm"].iloc[0])
     # 64 pixels of 1,024 show the image, and it rises by 7 HU a slice of the window's 450.
     slope = 4 * 64 / PIXELS**2 * 7 / 450 / apart_mm

@@ -19,7 +19,7 @@ from tests.support.jobs import call_job
 from tests.support.processes import ROOT, run
 from tests.support.s3_server import Bucket, serve_careless_s3, use_s3
 from tests.support.three_volumes import PRESENT, ROWS, files_of, variant
-from tests.support.tiny_release import build_serial, tiny_config, write_release
+from tests.support.tiny_release import build_serial, written
 
 JOB = [sys.executable, str(ROOT / "jobs" / "store_versions.py")]
 FEWER = {"allow_fewer_volumes": True, "allow_fewer_lesions": True}
@@ -34,8 +34,7 @@ def two_versions(config: Config) -> None:
 def store(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Two versions: all three volumes; then the first alone, at 2 mm. Read only."""
     base = tmp_path_factory.mktemp("versions")
-    write_release(base / "release", PRESENT, ROWS)
-    two_versions(tiny_config(base / "release", base / "store"))
+    two_versions(written(base, PRESENT, ROWS))
     return str(base / "store")
 
 
@@ -122,8 +121,7 @@ def test_what_is_wrong_ends_with_2(store: str, tmp_path: Path, arguments: tuple[
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["folder", pytest.param("bucket", marks=pytest.mark.slow)])
 def test_back_and_pruned(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    write_release(tmp_path / "release", PRESENT, ROWS)
-    config = tiny_config(tmp_path / "release", tmp_path / "store")
+    config = written(tmp_path, PRESENT, ROWS)
     if kind == "bucket":
         bucket: Bucket = request.getfixturevalue("s3_bucket")
         config = config.model_copy(update={"store": f"{bucket.url}/store"})
@@ -161,8 +159,7 @@ def test_back_and_pruned(kind: str, tmp_path: Path, request: pytest.FixtureReque
 def test_nothing_is_published_where_an_exclusive_create_is_none(
     tmp_path: Path, s3_bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_release(tmp_path / "release", PRESENT, ROWS)
-    config = tiny_config(tmp_path / "release", tmp_path / "store")
+    config = written(tmp_path, PRESENT, ROWS)
     config = config.model_copy(update={"store": f"{s3_bucket.url}/store"})
     two_versions(config)
     before = s3_bucket.all_keys()

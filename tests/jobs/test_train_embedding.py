@@ -43,7 +43,7 @@ def test_a_config_or_store_that_can_not_be_learned_from_is_refused(tmp_path: Pat
         assert "training needs packages that are missing" in done.output
         return
     for value, said in (
-        ("net=other", "net: Input should be"),
+        ("net=other", '`net` = "other": input should be'),
         ("labels.source=tags", "the store has no tags"),
         (f"work={tmp_path}", "patients are in two splits"),
     ):

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import torch
 
+from etl.core.config_file import load_as
 from etl.core.errors import ConfigError
 from etl.derive.embedding_input import EmbeddingInput
 from etl.learn.batches import random_affines
 from etl.learn.embedding_batches import changed_crops, moved_boxes, plain_crops
-from etl.learn.embedding_config import EmbeddingConfig, read_embedding_config
+from etl.learn.embedding_config import EmbeddingConfig
 from etl.learn.embedding_labels import known_types, refined, type_of_tags
 from etl.learn.embedding_training import EmbeddingTraining
 from etl.learn.loop import CHECKPOINT, random_of
@@ -168,7 +169,7 @@ def test_boxes_move_with_their_lesions(tmp_path: Path) -> None:
         ({"input": {"slices": 2}}, "slices is odd"),
         ({"input": {"window_hu": [3, 3]}}, "low below high"),
         ({"labels": {"source": "all"}}, "labels.source"),
-        ({"step": 5}, "step: Extra inputs"),
+        ({"step": 5}, "`step` is not a key, did you mean `steps`"),
     ],
 )
 def test_a_wrong_config_is_refused(tmp_path: Path, values: dict, said: str) -> None:
@@ -176,12 +177,12 @@ def test_a_wrong_config_is_refused(tmp_path: Path, values: dict, said: str) -> N
 
     (tmp_path / "a.yaml").write_text(yaml.safe_dump(values))
     with pytest.raises(ConfigError, match=said):
-        read_embedding_config(tmp_path / "a.yaml")
+        load_as(EmbeddingConfig, tmp_path / "a.yaml")
 
 
 def test_the_configs_of_the_package_are_right() -> None:
-    assert read_embedding_config("embedding").net == "small"
-    assert read_embedding_config("imagenet", ("weights=a.whl",)).name == "imagenet"
+    assert load_as(EmbeddingConfig, "embedding").net == "small"
+    assert load_as(EmbeddingConfig, "imagenet", ("weights=a.whl",)).name == "imagenet"
 
 
 def test_an_absent_device_is_refused(tmp_path: Path) -> None:

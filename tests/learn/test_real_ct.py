@@ -9,9 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
+from etl.core.config_file import load_as
 from etl.derive.position_measures import order_accuracy, score_of_file
 from etl.imaging.body_view import BodyView
-from etl.learn.regressor_config import read_regressor_config
+from etl.learn.regressor_config import RegressorConfig
 from etl.learn.series import folder_series
 from etl.learn.training import Training
 from tests.support.processes import ROOT
@@ -25,7 +26,7 @@ def test_slices_are_ordered_after_a_minute_of_training(tmp_path: Path) -> None:
     if not files or not (SHARED / "ct").is_dir():
         pytest.skip("needs ../shared/ct and ../shared/body_part, which are not there")
     # Two thirds of the config's steps reach the goal, too.
-    config = read_regressor_config("regressor-ct", (f"work={tmp_path}", "steps=1000"))
+    config = load_as(RegressorConfig, "regressor-ct", (f"work={tmp_path}", "steps=1000"))
     view = BodyView(config.input.pixels, config.input.pixel_mm)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

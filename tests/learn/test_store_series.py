@@ -12,7 +12,8 @@ from etl.publish.add_tables import NewTable, add_tables
 from etl.store import Store, open_store
 from etl.tables.pairs import PAIRS
 from etl.tables.sequences import SEQUENCES
-from tests.support.tiny_release import build_serial, csv_row, tiny_config, write_release
+from tests.support.three_volumes import built
+from tests.support.tiny_release import csv_row
 
 EARLY, LATE, SAME = "000001_01_01", "000001_02_01", "000001_01_02"
 
@@ -21,10 +22,7 @@ EARLY, LATE, SAME = "000001_01_01", "000001_02_01", "000001_01_02"
 def store(tmp_path: Path) -> Store:
     """Three lesions of one patient: two in the first study, one in the second."""
     rows = (csv_row(EARLY, 4, (3, 5)), csv_row(SAME, 1, (1, 2)), csv_row(LATE, 2, (1, 3)))
-    write_release(tmp_path, {EARLY: [3, 4, 5], SAME: [1, 2], LATE: [1, 2, 3]}, rows)
-    config = tiny_config(tmp_path, tmp_path / "store")
-    build_serial(config)
-    return open_store(config.store)
+    return open_store(built(tmp_path, {EARLY: [3, 4, 5], SAME: [1, 2], LATE: [1, 2, 3]}, rows).store)
 
 
 def with_table(store: Store, table: object, columns: dict[str, list[object]]) -> Store:

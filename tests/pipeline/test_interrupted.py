@@ -41,6 +41,7 @@ from tests.support.stored import (
     table_bytes,
     version_names,
     without_run,
+    write_config,
 )
 
 pytestmark = pytest.mark.slow
@@ -73,12 +74,6 @@ def uninterrupted(phantom: tuple[Path, PhantomTruth], tmp_path_factory: pytest.T
     root = tmp_path_factory.mktemp("uninterrupted")
     build_store(config_data(phantom[0], root, volume={"spacing_mm": 1.5}), SerialExecutor())
     return root
-
-
-def write_config(folder: Path, data: dict[str, Any]) -> str:
-    path = folder / "config.yaml"
-    path.write_text(yaml.safe_dump(data))
-    return str(path)
 
 
 def assert_published_is_whole(store: Path) -> None:

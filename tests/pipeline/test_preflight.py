@@ -28,7 +28,7 @@ from jobs.build_store import main
 from tests.support.processes import run
 from tests.support.s3_server import Bucket
 from tests.support.stored import version_names
-from tests.support.tiny_release import build_serial, csv_row, tiny_config, write_release
+from tests.support.tiny_release import build_serial, csv_row, tiny_config, write_release, written
 
 SERIES = "000001_01_01"
 ROWS = [csv_row(SERIES, 2, (1, 4))]
@@ -117,8 +117,7 @@ def test_a_source_that_one_worker_lacks_ends_the_run_and_names_the_worker(tmp_pa
 
 def test_a_worker_that_joins_later_without_the_source_ends_the_run(tmp_path: Path) -> None:
     """Its view: the archive is nowhere. Nothing is rejected, and no limit publishes the hole."""
-    write_release(tmp_path / "release", {SERIES: [1, 2, 3, 4]}, ROWS)
-    config = tiny_config(tmp_path / "release", tmp_path / "store", limits={"lost_archives": 1})
+    config = written(tmp_path, {SERIES: [1, 2, 3, 4]}, ROWS, limits={"lost_archives": 1})
     plan = load_plan(config)
     blind = tuple(replace(c, path=str(tmp_path / "unmounted.zip")) for c in plan.index.containers)
     with pytest.raises(RunError, match="a worker can't read the source that the driver reads") as caught:
@@ -134,8 +133,7 @@ def test_a_worker_that_joins_later_without_the_source_ends_the_run(tmp_path: Pat
 def test_too_little_room_is_told_before_any_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free_bytes: int, where: str
 ) -> None:
-    write_release(tmp_path / "release", {SERIES: [1, 2, 3, 4]}, ROWS)
-    config = tiny_config(tmp_path / "release", tmp_path / "store")
+    config = written(tmp_path, {SERIES: [1, 2, 3, 4]}, ROWS)
     monkeypatch.setattr(LocalObjects, "free_bytes", lambda self: free_bytes)
     if where == "before the CSV":
         (tmp_path / "release" / "DL_info.csv").unlink()

@@ -14,7 +14,7 @@ from etl.pipeline.build import build, load_plan
 from etl.pipeline.callback import Callback
 from etl.run.protocol import TaskTimes
 from etl.run.serial import SerialExecutor
-from tests.support.tiny_release import build_serial, csv_row, tiny_config, write_release
+from tests.support.tiny_release import build_serial, csv_row, written
 
 SERIES = "000001_01_01"
 PRESENT = {SERIES: [1, 2, 4]}
@@ -29,8 +29,7 @@ def record_of(store: Path) -> dict[str, Any]:
 
 
 def test_of_a_run_that_published(tmp_path: Path) -> None:
-    write_release(tmp_path / "release", PRESENT, ROWS)
-    config = tiny_config(tmp_path / "release", tmp_path / "store")
+    config = written(tmp_path, PRESENT, ROWS)
     version = build_serial(config).published.version
     record = record_of(tmp_path / "store")
     assert record["run_id"] == version["run_id"]
@@ -46,8 +45,7 @@ def test_of_a_run_that_published(tmp_path: Path) -> None:
 
 
 def test_of_a_run_that_a_guard_stopped(tmp_path: Path) -> None:
-    write_release(tmp_path / "release", PRESENT, ROWS)
-    config = tiny_config(tmp_path / "release", tmp_path / "store", limits={"rejects": 0.0})
+    config = written(tmp_path, PRESENT, ROWS, limits={"rejects": 0.0})
     with pytest.raises(GuardError):
         build_serial(config)
     record = record_of(tmp_path / "store")
@@ -58,8 +56,7 @@ def test_of_a_run_that_a_guard_stopped(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("error", "code"), [(KeyboardInterrupt(), 130), (ZeroDivisionError("bug"), 1)])
 def test_of_a_run_that_was_stopped(error: BaseException, code: int, tmp_path: Path) -> None:
-    write_release(tmp_path / "release", PRESENT, ROWS)
-    config = tiny_config(tmp_path / "release", tmp_path / "store")
+    config = written(tmp_path, PRESENT, ROWS)
 
     class Stop(Callback):
         def on_conversion(self, conversion: Conversion) -> None:
@@ -71,8 +68,7 @@ def test_of_a_run_that_was_stopped(error: BaseException, code: int, tmp_path: Pa
 
 
 def test_of_a_run_whose_disk_fails(tmp_path: Path) -> None:
-    write_release(tmp_path / "release", PRESENT, ROWS)
-    config = tiny_config(tmp_path / "release", tmp_path / "store")
+    config = written(tmp_path, PRESENT, ROWS)
     plan = load_plan(config)
     (tmp_path / "store").mkdir()
     (tmp_path / "store" / "volumes").write_bytes(b"no folder")

@@ -10,7 +10,7 @@ import pytest
 
 from etl.imaging.location import PUBLISHED_LINES
 from etl.publish.assemble import make_tables
-from etl.tables.locations import agreement
+from etl.tables.locations import Refit, agreement
 from tests.support.tiny_release import csv_row, made_up_conversion, tiny_plan
 
 SERIES = "000001_01_01"
@@ -159,27 +159,35 @@ def moved(frame: pd.DataFrame, axis: str, slope: float, intercept: float) -> pd.
     return frame.assign(**{f"norm_{axis}": published, f"norm_{axis}_difference": difference})
 
 
-def test_a_refit_finds_the_constants_and_says_when_they_are_others() -> None:
-    rng = np.random.default_rng(0)
-    frame = pd.DataFrame(rng.uniform(0, 1, (500, 2)), columns=["norm_x_recomputed", "norm_y_recomputed"])
+def published() -> pd.DataFrame:
+    """500 lesions whose locations are published as the lines in use give them."""
+    places = np.random.default_rng(0).uniform(0, 1, (500, 2))
+    frame = pd.DataFrame(places, columns=["norm_x_recomputed", "norm_y_recomputed"])
     frame["location_agrees"] = True
     for axis, line in PUBLISHED_LINES.items():
         frame = moved(frame, axis, *line)
-    found = agreement(frame, whole_release=True)
-    assert found.refit is not None
-    for axis, line in PUBLISHED_LINES.items():
-        refit = found.refit[axis]
-        assert refit is not None
+    return frame
+
+
+def refits(frame: pd.DataFrame) -> tuple[Refit, Refit]:
+    """The lines along x and y that fit the locations."""
+    found = agreement(frame, whole_release=True).refit
+    assert found is not None
+    x, y = found["x"], found["y"]
+    assert x is not None
+    assert y is not None
+    return x, y
+
+
+def test_a_refit_finds_the_constants_and_says_when_they_are_others() -> None:
+    frame = published()
+    for refit, line in zip(refits(frame), PUBLISHED_LINES.values(), strict=True):
         assert (refit.slope, refit.intercept) == pytest.approx(line)
         assert refit.largest_residual < 1e-9
         assert refit.constants_hold
 
     frame = moved(frame, "y", 0.82, 0.1173)
-    found = agreement(frame, whole_release=True)
-    assert found.refit is not None
-    x, y = found.refit["x"], found.refit["y"]
-    assert x is not None
-    assert y is not None
+    x, y = refits(frame)
     assert (y.slope, y.intercept) == pytest.approx((0.82, 0.1173))
     assert (x.constants_hold, y.constants_hold) == (True, False)
     assert agreement(frame, whole_release=False).refit is None
@@ -187,18 +195,10 @@ def test_a_refit_finds_the_constants_and_says_when_they_are_others() -> None:
 
 def test_rows_of_wrong_slices_do_not_tilt_the_refit() -> None:
     """A tenth of the rows, all at one side of the body, say too much; they are left out and counted."""
-    rng = np.random.default_rng(0)
-    frame = pd.DataFrame(rng.uniform(0, 1, (500, 2)), columns=["norm_x_recomputed", "norm_y_recomputed"])
-    frame["location_agrees"] = True
-    for axis, line in PUBLISHED_LINES.items():
-        frame = moved(frame, axis, *line)
+    frame = published()
     wrong = frame.sort_values("norm_x_recomputed").index[:50]
     frame.loc[wrong, "norm_x"] += 0.3
-    found = agreement(frame, whole_release=True)
-    assert found.refit is not None
-    x, y = found.refit["x"], found.refit["y"]
-    assert x is not None
-    assert y is not None
+    x, y = refits(frame)
     assert (x.slope, x.intercept) == pytest.approx(PUBLISHED_LINES["x"])
     assert x.largest_residual < 1e-9
     assert (x.constants_hold, x.fitted, x.left_out) == (True, 450, 50)

@@ -108,24 +108,19 @@ def test_what_is_not_a_zip_costs_itself_only(tmp_path: Path, data: bytes) -> Non
     assert index.containers[1].slice_count == 0
 
 
-def test_an_archive_cut_short_costs_itself_only(tmp_path: Path) -> None:
-    whole = zipped(comment=b"end")
-    index = read(tmp_path, zipped({"Images_png/000009_01_01/001.png": b"x"}), whole[: whole.index(END) + 3])
-    (reject,) = index.rejects
-    assert (reject.kind, reject.reason, reject.found_in) == (Kind.ARCHIVE, Reason.ARCHIVE_TRUNCATED, "1.zip")
-    assert len(index.slices) == index.found_count == 1
-
-
 @pytest.mark.parametrize(
     "data",
     [
         patched(zipped(), 1, EXTRACT_VERSION, "<H", 99),
         patched(patched(zipped(), 1, FLAGS, "<H", 0x800), 1, NAME, "<B", 0xFF),
         patched(zipped(), 1, 0, "<B", 0),
+        zipped(comment=b"end")[: zipped(comment=b"end").index(END) + 3],
     ],
-    ids=["version", "name", "signature"],
+    ids=["version", "name", "signature", "cut short"],
 )
-def test_a_directory_that_can_t_be_parsed_costs_its_archive_only(tmp_path: Path, data: bytes) -> None:
+def test_a_directory_that_can_t_be_parsed_or_is_cut_costs_its_archive_only(
+    tmp_path: Path, data: bytes
+) -> None:
     index = read(tmp_path, zipped({"Images_png/000009_01_01/001.png": b"x"}), data)
     (reject,) = index.rejects
     assert (reject.kind, reject.reason, reject.found_in) == (Kind.ARCHIVE, Reason.ARCHIVE_TRUNCATED, "1.zip")

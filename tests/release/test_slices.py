@@ -119,17 +119,16 @@ def test_a_hole_behind_a_member_is_not_read(tmp_path: Path, reads: Reads) -> Non
     assert sum(size for _, size in reads) < 1 << 20
 
 
-def test_a_run_over_two_archives_is_two_reads(tmp_path: Path, reads: Reads) -> None:
-    write_zip(tmp_path / "a.zip", range(5, 15))
-    write_zip(tmp_path / "b.zip", range(15, 25), zipfile.ZIP_STORED)
-    index = index_archives([ArchiveEntry(str(tmp_path / "?.zip"))])
-    assert list(read_slices(index.containers, run_of(index))) == [content(i) for i in range(5, 25)]
-    assert [name for name, _ in reads] == ["a.zip", "b.zip"]
-
-
-def test_slices_that_take_turns_in_two_archives(tmp_path: Path, reads: Reads) -> None:
-    write_zip(tmp_path / "a.zip", range(5, 25, 2))
-    write_zip(tmp_path / "b.zip", range(6, 25, 2))
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [(range(5, 15), range(15, 25)), (range(5, 25, 2), range(6, 25, 2))],
+    ids=["one after the other", "in turn"],
+)
+def test_a_run_over_two_archives_is_two_reads(
+    tmp_path: Path, reads: Reads, first: range, second: range
+) -> None:
+    write_zip(tmp_path / "a.zip", first)
+    write_zip(tmp_path / "b.zip", second, zipfile.ZIP_STORED)
     index = index_archives([ArchiveEntry(str(tmp_path / "?.zip"))])
     assert list(read_slices(index.containers, run_of(index))) == [content(i) for i in range(5, 25)]
     assert [name for name, _ in reads] == ["a.zip", "b.zip"]

@@ -73,6 +73,12 @@ def served(http_server: HttpServer, release: Path) -> Served:
     return Served.of(http_server, release)
 
 
+@pytest.fixture(params=["in place", "staged"])
+def staging(request: pytest.FixtureRequest, tmp_path: Path) -> str | None:
+    """Where archives are staged; None where they are read in place."""
+    return str(tmp_path / "staging") if request.param == "staged" else None
+
+
 @pytest.fixture
 def small_blocks() -> Iterator[None]:
     """Archives come in a few blocks each, and their ends are looked at in one of another size."""

@@ -15,12 +15,10 @@ from typing import Any
 from urllib.parse import unquote
 
 import pytest
-from click.testing import CliRunner
 
 from etl.release.index import MAX_SLICE_BYTES
 from etl.run.serial import SerialExecutor
 from etl.store.reader import open_store
-from jobs.build_store import main
 from tests.support.processes import BUILD_STORE, LIMIT_SECONDS, environment
 from tests.support.remote_release import (
     ARCHIVES,
@@ -31,12 +29,13 @@ from tests.support.remote_release import (
     assert_same_store,
     assert_the_second_archive_goes_on,
     build_as_job,
+    build_by_command,
     published_bytes,
     receipts,
     store_data,
-    write_config,
 )
-from tests.support.stored import files_below, version_names
+from tests.support.small_disks import mounted, remount
+from tests.support.stored import files_below, version_names, write_config
 
 pytestmark = pytest.mark.usefixtures("small_blocks", "short_waits")
 
@@ -205,15 +204,8 @@ def test_names_of_archives_never_leave_the_staging_folder(
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system with room for one archive and a part of the next."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=5m", "tmpfs", str(disk)], capture_output=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip("needs to mount a small file system, which this user may not")
-    yield disk
-    subprocess.run(["umount", str(disk)], check=True)
+    with mounted(tmp_path / "disk", "5m"):
+        yield tmp_path / "disk"
 
 
 @pytest.mark.slow
@@ -221,15 +213,13 @@ def test_a_full_staging_folder_ends_with_4_and_the_next_run_goes_on(
     small_disk: Path, served: Served, local_store: Path, tmp_path: Path
 ) -> None:
     data = store_data(tmp_path / "store", served.source(staging=str(small_disk)))
-    config = write_config(tmp_path, data)
-    done = CliRunner().invoke(main, [config])
-    assert done.exit_code == 4, done.stderr
+    done = build_by_command(tmp_path, data, code=4)
     said = done.stderr[done.stderr.index("error: ") :]
     for words in (ARCHIVES[1], "No space left on device", "run the same again"):
         assert words in said
     assert "Traceback" not in said
     assert version_names(tmp_path / "store") == []
-    subprocess.run(["mount", "-o", "remount,size=20m", str(small_disk)], check=True)
+    remount(small_disk, "size=20m")
     assert_the_second_archive_goes_on(data, served, local_store)
 
 
@@ -238,7 +228,7 @@ def test_with_too_little_room_for_all_but_not_for_a_few_nothing_need_be_kept(
     small_disk: Path, served: Served, local_store: Path, tmp_path: Path
 ) -> None:
     source = served.source(staging=str(small_disk), keep_archives=False, downloads=1)
-    subprocess.run(["mount", "-o", "remount,size=7m", str(small_disk)], check=True)
+    remount(small_disk, "size=7m")
     assert sum(served.bytes(number) for number in (1, 2, 3)) > 7 * 2**20
     build_as_job(store_data(tmp_path / "store", source), SerialExecutor())
     assert_same_store(tmp_path / "store", local_store)

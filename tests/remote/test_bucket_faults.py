@@ -9,12 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 
 from etl.pipeline.build import build, load_plan
 from etl.run.serial import SerialExecutor
 from etl.store.reader import open_store
-from jobs.build_store import main
 from tests.support.faulty_s3 import FaultyS3, S3Request, serve_faulty_s3
 from tests.support.http_faults import (
     PAGE,
@@ -37,9 +35,9 @@ from tests.support.remote_release import (
     assert_same_store,
     assert_the_second_archive_goes_on,
     build_as_job,
+    build_by_command,
     receipts,
     store_data,
-    write_config,
 )
 from tests.support.s3_server import Bucket, serve_small_s3, use_s3
 from tests.support.spoiling import TOUCHED, UNTOUCHED, assert_only_touched_is_missing
@@ -68,11 +66,6 @@ LASTING: dict[str, Fault] = {
     "no ranges": NoRange(),
     "forbidden": Answer(403),
 }
-
-
-@pytest.fixture(params=["in place", "staged"])
-def staging(request: pytest.FixtureRequest, tmp_path: Path) -> str | None:
-    return str(tmp_path / "staging") if request.param == "staged" else None
 
 
 @pytest.fixture
@@ -123,9 +116,7 @@ def test_a_bucket_that_is_full_ends_the_run_with_4_and_the_next_run_goes_on(
         bucket = Bucket.make("full")
         room.bytes = served.bytes(1) + 1_500_000
         data = store_data(tmp_path / "store", served.source(staging=f"{bucket.url}/staging"))
-        done = CliRunner().invoke(main, [write_config(tmp_path, data)])
-        assert done.exit_code == 4, done.stderr
-        assert "QuotaExceeded" in done.stderr
+        assert "QuotaExceeded" in build_by_command(tmp_path, data, code=4).stderr
         assert version_names(tmp_path / "store") == []
         room.bytes = 2**40
         assert_the_second_archive_goes_on(data, served, local_store)

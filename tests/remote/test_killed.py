@@ -20,9 +20,8 @@ from tests.support.remote_release import (
     assert_accounts,
     assert_same_store,
     store_data,
-    write_config,
 )
-from tests.support.stored import version_names
+from tests.support.stored import version_names, write_config
 
 pytestmark = pytest.mark.campaign
 JOB = [sys.executable, "-m", "tests.support.impatient_job"]

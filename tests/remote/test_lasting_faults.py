@@ -23,7 +23,6 @@ from tests.support.remote_release import (
     build_as_job,
     receipts,
     store_data,
-    write_config,
 )
 from tests.support.spoiling import (
     STRUCK,
@@ -39,7 +38,7 @@ from tests.support.spoiling import (
     remove,
     shorten,
 )
-from tests.support.stored import config_of, version_names
+from tests.support.stored import config_of, version_names, write_config
 from tests.support.transfers import USUAL
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("small_blocks", "short_waits")]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ from etl.run.serial import SerialExecutor
 from tests.support.http_faults import busy
 from tests.support.remote_release import VOLUMES, Served, assert_same_store, store_data
 from tests.support.stored import config_of
+from tests.support.transfers import clock_of_waits
 
 pytestmark = pytest.mark.usefixtures("small_blocks")
 AWAY_SECONDS = 450
@@ -21,12 +21,7 @@ AWAY_SECONDS = 450
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Waits end at once, and the clock goes on as if they did not."""
-    waits: list[float] = []
-    start = time.monotonic()
-    monkeypatch.setattr("etl.io.retries.sleep", waits.append)
-    for user in ("etl.io.retries", "etl.staging.fetch"):
-        monkeypatch.setattr(f"{user}.monotonic", lambda: start + sum(waits))
-    return waits
+    return clock_of_waits(monkeypatch)
 
 
 @pytest.mark.slow

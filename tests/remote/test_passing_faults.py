@@ -66,11 +66,6 @@ def bursts(fault: Fault, failing: int, fine: int) -> Callable[[Request], Fault |
     return choose
 
 
-@pytest.fixture(params=["in place", "staged"])
-def staging(request: pytest.FixtureRequest, tmp_path: Path) -> str | None:
-    return str(tmp_path / "staging") if request.param == "staged" else None
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", PASSING)
 def test_each_alone(

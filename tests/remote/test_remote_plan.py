@@ -8,12 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 
 from etl.core.counted import bytes_text
 from etl.io.opening import open_staging
 from etl.pipeline.build import load_plan
-from jobs.build_store import main
 from tests.support.http_faults import busy
 from tests.support.remote_release import (
     ARCHIVES,
@@ -21,10 +19,10 @@ from tests.support.remote_release import (
     TAIL_BYTES,
     VOLUMES,
     Served,
+    build_by_command,
     local_source,
     receipts,
     store_data,
-    write_config,
 )
 from tests.support.stored import config_of
 
@@ -32,9 +30,7 @@ pytestmark = pytest.mark.usefixtures("small_blocks", "short_waits")
 
 
 def printed_plan(tmp_path: Path, source: dict[str, Any], *arguments: str) -> list[str]:
-    data = store_data(tmp_path / "store", source)
-    done = CliRunner().invoke(main, [write_config(tmp_path, data), "--plan", *arguments])
-    assert done.exit_code == 0, done.stderr
+    done = build_by_command(tmp_path, store_data(tmp_path / "store", source), "--plan", *arguments)
     # What is free on the disk changes meanwhile.
     return [line for line in done.stdout.splitlines() if not line.startswith("free at")]
 
@@ -82,9 +78,8 @@ def test_plan_survives_a_busy_server(served: Served, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_plan_tells_what_is_fetched_for_what_the_store_lacks(served: Served, tmp_path: Path) -> None:
     source = served.source(staging=str(tmp_path / "staging"))
-    config = write_config(tmp_path, store_data(tmp_path / "store", source))
-    done = CliRunner().invoke(main, [config, "--set", 'select.series=["000002_01_01"]'])
-    assert done.exit_code == 0, done.stderr
+    data = store_data(tmp_path / "store", source)
+    build_by_command(tmp_path, data, "--set", 'select.series=["000002_01_01"]')
     plan = printed_plan(tmp_path, source)
     assert "volumes             4: 2 to convert, 2 to reuse" in plan
     (to_fetch,) = (line for line in plan if line.startswith("to fetch"))
@@ -119,9 +114,7 @@ def test_plan_tells_what_is_staged_already(
 def test_a_staging_area_that_can_not_be_read_ends_a_plan_with_2(served: Served, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     source = served.source(staging=str(tmp_path / "file" / "staging"))
-    config = write_config(tmp_path, store_data(tmp_path / "store", source))
-    done = CliRunner().invoke(main, [config, "--plan"])
-    assert done.exit_code == 2, done.stderr
+    done = build_by_command(tmp_path, store_data(tmp_path / "store", source), "--plan", code=2)
     assert "where:   source.staging" in done.stderr
 
 
@@ -138,8 +131,7 @@ def test_plan_tells_what_a_server_without_ranges_leaves_open(served: Served, tmp
     # The server sends each archive whole; nobody waits for it.
     assert [request.byte_range for request in served.server.requests] == [None] + 3 * [(0, 4)]
 
-    done = CliRunner().invoke(main, [write_config(tmp_path, store_data(tmp_path / "store", source))])
-    assert done.exit_code == 0, done.stderr
+    done = build_by_command(tmp_path, store_data(tmp_path / "store", source))
     assert "volumes  4: converted 4, reused 0" in done.stdout.splitlines()
     after = printed_plan(tmp_path, source)
     assert "volumes             4: 0 to convert, 4 to reuse" in after
@@ -158,9 +150,7 @@ def test_what_is_on_the_disk_is_planned_while_a_server_leaves_the_rest_open(
 
 def test_a_server_without_ranges_can_not_be_read_in_place(served: Served, tmp_path: Path) -> None:
     served.server.has_ranges = False
-    config = write_config(tmp_path, store_data(tmp_path / "store", served.source()))
-    done = CliRunner().invoke(main, [config])
-    assert done.exit_code == 2
+    done = build_by_command(tmp_path, store_data(tmp_path / "store", served.source()), code=2)
     for words in ("gives no ranges", "source.staging", f"{served.server.url}/{ARCHIVES[0]}"):
         assert words in done.stderr
     assert not (tmp_path / "store").exists()

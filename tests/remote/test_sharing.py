@@ -17,8 +17,9 @@ from etl.io.opening import open_objects
 from etl.pipeline.preflight import Seen, check_shared
 from jobs.build_store import main
 from tests.support.processes import dask_scheduler, running, wait_until
-from tests.support.remote_release import VOLUMES, Served, receipts, store_data, write_config
+from tests.support.remote_release import VOLUMES, Served, build_by_command, receipts, store_data
 from tests.support.s3_server import Bucket
+from tests.support.stored import write_config
 
 pytestmark = pytest.mark.usefixtures("small_blocks")
 
@@ -155,9 +156,7 @@ def test_probe_finds_every_kind_of_blindness(
 def test_staging_that_can_not_be_written_ends_with_2(served: Served, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     source = served.source(staging=str(tmp_path / "file" / "staging"))
-    config = write_config(tmp_path, store_data(tmp_path / "store", source))
-    done = CliRunner().invoke(main, [config])
-    assert done.exit_code == 2, done.stderr
+    done = build_by_command(tmp_path, store_data(tmp_path / "store", source), code=2)
     assert "where:   source.staging" in done.stderr
     assert str(tmp_path / "file" / "staging") in done.stderr
     assert all(served.reads(number) == [] for number in (1, 2, 3))
@@ -167,8 +166,6 @@ def test_staging_in_a_bucket_that_is_not_there_ends_with_2(
     served: Served, s3_bucket: Bucket, tmp_path: Path
 ) -> None:
     source = served.source(staging=f"{s3_bucket.url}-missing/staging")
-    config = write_config(tmp_path, store_data(tmp_path / "store", source))
-    done = CliRunner().invoke(main, [config])
-    assert done.exit_code == 2, done.stderr
+    done = build_by_command(tmp_path, store_data(tmp_path / "store", source), code=2)
     assert "where:   source.staging" in done.stderr
     assert f"{s3_bucket.url}-missing/staging" in done.stderr

@@ -11,13 +11,11 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from click.testing import CliRunner
 
 from etl.core.errors import GuardError
 from etl.run.serial import SerialExecutor
 from etl.staging.fetch import RemoteArchive
 from etl.store.reader import open_store
-from jobs.build_store import main
 from tests.support.remote_release import (
     ARCHIVES,
     BLOCK_BYTES,
@@ -28,11 +26,11 @@ from tests.support.remote_release import (
     assert_accounts,
     assert_same_store,
     build_as_job,
+    build_by_command,
     local_source,
     published_bytes,
     receipts,
     store_data,
-    write_config,
 )
 from tests.support.s3_server import Bucket
 
@@ -150,9 +148,8 @@ def test_annotations_that_are_another_file_end_with_2_before_any_work(
 ) -> None:
     source = places.served.source() if place == "http" else places.in_bucket
     annotations = {"url": source["annotations"], "sha256": "0" * 64}
-    config = write_config(tmp_path, store_data(tmp_path / "store", source | {"annotations": annotations}))
-    done = CliRunner().invoke(main, [config])
-    assert done.exit_code == 2
+    data = store_data(tmp_path / "store", source | {"annotations": annotations})
+    done = build_by_command(tmp_path, data, code=2)
     sha256 = hashlib.sha256((places.release / CSV).read_bytes()).hexdigest()
     for words in ("another checksum than the config expects", sha256, "0" * 64, annotations["url"]):
         assert words in done.stderr
@@ -164,20 +161,16 @@ def test_annotations_that_are_another_file_end_with_2_before_any_work(
 def test_annotations_that_are_not_there_end_with_2(place: str, places: Places, tmp_path: Path) -> None:
     source = places.served.source() if place == "http" else places.in_bucket
     source["annotations"] = source["annotations"].replace(CSV, "none.csv")
-    config = write_config(tmp_path, store_data(tmp_path / "store", source))
-    done = CliRunner().invoke(main, [config])
-    assert done.exit_code == 2
+    done = build_by_command(tmp_path, store_data(tmp_path / "store", source), code=2)
     assert "the annotations can't be read" in done.stderr
     assert "none.csv" in done.stderr
 
 
 def test_a_web_page_instead_of_the_annotations_ends_with_2(served: Served, tmp_path: Path) -> None:
     served.server.put(f"/{CSV}", b"<!DOCTYPE html><p>This link has expired.</p>")
-    config = write_config(tmp_path, store_data(tmp_path / "store", local_source(served.release)))
-    done = CliRunner().invoke(main, [config, "--set", f"source.annotations={served.server.url}/{CSV}"])
-    assert done.exit_code == 2
-    assert CSV in done.stderr
-    assert "Traceback" not in done.stderr
+    data = store_data(tmp_path / "store", local_source(served.release))
+    other = f"source.annotations={served.server.url}/{CSV}"
+    assert CSV in build_by_command(tmp_path, data, "--set", other, code=2).stderr
 
 
 @pytest.mark.slow

@@ -6,13 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 
 from etl.core.errors import SourceError
 from etl.pipeline.build import build, load_plan, stage_unread
 from etl.run.protocol import Executor
 from etl.run.serial import SerialExecutor
-from jobs.build_store import main
 from tests.remote.test_pipeline import Watch
 from tests.support.http_faults import Cut, Request, busy
 from tests.support.remote_release import (
@@ -22,9 +20,9 @@ from tests.support.remote_release import (
     assert_accounts,
     assert_same_store,
     build_as_job,
+    build_by_command,
     receipts,
     store_data,
-    write_config,
 )
 from tests.support.spoiling import STRUCK, TOUCHED, UNTOUCHED, reasons
 from tests.support.stored import config_of, version_names
@@ -83,12 +81,11 @@ def test_their_directories_are_read_once(
 
 @pytest.mark.slow
 def test_plan_tells_that_they_travel_twice(served: Served, data: dict[str, Any], tmp_path: Path) -> None:
-    config = write_config(tmp_path, data)
-    plan = CliRunner().invoke(main, [config, "--plan"]).stdout
+    plan = build_by_command(tmp_path, data, "--plan").stdout
     assert "the content of 3 archives" in plan
     assert "only their directories are kept, and they are fetched again for their volumes" in plan
-    assert CliRunner().invoke(main, [config]).exit_code == 0
-    plan = CliRunner().invoke(main, [config, "--plan", "--set", "volume.spacing_mm=4.0"]).stdout
+    build_by_command(tmp_path, data)
+    plan = build_by_command(tmp_path, data, "--plan", "--set", "volume.spacing_mm=4.0").stdout
     assert "not known yet" not in plan
     assert "4: 4 to convert" in plan
 
@@ -124,8 +121,7 @@ def test_a_server_that_goes_away_ends_with_2(
     served.server.chance = lambda request: (
         None if request.byte_range or ".csv" in request.path else Cut(0, is_reset=True)
     )
-    done = CliRunner().invoke(main, [write_config(tmp_path, data)])
-    assert done.exit_code == 2, done.stderr
+    done = build_by_command(tmp_path, data, code=2)
     for words in ("there is nothing to build", f"{ARCHIVES[0]}: archive_unavailable"):
         assert words in done.stderr
     assert version_names(tmp_path / "store") == []

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,3 +17,12 @@ def store(phantom: tuple[Path, object], tmp_path_factory: pytest.TempPathFactory
     folder = tmp_path_factory.mktemp("report") / "store"
     build_store(config_data(phantom[0], folder, select={"patients": [1, 2]}), SerialExecutor())
     return open_store(str(folder))
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A browser without a window, with a profile of its own."""
+    from tests.support.browser import chromium
+
+    with chromium(tmp_path_factory.mktemp("profile")) as browser:
+        yield browser

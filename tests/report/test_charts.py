@@ -55,7 +55,7 @@ def test_texts_are_escaped() -> None:
 
 
 def test_the_head_is_at_the_top() -> None:
-    chart = scatter([Points("p", [0.0, 1.0], [0.1, 0.9], "colour-blue")], "x", "z", y_downwards=True)
+    chart = scatter([Points("p", [0.0, 1.0], [0.1, 0.9], "colour-blue")], "x", "z")
     places = [tuple(map(float, m)) for m in re.findall(r"M([\d.]+) ([\d.]+)h0", chart)]
     (x_first, y_first), (x_second, y_second) = places
     assert x_first < x_second

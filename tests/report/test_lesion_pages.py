@@ -5,19 +5,14 @@ from __future__ import annotations
 import base64
 import io
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from click.testing import CliRunner
 from PIL import Image
 
-from etl.commands.find_similar import main as find_similar
-from etl.commands.match_lesions import main as match_lesions
-from etl.commands.show_patient import main as show_patient
 from etl.imaging.window import to_grey
 from etl.report.lesion_pictures import common_size_mm, lesion_pictures
 from etl.report.over_time import over_time
@@ -26,8 +21,10 @@ from etl.report.report import make_report, write_report
 from etl.report.sequence_drawings import graph_drawing, pictures_drawing
 from etl.report.serving import Site
 from etl.store.reader import Store, open_store
-from tests.support.browser import addresses, chromium, complaints, serving, wait
-from tests.support.tiny_release import build_serial, csv_row, tiny_config, write_release
+from tests.support.browser import addresses, complaints, serving, wait
+from tests.support.jobs import call_job
+from tests.support.three_volumes import built
+from tests.support.tiny_release import csv_row
 
 FIRST, LOWER, SECOND, THIRD, OTHER = (
     "000001_01_01",
@@ -51,10 +48,8 @@ ROWS = (
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     folder = tmp_path_factory.mktemp("pages")
-    write_release(folder, {key: [3, 4, 5] for key in (FIRST, LOWER, SECOND, THIRD, OTHER)}, ROWS)
-    config = tiny_config(folder, folder / "store")
-    build_serial(config)
-    assert CliRunner().invoke(match_lesions, [config.store]).exit_code == 0
+    config = built(folder, {key: [3, 4, 5] for key in (FIRST, LOWER, SECOND, THIRD, OTHER)}, ROWS)
+    call_job("match_lesions", config.store)
     return open_store(config.store)
 
 
@@ -141,26 +136,22 @@ def test_a_volume_that_cannot_be_read_only_loses_its_pictures(store: Store, tmp_
 @pytest.mark.slow
 def test_jobs_print_and_write_the_pages(store: Store, tmp_path: Path) -> None:
     page = tmp_path / "page.html"
-    done = CliRunner().invoke(find_similar, [store.objects.root, "2", "-k", "3", "--page", str(page)])
-    assert done.exit_code == 0, done.output
+    done = call_job("find_similar", store.objects.root, "2", "-k", "3", "--page", str(page))
     found = pd.read_csv(io.StringIO(done.stdout))
     pd.testing.assert_frame_equal(found, store.similar(2, 3), check_dtype=False)
     text = page.read_text()
     assert text.count("<img ") == 1 + len(found)
     assert "distance" in text
     assert ".905" in text
-    done = CliRunner().invoke(show_patient, [store.objects.root, "1", "--page", str(page)])
-    assert done.exit_code == 0, done.output
+    call_job("show_patient", store.objects.root, "1", "--page", str(page))
     assert page.read_bytes() == patient_page(store, 1)
-    for main, arguments, said in (
-        (find_similar, ["77"], "no such lesion"),
-        (show_patient, ["77"], "no lesion of this patient"),
-        (show_patient, ["1", "--page", str(tmp_path / "no" / "page.html")], "the page can't be written"),
-        (show_patient, ["1", "--version", "1"], "were not matched over time"),
+    for name, arguments, said in (
+        ("find_similar", ["77"], "no such lesion"),
+        ("show_patient", ["77"], "no lesion of this patient"),
+        ("show_patient", ["1", "--page", str(tmp_path / "no" / "page.html")], "the page can't be written"),
+        ("show_patient", ["1", "--version", "1"], "were not matched over time"),
     ):
-        done = CliRunner().invoke(main, [store.objects.root, *arguments])
-        assert done.exit_code == 2
-        assert said in done.output
+        assert said in call_job(name, store.objects.root, *arguments, code=2).output
 
 
 @pytest.mark.parametrize(
@@ -199,12 +190,6 @@ def test_texts_of_a_store_stay_texts(store: Store) -> None:
     drawn = pictures_drawing(sequences, links, pictures) + graph_drawing(sequences, links)
     assert "&lt;script&gt;" in drawn
     assert "<script" not in drawn
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    with chromium(tmp_path_factory.mktemp("profile")) as browser:
-        yield browser
 
 
 @pytest.mark.slow

@@ -6,7 +6,6 @@ import base64
 import io
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from etl.report.planes import WINDOW_HU
 from etl.report.report import write_report
 from etl.report.serving import missing_viewer
 from etl.store.reader import Store, open_store
-from tests.support.browser import addresses, chromium, complaints, serving, wait
+from tests.support.browser import addresses, complaints, serving, wait
 from tests.support.require import wanting
 
 pytestmark = pytest.mark.slow
@@ -39,12 +38,6 @@ def reported(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Store:
 @pytest.fixture(scope="module")
 def address(reported: Store) -> str:
     return (Path(reported.objects.root) / "reports" / "000001" / "index.html").as_uri()
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    with chromium(tmp_path_factory.mktemp("profile")) as browser:
-        yield browser
 
 
 @pytest.fixture

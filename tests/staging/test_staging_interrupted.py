@@ -3,7 +3,6 @@ from __future__ import annotations
 import errno
 import os
 import random
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,11 +21,12 @@ from tests.support.fetching import (
     fetch,
     serve_archive,
     start_fetching,
-    wait_until,
 )
 from tests.support.http_faults import Fault, Request, Stall, Trickle
+from tests.support.processes import wait_until
 from tests.support.s3_server import Bucket
 from tests.support.servers import HttpServer
+from tests.support.small_disks import mounted, remount
 
 pytestmark = pytest.mark.usefixtures("impatient")
 
@@ -66,7 +66,8 @@ class TestTwoRuns:
         archive = serve_archive(http_server)
 
         def slowly_once_both_are_there(request: Request) -> Fault:
-            wait_until(lambda: len({request.connection for request in http_server.requests}) == 2)
+            requests = http_server.requests
+            wait_until(lambda: len({one.connection for one in requests}) == 2, "both processes ask")
             return Trickle(BLOCK_BYTES // 3, 0.005)
 
         http_server.chance = slowly_once_both_are_there
@@ -90,7 +91,7 @@ class TestKilled:
             http_server.requests.clear()
             http_server.faults["/a.zip"] = [*[None] * (kill_at - done), Stall(1000)]
             process = start_fetching(staged.fetcher, archive)
-            wait_until(lambda: RANGES[kill_at] in http_server.ranges("/a.zip"))  # noqa: B023
+            wait_until(lambda: RANGES[kill_at] in http_server.ranges("/a.zip"), "it asks for the range")  # noqa: B023
             process.kill()
             process.join(60)
             assert http_server.ranges("/a.zip") == RANGES[done : kill_at + 1]
@@ -109,7 +110,7 @@ class TestKilled:
         http_server.chance = lambda request: Trickle(1000, 0.0002)
         enough = random.Random(seed).randrange(SIZE)
         process = start_fetching(folder.fetcher, archive)
-        wait_until(lambda: sum(request.sent for request in http_server.requests) > enough)
+        wait_until(lambda: sum(request.sent for request in http_server.requests) > enough, "a part came")
         process.kill()
         process.join(60)
         there = folder.area.part_bytes(archive.staged_name)
@@ -165,27 +166,19 @@ class TestNoRoom:
 
     def test_a_full_disk_stops_the_fetcher(self, http_server: HttpServer, tmp_path: Path) -> None:
         disk = tmp_path / "disk"
-        disk.mkdir()
-        mounted = subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(disk)], capture_output=True, check=False
-        )
-        if mounted.returncode:
-            pytest.skip("needs to mount a small file system, which this user may not")
-        try:
+        with mounted(disk, "256k"):
             staged, archive = Staged(str(disk)), serve_archive(http_server)
             with pytest.raises(OSError, match="No space left on device") as caught:
                 fetch(staged.fetcher, archive)
             assert caught.value.errno == errno.ENOSPC
             assert staged.area.names("") == []
-            subprocess.run(["mount", "-o", "remount,size=4m", str(disk)], check=True)
+            remount(disk, "size=4m")
             http_server.requests.clear()
             assert fetch(staged.fetcher, archive)[-1].is_whole
             first = http_server.ranges("/a.zip")[0]
             assert first is not None
             assert first[0] >= 2 * BLOCK_BYTES
             staged.assert_holds_only(archive)
-        finally:
-            subprocess.run(["umount", str(disk)], check=True)
 
     def test_a_bucket_that_is_gone_is_an_oserror(self, http_server: HttpServer, s3_bucket: Bucket) -> None:
         archive = serve_archive(http_server)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -11,19 +10,14 @@ from etl.core.rejects import Reason
 from tests.support.fetching import BLOCK_BYTES, SIZE, Staged, fetch, serve_archive
 from tests.support.http_faults import busy
 from tests.support.servers import HttpServer
-from tests.support.transfers import transfers_changed
+from tests.support.transfers import clock_of_waits, transfers_changed
 
 
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
     """Waits take as long as they do where nobody is impatient, by the clock only."""
-    waits: list[float] = []
-    monkeypatch.setattr("etl.io.retries.sleep", waits.append)
-    start = time.monotonic()
-    for user in ("etl.io.retries", "etl.staging.fetch"):
-        monkeypatch.setattr(f"{user}.monotonic", lambda: start + sum(waits))
     with transfers_changed(stall_s=0.5):
-        yield waits
+        yield clock_of_waits(monkeypatch)
 
 
 @pytest.mark.slow

@@ -11,7 +11,8 @@ from etl.io.local import LocalObjects
 from etl.store import LesionCrops, Store, open_store
 from etl.store.crops import Crop, crop_around
 from etl.store.level_voxels import LevelVoxels, open_level
-from tests.support.tiny_release import build_serial, csv_row, slice_hu, tiny_config, write_release
+from tests.support.three_volumes import built
+from tests.support.tiny_release import csv_row, slice_hu
 
 SHAPE, AIR = (3, 4, 5), -1024
 FIRST, SECOND = "000001_01_01", "000002_01_01"
@@ -78,10 +79,9 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
         csv_row(SECOND, 2, (1, 2)),
         csv_row(FIRST, 4, (3, 6), Patient_gender="X"),
     )
-    write_release(folder, {FIRST: [3, 4, 5, 6], SECOND: [1, 2]}, rows)
-    config = tiny_config(folder, folder / "store", volume={"spacing_mm": "native"})
-    build_serial(config)
-    return open_store(config.store)
+    return open_store(
+        built(folder, {FIRST: [3, 4, 5, 6], SECOND: [1, 2]}, rows, volume={"spacing_mm": "native"}).store
+    )
 
 
 def whole(series: str, indices: range) -> np.ndarray:

@@ -19,7 +19,7 @@ from etl.store.versions import OWN_KEYS, read_version
 from etl.verify.verify import verify
 from tests.support.s3_server import Bucket
 from tests.support.three_volumes import FIRST, PRESENT, ROWS, SECOND, files_of, variant
-from tests.support.tiny_release import build_serial, tiny_config, write_release
+from tests.support.tiny_release import build_serial, written
 
 FEWER = {"allow_fewer_volumes": True, "allow_fewer_lesions": True}
 
@@ -27,8 +27,7 @@ FEWER = {"allow_fewer_volumes": True, "allow_fewer_lesions": True}
 @pytest.fixture(params=["folder", pytest.param("bucket", marks=pytest.mark.slow)])
 def config(request: pytest.FixtureRequest, tmp_path: Path) -> Config:
     """Of a store of two versions: all three volumes; then the first alone, at 2 mm."""
-    write_release(tmp_path / "release", PRESENT, ROWS)
-    config = tiny_config(tmp_path / "release", tmp_path / "store")
+    config = written(tmp_path, PRESENT, ROWS)
     if request.param == "bucket":
         bucket: Bucket = request.getfixturevalue("s3_bucket")
         config = config.model_copy(update={"store": bucket.url})
@@ -142,8 +141,7 @@ def test_there_is_no_such_version(config: Config) -> None:
 
 @pytest.mark.slow
 def test_a_rollback_that_is_overtaken_goes_on_top(tmp_path: Path) -> None:
-    write_release(tmp_path / "release", PRESENT, ROWS)
-    config = tiny_config(tmp_path / "release", tmp_path / "store")
+    config = written(tmp_path, PRESENT, ROWS)
     build_serial(config)
     build_serial(variant(config, volume={"spacing_mm": 2.0}))
     others = [variant(config, volume={"spacing_mm": 4.0})]

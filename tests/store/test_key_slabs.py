@@ -6,7 +6,8 @@ import pytest
 from etl.core.errors import StoreError
 from etl.store import KeySlabs, Store, open_store
 from etl.store.key_slabs import plane_positions, read_planes_at
-from tests.support.tiny_release import build_serial, csv_row, slice_hu, tiny_config, write_release
+from tests.support.three_volumes import built
+from tests.support.tiny_release import csv_row, slice_hu
 
 AIR = -1024
 FIRST, SECOND = "000001_01_01", "000002_01_01"
@@ -22,10 +23,9 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
         csv_row(FIRST, 4, (3, 6), Bounding_boxes="5, 6, 13, 14", **train),
         csv_row(SECOND, 2, (1, 2)),
     )
-    write_release(folder, {FIRST: [3, 4, 5, 6], SECOND: [1, 2]}, rows)
-    config = tiny_config(folder, folder / "store", volume={"spacing_mm": "native"})
-    build_serial(config)
-    return open_store(config.store)
+    return open_store(
+        built(folder, {FIRST: [3, 4, 5, 6], SECOND: [1, 2]}, rows, volume={"spacing_mm": "native"}).store
+    )
 
 
 def windowed(planes: list[np.ndarray | None]) -> np.ndarray:

@@ -9,9 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from click.testing import CliRunner
 
-from etl.commands.evaluate_retrieval import main as evaluate
 from etl.core.config import Config
 from etl.core.errors import ConfigError, StoreError
 from etl.publish.add_tables import NewTable, add_tables
@@ -19,7 +17,9 @@ from etl.store import open_store
 from etl.store.reader import Store
 from etl.tables.embeddings import embedding_columns, embeddings_table
 from etl.verify.verify import verify
-from tests.support.tiny_release import build_serial, csv_row, tiny_config, write_release
+from tests.support.jobs import call_job
+from tests.support.three_volumes import built
+from tests.support.tiny_release import build_serial, csv_row, write_release
 
 SERIES = ("000001_01_01", "000002_01_01", "000003_01_01", "000004_01_01")
 # lesion_ids 0 and 1 are of patient 1; 2, 3 and 4 are of one place, 2 and 3 of one size, 5 is far away.
@@ -52,10 +52,7 @@ VECTORS = np.array([[1, 0], [1, 0.001], [0, 0], [np.nan, 1], [0, 1], [1, 0]])
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
     folder = tmp_path_factory.mktemp("similar")
-    write_release(folder, {key: [1, 2] for key in SERIES}, ROWS)
-    config = tiny_config(folder, folder / "store")
-    build_serial(config)
-    return config
+    return built(folder, {key: [1, 2] for key in SERIES}, ROWS)
 
 
 @pytest.fixture(scope="module")
@@ -94,15 +91,13 @@ def test_vectors_of_a_model_are_searched_and_zero_and_missing_ones_never_found(e
 
 def test_a_model_is_scored_on_its_vectors(embedded: Store, tmp_path: Path) -> None:
     root = embedded.objects.root
-    done = CliRunner().invoke(evaluate, ["--model", "looks", "--gallery", root, "--queries", root])
-    assert done.exit_code == 0, done.output
-    result = json.loads(done.stdout)
+    words = ("evaluate_retrieval", "--model", "looks", "--gallery")
+    result = json.loads(call_job(*words, root, "--queries", root).stdout)
     # All are of one type; lesions 2 and 3 have no vector and find nothing.
     assert (result["queries"], result["top1"]) == (6, round(4 / 6, 4))
     assert result["reference"]["reach of the model place"]["top1"] == 0.77
     (tmp_path / "a.csv").touch()
-    done = CliRunner().invoke(evaluate, ["--model", "looks", "--gallery", str(tmp_path / "a.csv")])
-    assert done.exit_code == 2
+    done = call_job(*words, str(tmp_path / "a.csv"), code=2)
     assert "a CSV has no vectors of the model 'looks'" in " ".join(done.output.split())
 
 

@@ -22,7 +22,7 @@ from etl.store.version_file import faults
 from etl.store.versions import new_run_id, now_text, publish_version, read_version
 from etl.verify.verify import verify
 from tests.support.three_volumes import PRESENT, ROWS, variant
-from tests.support.tiny_release import build_serial, tiny_config, write_release
+from tests.support.tiny_release import build_serial, written
 
 MODEL = "detector-0123456789abcdef"
 
@@ -30,8 +30,7 @@ MODEL = "detector-0123456789abcdef"
 @pytest.fixture
 def config(tmp_path: Path) -> Config:
     """The config of a store whose second version has labels of two volumes and a model."""
-    write_release(tmp_path / "release", PRESENT, ROWS)
-    config = tiny_config(tmp_path / "release", tmp_path / "store")
+    config = written(tmp_path, PRESENT, ROWS)
     version = build_serial(config).published.version
     objects, run_id = open_objects(config.store), new_run_id()
     labels = []

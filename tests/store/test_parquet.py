@@ -20,8 +20,9 @@ from etl.store.parquet import Entry, encode_table, read_table
 from etl.tables.lesions import LESIONS, SPLITS
 from etl.tables.registry import BUILD_TABLES
 from etl.tables.rejects import REJECTS
-from etl.tables.table import Table, schema_columns, schema_text
+from etl.tables.table import Table, schema_columns
 from etl.tables.volumes import VOLUMES
+from tests.regenerate_contract import schema_text
 
 REJECT_ROWS = {
     "kind": ["row", "slice"],

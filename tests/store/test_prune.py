@@ -17,7 +17,7 @@ from etl.store.receipts import read_split
 from etl.store.versions import read_version
 from tests.support.s3_server import Bucket
 from tests.support.three_volumes import PRESENT, ROWS, assert_whole, built_three_times, files_of, variant
-from tests.support.tiny_release import build_serial, tiny_config, write_release
+from tests.support.tiny_release import build_serial, written
 
 DAY_S = 86400.0
 
@@ -130,11 +130,9 @@ def test_what_the_store_does_not_know_is_left_alone(config: Config) -> None:
 
 
 def test_the_record_of_a_split_run_stays_with_its_parts(tmp_path: Path) -> None:
-
-    write_release(tmp_path / "release", PRESENT, ROWS, zipped=False)
+    config = written(tmp_path, PRESENT, ROWS, zipped=False)
     path = tmp_path / "release" / "Images_png" / "000001_01_01" / "004.png"
     path.write_bytes(b"no PNG")
-    config = tiny_config(tmp_path / "release", tmp_path / "store", zipped=False)
     build_serial(config)
     objects = LocalObjects(config.store)
     (record,) = Path(config.store).glob("volumes/*/*.split.json")

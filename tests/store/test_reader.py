@@ -20,7 +20,8 @@ from etl.core.errors import StoreError
 from etl.store import Store, open_store
 from etl.tables.registry import BUILD_TABLES
 from tests.support.processes import run
-from tests.support.tiny_release import build_serial, csv_row, slice_hu, tiny_config, write_release
+from tests.support.three_volumes import built
+from tests.support.tiny_release import build_serial, csv_row, slice_hu
 
 FIRST, SECOND = "000001_01_01", "000002_01_01"
 FIRST_VOLUME, SECOND_VOLUME = f"{FIRST}_003-005", f"{SECOND}_001-002"
@@ -34,11 +35,8 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
         csv_row(FIRST, 4, (3, 5), Train_Val_Test="1", Coarse_lesion_type="-1", Patient_age=""),
         csv_row(FIRST, 4, (3, 5), Patient_gender="X"),
     )
-    write_release(folder, {FIRST: [3, 4, 5], SECOND: [1, 2]}, rows)
     native = {"spacing_mm": "native", "pyramid_levels": 2}
-    made = tiny_config(folder, folder / "store", volume=native)
-    build_serial(made)
-    return made
+    return built(folder, {FIRST: [3, 4, 5], SECOND: [1, 2]}, rows, volume=native)
 
 
 @pytest.fixture(scope="module")

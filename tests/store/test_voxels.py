@@ -15,7 +15,8 @@ from etl.export.selection import select
 from etl.report.voxels import read_planes
 from etl.store import LesionCrops, Store, open_store
 from etl.store.voxels import place_voxels
-from tests.support.tiny_release import build_serial, csv_row, slice_hu, tiny_config, write_release
+from tests.support.three_volumes import built
+from tests.support.tiny_release import csv_row, slice_hu
 
 SERIES = "000001_01_01"
 VOLUME = f"{SERIES}_003-006"
@@ -24,10 +25,14 @@ VOLUME = f"{SERIES}_003-006"
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     folder = tmp_path_factory.mktemp("lazy")
-    write_release(folder, {SERIES: [3, 4, 5, 6]}, [csv_row(SERIES, 4, (3, 6))])
-    config = tiny_config(folder, folder / "store", volume={"spacing_mm": "native", "pyramid_levels": 2})
-    build_serial(config)
-    return open_store(config.store)
+    return open_store(
+        built(
+            folder,
+            {SERIES: [3, 4, 5, 6]},
+            [csv_row(SERIES, 4, (3, 6))],
+            volume={"spacing_mm": "native", "pyramid_levels": 2},
+        ).store
+    )
 
 
 def test_voxels_coordinates_and_units(store: Store) -> None:

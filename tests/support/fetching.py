@@ -6,8 +6,6 @@ import hashlib
 import multiprocessing
 import random
 import resource
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from multiprocessing.process import BaseProcess
 
@@ -103,12 +101,3 @@ def _fetch_and_exit(fetcher: Fetcher, archive: RemoteArchive, largest_file_bytes
         raise SystemExit(0 if fetch(fetcher, archive)[-1].is_whole else 1)
     except OSError:
         raise SystemExit(28) from None
-
-
-def wait_until(is_so: Callable[[], bool]) -> None:
-    """Poll; fails after a minute."""
-    for _ in range(6000):
-        if is_so():
-            return
-        time.sleep(0.01)
-    raise AssertionError("waited for a minute")

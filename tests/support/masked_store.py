@@ -15,8 +15,10 @@ from etl.core.config import More
 from etl.publish.add_tables import NewTable, add_tables
 from etl.store.reader import Store, open_store
 from etl.tables.masks import MASKS
-from tests.annotations.documents import nifti, zipped
-from tests.support.tiny_release import build_serial, csv_row, parse_rows, tiny_config, write_release
+from tests.annotations.documents import nifti
+from tests.support.three_volumes import built
+from tests.support.tiny_release import csv_row, parse_rows
+from tests.support.zips import zipped
 
 FIRST, SECOND = "000001_01_01", "000001_02_01"
 PRESENT = {FIRST: range(103, 116), SECOND: range(8, 24)}
@@ -34,9 +36,7 @@ def masked_store(
     present: Mapping[str, range] = PRESENT,
 ) -> Store:
     """Build a store below a folder and add the masks; return its second version."""
-    write_release(folder, present, rows)
-    config = tiny_config(folder, folder / "store")
-    build_serial(config)
+    config = built(folder, present, rows)
     return with_masks(config.store, folder, rows, masks)
 
 

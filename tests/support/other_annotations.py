@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from tests.annotations.documents import nifti, zipped
+from tests.annotations.documents import nifti
 from tests.support.tiny_release import csv_row
+from tests.support.zips import zipped
 
 FIRST, SECOND = "000001_01_01", "000001_02_01"
 PRESENT = {FIRST: range(103, 116), SECOND: range(8, 24)}

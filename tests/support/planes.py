@@ -11,7 +11,7 @@ from etl.run.protocol import Executor
 from etl.run.serial import SerialExecutor
 from etl.store import open_store
 from tests.support.three_volumes import FIRST, PRESENT, ROWS, SECOND
-from tests.support.tiny_release import tiny_config, write_release
+from tests.support.tiny_release import written
 from tests.support.toy_derivations import plane_means
 
 V1, V2, V3 = f"{FIRST}_003-005", f"{FIRST}_007-007", f"{SECOND}_001-002"
@@ -19,8 +19,7 @@ V1, V2, V3 = f"{FIRST}_003-005", f"{FIRST}_007-007", f"{SECOND}_001-002"
 
 def planes_config(folder: Path) -> Config:
     """Write the release into a folder, and return the config of a store of it that is not built yet."""
-    write_release(folder / "release", PRESENT, ROWS)
-    return tiny_config(folder / "release", folder / "store")
+    return written(folder, PRESENT, ROWS)
 
 
 def run(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from click.testing import Result
 
 from etl.pipeline.build import Build, build, load_plan, stage_unread
 from etl.release.names import parse_series_id
@@ -13,9 +14,10 @@ from etl.run.protocol import Executor
 from etl.run.serial import SerialExecutor
 from etl.store.layout import receipt_path
 from etl.store.reader import open_store
+from tests.support.jobs import call_job
 from tests.support.s3_server import Bucket
 from tests.support.servers import HttpServer
-from tests.support.stored import config_of, read_versions, table_bytes, without_run
+from tests.support.stored import config_of, read_versions, table_bytes, without_run, write_config
 
 ARCHIVES = ("Images_png_01.zip", "Images_png_02.zip", "Images_png_03.zip")
 CSV = "DL_info.csv"
@@ -203,8 +205,6 @@ def build_as_job(data: dict[str, Any], executor: Executor) -> Build:
     return build(config, plan, executor)
 
 
-def write_config(folder: Path, data: dict[str, Any]) -> str:
-    """Path of a config file; JSON is YAML."""
-    path = folder / "config.yaml"
-    path.write_text(json.dumps(data))
-    return str(path)
+def build_by_command(folder: Path, data: dict[str, Any], *arguments: str, code: int = 0) -> Result:
+    """What `deeplesion build` printed, its config being written into a folder; see `call_job`."""
+    return call_job("build_store", write_config(folder, data), *arguments, code=code)

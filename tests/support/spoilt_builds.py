@@ -19,7 +19,7 @@ from etl.pipeline.build import Build, build, load_plan
 from etl.plan.plan import PlannedVolume
 from etl.run.protocol import Executor
 from tests.support.processes import wait_until
-from tests.support.tiny_release import csv_row, tiny_config, write_release
+from tests.support.tiny_release import csv_row, written
 
 VOLUMES = 8
 BAD = 3
@@ -32,8 +32,7 @@ def config_of(folder: Path, slices: Mapping[str, int] = {}, **limits: Any) -> Co
     counts = {series: slices.get(series, SLICES) for series in SERIES}
     present = {series: range(1, count + 1) for series, count in counts.items()}
     rows = [csv_row(series, 2, (1, count)) for series, count in counts.items()]
-    write_release(folder / "release", present, rows)
-    return tiny_config(folder / "release", folder / "store", limits=limits)
+    return written(folder, present, rows, limits=limits)
 
 
 def build_spoilt(

@@ -25,6 +25,13 @@ def config_data(release: Path, store: Path, **sections: Any) -> dict[str, Any]:
     } | sections
 
 
+def write_config(folder: Path, data: dict[str, Any]) -> str:
+    """Path of a config file; JSON is YAML."""
+    path = folder / "config.yaml"
+    path.write_text(json.dumps(data))
+    return str(path)
+
+
 def config_of(data: dict[str, Any]) -> Config:
     return Config.model_validate_json(json.dumps(data))
 

@@ -16,7 +16,7 @@ from etl.run.serial import SerialExecutor
 from etl.store import open_store
 from etl.store.versions import version_numbers
 from etl.verify.verify import verify
-from tests.support.tiny_release import Present, build_serial, csv_row, tiny_config, write_release
+from tests.support.tiny_release import Present, build_serial, csv_row, tiny_config, write_release, written
 
 FIRST, SECOND = "000001_01_01", "000002_01_01"
 PRESENT = {FIRST: [3, 4, 5, 7], SECOND: [1, 2]}
@@ -27,18 +27,19 @@ ROWS = (
 )
 
 
-def built(folder: Path, present: Present = PRESENT, rows: Iterable[Mapping[str, str]] = ROWS) -> Config:
+def built(
+    folder: Path, present: Present = PRESENT, rows: Iterable[Mapping[str, str]] = ROWS, **sections: Any
+) -> Config:
     """Write the release into a folder, build a store of it in `folder/store`, and return the config."""
     write_release(folder, present, rows)
-    config = tiny_config(folder, folder / "store")
+    config = tiny_config(folder, folder / "store", **sections)
     build_serial(config)
     return config
 
 
 def built_three_times(folder: Path, store: str = "") -> Config:
     """Return the config of a store, in `folder/store` by default, of three versions that share no volume."""
-    write_release(folder / "release", PRESENT, ROWS)
-    config = tiny_config(folder / "release", folder / "store")
+    config = written(folder, PRESENT, ROWS)
     config = config.model_copy(update={"store": store or config.store})
     for spacing in (1.0, 2.0, 4.0):
         build_serial(variant(config, volume={"spacing_mm": spacing}))

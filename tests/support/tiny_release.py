@@ -172,5 +172,13 @@ def tiny_config(release: Path, store: Path, *, zipped: bool = True, **sections: 
     )
 
 
+def written(
+    folder: Path, present: Present, rows: Iterable[Mapping[str, str]], *, zipped: bool = True, **sections: Any
+) -> Config:
+    """Write a release into `folder/release`; return the config of a store of it in `folder/store`."""
+    write_release(folder / "release", present, rows, zipped=zipped)
+    return tiny_config(folder / "release", folder / "store", zipped=zipped, **sections)
+
+
 def build_serial(config: Config) -> Build:
     return build(config, load_plan(config), SerialExecutor())

@@ -20,6 +20,7 @@ from etl.plan.plan import Plan
 from etl.release.annotation_columns import COLUMNS
 from etl.run.serial import SerialExecutor
 from etl.store.reader import Store, open_store
+from tests.support import zips
 
 Row = dict[str, str]
 
@@ -32,11 +33,7 @@ FIRST_VOLUME = "000001_01_01_103-115"
 
 def zipped(members: Mapping[str, bytes], method: int = zipfile.ZIP_STORED) -> bytes:
     """An archive of slices, given by their names `PPPPPP_SS_RR/NNN.png`."""
-    data = io.BytesIO()
-    with zipfile.ZipFile(data, "w", method) as archive:
-        for name, body in members.items():
-            archive.writestr(f"Images_png/{name}", body)
-    return data.getvalue()
+    return zips.zipped({f"Images_png/{name}": body for name, body in members.items()}, method)
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,11 @@ EXIT_NOT_INSTALLED = 2
 _EXTRAS = {"onnxruntime": "derive", **dict.fromkeys(("torch", "onnx", "onnxscript", "safetensors"), "learn")}
 """Extra of this package that brings a module; all others come with `build`."""
 
+set_option = click.option(
+    "--set", "overrides", multiple=True, metavar="KEY.PATH=VALUE", help="Override a value; repeatable."
+)
+"""Option of the commands that read a config."""
+
 
 def version_option(function: Callable[..., Result]) -> Callable[..., Result]:
     """Give a job the options `--version` and `--as-of`; the job gets what they name as `number`."""
