@@ -6,6 +6,7 @@ exclusive create of the version file last, so that they are all there or not at 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +18,7 @@ from etl.derive.volume_table import digest_of
 from etl.io.places import Objects
 from etl.publish.carry import AddedTables, Units, belongs, carry, carry_table, units_of, written
 from etl.store.history import check_not_pruned
-from etl.store.parquet import Entry, encode_table
+from etl.store.parquet import Entry, encode_table, read_file
 from etl.store.running import Running, running
 from etl.store.versions import Version, new_run_id, publish_version, under_new_run
 from etl.tables.registry import BUILD_TABLES
@@ -140,7 +141,7 @@ def _publish(
             added = _with_table(objects, current, added, new, base_units, units, run_id)
         had = current.get("labels", [])
         kept_labels = had if labels is None else _labels(labels, base_units, units)
-        if _same(added, current) and kept_labels == had:
+        if _same(objects, added, current) and kept_labels == had:
             return None
         for path, data in added.files:
             objects.write(path, data)
@@ -256,12 +257,25 @@ def _labels(labels: Sequence[Mapping[str, Any]], base: Units, now: Units) -> lis
     ]
 
 
-def _same(added: AddedTables, current: Version) -> bool:
-    """Return if the current version has these tables already, byte for byte."""
+def _same(objects: Objects, added: AddedTables, current: Version) -> bool:
+    """Return if the current version has these tables already, byte for byte, and none was lost or damaged."""
     had = current.get("added_tables", {})
     if had != added.declarations or any(current["schemas"][n] != s for n, s in added.schemas.items()):
         return False
-    return all(
-        [entry["sha256"] for entry in current["tables"][name]] == [entry["sha256"] for entry in entries]
+    pairs = [
+        (before, now)
         for name, entries in added.tables.items()
-    )
+        for before, now in itertools.zip_longest(current["tables"][name], entries)
+    ]
+    if any(before is None or now is None or before["sha256"] != now["sha256"] for before, now in pairs):
+        return False
+    return all(before["path"] == now["path"] or _is_whole(objects, before) for before, now in pairs)
+
+
+def _is_whole(objects: Objects, entry: Entry) -> bool:
+    """Return if a file is there, byte for byte; a job that made it again takes its place otherwise."""
+    try:
+        read_file(objects, entry)
+    except StoreError:
+        return False
+    return True
