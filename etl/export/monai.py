@@ -67,7 +67,8 @@ def _files(store: Store, selected: Selected) -> list[ExportFile]:
         if file.path.endswith(".nii.gz")
     ]
     document = (json.dumps(detection_list(selected), indent=1, allow_nan=False) + "\n").encode()
-    return [*images, ExportFile(DOCUMENT, lambda: document), places_file(selected, FOLDER)]
+    paths = {name: f"{FOLDER}{name}.nii.gz" for name in volumes["volume_id"]}
+    return [*images, ExportFile(DOCUMENT, lambda: document), places_file(selected, paths)]
 
 
 FORMAT = Format(
