@@ -207,6 +207,12 @@ def test_volumes_are_covered_whole(demo_store: Store) -> None:
     assert np.allclose(sorted(lesions), sorted(rows[[*columns, "z_vox"]].to_numpy().tolist()), atol=2e-3)
 
 
+@pytest.mark.parametrize("window", ["own", "lung"])
+def test_crops_of_whole_volumes_have_no_window_of_a_lesion(demo_store: Store, window: str) -> None:
+    with pytest.raises(ValueError, match="two numbers in HU"):
+        VolumeCrops(demo_store, window_hu=window)  # type: ignore[arg-type]
+
+
 def test_no_lesion_is_lost_between_crops(demo_store: Store) -> None:
     """A key slice may lie past the last plane by less than a voxel."""
     tiles = VolumeCrops(demo_store, size_vox=(1, 400, 400))
