@@ -189,7 +189,7 @@ def _check_tagged(objects: Objects, name: str, sha256: str) -> None:
 
 
 def _current_at(listing: Listing, when: datetime.datetime) -> int:
-    """Return the highest version that was published by then; one that is gone or can't be read is an error."""
+    """Return the highest version that was published by then; an error where it is gone or damaged."""
     created_at, later = "", 0
     for number in reversed(listing.numbers):
         (summary,) = listing.summaries([number])
