@@ -6,7 +6,7 @@ exclusive create of the version file last, so that they are all there or not at 
 
 from __future__ import annotations
 
-import itertools
+import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +23,8 @@ from etl.store.running import Running, running
 from etl.store.versions import Version, new_run_id, publish_version, under_new_run
 from etl.tables.registry import BUILD_TABLES
 from etl.tables.table import Table, Unit, schema_columns
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +106,8 @@ def add_tables(
             to leave these as they are.
 
     Returns:
-        (version that holds the tables, True); the current version and False where it held the same already.
+        (version that holds the tables, True); the current version and False where it held the same already,
+        files of it that were lost or damaged written again.
 
     Raises:
         EtlError: rows contradict the declaration; nothing was published.
@@ -141,7 +144,8 @@ def _publish(
             added = _with_table(objects, current, added, new, base_units, units, run_id)
         had = current.get("labels", [])
         kept_labels = had if labels is None else _labels(labels, base_units, units)
-        if _same(objects, added, current) and kept_labels == had:
+        if _same(added, current) and kept_labels == had:
+            _mend(objects, added, current)
             return None
         for path, data in added.files:
             objects.write(path, data)
@@ -257,25 +261,26 @@ def _labels(labels: Sequence[Mapping[str, Any]], base: Units, now: Units) -> lis
     ]
 
 
-def _same(objects: Objects, added: AddedTables, current: Version) -> bool:
-    """Return if the current version has these tables already, byte for byte, and none was lost or damaged."""
+def _same(added: AddedTables, current: Version) -> bool:
+    """Return if the current version has these tables already, byte for byte."""
     had = current.get("added_tables", {})
     if had != added.declarations or any(current["schemas"][n] != s for n, s in added.schemas.items()):
         return False
-    pairs = [
-        (before, now)
+    return all(
+        [entry["sha256"] for entry in current["tables"][name]] == [entry["sha256"] for entry in entries]
         for name, entries in added.tables.items()
-        for before, now in itertools.zip_longest(current["tables"][name], entries)
-    ]
-    if any(before is None or now is None or before["sha256"] != now["sha256"] for before, now in pairs):
-        return False
-    return all(before["path"] == now["path"] or _is_whole(objects, before) for before, now in pairs)
+    )
 
 
-def _is_whole(objects: Objects, entry: Entry) -> bool:
-    """Return if a file is there, byte for byte; a job that made it again takes its place otherwise."""
-    try:
-        read_file(objects, entry)
-    except StoreError:
-        return False
-    return True
+def _mend(objects: Objects, added: AddedTables, current: Version) -> None:
+    """Write again the files of the current version that were lost or damaged and now made again."""
+    made = dict(added.files)
+    for name, entries in added.tables.items():
+        for before, now in zip(current["tables"][name], entries, strict=True):
+            if before["path"] == now["path"]:
+                continue
+            try:
+                read_file(objects, before)
+            except StoreError:
+                logger.warning("%s was lost or damaged and is written again", before["path"])
+                objects.write(before["path"], made.get(now["path"]) or read_file(objects, now))

@@ -42,7 +42,8 @@ class Repair(Enum):
     )
     ADDED = (
         "a damaged table that a job added: bring the file back from a copy, or run the job that made it "
-        "again (the version file names it as `made_by`), which publishes the table in a new version"
+        "again (the version file names it as `made_by`), which writes the file again, or publishes the table "
+        "in a new version where it is another now"
     )
     VERSION = (
         "a damaged version file: move versions/NNNNNN.json aside and run again what published it: the same "
