@@ -60,11 +60,9 @@ def main(store: str, number: Any, share: float) -> None:
     from etl.report.report import write_report
     from etl.run.logs import start_logging
     from etl.store.reader import open_store
-    from etl.store.versions import readable
 
     start_logging()
     start = time.monotonic()
     opened = open_store(store, number)
-    with readable(opened.objects):
-        name, size = write_report(opened, share)
+    name, size = write_report(opened, share)
     print_done(f"{opened.objects.root}/{name}: {bytes_text(size)} in {time.monotonic() - start:.1f} s")

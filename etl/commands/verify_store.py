@@ -14,7 +14,9 @@ from etl.report.console.words import Command
 
 def _part(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
     """Check that the text is a number of volumes, such as `100`, or a share of them, such as `5%`."""
-    number = re.fullmatch(r"([0-9]*\.?[0-9]+)%|[0-9]+", value or "1")
+    if value is None:
+        return None
+    number = re.fullmatch(r"([0-9]*\.?[0-9]+)%|[0-9]+", value)
     if number and float(number[0].rstrip("%")) > 0 and not (number[1] and float(number[1]) > 100):
         return value
     message = f"{value!r} is neither a number of volumes, such as 200, nor a share, such as 5%"

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from etl.export.protocol import ExportFile, Format, Selected
 from etl.io.places import object_info
 from etl.store.layout import ACKNOWLEDGEMENT, CITATION, SOURCE_URL, to_json, version_path
+from etl.store.parquet import read_file
 from etl.store.reader import Store
 from etl.store.versions import table_entries
 from etl.tables.registry import declared
@@ -160,7 +161,7 @@ def _field(table: str, field: pa.Field) -> dict[str, Any]:
         "dataType": _data_type(field.type),
         "source": {"fileSet": {"@id": f"{table}-files"}, "extract": {"column": field.name}},
     }
-    return made | ({"repeated": True} if pa.types.is_list(field.type) else {})
+    return made | ({"repeated": True} if _is_list(field.type) else {})
 
 
 def _partition_field(table: str, partition: Partition) -> dict[str, Any]:
@@ -179,8 +180,12 @@ def _partition_field(table: str, partition: Partition) -> dict[str, Any]:
     }
 
 
+def _is_list(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind))
+
+
 def _data_type(kind: pa.DataType) -> str:
-    if pa.types.is_list(kind):
+    if _is_list(kind):
         return _data_type(kind.value_type)
     for is_kind, name in (
         (pa.types.is_boolean, "sc:Boolean"),
@@ -196,7 +201,7 @@ def _data_type(kind: pa.DataType) -> str:
 def _encode(store: Store) -> bytes:
     version = store.version
     schemas = {
-        name: pq.read_schema(io.BytesIO(store.objects.read(entries[0]["path"])))
+        name: pq.read_schema(io.BytesIO(read_file(store.objects, entries[0])))
         for name, entries in version["tables"].items()
         if entries
     }
@@ -205,10 +210,16 @@ def _encode(store: Store) -> bytes:
 
 
 def _files(store: Store, selected: Selected) -> list[ExportFile]:
-    copied = [version_path(store.version["version"])]
-    copied += [entry["path"] for entry in table_entries(store.version)]
-    copies = [ExportFile(path, partial(store.objects.read, path)) for path in copied]
-    return [*copies, ExportFile(NAME, partial(_encode, store))]
+    version = version_path(store.version["version"])
+    tables = [
+        ExportFile(entry["path"], partial(read_file, store.objects, entry))
+        for entry in table_entries(store.version)
+    ]
+    return [
+        ExportFile(version, partial(store.objects.read, version)),
+        *tables,
+        ExportFile(NAME, partial(_encode, store)),
+    ]
 
 
 FORMAT = Format(

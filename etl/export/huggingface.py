@@ -35,11 +35,14 @@ def card(store: Store) -> str:
     for table, entries in version["tables"].items():
         files: dict[str, list[str]] = {}
         for number, entry in enumerate(entries):
+            if not entry["rows"]:  # `datasets` reads no file without rows
+                continue
             split = _SPLITS[partition_value(entry["path"])] if "=" in entry["path"] else "train"
             files.setdefault(split, []).append(_path(table, number, entry["path"]))
         if files:
             data_files = [{"split": split, "path": paths} for split, paths in files.items()]
-            configs.append({"config_name": table, "data_files": data_files})
+            # The hub takes no slash in such a name.
+            configs.append({"config_name": table.replace("/", "-"), "data_files": data_files})
     for config in configs:
         if config["config_name"] == "lesions":
             config["default"] = True
@@ -79,6 +82,7 @@ def _files(store: Store, selected: Selected) -> list[ExportFile]:
 FORMAT = Format(
     _files,
     f'{CARD} is a data set card; `datasets.load_dataset(FOLDER, "lesions")` reads a table with its splits,\n'
-    "and so does the hub when the folder is uploaded. Tables that have no splits are called `train`.",
+    "and so does the hub when the folder is uploaded. Tables that have no splits are called `train`.\n"
+    "The table embeddings/MODEL is called embeddings-MODEL; one without rows is not in the card.",
     selects=False,
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pandas as pd
 
 from etl.export.protocol import ExportFile, Selected
@@ -10,7 +12,7 @@ FILE = "lesions.csv"
 _CORNERS = ("x1", "y1", "x2", "y2")
 
 
-def lesion_places(lesions: pd.DataFrame, folder: str = "") -> pd.DataFrame:
+def lesion_places(lesions: pd.DataFrame, files: Mapping[str, str]) -> pd.DataFrame:
     """Return one row a lesion.
 
     Columns: the lesion and its file; `row`, `column`, `slice`: index in the file's array of the middle of the
@@ -18,15 +20,16 @@ def lesion_places(lesions: pd.DataFrame, folder: str = "") -> pd.DataFrame:
     row and column of its corners, and their LPS and RAS coordinates on the key slice.
 
     Args:
-        lesions: rows of the table.
-        folder: of the files, with a slash at its end.
+        lesions: rows of the table; those of volumes without a file are left out.
+        files: path of the file of each volume in the export, by volume_id.
     """
+    lesions = lesions[lesions["volume_id"].isin(list(files))]
     box = {name: lesions[f"bbox_{name}_vox"] for name in _CORNERS}
     mm = {name: lesions[f"bbox_{name}_mm"] for name in _CORNERS}
     x_mm, y_mm, z_mm = (mm["x1"] + mm["x2"]) / 2, (mm["y1"] + mm["y2"]) / 2, -lesions["z_mm"] + 0.0
     columns = {
         "lesion_id": lesions["lesion_id"],
-        "file": folder + lesions["volume_id"] + ".nii.gz",
+        "file": lesions["volume_id"].map(dict(files)),
         "key_slice": lesions["file_name"],
         "split": lesions["split"],
         "coarse_type": lesions["coarse_type"],
@@ -48,6 +51,10 @@ def lesion_places(lesions: pd.DataFrame, folder: str = "") -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def places_file(selected: Selected, folder: str = "") -> ExportFile:
-    """Return lesions.csv; numbers have the digits that give the same float again."""
-    return ExportFile(FILE, lambda: lesion_places(selected.lesions, folder).to_csv(index=False).encode())
+def places_file(selected: Selected, files: Mapping[str, str]) -> ExportFile:
+    """Return lesions.csv; numbers have the digits that give the same float again.
+
+    Args:
+        files: see `lesion_places`.
+    """
+    return ExportFile(FILE, lambda: lesion_places(selected.lesions, files).to_csv(index=False).encode())

@@ -66,7 +66,8 @@ def _files(store: Store, selected: Selected) -> list[ExportFile]:
         if file.path.endswith(".nii.gz")
     ]
     document = to_json(detection_list(selected))
-    return [*images, ExportFile(DOCUMENT, lambda: document), places_file(selected, FOLDER)]
+    paths = {name: f"{FOLDER}{name}.nii.gz" for name in volumes["volume_id"]}
+    return [*images, ExportFile(DOCUMENT, lambda: document), places_file(selected, paths)]
 
 
 FORMAT = Format(

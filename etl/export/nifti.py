@@ -101,11 +101,10 @@ def _label_files(store: Store, selected: Selected) -> list[ExportFile]:
 
 
 def _files(store: Store, selected: Selected) -> list[ExportFile]:
-    volumes = [
-        ExportFile(f"{volume.volume_id}.nii.gz", partial(_encode, store, volume))
-        for volume in selected.volumes.itertuples(index=False)
-    ]
-    return [*volumes, places_file(selected), *_label_files(store, selected)]
+    rows = list(selected.volumes.itertuples(index=False))
+    names = {volume.volume_id: f"{volume.volume_id}.nii.gz" for volume in rows}
+    volumes = [ExportFile(names[volume.volume_id], partial(_encode, store, volume)) for volume in rows]
+    return [*volumes, places_file(selected, names), *_label_files(store, selected)]
 
 
 FORMAT = Format(

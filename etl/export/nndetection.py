@@ -98,7 +98,7 @@ def _files(store: Store, selected: Selected) -> list[ExportFile]:
     masks = best_masks(store, lesions["lesion_id"])
     classes = class_numbers(lesions, single=selected.single_class)
     rows = lesions.groupby("volume_id", sort=False).indices
-    files = []
+    files, paths = [], {}
     for volume in chosen.volumes.itertuples(index=False):
         own = rows[volume.volume_id]
         case = Case(
@@ -110,11 +110,12 @@ def _files(store: Store, selected: Selected) -> list[ExportFile]:
         suffix = "Ts" if volume.split == "test" else "Tr"
         folder = f"{RAW}/labels{suffix}/{volume.volume_id}"
         image = images[f"{volume.volume_id}.nii.gz"]
-        files.append(replace(image, path=f"{RAW}/images{suffix}/{volume.volume_id}_0000.nii.gz"))
+        paths[volume.volume_id] = f"{RAW}/images{suffix}/{volume.volume_id}_0000.nii.gz"
+        files.append(replace(image, path=paths[volume.volume_id]))
         files.append(ExportFile(f"{folder}.nii.gz", partial(_encode_labels, store, case)))
         files.append(ExportFile(f"{folder}.json", partial(_encode_instances, store, case)))
     document = to_json(_document(single=selected.single_class))
-    return [*files, ExportFile("dataset.json", lambda: document), places_file(selected)]
+    return [*files, ExportFile("dataset.json", lambda: document), places_file(selected, paths)]
 
 
 FORMAT = Format(

@@ -138,10 +138,11 @@ def _files(store: Store, selected: Selected) -> list[ExportFile]:
     found = cases(store, selected)
     volumes = selected.volumes[selected.volumes["volume_id"].isin([case.name for case in found])]
     images = {file.path: file for file in NIFTI.files(store, replace(selected, volumes=volumes))}
-    files = []
+    files, paths = [], {}
     for case in found:
         image = images[f"{case.name}.nii.gz"]
-        files.append(replace(image, path=f"images{case.suffix}/{case.name}_0000.nii.gz"))
+        paths[case.name] = f"images{case.suffix}/{case.name}_0000.nii.gz"
+        files.append(replace(image, path=paths[case.name]))
         label = partial(_encode_case, store, case)
         files.append(ExportFile(f"labels{case.suffix}/{case.name}.nii.gz", label))
     documents: dict[str, Any] = {"dataset.json": _document(found)}
@@ -149,7 +150,7 @@ def _files(store: Store, selected: Selected) -> list[ExportFile]:
         documents["splits_final.json"] = splits
     for name, content in documents.items():
         files.append(ExportFile(name, partial(to_json, content)))
-    return [*files, places_file(selected)]
+    return [*files, places_file(selected, paths)]
 
 
 FORMAT = Format(

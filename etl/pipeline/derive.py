@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from etl.core.errors import GuardError
+from etl.core.errors import GuardError, StoreError
 from etl.core.rejects import Reason
 from etl.derive.volume_table import ROW_COLUMNS, Derivation, volume_row
 from etl.pipeline.derived_parts import Derived, DerivedReject, Deriver, Job, PartLooker, part_names
@@ -26,9 +26,10 @@ from etl.pipeline.queue import REASONS
 from etl.publish.add_tables import NewTable, Part, add_tables, token_digests
 from etl.publish.carry import Units
 from etl.run.protocol import Executor, Queue, Task, TaskFailure
+from etl.store.parquet import covered_in, read_table
 from etl.store.reader import Store
 from etl.store.running import running
-from etl.store.versions import Version, new_run_id
+from etl.store.versions import Version, new_run_id, readable
 from etl.tables.derived_rejects import rejects_of
 
 logger = logging.getLogger(__name__)
@@ -103,11 +104,14 @@ def derive(
         rejects = tuple(sorted((r for one in results for r in one.rejects), key=lambda r: r.volume_id))
         _guard(store, derivation, rejects, len(jobs), most_rejects)
         computed = sum(len(result.volume_ids) for result in results)
-        if not found and not computed and set(rejects) <= _known_rejects(store, derivation):
+        known = _known_rejects(store, derivation)
+        if not found and not computed and known is not None and set(rejects) <= known:
             return Derivations(store.version, False, 0, 0, rejects)
         parts = sorted([*found, *(r.part for r in results if r.part)], key=lambda p: str(min(p.inputs)))
         tried = {job.row.volume_id for job in missing} - {job.row.volume_id for job in to_do}
         tried |= {name for one in results for name in one.volume_ids} | {r.volume_id for r in rejects}
+        if known is None:
+            tried |= {job.row.volume_id for job in jobs} - {job.row.volume_id for job in missing}
         table, rejected = derivation.table, rejects_of(derivation.table)
         columns = {
             "volume_id": [reject.volume_id for reject in rejects],
@@ -142,19 +146,35 @@ def _jobs(store: Store, derivation: Derivation) -> Iterator[Job]:
 
 
 def _covered(store: Store, derivation: Derivation) -> set[Any]:
-    """Return the volumes or lesions for which the version has rows of the same recipe."""
-    added = store.version.get("added_tables", {}).get(derivation.table.name)
-    same = added is not None and added.get("recipe") == derivation.recipe
-    return store.covered(derivation.table.name) if same else set()
-
-
-def _known_rejects(store: Store, derivation: Derivation) -> set[DerivedReject]:
-    """Return the rejects that the version has, of the same recipe."""
-    name = rejects_of(derivation.table).name
+    """Return the volumes or lesions for which the version has rows of the same recipe, in whole files."""
+    name = derivation.table.name
     added = store.version.get("added_tables", {}).get(name)
     if added is None or added.get("recipe") != derivation.recipe:
         return set()
-    rows = store.table(name, ["volume_id", "reason", "message"]).itertuples(index=False)
+    covered: set[Any] = set()
+    with readable(store.objects):
+        for entry in store.version["tables"][name]:
+            try:
+                covered |= covered_in(store.objects, entry)
+            except StoreError as error:
+                logger.warning("%s: %s; its rows are computed again", error.what, error.where)
+    return covered
+
+
+def _known_rejects(store: Store, derivation: Derivation) -> set[DerivedReject] | None:
+    """Return the rejects that the version has, of the same recipe; None where a file is lost or damaged."""
+    table = rejects_of(derivation.table)
+    added = store.version.get("added_tables", {}).get(table.name)
+    if added is None or added.get("recipe") != derivation.recipe:
+        return set()
+    entries, columns = store.version["tables"][table.name], ["volume_id", "reason", "message"]
+    with readable(store.objects):
+        try:
+            found = read_table(store.objects, entries, table, columns)
+        except StoreError as error:
+            logger.warning("%s: %s; it is written again", error.what, error.where)
+            return None
+    rows = found.to_pandas().itertuples(index=False)
     return {DerivedReject(volume_id, Reason(reason), message) for volume_id, reason, message in rows}
 
 

@@ -24,8 +24,9 @@ from etl.store.versions import (
 def add_model(objects: Objects, name: str, model_id: str, files: Mapping[str, bytes]) -> tuple[Version, bool]:
     """Write the files of a model and publish a version that names them.
 
-    A model that any version names stays as it is. Files that differ and that no version names remain from a
-    run that was killed, perhaps damaged since; they are written again.
+    A model that any version names stays as it is; of its files those that were lost or damaged since are
+    written again, if these are the same. Files that differ and that no version names remain from a run that
+    was killed, perhaps damaged since; they are written again.
 
     Args:
         model_id: NAME-DIGEST, of weights and all else that decides a score.
@@ -35,8 +36,8 @@ def add_model(objects: Objects, name: str, model_id: str, files: Mapping[str, by
         (version that names the model, True); the current version and False where it named it already.
 
     Raises:
-        StoreError: nothing was published here yet, the store can't be written, or the model is named by an
-            earlier version and damaged.
+        StoreError: nothing was published here yet, the store can't be written, or a version names the model
+            with other files than these, one of which was lost or damaged.
         RunError: other runs took the next version's number again and again, or a prune took files.
         OSError: the store can't be read or written.
     """
@@ -63,21 +64,32 @@ def add_model(objects: Objects, name: str, model_id: str, files: Mapping[str, by
 def _write(objects: Objects, name: str, model_id: str, files: Mapping[str, bytes]) -> Mapping[str, Any]:
     """Write the files; return the entry of the model in a version."""
     path = model_path(name, model_id)
-    there = [file for file, data in sorted(files.items()) if not objects.create(f"{path}/{file}", data)]
-    other = [file for file in there if objects.read(f"{path}/{file}") != files[file]]
-    if other and (named := _named_before(objects, model_id)) is not None:
-        for file in named["files"]:
-            model_file(objects, named, file["path"])
-        return named
-    for file in other:
-        objects.write(f"{path}/{file}", files[file])
     entries = [asdict(object_info(file, data)) for file, data in sorted(files.items())]
+    named = _named_before(objects, model_id, path)
+    if named is not None:
+        for entry in named["files"]:
+            if entry in entries:
+                _write_again(objects, f"{path}/{entry['path']}", files[entry["path"]])
+            model_file(objects, named, entry["path"])
+        return named
+    for file, data in sorted(files.items()):
+        _write_again(objects, f"{path}/{file}", data)
     return {"name": name, "model_id": model_id, "path": path, "files": entries}
 
 
-def _named_before(objects: Objects, model_id: str) -> Model | None:
-    """Return the entry of a model in the last version that names it."""
-    for number in reversed(version_numbers(objects)):
+def _write_again(objects: Objects, path: str, data: bytes) -> None:
+    """Write an object unless it is there with these bytes."""
+    if not objects.create(path, data) and objects.read(path) != data:
+        objects.write(path, data)
+
+
+def _named_before(objects: Objects, model_id: str, path: str) -> Model | None:
+    """Return the entry of a model in the last version that names it.
+
+    Where nothing of the model is there, only the current version is asked: hundreds would take long.
+    """
+    numbers = version_numbers(objects)
+    for number in reversed(numbers if any(objects.list(path)) else numbers[-1:]):
         version = read_with_sha256(objects, number)[0]
         for model in models_of(version):
             if model["model_id"] == model_id:

@@ -6,6 +6,7 @@ exclusive create of the version file last, so that they are all there or not at 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,11 +18,13 @@ from etl.derive.volume_table import digest_of
 from etl.io.places import Objects
 from etl.publish.carry import AddedTables, Units, belongs, carry, carry_table, units_of, written
 from etl.store.history import check_not_pruned
-from etl.store.parquet import Entry, encode_table
+from etl.store.parquet import Entry, encode_table, read_file
 from etl.store.running import Running, running
 from etl.store.versions import Version, new_run_id, publish_version, under_new_run
 from etl.tables.registry import BUILD_TABLES
 from etl.tables.table import Table, Unit, schema_columns
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +106,8 @@ def add_tables(
             to leave these as they are.
 
     Returns:
-        (version that holds the tables, True); the current version and False where it held the same already.
+        (version that holds the tables, True); the current version and False where it held the same already,
+        files of it that were lost or damaged written again.
 
     Raises:
         EtlError: rows contradict the declaration; nothing was published.
@@ -141,6 +145,7 @@ def _publish(
         had = current.get("labels", [])
         kept_labels = had if labels is None else _labels(labels, base_units, units)
         if _same(added, current) and kept_labels == had:
+            _mend(objects, added, current)
             return None
         for path, data in added.files:
             objects.write(path, data)
@@ -265,3 +270,17 @@ def _same(added: AddedTables, current: Version) -> bool:
         [entry["sha256"] for entry in current["tables"][name]] == [entry["sha256"] for entry in entries]
         for name, entries in added.tables.items()
     )
+
+
+def _mend(objects: Objects, added: AddedTables, current: Version) -> None:
+    """Write again the files of the current version that were lost or damaged and now made again."""
+    made = dict(added.files)
+    for name, entries in added.tables.items():
+        for before, now in zip(current["tables"][name], entries, strict=True):
+            if before["path"] == now["path"]:
+                continue
+            try:
+                read_file(objects, before)
+            except StoreError:
+                logger.warning("%s was lost or damaged and is written again", before["path"])
+                objects.write(before["path"], made.get(now["path"]) or read_file(objects, now))

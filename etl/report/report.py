@@ -18,6 +18,7 @@ from etl.report.summary import summarise
 from etl.report.voxels import sample_planes
 from etl.store.layout import report_path
 from etl.store.reader import Store, open_store
+from etl.store.versions import readable, writable
 
 logger = logging.getLogger(__name__)
 
@@ -70,12 +71,14 @@ def write_report(store: Store, share: float = MAP_SHARE, unusual: float = UNUSUA
         The page's name, relative to the store, and its size in bytes.
 
     Raises:
-        StoreError, OSError: the store can't be read or written.
+        StoreError: the store can't be read or written.
     """
     folder = report_path(store.version["version"])
-    files = make_report(store, share, unusual)
-    for name, data in files.items():
-        store.objects.write(f"{folder}/{name}", data)
+    with readable(store.objects):
+        files = make_report(store, share, unusual)
+    with writable(store.objects):
+        for name, data in files.items():
+            store.objects.write(f"{folder}/{name}", data)
     return f"{folder}/{PAGE}", len(files[PAGE])
 
 

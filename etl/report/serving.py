@@ -19,7 +19,7 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from urllib.parse import unquote, urlsplit
 
-from etl.core.errors import ConfigError, StoreError, explained
+from etl.core.errors import ConfigError, EtlError, StoreError, explained
 from etl.core.urls import is_local
 from etl.io.places import Objects, checked_name
 from etl.report.catalogue import catalogue
@@ -228,7 +228,7 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             try:
                 answer = self.site.answer(self.path, self.headers.get("Range"), head=not with_body)
-            except OSError as error:
+            except (OSError, EtlError) as error:
                 answer = _plain(HTTPStatus.BAD_GATEWAY, f"the store can't be read: {error}")
         self.send_response(answer.status)
         headers = EVERY_ANSWER | dict(answer.headers)

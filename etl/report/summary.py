@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +18,7 @@ from etl.store.history import Change, difference, flattened
 from etl.store.layout import run_path
 from etl.store.named import stored_bytes
 from etl.store.reader import Store
+from etl.store.sealed import parse_json
 from etl.store.versions import Version, read_version
 
 
@@ -50,7 +51,7 @@ class Summary:
     Attributes:
         facts: name and value.
         rejects: columns kind, reason, count, first (where the first one was found).
-        changes: what, before, now; None if there is no parent version, or it was removed.
+        changes: what, before, now; None if there is no parent version, or it was removed or is damaged.
         before: number of the parent version.
         archives: columns name, bytes, slices.
         config: YAML.
@@ -159,7 +160,7 @@ def _parent(store: Store) -> Version | None:
     try:
         return read_version(store.objects, number)
     except StoreError:
-        # A prune removes old versions.
+        # A prune removes old versions; a damaged one is a fault that verification names.
         return None
 
 
@@ -184,10 +185,11 @@ def _facts(root: str, version: Version) -> tuple[tuple[str, str], ...]:
 
 def _throughput(objects: Objects, run_id: str) -> Throughput:
     record, page = run_path(run_id, "json"), run_path(run_id, "html")
-    try:
-        records = flattened({k: v for k, v in json.loads(objects.read(record)).items() if k != "config"})
-    except FileNotFoundError:
-        records = {}
+    found: Any = None
+    with contextlib.suppress(FileNotFoundError, ValueError):  # a record has no checksum, and may be damaged
+        found = parse_json(objects.read(record))
+    kept = {k: v for k, v in found.items() if k != "config"} if isinstance(found, dict) else {}
+    records = flattened(kept)
     return Throughput(
         tuple((key, _text(value)) for key, value in records.items()),
         (page,) if objects.size(page) is not None else (),

@@ -57,7 +57,8 @@ class Annotated:
         """The numbers of the lesions of each volume that has any."""
         order = np.argsort(self.volume_ids, kind="stable")
         names, starts = np.unique(self.volume_ids[order], return_index=True)
-        return {str(name): part for name, part in zip(names, np.split(order, starts[1:]), strict=True)}
+        parts = np.split(order, starts[1:]) if len(names) else []
+        return {str(name): part for name, part in zip(names, parts, strict=True)}
 
     def inside(self, volume_id: str, crop: Crop, shape: ArrayLike = np.inf) -> Numbers:
         """Return the lesions with their middle in a crop of their volume.
@@ -127,6 +128,7 @@ def chosen(
 
     Raises:
         StoreError: there is no such type, or no such lesion in the split.
+        ValueError: `lesion_ids` are no numbers of lesions.
     """
     keep = np.ones(len(known), bool)
     if types is not None:
@@ -134,11 +136,26 @@ def chosen(
         parts = [store.lesions(split=split, type=name, columns=["lesion_id"])["lesion_id"] for name in names]
         keep &= np.isin(known, np.concatenate([part.to_numpy(np.int64) for part in parts] or [[]]))
     if lesion_ids is not None:
-        wanted = np.asarray(lesion_ids, np.int64)
+        wanted = _numbers(lesion_ids)
         if len(absent := wanted[~np.isin(wanted, known)]):
             raise _no_lesion(store, int(absent[0]), split)
         keep &= np.isin(known, wanted)
     return np.flatnonzero(keep)
+
+
+def _numbers(lesion_ids: Sequence[int]) -> NDArray[np.int64]:
+    """Return lesion_ids as whole numbers. Raise ValueError for anything else, such as a mask of rows."""
+    given = np.asarray(lesion_ids)
+    try:
+        numbers = given.astype(np.int64)
+        if given.dtype.kind != "b" and given.ndim == 1 and (numbers == given).all():
+            return numbers
+    except (TypeError, ValueError):
+        pass
+    raise ValueError(
+        f"lesion_ids is {str(lesion_ids)[:80]!r}; allowed: a list of lesion_ids, such as "
+        'lesions["lesion_id"] of the rows that are wanted'
+    )
 
 
 def _no_lesion(store: Store, lesion_id: int, split: str | None) -> StoreError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.core.errors import StoreError
@@ -26,7 +27,7 @@ def body_positions_of(store: Store, volume_id: str | None, split: str | None) ->
     where = None
     if split is not None:
         names = store.volumes(split=split, columns=["volume_id"])["volume_id"].tolist()
-        where = pc.field("volume_id").isin(names)
+        where = pc.field("volume_id").isin(pa.array(names, pa.string()))
     if volume_id is not None:
         store._path(volume_id)  # raises where there is no such volume
         of_volume = pc.field("volume_id") == volume_id

@@ -88,7 +88,7 @@ class StoredMasks:
                     where=error.where,
                     value=error.value,
                     allowed="the labels that the version names",
-                    remedy="run deeplesion add again; it writes them again",
+                    remedy="deeplesion verify lists all damage and what repairs it",
                 ) from error
         return voxels
 

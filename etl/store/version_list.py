@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import operator
 from collections.abc import Iterable, Mapping
@@ -150,12 +151,12 @@ def parse_wanted(version: object = None, as_of: object = None) -> Wanted:
 
 def _time(value: object) -> datetime.datetime:
     text = str(value).strip()
+    with contextlib.suppress(ValueError):
+        return datetime.datetime.combine(datetime.date.fromisoformat(text), datetime.time.max, datetime.UTC)
     try:
         found = datetime.datetime.fromisoformat(text)
     except ValueError as error:
         raise ValueError(f"as_of is {text!r}; allowed: a date or time, such as 2026-01-31T12:00") from error
-    if len(text) == len("2026-01-31"):
-        found = found.replace(hour=23, minute=59, second=59, microsecond=999_999)
     return found if found.tzinfo else found.replace(tzinfo=datetime.UTC)
 
 
@@ -188,8 +189,8 @@ def _check_tagged(objects: Objects, name: str, sha256: str) -> None:
 
 
 def _current_at(listing: Listing, when: datetime.datetime) -> int:
-    """Return the highest version that was published by then; one that can't be read is an error."""
-    created_at = ""
+    """Return the highest version that was published by then; an error where it is gone or damaged."""
+    created_at, later = "", 0
     for number in reversed(listing.numbers):
         (summary,) = listing.summaries([number])
         if "error" in summary:
@@ -201,10 +202,26 @@ def _current_at(listing: Listing, when: datetime.datetime) -> int:
             )
         created_at = summary["created_at"]
         if _time(created_at) <= when:
+            if later > number + 1:
+                raise _removed(listing, when, number + 1, later - 1)
             return number
+        later = number
+    if later > 1:
+        raise _removed(listing, when, 1, later - 1)
     raise StoreError(
         "nothing was published by then",
         where=listing.objects.root,
         value=when.isoformat(),
         allowed=f"{created_at} or later",
+    )
+
+
+def _removed(listing: Listing, when: datetime.datetime, first: int, last: int) -> StoreError:
+    """Return the error of a time at which a version may have been current that is not there any more."""
+    return StoreError(
+        "a version that may have been current then was removed",
+        where=listing.objects.root,
+        value=f"{when.isoformat()}: version {first}" + (f" to {last}" if last > first else ""),
+        allowed="a time at which a version was current that is still there",
+        remedy="give a number or a tag instead: deeplesion versions STORE list shows them with their dates",
     )

@@ -70,7 +70,11 @@ class VersionTables:
             StoreError: the version has no such split or column.
         """
         self._check_split(split)
-        return self._table("volumes", columns, None if split is None else ("split", split))
+        if split is None:
+            return self._table("volumes", columns)
+        # Not by the column `split`, which is null where the lesions of a volume are of several.
+        of_split = self.lesions(split, columns=["volume_id"])["volume_id"].unique().tolist()
+        return self._table("volumes", columns, ("volume_id", of_split))
 
     def slices(self, volume_id: str | None = None, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """Return source slices, one row a slice of a volume.
@@ -137,6 +141,7 @@ class VersionTables:
         where: tuple[str, Any] | None = None,
         entries: Sequence[Entry] | None = None,
     ) -> pd.DataFrame:
+        import pyarrow as pa
         import pyarrow.compute as pc
 
         from etl.store.parquet import read_table
@@ -148,7 +153,11 @@ class VersionTables:
                 raise self._absent(f"column of `{name}`", column, ", ".join(table.rows_schema.names))
         files = self.version["tables"][name] if entries is None else entries
         with readable(self.objects):
-            rows = None if where is None else pc.field(where[0]) == where[1]
+            rows = None
+            if where is not None:
+                name_of, value = pc.field(where[0]), where[1]
+                is_list = isinstance(value, list)
+                rows = name_of.isin(pa.array(value, pa.string())) if is_list else name_of == value
             return read_table(self.objects, files, table, columns, rows).to_pandas()
 
     def _check_split(self, split: str | None) -> None:

@@ -67,6 +67,10 @@ class VolumeCrops:
         transform: Transform | None = None,
     ) -> None:
         refuse_place(store, "VolumeCrops")
+        if isinstance(window_hu, str):
+            raise ValueError(
+                f"window_hu is {window_hu!r}; allowed: two numbers in HU, for no crop has a lesion of its own"
+            )
         check_window(window_hu)
         check_size(size_vox)
         steps = size_vox if step_vox is None else step_vox

@@ -42,13 +42,18 @@ class Repair(Enum):
     )
     ADDED = (
         "a damaged table that a job added: bring the file back from a copy, or run the job that made it "
-        "again (the version file names it as `made_by`), which publishes the table in a new version"
+        "again (the version file names it as `made_by`), which writes the file again, or publishes the table "
+        "in a new version where it is another now"
     )
     VERSION = (
-        "a damaged version file: move versions/NNNNNN.json aside and run the same build again; it reuses the "
-        "volumes and publishes the tables again (of an earlier version: bring the file back from a copy)"
+        "a damaged version file: move versions/NNNNNN.json aside and run again what published it: the same "
+        "build, which reuses the volumes and publishes the tables again, or the job that added tables, "
+        "labels or a model (of an earlier version: bring the file back from a copy)"
     )
-    LABELS = "damaged labels: bring the files back from a copy, or run the job that made them again"
+    LABELS = (
+        "damaged labels: delete the folder labels/<volume_id>/<fingerprint>.ome.zarr that is named and the "
+        "receipt next to it, then run the same deeplesion add again; it writes the same bytes again"
+    )
     MODEL = "a damaged model: bring the file back from a copy, or train the model again"
     CONTENT = (
         "whole files that contradict each other: build into a new store and verify that; if it is wrong too, "
@@ -61,6 +66,10 @@ class Repair(Enum):
     PARENT = (
         "a missing, damaged or exchanged earlier version: bring its file back from a copy; this version "
         "reads without it"
+    )
+    TAG = (
+        "a damaged tag: deeplesion versions STORE untag NAME, then tag NAME N, the version that it named; "
+        "versions read without it"
     )
     MISNAMED = (
         "a version file under a name that no reader looks for: move it out of the folder versions, or bring "

@@ -13,9 +13,10 @@ import pandas as pd
 
 from etl.core.errors import StoreError
 from etl.io.places import Objects
-from etl.store.layout import ROOT, ROOT_V1, VERSIONS, summary_path, version_path
+from etl.store.layout import ROOT, ROOT_V1, TAGS, VERSIONS, summary_path, tag_path, version_path
 from etl.store.named import model_files
 from etl.store.root import root_fault
+from etl.store.tags import names_among, read_tag
 from etl.store.version_list import Listing, list_versions
 from etl.store.versions import Version, misnamed_among, read_version, read_with_sha256
 from etl.tables.checks import VolumeFacts
@@ -108,7 +109,9 @@ def verify(
         problems += collect(_check_root(reads), ROOT, Repair.ROOT)
     entries = version["volumes"]
     problems += collect(_check_names(objects), VERSIONS, Repair.MISNAMED)
-    problems += collect(_check_ancestors(objects, version), where, Repair.VERSION)
+    tagged: list[int] = []
+    problems += collect(_check_tags(objects, tagged), TAGS, Repair.TAG)
+    problems += collect(_check_ancestors(objects, version, tagged), where, Repair.VERSION)
     for info in model_files(version):
         problems += read_whole(reads, info, Repair.MODEL)[1]
     tables = TableChecks(reads, version, where)
@@ -166,10 +169,24 @@ def _check_names(objects: Objects) -> Iterator[Problem]:
         )
 
 
-def _check_ancestors(objects: Objects, version: Version) -> Iterator[Problem]:
-    """Follow the chain of parents: each can be read, and is the file that its successor was published on."""
+def _check_tags(objects: Objects, tagged: list[int]) -> Iterator[Problem]:
+    """Check that each tag can be read; append the number of its version to `tagged`."""
+    for name in names_among(objects.list(TAGS)):
+        try:
+            tagged.append(read_tag(objects, name).number)
+        except Exception as error:
+            wrong = f"{error.what}: {error.value}" if isinstance(error, StoreError) else describe(error)
+            yield Problem("can't be read", tag_path(name), Repair.TAG, wrong)
+
+
+def _check_ancestors(objects: Objects, version: Version, tagged: Sequence[int]) -> Iterator[Problem]:
+    """Follow the chain of parents: each can be read, and is the file that its successor was published on.
+
+    Args:
+        tagged: numbers of the versions that have a tag.
+    """
     listing = list_versions(objects)
-    numbers, tagged = listing.numbers, [tag.number for tag in listing.tags()]
+    numbers = listing.numbers
     while (parent := version["parent"]) is not None:
         if parent not in numbers and _was_pruned(listing, tagged, parent):
             return

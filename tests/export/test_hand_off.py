@@ -18,7 +18,10 @@ from etl.export.export import export
 from etl.export.huggingface import card
 from etl.export.protocol import TYPES, Selection
 from etl.phantom import phantom_truth
-from etl.store.reader import Store
+from etl.publish.add_tables import NewTable, add_tables
+from etl.store.reader import Store, open_store
+from etl.tables.embeddings import embedding_columns, embeddings_table
+from tests.support.three_volumes import built
 
 TRUTH = {lesion.lesion_id: lesion for lesion in phantom_truth().lesions}
 FEW = Selection(patients=(1, 4))
@@ -128,11 +131,36 @@ def test_the_card_names_every_file_of_every_table(demo_store: Store, tmp_path: P
         assert rows == (lesions["split"] == split).sum()
 
 
-def test_a_damaged_table_is_not_handed_on(demo_store: Store, tmp_path: Path) -> None:
+@pytest.mark.parametrize("format_name", ["huggingface", "croissant"])
+@pytest.mark.parametrize("table", ["slices", "rejects"])
+def test_a_damaged_table_is_not_handed_on(
+    demo_store: Store, tmp_path: Path, format_name: str, table: str
+) -> None:
     version = json.loads(json.dumps(demo_store.version))
-    version["tables"]["slices"][0]["sha256"] = "0" * 64
+    version["tables"][table][0]["sha256"] = "0" * 64
     with pytest.raises(StoreError, match="a table's file is damaged"):
-        export(Store(demo_store.objects, version), tmp_path, "huggingface", Selection())
+        export(Store(demo_store.objects, version), tmp_path, format_name, Selection())
+
+
+@pytest.mark.parametrize("model", ["looks", "a.b-c_1"])
+def test_tables_of_vectors_are_handed_on(tmp_path: Path, model: str) -> None:
+    store = open_store(built(tmp_path / "built").store)
+    table = embeddings_table(model, 2)
+    rows = table.rows(embedding_columns(range(3), np.ones((3, 2))))
+    add_tables(store.objects, store.version, [NewTable(table, rows, range(3))])
+    for format_name in ("huggingface", "croissant"):
+        export(open_store(store.objects.root), tmp_path / format_name, format_name, Selection())
+    metadata = yaml.safe_load((tmp_path / "huggingface/README.md").read_text().split("---\n", 2)[1])
+    named = {config["config_name"]: config["data_files"] for config in metadata["configs"]}
+    assert "rejects" not in named, "datasets reads no table without rows"
+    # What Hugging Face's builder refuses in a name, of any of the tables.
+    assert not set(r"<>:/\|?*") & set("".join(named))
+    (path,) = named[f"embeddings-{model}"][0]["path"]
+    assert pq.read_table(tmp_path / "huggingface" / path).num_rows == 3
+    records = json.loads((tmp_path / "croissant/croissant.json").read_text())["recordSet"]
+    (described,) = (one for one in records if one["name"] == f"embeddings/{model}")
+    found = {field["name"]: (field["dataType"], field.get("repeated")) for field in described["field"]}
+    assert found["embedding"] == ("sc:Float", True)
 
 
 @pytest.mark.parametrize(("lesions", "category"), [(21, "n<1K"), (4_889, "1K<n<10K"), (32_735, "10K<n<100K")])

@@ -8,6 +8,7 @@ from typing import Any
 
 import nibabel
 import numpy as np
+import pandas as pd
 import pytest
 
 from etl.core.errors import ConfigError
@@ -122,6 +123,13 @@ def test_nndetection_numbers_the_lesions_of_each_volume(nndetection: Path, few_m
     assert len(found[FIRST]["covered"]) == 1
     assert [found[name]["instances"] for name in (SECOND, THIRD, FOURTH)] == [{"1": 4}, {"1": 0}, {"1": 8}]
     assert sorted(path.name for path in raw.glob("imagesTs/*")) == [f"{THIRD}_0000.nii.gz"]
+
+
+def test_lesions_csv_names_files_of_the_export(nnunet: Path, nndetection: Path) -> None:
+    for folder, lesion_ids in ((nnunet, [0, 1, 2, 3, 4]), (nndetection, [0, 1, 2, 3, 4, 5])):
+        rows = pd.read_csv(folder / "lesions.csv")
+        assert rows["lesion_id"].tolist() == lesion_ids
+        assert all((folder / name).is_file() for name in rows["file"])
 
 
 def test_nndetection_with_one_class(few_masks: Store, tmp_path: Path) -> None:

@@ -103,6 +103,8 @@ def test_volumes_are_found_by_position(tmp_path: Path) -> None:
     near = store.volume_at(float(middle["norm_z"]))
     assert near[["volume_id", "slice_index"]].to_numpy().tolist() == [[middle["volume_id"], 31]]
     assert store.volume_at(5.0).empty
+    assert store.body_positions(split="val").equals(found)
+    assert [len(store.body_positions(split=split)) for split in ("train", "test")] == [0, 0]
     for wrong in ((float("nan"),), ("0.5",), (None,), (0.5, -0.1), (0.5, float("inf"))):
         with pytest.raises(StoreError, match="there are no slices at this position"):
             store.volume_at(*wrong)

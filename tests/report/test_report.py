@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 from markupsafe import escape
 
+from etl.core.errors import StoreError
 from etl.io.opening import open_objects
 from etl.report.report import make_report, report_after_build, write_report
 from etl.store.reader import Store, open_store
@@ -156,6 +157,18 @@ def test_a_store_in_a_bucket_has_its_report_there(
 def test_a_store_of_the_contracts_first_version_has_a_report() -> None:
     store = open_store(str(Path(__file__).parent.parent / "contract" / "store_v1"))
     assert b"<h1>DeepLesion store, version 1</h1>" in make_report(store)["index.html"]
+
+
+@pytest.mark.parametrize(("kind", "said"), [("reports", "can't be written"), ("tables", "can't be read")])
+def test_an_error_says_if_reading_or_writing_failed(
+    store: Store, tmp_path: Path, kind: str, said: str
+) -> None:
+    copy = tmp_path / "store"
+    shutil.copytree(store.objects.root, copy)
+    shutil.rmtree(copy / kind, ignore_errors=True)
+    (copy / kind).write_text("a file where a folder belongs")
+    with pytest.raises(StoreError, match=said):
+        write_report(open_store(copy))
 
 
 def test_a_report_that_fails_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import shutil
 import socket
 import threading
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from etl.report.catalogue import catalogue
 from etl.report.cross_origin import checked_origins
 from etl.report.served_headers import EVERY_ANSWER
 from etl.report.serving import Site, make_server
-from etl.store.reader import Store
+from etl.store.reader import Store, open_store
 from tests.support.browser import serving
 from tests.support.s3_server import Bucket
 
@@ -208,6 +209,18 @@ class TestServer:
         policy = answer.headers["Content-Security-Policy"]
         assert "default-src 'none'" in policy
         assert "script-src 'self' 'unsafe-eval';" in policy
+
+
+@pytest.mark.parametrize("table", ["volumes", "lesions"])
+def test_a_damaged_store_is_said_to_be_damaged(store: Store, tmp_path: Path, table: str) -> None:
+    copy = tmp_path / "store"
+    shutil.copytree(store.objects.root, copy)
+    (copy / store.version["tables"][table][0]["path"]).unlink()
+    with serving(open_store(copy)) as address:
+        connection = http.client.HTTPConnection(address.removeprefix("http://").rstrip("/"))
+        connection.request("GET", "/viewer/catalogue.json")
+        answer = connection.getresponse()
+        assert (answer.status, b"a table's file is missing" in answer.read()) == (502, True)
 
 
 PAGE = "https://viewer.example.org"

@@ -112,6 +112,15 @@ def test_what_was_recorded_of_the_run_is_shown(store: Store, tmp_path: Any) -> N
     assert found.pages == (f"runs/{run_id}.html",)
 
 
+@pytest.mark.parametrize("record", [b"", b"{", b"[1]", b"null", b"\xff", b"[" * 100_000], ids=range(6))
+def test_a_damaged_record_of_the_run_is_none(store: Store, tmp_path: Any, record: bytes) -> None:
+    objects = LocalObjects(str(tmp_path))
+    for entry in store.version["tables"]["rejects"]:
+        objects.write(entry["path"], store.objects.read(entry["path"]))
+    objects.write(f"runs/{store.version['run_id']}.json", record)
+    assert summarise(replace(store, objects=objects)).throughput.records == ()
+
+
 def test_locations_are_told_with_how_many_are_exact_and_what_a_refit_leaves(store: Store) -> None:
     """Return a version of a whole release, with its own locations and one of two refits."""
     found = dict(store.version["locations"]) | {"compared": 6, "agreeing": 5, "exact": 4, "share": 5 / 6}

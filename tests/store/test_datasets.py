@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pickle
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from etl.core.errors import StoreError
@@ -13,6 +15,8 @@ from etl.publish.add_tables import NewTable, add_tables
 from etl.store import KeySlabs, LesionCrops, Store, VolumeCrops, open_store
 from etl.store.volume_crops import starts_along
 from etl.tables.tags import TAGS
+from tests.support.three_volumes import FIRST, PRESENT, SECOND, built
+from tests.support.tiny_release import csv_row
 
 DEMO_TYPES = {"liver": [18], "lung": [0, 2, 15]}
 
@@ -205,6 +209,34 @@ def test_volumes_are_covered_whole(demo_store: Store) -> None:
     rows = rows[rows["volume_id"] == "000001_01_01_103-115"]
     columns = [f"bbox_{name}_vox" for name in ("x1", "y1", "x2", "y2")]
     assert np.allclose(sorted(lesions), sorted(rows[[*columns, "z_vox"]].to_numpy().tolist()), atol=2e-3)
+
+
+@pytest.mark.parametrize("wanted", [[True, False], [0.5], ["1"], [None], 1, [[0, 1]]])
+def test_what_is_no_lesion_id_is_refused(demo_store: Store, wanted: Any) -> None:
+    for dataset in (LesionCrops, KeySlabs):
+        with pytest.raises(ValueError, match="allowed: a list of lesion_ids"):
+            dataset(demo_store, lesion_ids=wanted)
+
+
+@pytest.mark.parametrize("wanted", [[], [2, 0], [2.0, 0.0], np.array([0, 2], np.int32), pd.Series([0, 2])])
+def test_lesion_ids_come_in_any_kind_of_list(demo_store: Store, wanted: Any) -> None:
+    crops = LesionCrops(demo_store, lesion_ids=wanted)
+    assert [int(crops[n]["lesion_id"]) for n in range(len(crops))] == sorted(map(int, wanted))
+
+
+def test_a_volume_with_lesions_of_two_splits_is_of_both(tmp_path: Path) -> None:
+    rows = [csv_row(FIRST, n, (3, 5), Train_Val_Test=code) for n, code in ((4, "1"), (5, "2"))]
+    store = open_store(built(tmp_path, PRESENT, [*rows, csv_row(SECOND, 2, (1, 2))]).store)
+    first, second = f"{FIRST}_003-005", f"{SECOND}_001-002"
+    for split, volumes, boxes in (("train", [first], 1), ("val", [first, second], 2), ("test", [], 0)):
+        assert store.volumes(split=split)["volume_id"].tolist() == volumes
+        assert VolumeCrops(store, split=split, size_vox=(64, 64, 64)).box_counts.sum() == boxes
+
+
+@pytest.mark.parametrize("window", ["own", "lung"])
+def test_crops_of_whole_volumes_have_no_window_of_a_lesion(demo_store: Store, window: str) -> None:
+    with pytest.raises(ValueError, match="two numbers in HU"):
+        VolumeCrops(demo_store, window_hu=window)  # type: ignore[arg-type]
 
 
 def test_no_lesion_is_lost_between_crops(demo_store: Store) -> None:

@@ -87,6 +87,8 @@ def test_a_model_of_an_earlier_version_stays_as_it_is(config: Config) -> None:
     assert problems(config) == []
 
     rollback(objects, 1, "back again")
-    objects.write(f"models/brightness/{ID}/README.md", b"# brightness\n")
+    objects.write(f"models/brightness/{ID}/config.json", b"{}")
     with pytest.raises(StoreError, match="a model's file is damaged"):
-        add_model(objects, "brightness", ID, tiny_model())
+        add_model(objects, "brightness", ID, tiny_model(slope_mean=9))
+    assert add_model(objects, "brightness", ID, tiny_model())[0]["models"] == first["models"]
+    assert problems(config) == []

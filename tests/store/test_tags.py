@@ -125,6 +125,9 @@ def test_the_version_of_a_date(tmp_path: Path) -> None:
         ("2027-01-01T00:00:00Z", 3),
         (datetime.datetime(2026, 1, 5, 20, tzinfo=datetime.UTC), 2),
         (datetime.date(2026, 2, 1), 2),
+        ("20260301", 3),
+        ("2026-W09-7", 3),
+        ("2026W096", 2),
         ("2026-01-04", None),
     ):
         if expected is None:
@@ -133,10 +136,16 @@ def test_the_version_of_a_date(tmp_path: Path) -> None:
             assert f"{days[0]} or later" in str(caught.value)
         else:
             assert open_store(tmp_path, as_of=as_of).version["version"] == expected, as_of
-    # A version that can't be read may be the one: no guess.
+    # A version that can't be read, or was removed, may be the one: no guess.
     objects.write(version_path(2), b"{")
-    with pytest.raises(StoreError, match="may have been current then"):
+    with pytest.raises(StoreError, match="may have been current then can't be read"):
         open_store(tmp_path, as_of="2026-02-01")
+    for removed, unknown, known in ((2, ["2026-01-05T12:00", "2026-02-01"], 3), (1, ["2026-02-01"], 3)):
+        objects.remove(version_path(removed))
+        for as_of in unknown:
+            with pytest.raises(StoreError, match="may have been current then was removed"):
+                open_store(tmp_path, as_of=as_of)
+        assert open_store(tmp_path, as_of="2026-03-01").version["version"] == known
 
 
 @pytest.mark.parametrize(

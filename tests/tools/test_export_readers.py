@@ -12,8 +12,11 @@ import pytest
 
 from etl.export.export import export
 from etl.export.protocol import Selection
-from etl.store.reader import Store
+from etl.publish.add_tables import NewTable, add_tables
+from etl.store.reader import Store, open_store
+from etl.tables.embeddings import embedding_columns, embeddings_table
 from tests.support.require import tool
+from tests.support.three_volumes import built
 
 pytestmark = pytest.mark.campaign
 FEW = Selection(patients=(1, 4))
@@ -162,6 +165,14 @@ def test_hugging_face_reads_the_tables(
 ) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     datasets = tool("datasets")
+    store = open_store(built(tmp_path / "vectors").store)
+    table = embeddings_table("looks", 2)
+    rows = table.rows(embedding_columns(range(3), np.ones((3, 2))))
+    add_tables(store.objects, store.version, [NewTable(table, rows, range(3))])
+    export(open_store(store.objects.root), tmp_path / "other", "huggingface", Selection())
+    for name in ("lesions", "embeddings-looks"):
+        found = datasets.load_dataset(str(tmp_path / "other"), name, cache_dir=str(tmp_path / "others"))
+        assert sum(map(len, found.values())) == 3
     export(demo_store, tmp_path / "out", "huggingface", Selection())
     read = datasets.load_dataset(str(tmp_path / "out"), "lesions", cache_dir=str(tmp_path / "cache"))
     assert set(read) == {"train", "validation", "test"}

@@ -86,7 +86,7 @@ def test_job_does_not_trust_workers_that_see_another_store(config: Config, tmp_p
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("part", ["0", "0%", "101%", "x", "-1", "1.5", "%"])
+@pytest.mark.parametrize("part", ["", "0", "0%", "101%", "x", "-1", "1.5", "%"])
 def test_job_takes_a_number_or_a_share(config: Config, part: str) -> None:
     assert "--sample" in job(config.store, "--sample", part, code=2).stderr
 

@@ -17,7 +17,15 @@ window.fetch = (input, init) => {
 }
 
 const element = (id) => document.getElementById(id)
-const catalogue = await (await fetch('catalogue.json')).json()
+async function readCatalogue() {
+  const answer = await fetch('catalogue.json')
+  if (answer.ok) return answer.json()
+  element('message').textContent = await answer.text()
+  element('message').hidden = false
+  throw new Error(element('message').textContent)
+}
+
+const catalogue = await readCatalogue()
 const { volumes, lesions } = catalogue
 const volumeNumbers = new Map(volumes.volume_id.map((id, number) => [id, number]))
 const lesionsOf = new Map(volumes.volume_id.map((id) => [id, []]))
