@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 import click
 
 from etl.report.console.command import job, print_done
+from etl.report.console.words import Command
 
 if TYPE_CHECKING:
     from etl.store.reader import Store
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("store")
 @click.argument("config", type=click.Path())
 @click.option(
