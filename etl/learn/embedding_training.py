@@ -104,10 +104,12 @@ class EmbeddingTraining(Loop):
         return self._sampler[1]
 
     def data_identity(self) -> Any:
+        lesions = self.examples.lesions
         return [
-            digest_of([crop.name for crop in self.examples.crops]),
+            digest_of([crop.key for crop in self.examples.crops]),
             digest_of(self.known.types.tolist()),
             digest_of(self.examples.split.tolist()),
+            digest_of([lesions.place.tolist(), lesions.log_diameters.tolist()]),
         ]
 
     def losses(self, random: np.random.Generator) -> tuple[torch.Tensor, Sequence[float]]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
 from etl.derive.slice_positions import read_planes, source_planes
-from etl.derive.volume_table import ROW_COLUMNS, VolumeRow, volume_row
+from etl.derive.volume_table import ROW_COLUMNS, VolumeRow, digest_of, volume_row
 from etl.imaging.body_view import BodyView
 from etl.learn.series import TEST, TRAIN, VAL, Series, Views
 from etl.store.reader import Store
@@ -66,7 +66,8 @@ def store_series(store: Store, view: BodyView, limit: int | None = None) -> list
             norm_z[index - row.slice_first] = z
         read = functools.partial(_views, store, row, view, planes)
         patient = f"{values['patient_index']:06d}"
-        found.append(Series(row.volume_id, patient, split, mm, norm_z, read))
+        made_of = digest_of([asdict(row), asdict(view)])
+        found.append(Series(row.volume_id, patient, split, mm, norm_z, read, made_of))
     return found
 
 

@@ -55,6 +55,23 @@ def test_training_sees_what_embedding_sees(store: Store, tmp_path: Path) -> None
     assert examples.boxes[1].tolist() == [0, 0, 1, 1]
 
 
+@pytest.mark.parametrize(
+    "other",
+    [
+        SEEN.model_copy(update={"edge_mm": 7.5}),
+        SEEN.model_copy(update={"slice_mm": 0.5}),
+        SEEN.model_copy(update={"slices": 5}),
+        SEEN.model_copy(update={"pixels": 18}),
+    ],
+)
+def test_a_cache_tells_other_surroundings_of_a_lesion_apart(
+    store: Store, tmp_path: Path, other: Input
+) -> None:
+    for seen in (SEEN, other):
+        for crop in store_examples(store, Data(), seen, Augment()).crops:
+            assert np.array_equal(ViewCache(str(tmp_path)).of(crop), crop.read())
+
+
 def test_trials_take_some_lesions_of_each_split(store: Store) -> None:
     assert store_examples(store, Data(limit=1), SEEN, Augment()).lesions.lesion_id.tolist() == [0, 2]
 

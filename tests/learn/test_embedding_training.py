@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,19 @@ def test_twenty_steps_are_ten_and_a_kill_and_ten_more(tmp_path: Path) -> None:
     last = [(one.folder / CHECKPOINT).read_bytes() for one in (whole, second)]
     assert last[0] == last[1]
     assert not EmbeddingTraining(config_of(tmp_path / "parts", seed=1), examples).resume()
+
+
+def test_a_checkpoint_of_other_places_or_sizes_is_not_continued(tmp_path: Path) -> None:
+    config = config_of(tmp_path, steps=1)
+    examples = made_up(config)
+    EmbeddingTraining(config, examples).run(1)
+    assert EmbeddingTraining(config, examples).resume()
+    lesions = examples.lesions
+    for other in (
+        replace(lesions, place=lesions.place + 0.001),
+        replace(lesions, log_diameters=lesions.log_diameters + 0.001),
+    ):
+        assert not EmbeddingTraining(config, replace(examples, lesions=other)).resume()
 
 
 def test_a_training_learns_what_lesions_look_like(tmp_path: Path) -> None:
