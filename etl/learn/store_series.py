@@ -72,8 +72,9 @@ def store_series(store: Store, view: BodyView, limit: int | None = None) -> list
 
 
 def store_pairs(store: Store) -> Pairs:
-    """Return the pairs of the table `pairs`, or, where the version lacks it, of `sequences`; else none."""
-    present = store.version["tables"]
+    """Return the pairs of the table `pairs`, or, where it has none, of `sequences`; else none."""
+    # Annotations of any kind bring all their tables, also those without rows.
+    present = {name for name, files in store.version["tables"].items() if sum(file["rows"] for file in files)}
     if "pairs" in present:
         rows, source = store.table("pairs"), "paired by others"
         known = list(zip(rows["lesion_id_1"].tolist(), rows["lesion_id_2"].tolist(), strict=True))
