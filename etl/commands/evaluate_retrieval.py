@@ -65,6 +65,11 @@ def main(
     from etl.report.console.output_file import write_output
 
     rows = _labelled(gallery, gallery_split, model)
+    if queries is None and len(set(rows.lesions.patient.tolist())) < 2:
+        raise click.BadParameter(
+            f"all lesions of {gallery!r} are of one patient, and neighbours are of others: name --queries",
+            param_hint="--gallery",
+        )
     fixed = xyz if model == "xyz" else vectors
     if out is not None:
         made = made_of(gallery, gallery_split, len(rows.coarse_type))

@@ -79,6 +79,15 @@ class EmbeddingTraining(Loop):
                 allowed="lesions of one type near and far, of similar and of other size, and of another type",
             )
 
+        if self.is_trained and config.labels.refine_steps and not self.known.types[self.known.seeds].any():
+            raise ConfigError(
+                "there are no seeds to propagate types from",
+                where="labels.refine_steps",
+                value=f"{config.labels.refine_steps}, with labels.seeds {config.labels.seeds:g}",
+                allowed="a share of the val patients whose lesions have types",
+                remedy="set labels.refine_steps=0, or more labels.seeds",
+            )
+
     @property
     def is_trained(self) -> bool:
         """If weights of the net are learned."""

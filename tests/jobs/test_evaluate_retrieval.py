@@ -55,16 +55,19 @@ def test_two_files_are_scored_by_the_committed_weights(tmp_path: Path) -> None:
 
 
 def test_wrong_inputs_end_with_one_message(tmp_path: Path) -> None:
-    (tmp_path / "a.csv").write_bytes(csv_bytes([csv_row("000001_01_01", 4, (3, 5))]))
+    rows = [csv_row(series, 4, (3, 5)) for series in ("000001_01_01", "000001_02_01")]
+    (tmp_path / "a.csv").write_bytes(csv_bytes(rows))
+    file = str(tmp_path / "a.csv")
     for arguments, said in (
+        (["--gallery", file], "are of one patient"),
         (["--gallery", str(tmp_path / "b.csv")], "there is no file"),
-        (["--gallery", str(tmp_path / "a.csv"), "--gallery-split", "test"], "has a coarse type in test"),
+        (["--gallery", file, "--gallery-split", "test"], "has a coarse type in test"),
         (["--gallery", str(tmp_path / "nothing")], "there is no store here"),
         (
-            ["--gallery", str(tmp_path / "a.csv"), "--learn", str(tmp_path / "no" / "w.json")],
+            ["--gallery", file, "--queries", file, "--learn", str(tmp_path / "no" / "w.json")],
             "can't be written",
         ),
     ):
         done = CliRunner().invoke(main, arguments)
         assert done.exit_code == 2
-        assert said in done.output
+        assert said in " ".join(done.output.split())

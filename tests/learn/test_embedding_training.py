@@ -131,6 +131,21 @@ def test_types_spread_to_what_lies_near_clearly(tmp_path: Path) -> None:
     assert (none[known.seeds] == examples.types[known.seeds]).all()
 
 
+@pytest.mark.parametrize("seeds", [0.0, 0.04])
+def test_types_are_not_propagated_again_without_seeds(tmp_path: Path, seeds: float) -> None:
+    def training(refine_steps: int) -> EmbeddingTraining:
+        labels = {"source": "tags", "seeds": seeds, "refine_steps": refine_steps}
+        config = config_of(tmp_path, labels=labels)
+        examples = made_up(config)
+        train = np.flatnonzero(examples.split == "train")
+        tags = {int(examples.lesions.lesion_id[row]): [("liver", "lung")[int(row % 4 > 1)]] for row in train}
+        return EmbeddingTraining(config, examples, tags=tags)
+
+    with pytest.raises(ConfigError, match="no seeds to propagate types from"):
+        training(6)
+    training(0).run(7)
+
+
 def test_crops_without_changes_are_those_that_embedding_sees(tmp_path: Path) -> None:
     config = config_of(tmp_path)
     examples, still = (
