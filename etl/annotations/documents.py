@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -38,6 +39,24 @@ def reject(reason: Fault, message: str) -> NoReturn:
         SourceError: always; `read_each` turns it into a reject.
     """
     raise _EntryError(reason, message)
+
+
+@contextlib.contextmanager
+def whole_file(source: str) -> Iterator[None]:
+    """Say which file a fault outside of its entries is in.
+
+    Raises:
+        SourceError: with the file's name, where the block rejected something.
+    """
+    try:
+        yield
+    except _EntryError as error:
+        raise SourceError(
+            "a part of the annotation file has another form",
+            where=source,
+            value=error.what,
+            remedy="fetch the file again from where its authors publish it",
+        ) from None
 
 
 def check_size(data: bytes, source: str, most_bytes: int = MOST_BYTES) -> None:

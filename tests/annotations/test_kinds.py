@@ -132,6 +132,27 @@ def test_tags_need_no_uncertain_lists_and_no_order_of_ids() -> None:
         read("lesanet_tags", json.dumps(cache).encode())
 
 
+@pytest.mark.parametrize(
+    ("writer", "key", "value"),
+    [
+        (documents.lesanet, "term_list", 5),
+        (documents.lesanet, "term_list", ["chest", 5]),
+        (documents.lesanet, "val_lesion_idxs", {}),
+        (documents.mulan, "tag_dict_list", ["chest"]),
+        (documents.mulan, "tag_dict_list", [{"ID": 0.5, "tag": "chest"}]),
+        (documents.mulan, "lesion_tags", 7),
+    ],
+)
+def test_a_fault_outside_of_the_entries_names_its_file(
+    writer: Callable[[], bytes], key: str, value: object
+) -> None:
+    data = json.dumps(json.loads(writer()) | {key: value}).encode()
+    with pytest.raises(SourceError) as error:
+        read("lesanet_tags", data)
+    assert "where:   a file" in str(error.value)
+    assert key in str(error.value)
+
+
 def test_pairs_by_number_in_a_list_and_as_results_are_the_same() -> None:
     pairs = json.loads(documents.dlt())
     forms = [pairs, list(pairs.values()), {"results": list(pairs.values()), "created": "2021"}]
