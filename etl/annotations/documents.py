@@ -100,8 +100,8 @@ def _refuse_constant(name: str) -> NoReturn:
 
 def read_table(
     data: bytes, source: str, needed: Sequence[str], optional: Collection[str] = ()
-) -> tuple[Record, ...]:
-    """Return the rows of a CSV, in any form that DL_info.csv may have; a header alone is no row.
+) -> Iterator[tuple[str, Record]]:
+    """Return place and cells of a CSV's rows, in any form that DL_info.csv may have; a header alone is none.
 
     Args:
         needed: columns that must be there.
@@ -113,7 +113,15 @@ def read_table(
     check_size(data, source)
     header = read_header(data, source, [*needed, *optional])
     columns = [*needed, *(name for name in optional if name in header)]
-    return read_records(data, source, columns, by_others=True).records
+    records = read_records(data, source, columns, by_others=True).records
+    return ((f"line {record.line}", record) for record in records)
+
+
+def cells_of(record: Record) -> Mapping[str, str]:
+    """Return the cells of a row, by column."""
+    if record.damage:
+        reject(Fault.ENTRY_MALFORMED, f"the line is not a CSV record: {record.damage}")
+    return record.cells
 
 
 def read_each(

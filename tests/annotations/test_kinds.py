@@ -94,6 +94,35 @@ def test_a_file_without_entries_has_none(kind: str, data: bytes) -> None:
     assert read(kind, data).entry_count == 0
 
 
+@pytest.mark.parametrize(
+    ("kind", "header", "sound", "damaged"),
+    [
+        (
+            "aim_rows",
+            "Unnamed: 0,Volume_fn,bbox,centroid_z",
+            f'15,{SUB_VOLUME},"[291, 234, 309, 250]",31',
+            f'16,{SUB_VOLUME},"[291, 234, 309, 250],31',
+        ),
+        (
+            "dl_info_like",
+            "File_name,Bounding_boxes",
+            '000001_01_01_109.png,"4, 5, 12, 13"',
+            '000001_01_01_109.png,"4, 5, 12, 13"4',
+        ),
+    ],
+)
+@pytest.mark.parametrize("blank", [0, 1, 3])
+def test_lines_of_a_csv_are_named_as_an_editor_counts_them(
+    kind: str, header: str, sound: str, damaged: str, blank: int
+) -> None:
+    gap = "\n" * (blank + 1)
+    found = read(kind, f"{header}{gap}{damaged}{gap}{sound}\n".encode())
+    assert [entry.where for entry in found.entries] == [f"line {3 + 2 * blank}"]
+    (reject,) = found.rejects
+    assert reject.where == f"line {2 + blank}"
+    assert reject.message.startswith("the line is not a CSV record")
+
+
 def test_tags_given_by_hand_are_named() -> None:
     lesions = [
         {"text": "lung nodule", "lesion_idx": 7, "expanded_terms": ["lung", "nodule", "chest", "lung"]},
