@@ -9,6 +9,7 @@ from __future__ import annotations
 from etl.annotations.documents import (
     RELEASE_ROWS,
     box,
+    cells_of,
     from_text,
     listing,
     number,
@@ -40,7 +41,7 @@ def read_aim_rows(data: bytes, source: str) -> Reading[BoxEntry]:
     """
     header = read_header(data, source, _COLUMNS)
     row_column = next((name for name in _ROW if name in header), _ROW[0])
-    records = read_table(data, source, (row_column, *_COLUMNS))
+    rows = read_table(data, source, (row_column, *_COLUMNS))
     seen: set[int] = set()
 
     def read(where: str, record: Record) -> BoxEntry:
@@ -51,12 +52,11 @@ def read_aim_rows(data: bytes, source: str) -> Reading[BoxEntry]:
         seen.add(entry.row)
         return entry
 
-    rows = ((f"line {number}", record) for number, record in enumerate(records, start=2))
     return Reading(*read_each(rows, read, source))
 
 
 def _read(where: str, record: Record, row_column: str) -> BoxEntry:
-    cells = record.cells
+    cells = cells_of(record)
     row = whole(from_text(cells.get(row_column), "the row"), "the row")
     if not 0 <= row < RELEASE_ROWS:
         reject(Fault.ROW_OUT_OF_RANGE, f"row {row}; allowed: 0 to {RELEASE_ROWS - 1}")

@@ -6,7 +6,9 @@ release's own: their extent and 5 px on each side.
 
 from __future__ import annotations
 
-from etl.annotations.documents import box, from_text, key_slice, read_each, read_table, reject
+from collections.abc import Mapping
+
+from etl.annotations.documents import box, cells_of, from_text, key_slice, read_each, read_table, reject
 from etl.annotations.entries import Box, BoxEntry, Fault, Reading, RowEntry
 from etl.release.csv_records import Record
 
@@ -23,22 +25,20 @@ def read_dl_info_like(data: bytes, source: str) -> Reading[RowEntry]:
     Raises:
         SourceError: the file as a whole is no such CSV.
     """
-    records = read_table(data, source, ("File_name",), ("Bounding_boxes", "Measurement_coordinates"))
-    rows = ((f"line {number}", record) for number, record in enumerate(records, start=2))
+    rows = read_table(data, source, ("File_name",), ("Bounding_boxes", "Measurement_coordinates"))
     return Reading(*read_each(rows, _read, source))
 
 
 def _read(where: str, record: Record) -> RowEntry:
-    if record.damage:
-        reject(Fault.ENTRY_MALFORMED, f"the line is not a CSV record: {record.damage}")
-    series, key = key_slice(record.cells.get("File_name"), "File_name")
-    pixels = _box(record)
+    cells = cells_of(record)
+    series, key = key_slice(cells.get("File_name"), "File_name")
+    pixels = _box(cells)
     entry = None if pixels is None else BoxEntry(where, series, None, pixels, key, key)
     return RowEntry(where, series, key, entry)
 
 
-def _box(record: Record) -> Box | None:
-    boxes, lines = (record.cells.get(name) for name in ("Bounding_boxes", "Measurement_coordinates"))
+def _box(cells: Mapping[str, str]) -> Box | None:
+    boxes, lines = (cells.get(name) for name in ("Bounding_boxes", "Measurement_coordinates"))
     if boxes and boxes.strip():
         x1, y1, x2, y2 = _numbers(boxes, "Bounding_boxes", 4)
         return box(x1, y1, x2, y2, counted_from=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -38,6 +39,24 @@ def reject(reason: Fault, message: str) -> NoReturn:
         SourceError: always; `read_each` turns it into a reject.
     """
     raise _EntryError(reason, message)
+
+
+@contextlib.contextmanager
+def whole_file(source: str) -> Iterator[None]:
+    """Say which file a fault outside of its entries is in.
+
+    Raises:
+        SourceError: with the file's name, where the block rejected something.
+    """
+    try:
+        yield
+    except _EntryError as error:
+        raise SourceError(
+            "a part of the annotation file has another form",
+            where=source,
+            value=error.what,
+            remedy="fetch the file again from where its authors publish it",
+        ) from None
 
 
 def check_size(data: bytes, source: str, most_bytes: int = MOST_BYTES) -> None:
@@ -81,8 +100,8 @@ def _refuse_constant(name: str) -> NoReturn:
 
 def read_table(
     data: bytes, source: str, needed: Sequence[str], optional: Collection[str] = ()
-) -> tuple[Record, ...]:
-    """Return the rows of a CSV, in any form that DL_info.csv may have; a header alone is no row.
+) -> Iterator[tuple[str, Record]]:
+    """Return place and cells of a CSV's rows, in any form that DL_info.csv may have; a header alone is none.
 
     Args:
         needed: columns that must be there.
@@ -94,7 +113,15 @@ def read_table(
     check_size(data, source)
     header = read_header(data, source, [*needed, *optional])
     columns = [*needed, *(name for name in optional if name in header)]
-    return read_records(data, source, columns, by_others=True).records
+    records = read_records(data, source, columns, by_others=True).records
+    return ((f"line {record.line}", record) for record in records)
+
+
+def cells_of(record: Record) -> Mapping[str, str]:
+    """Return the cells of a row, by column."""
+    if record.damage:
+        reject(Fault.ENTRY_MALFORMED, f"the line is not a CSV record: {record.damage}")
+    return record.cells
 
 
 def read_each(

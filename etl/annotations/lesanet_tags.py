@@ -20,6 +20,7 @@ from etl.annotations.documents import (
     reject,
     text,
     whole,
+    whole_file,
 )
 from etl.annotations.entries import Fault, Reading, TagEntry
 from etl.core.errors import SourceError
@@ -39,7 +40,11 @@ def read_lesanet_tags(data: bytes, source: str) -> Reading[TagEntry]:
     Raises:
         SourceError: the file as a whole is not one of these.
     """
-    document = read_json(data, source)
+    with whole_file(source):
+        return _read(read_json(data, source), source)
+
+
+def _read(document: Any, source: str) -> Reading[TagEntry]:
     if isinstance(document, list):
         tags, raw = _hand_labeled(document)
     elif not isinstance(document, dict):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -158,8 +159,7 @@ def join_source(
     kind = KINDS[more.kind]
     readings = [kind.read(read_checked(file), public_url(file.url)) for file in more.places]
     if len(readings) > 1:
-        names = [blob_name(file.url) for file in more.places]
-        readings = [_named(reading, file) for reading, file in zip(readings, names, strict=True)]
+        readings = list(map(_named, readings, _names([file.url for file in more.places])))
     reading = _merged(readings, name)
     candidates, present = given.candidates or given.rows, {row.lesion_id for row in given.rows.rows}
 
@@ -199,16 +199,34 @@ def _compare(file: File, found: str) -> None:
         )
 
 
+def _names(urls: Sequence[str]) -> list[str]:
+    """Return how messages name the files of a source: by their last parts, or whole where two end alike."""
+    names = [blob_name(url) for url in urls]
+    return names if len(set(names)) == len(names) else [public_url(url) for url in urls]
+
+
 def _named(reading: Reading[Any], name: str) -> Reading[Any]:
     """Return a reading whose entries say which file they are from."""
-
-    def named(entry: Any) -> Any:
-        changed = {"where": f"{name}: {entry.where}"}
-        box = getattr(entry, "box", None)
-        return replace(entry, **changed, **({"box": replace(box, **changed)} if box is not None else {}))
-
-    entries, rejects = tuple(map(named, reading.entries)), tuple(map(named, reading.rejects))
+    parts = (reading.entries, reading.rejects)
+    entries, rejects = (tuple(_at(entry, f"{name}: {entry.where}") for entry in part) for part in parts)
     return replace(reading, entries=entries, rejects=rejects)
+
+
+def _at(entry: Any, where: str) -> Any:
+    box = getattr(entry, "box", None)
+    return replace(entry, where=where, **({"box": replace(box, where=where)} if box is not None else {}))
+
+
+def _distinct(entries: Iterable[Any]) -> Iterator[Any]:
+    """Yield entries of which no two have one place: tables tell them apart by it."""
+    times: Counter[str] = Counter()
+    for entry in entries:
+        where = entry.where
+        while times[where]:
+            times[entry.where] += 1
+            where = f"{entry.where} ({times[entry.where]})"
+        times[where] += 1
+        yield entry if where == entry.where else _at(entry, where)
 
 
 def _merged(readings: list[Reading[Any]], name: str) -> Reading[Any]:
@@ -223,7 +241,7 @@ def _merged(readings: list[Reading[Any]], name: str) -> Reading[Any]:
             )
         for note, count in other.notes.items():
             notes[note] = notes.get(note, 0) + count
-    entries = tuple(entry for reading in readings for entry in reading.entries)
+    entries = tuple(_distinct(entry for reading in readings for entry in reading.entries))
     rejects = tuple(reject for reading in readings for reject in reading.rejects)
     volumes = tuple(volume for reading in readings for volume in reading.volumes)
     return Reading(entries, rejects, first.tags, notes, volumes)

@@ -65,6 +65,11 @@ def main(
     from etl.report.console.output_file import write_output
 
     rows = _labelled(gallery, gallery_split, model)
+    if queries is None and len(set(rows.lesions.patient.tolist())) < 2:
+        raise click.BadParameter(
+            f"all lesions of {gallery!r} are of one patient, and neighbours are of others: name --queries",
+            param_hint="--gallery",
+        )
     fixed = xyz if model == "xyz" else vectors
     if out is not None:
         made = made_of(gallery, gallery_split, len(rows.coarse_type))
@@ -75,9 +80,33 @@ def main(
     else:
         committed = read_place_model()
         embed, weights = (committed.embed, committed.made) if model == "place" else (fixed, None)
-        answers = answer(rows, _labelled(queries, queries_split, model), embed)
+        asked = _labelled(queries, queries_split, model)
+        if model not in MODELS:
+            _check_comparable({gallery: rows, queries: asked}, model)
+        answers = answer(rows, asked, embed)
     measures = {"model": model, **summarize(answers), "weights": weights, "reference": REFERENCE}
     click.echo(json.dumps(measures, indent=1))
+
+
+def _check_comparable(parts: dict[str, Labelled], model: str) -> None:
+    """Raise BadParameter where the vectors of two stores are of two models, or of two lengths."""
+    from etl.derive.nearest import usable
+    from etl.derive.retrieval_measures import vectors
+    from etl.store.lesion_embeddings import model_id_of
+    from etl.store.reader import open_store
+
+    made_by = {place: model_id_of(open_store(place), model) for place in parts}
+    lengths = {
+        place: f"vectors of {found.shape[1]} numbers"
+        for place, found in ((place, vectors(part.lesions)) for place, part in parts.items())
+        if usable(found).any()
+    }
+    for says in ({place: own for place, own in made_by.items() if own}, lengths):
+        if len(set(says.values())) > 1:
+            found = ", ".join(f"{own} in {place}" for place, own in says.items())
+            raise click.BadParameter(
+                f"vectors of two models can't be compared: {found}", param_hint="--model"
+            )
 
 
 def _labelled(place: str, split: str | None, model: str) -> Labelled:

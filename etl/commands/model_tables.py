@@ -93,18 +93,24 @@ def check_one_process(what: str, allowed: str) -> None:
 
 
 def publish_model(objects: Objects, place: str, name: str, model_id: str, files: Mapping[str, bytes]) -> None:
-    """Add a trained model to a store, and print the version that has it.
+    """Add a trained model to a store; print the version that has it, and what of the files it does not take.
 
     Args:
         place: of the store, as it was typed.
         files: bytes by name.
     """
+    import hashlib
+
     from etl.publish.add_model import add_model
     from etl.report.console.command import print_done
+    from etl.store.models import choose_model
 
     version, is_new = add_model(objects, name, model_id, files)
+    kept = {file["path"]: file["sha256"] for file in choose_model(objects, version, model_id)["files"]}
+    other = [one for one, data in sorted(files.items()) if kept.get(one) != hashlib.sha256(data).hexdigest()]
     state = "has now" if is_new else "had already"
-    print_done(f"version {version['version']} of {place} {state} the model {model_id} ({name})")
+    more = f"; its files never change, so this run's {', '.join(other)} are not in the store" if other else ""
+    print_done(f"version {version['version']} of {place} {state} the model {model_id} ({name}){more}")
 
 
 def derive_shown(

@@ -8,12 +8,13 @@ import click
 
 from etl.commands.model_tables import STEPS_NOW, TRAINING_DEVICE
 from etl.report.console.command import job, print_done, set_option
+from etl.report.console.words import Command
 
 if TYPE_CHECKING:
     from etl.store.reader import Store
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("store")
 @click.argument("config", type=click.Path())
 @set_option
@@ -79,12 +80,13 @@ def _tags(store: Store) -> dict[int, list[str]]:
     """Return the tags of each lesion that are certain. StoreError where the store has none."""
     from etl.core.errors import StoreError
 
-    if "tags" not in store.version["tables"]:
+    # Annotations of any kind bring the table, also where none of them are tags.
+    if not sum(file["rows"] for file in store.version["tables"].get("tags", ())):
         raise StoreError(
             "the store has no tags to learn types from",
             where=f"{store.objects.root}, version {store.version['version']}",
             value="labels.source: tags",
-            allowed="a version with the table tags",
+            allowed="a version with rows in the table tags",
             remedy="add them with deeplesion add, or set labels.source=seeds",
         )
     rows = store.table("tags", ["lesion_id", "tag", "certainty"])

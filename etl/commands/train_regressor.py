@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 @click.option(
     "--ablation",
     is_flag=True,
-    help="Train with each loss, with the anchor and without; put the table of the val split into the card.",
+    help="Train with each loss, with the anchor and without; put the table of the val split into the card, "
+    "if the store does not have the model yet.",
 )
 @job("the last checkpoint is kept")
 def main(

@@ -28,7 +28,8 @@ def growth(sequences: pd.DataFrame, lesions: pd.DataFrame) -> pd.DataFrame:
 
     A lesion that was measured several times in one study counts with its longest diameters. Change is that of
     the long diameter; RECIST measures lymph nodes by the short one, which is given too. The smallest diameter
-    is that of all earlier studies of the sequence. Changes are null at position 0.
+    is that of all earlier studies of the sequence. Changes are null at position 0, and where the rows of an
+    earlier study that they need are missing, as after a build that changed its lesions.
 
     Args:
         sequences: rows of the table `sequences`.
@@ -54,10 +55,10 @@ def growth(sequences: pd.DataFrame, lesions: pd.DataFrame) -> pd.DataFrame:
         )
         .reset_index()
     )
-    long = rows.groupby("sequence_id")["long_diameter_mm"]
-    first = long.transform("first").where(rows["position"] > 0)
-    smallest = long.cummin().groupby(rows["sequence_id"]).shift()
-    size = rows["long_diameter_mm"]
+    size, of = rows["long_diameter_mm"], rows["sequence_id"]
+    first = size.where(rows["position"] == 0).groupby(of).transform("first").where(rows["position"] > 0)
+    is_whole = rows["position"] == rows.groupby("sequence_id").cumcount()
+    smallest = size.groupby(of).cummin().groupby(of).shift().where(is_whole)
     rows["change_from_first_percent"] = (size - first) / first * 100
     rows["change_from_smallest_percent"] = (size - smallest) / smallest * 100
     rows["change_from_smallest_mm"] = size - smallest

@@ -18,6 +18,19 @@ def usable(vectors: Vectors) -> NDArray[np.bool_]:
     return np.isfinite(vectors).all(axis=1) & (vectors != 0).any(axis=1)
 
 
+def values_of(found: Ints, values: NDArray[Any], absent: Any) -> NDArray[Any]:
+    """Return the values of rows that were found, and `absent` where none was, even if there are no rows.
+
+    Args:
+        found: rows, -1 for none.
+        values: (n, ...) of the gallery's rows.
+    """
+    there = found >= 0
+    result = np.full((*found.shape, *values.shape[1:]), absent, values.dtype)
+    result[there] = values[found[there]]
+    return result
+
+
 @dataclass(frozen=True, eq=False)
 class Gallery:
     """Vectors that are ready to be searched, again and again.

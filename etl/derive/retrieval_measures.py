@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from etl.derive.lesion_arrays import Floats, Ints, LesionArrays
-from etl.derive.nearest import nearest
+from etl.derive.nearest import nearest, values_of
 
 NEIGHBOURS = 20
 SHOWN = 10
@@ -50,8 +50,9 @@ class Answers:
         top1: (n,) 1 where the nearest lesion is of the query's type.
         p_at_10: (n,) share of the query's type among the ten nearest.
         voted: (n,) type that most of the twenty nearest have; of equal numbers, that of the nearest lesion.
-        place_error: (n,) mean Euclidean distance of the published places of the ten nearest.
-        size_error_mm: (n,) mean difference of their long diameters.
+        place_error: (n,) mean Euclidean distance of the published places of the ten nearest; NaN where none
+            was found, as for a query without a vector.
+        size_error_mm: (n,) mean difference of their long diameters; NaN likewise.
     """
 
     patient: Ints
@@ -93,13 +94,10 @@ def answers_of(gallery: Labelled, queries: Labelled, rows: Ints) -> Answers:
     Args:
         rows: (n, 20) rows of the gallery, nearest first, -1 for none.
     """
-    there = rows >= 0
-    found = np.where(there, gallery.coarse_type[rows], 0)
+    found, shown = values_of(rows, gallery.coarse_type, 0), rows[:, :SHOWN]
     right = found == queries.coarse_type[:, None]
-    shown = there[:, :SHOWN]
-    count = np.maximum(shown.sum(axis=1), 1)
-    apart = gallery.lesions.place[rows[:, :SHOWN]] - queries.lesions.place[:, None]
-    size = np.exp(gallery.lesions.log_diameters[:, 0])[rows[:, :SHOWN]]
+    apart = values_of(shown, gallery.lesions.place, np.nan) - queries.lesions.place[:, None]
+    size = np.exp(values_of(shown, gallery.lesions.log_diameters[:, 0], np.nan))
     size_apart = np.abs(size - np.exp(queries.lesions.log_diameters[:, :1]))
     return Answers(
         patient=queries.lesions.patient,
@@ -107,9 +105,17 @@ def answers_of(gallery: Labelled, queries: Labelled, rows: Ints) -> Answers:
         top1=right[:, 0].astype(float),
         p_at_10=right[:, :SHOWN].sum(axis=1) / SHOWN,
         voted=_votes(found),
-        place_error=np.where(shown, np.sqrt((apart**2).sum(axis=-1)), 0).sum(axis=1) / count,
-        size_error_mm=np.where(shown, size_apart, 0).sum(axis=1) / count,
+        place_error=_mean_of_found(np.sqrt((apart**2).sum(axis=-1))),
+        size_error_mm=_mean_of_found(size_apart),
     )
+
+
+def _mean_of_found(values: Floats) -> Floats:
+    """Return the mean of each row's values that are there; NaN without any."""
+    there = ~np.isnan(values)
+    with np.errstate(invalid="ignore"):
+        means: Floats = np.where(there, values, 0).sum(axis=1) / there.sum(axis=1)
+    return means
 
 
 def _votes(found: Ints) -> Ints:
@@ -121,16 +127,21 @@ def _votes(found: Ints) -> Ints:
 
 
 def summarize(answers: Answers) -> dict[str, Any]:
-    """Return the measures with 95 % bootstrap intervals over patients, JSON-ready."""
+    """Return the measures with 95 % bootstrap intervals over patients, JSON-ready.
+
+    Errors are means over the queries that found a lesion; None where none did.
+    """
     patients, at = np.unique(answers.patient, return_inverse=True)
     hit = answers.voted == answers.coarse_type
+    found = ~np.isnan(answers.place_error)
     columns = [
         answers.top1,
         answers.p_at_10,
         hit,
-        answers.place_error,
-        answers.size_error_mm,
+        np.where(found, answers.place_error, 0),
+        np.where(found, answers.size_error_mm, 0),
         np.ones(len(at)),
+        found,
     ]
     for code in range(1, TYPES + 1):
         columns += [hit & (answers.coarse_type == code), answers.coarse_type == code]
@@ -139,21 +150,27 @@ def summarize(answers: Answers) -> dict[str, Any]:
     counted = np.array([np.bincount(draw, minlength=len(patients)) for draw in draws], np.float64)
     point, spread = _ratios(sums.sum(axis=0, keepdims=True))[0], _ratios(counted @ sums)
     return {
-        **{name: round(float(value), 4) for name, value in zip(NAMES, point, strict=True)},
-        "intervals": {
-            name: [round(float(v), 4) for v in np.nanquantile(spread[:, column], (0.025, 0.975))]
-            for column, name in enumerate(NAMES)
-        },
+        **{name: _rounded(value) for name, value in zip(NAMES, point, strict=True)},
+        "intervals": {name: _interval(spread[:, column]) for column, name in enumerate(NAMES)},
         "queries": len(at),
         "patients": len(patients),
     }
 
 
+def _rounded(value: float) -> float | None:
+    return None if np.isnan(value) else round(float(value), 4)
+
+
+def _interval(values: Floats) -> list[float | None]:
+    there = values[~np.isnan(values)]
+    return [_rounded(v) for v in np.quantile(there, (0.025, 0.975))] if len(there) else [None, None]
+
+
 def _ratios(sums: Floats) -> Floats:
     with np.errstate(invalid="ignore", divide="ignore"):
-        means = sums[:, :5] / sums[:, 5:6]
-        recall = np.nanmean(sums[:, 6::2] / sums[:, 7::2], axis=1)
-    return np.column_stack([means[:, :3], recall, means[:, 3:]])
+        shares, errors = sums[:, :3] / sums[:, 5:6], sums[:, 3:5] / sums[:, 6:7]
+        recall = np.nanmean(sums[:, 7::2] / sums[:, 8::2], axis=1)
+    return np.column_stack([shares, recall, errors])
 
 
 def by_folds(

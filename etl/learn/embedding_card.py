@@ -92,6 +92,8 @@ def _split(metrics: dict[str, Any], split: str) -> str:
 
 def _with_interval(summary: dict[str, Any], key: str) -> str:
     low, high = summary["intervals"][key]
+    if summary[key] is None:
+        return "none"
     return f"{summary[key]:.3g} [{low:.3g}, {high:.3g}]"
 
 

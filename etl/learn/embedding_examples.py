@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,7 @@ import pandas as pd
 from etl.core.errors import ConfigError
 from etl.derive.embedding_input import LESION_COLUMNS, EmbeddingInput, Spot, spots_of
 from etl.derive.lesion_arrays import Ints, LesionArrays, lesion_arrays
-from etl.derive.volume_table import ROW_COLUMNS, VolumeRow, volume_row
+from etl.derive.volume_table import ROW_COLUMNS, VolumeRow, digest_of, volume_row
 from etl.imaging.lesion_view import LesionView
 from etl.learn.embedding_config import Augment, Data, Input
 from etl.learn.sequence_sampler import UNKNOWN
@@ -29,11 +29,11 @@ class Crop:
     """The surroundings of one lesion.
 
     Attributes:
-        name: of its file in a cache.
+        key: name of it in a cache; other lesions, volumes and surroundings have others.
         read: returns int16 (slices + 2, pixels + 2 margin, pixels + 2 margin) in HU.
     """
 
-    name: str
+    key: str
     read: Callable[[], Views]
 
 
@@ -113,8 +113,8 @@ def examples_of(store: Store, frame: pd.DataFrame, config: Input, augment: Augme
     for values in frame[["volume_id", *LESION_COLUMNS]].to_dict("records"):
         row = rows[str(values["volume_id"])]
         (spot,) = spots_of({name: [values[name]] for name in LESION_COLUMNS}, row.spacing_mm)
-        name = f"{values['lesion_id']}-{row.path.rpartition('/')[2].partition('.')[0]}-{edge}"
-        crops.append(Crop(name, functools.partial(_read, store, row, view, spot)))
+        key = f"{values['lesion_id']}-{digest_of([asdict(row), asdict(view), spot.center_vox])}"
+        crops.append(Crop(key, functools.partial(_read, store, row, view, spot)))
         boxes.append(seen.box(spot))
     codes = frame["coarse_type_code"].fillna(UNKNOWN).to_numpy(np.int64)
     return Examples(

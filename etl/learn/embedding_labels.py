@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from etl.derive.lesion_arrays import Ints
-from etl.derive.nearest import Vectors, nearest
+from etl.derive.nearest import Vectors, nearest, values_of
 from etl.derive.place_model import learn
 from etl.learn.embedding_config import Labels
 from etl.learn.embedding_examples import Examples
@@ -131,7 +131,7 @@ def refined(examples: Examples, known: Known, rows: Ints, vectors: Vectors, conf
         vectors[asked],
         count,
     )
-    voted = np.where(found >= 0, examples.types[gallery][found], UNKNOWN)
+    voted = values_of(found, examples.types[gallery], UNKNOWN)
     counts = np.stack([(voted == code).sum(axis=1) for code in range(1, TYPES + 1)], axis=1)
     clear = counts.max(axis=1) >= confidence * np.maximum((found >= 0).sum(axis=1), 1)
     types[rows[asked]] = np.where(clear, counts.argmax(axis=1) + 1, UNKNOWN)

@@ -79,6 +79,15 @@ class EmbeddingTraining(Loop):
                 allowed="lesions of one type near and far, of similar and of other size, and of another type",
             )
 
+        if self.is_trained and config.labels.refine_steps and not self.known.types[self.known.seeds].any():
+            raise ConfigError(
+                "there are no seeds to propagate types from",
+                where="labels.refine_steps",
+                value=f"{config.labels.refine_steps}, with labels.seeds {config.labels.seeds:g}",
+                allowed="a share of the val patients whose lesions have types",
+                remedy="set labels.refine_steps=0, or more labels.seeds",
+            )
+
     @property
     def is_trained(self) -> bool:
         """If weights of the net are learned."""
@@ -104,10 +113,12 @@ class EmbeddingTraining(Loop):
         return self._sampler[1]
 
     def data_identity(self) -> Any:
+        lesions = self.examples.lesions
         return [
-            digest_of([crop.name for crop in self.examples.crops]),
+            digest_of([crop.key for crop in self.examples.crops]),
             digest_of(self.known.types.tolist()),
             digest_of(self.examples.split.tolist()),
+            digest_of([lesions.place.tolist(), lesions.log_diameters.tolist()]),
         ]
 
     def losses(self, random: np.random.Generator) -> tuple[torch.Tensor, Sequence[float]]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import re
+import uuid
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -34,6 +36,7 @@ class Series:
         mm: (n,) positions, ascending from the first slice.
         norm_z: (n,) published z; NaN where there is none.
         read: returns int16 (n, pixels, pixels) in HU, of all slices.
+        made_of: digest of all that decides these; series of one name may have other slices.
     """
 
     name: str
@@ -42,13 +45,25 @@ class Series:
     mm: npt.NDArray[np.float64]
     norm_z: npt.NDArray[np.float32]
     read: Callable[[], Views]
+    made_of: str = ""
+
+    @property
+    def key(self) -> str:
+        """Name of its slices in a cache."""
+        return f"{self.name}-{self.made_of}"
+
+    @property
+    def identity(self) -> list[str]:
+        """All that a training learns from it, as a JSON value."""
+        numbers = hashlib.sha256(self.mm.tobytes() + self.norm_z.tobytes()).hexdigest()
+        return [self.key, self.patient, self.split, numbers]
 
 
 class Readable(Protocol):
-    """One thing of a name whose slices are read as they are needed."""
+    """Slices that are read as they are needed; those of one key are equal."""
 
     @property
-    def name(self) -> str: ...
+    def key(self) -> str: ...
     @property
     def read(self) -> Callable[[], Views]: ...
 
@@ -63,11 +78,11 @@ class ViewCache:
 
     def of(self, series: Readable) -> Views:
         """Return the slices of a series."""
-        views = self._held.pop(series.name, None)
+        views = self._held.pop(series.key, None)
         if views is None:
             views = self._read(series)
             self._bytes += views.nbytes
-        self._held[series.name] = views
+        self._held[series.key] = views
         while len(self._held) > 1 and self._bytes > self._most:
             self._bytes -= self._held.popitem(last=False)[1].nbytes
         return views
@@ -75,10 +90,11 @@ class ViewCache:
     def _read(self, series: Readable) -> Views:
         if self._folder is None:
             return series.read()
-        path = self._folder / f"{series.name}.npy"
+        path = self._folder / f"{series.key}.npy"
         if not path.is_file():
             self._folder.mkdir(parents=True, exist_ok=True)
-            partial = path.with_suffix(".partial.npy")
+            # Processes that train together may need the same series at once.
+            partial = self._folder / f"{series.key}.{uuid.uuid4().hex}.partial.npy"
             np.save(partial, series.read())
             partial.replace(path)
         views: Views = np.load(path)
@@ -107,7 +123,9 @@ def folder_series(
         views = np.rint(view.of(hu, spacing_mm[1:])).astype(np.int16)
         mm = np.arange(len(hu), dtype=np.float64) * spacing_mm[0]
         unknown = np.full(len(hu), np.nan, np.float32)
-        found.append(Series(path.stem, patient, split, mm, unknown, functools.partial(np.asarray, views)))
+        made_of = hashlib.sha256(views.tobytes()).hexdigest()[:16]
+        read = functools.partial(np.asarray, views)
+        found.append(Series(path.stem, patient, split, mm, unknown, read, made_of))
     patients = sorted({series.patient for series in found})
     strange = sorted({*val, *test}.difference(patients))
     if not found or strange:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
 from etl.derive.slice_positions import read_planes, source_planes
-from etl.derive.volume_table import ROW_COLUMNS, VolumeRow, volume_row
+from etl.derive.volume_table import ROW_COLUMNS, VolumeRow, digest_of, volume_row
 from etl.imaging.body_view import BodyView
 from etl.learn.series import TEST, TRAIN, VAL, Series, Views
 from etl.store.reader import Store
@@ -66,13 +66,15 @@ def store_series(store: Store, view: BodyView, limit: int | None = None) -> list
             norm_z[index - row.slice_first] = z
         read = functools.partial(_views, store, row, view, planes)
         patient = f"{values['patient_index']:06d}"
-        found.append(Series(row.volume_id, patient, split, mm, norm_z, read))
+        made_of = digest_of([asdict(row), asdict(view)])
+        found.append(Series(row.volume_id, patient, split, mm, norm_z, read, made_of))
     return found
 
 
 def store_pairs(store: Store) -> Pairs:
-    """Return the pairs of the table `pairs`, or, where the version lacks it, of `sequences`; else none."""
-    present = store.version["tables"]
+    """Return the pairs of the table `pairs`, or, where it has none, of `sequences`; else none."""
+    # Annotations of any kind bring all their tables, also those without rows.
+    present = {name for name, files in store.version["tables"].items() if sum(file["rows"] for file in files)}
     if "pairs" in present:
         rows, source = store.table("pairs"), "paired by others"
         known = list(zip(rows["lesion_id_1"].tolist(), rows["lesion_id_2"].tolist(), strict=True))

@@ -83,7 +83,7 @@ class Training(Loop):
             load_lite0(net, self.config.weights)
 
     def data_identity(self) -> Any:
-        return [[one.name, one.patient, one.split, len(one.mm)] for one in self.series]
+        return [one.identity for one in self.series]
 
     def losses(self, random: np.random.Generator) -> tuple[torch.Tensor, Sequence[float]]:
         config = self.config

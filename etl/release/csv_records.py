@@ -34,11 +34,13 @@ class Record:
             last of the header's columns here; a line that can't be split has its unquoted first cells.
         field_count: fields in the line; 0 where it can't be split.
         damage: reason why the line is not one CSV record, or empty.
+        line: its number in the file, from 1; blank lines count.
     """
 
     cells: Mapping[str, str]
     field_count: int
     damage: str = ""
+    line: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ def read_header(data: bytes, source: str, columns: Sequence[str]) -> tuple[str, 
     Raises:
         SourceError: it is gzipped and damaged, or encoded in another way than `read_records` takes.
     """
-    line = next(_lines(_decoded(data, source)[0]), "")
+    _, line = next(_lines(_decoded(data, source)[0]), (1, ""))
     return tuple(_split_header(line, columns)[1])
 
 
@@ -92,7 +94,7 @@ def read_records(data: bytes, source: str, columns: Sequence[str], *, by_others:
     """
     text, dialect = _decoded(data, source)
     lines = _lines(text)
-    header_line = next(lines, None)
+    _, header_line = next(lines, (1, None))
     if header_line is None:
         raise SourceError("the CSV is empty", where=source, allowed="a header line and rows", remedy=_REMEDY)
     separator, header, damage = _split_header(header_line, columns)
@@ -104,7 +106,7 @@ def read_records(data: bytes, source: str, columns: Sequence[str], *, by_others:
         shown = ", ".join(excerpt(name, 40) or "(no name)" for name in extra[:20])
         _LOG.warning("%s: ignoring columns that the release does not have: %s", source, shown)
     position = {name: header.index(name) for name in columns}
-    records = tuple(_record(line, separator, position) for line in lines)
+    records = tuple(_record(number, line, separator, position) for number, line in lines)
     if not records and not by_others:
         raise SourceError("the CSV has a header but no rows", where=source, remedy=_REMEDY)
     if len(header) > len(columns):
@@ -165,11 +167,12 @@ def _split_header(line: str, columns: Sequence[str]) -> tuple[str, list[str], st
     return max(readings, key=lambda reading: len(set(reading[1]) & set(columns)))
 
 
-def _lines(text: str) -> Iterator[str]:
-    for line in text.split("\n" if "\n" in text else "\r"):
+def _lines(text: str) -> Iterator[tuple[int, str]]:
+    """Yield number and text of the lines that are not blank."""
+    for number, line in enumerate(text.split("\n" if "\n" in text else "\r"), start=1):
         ended = line.removesuffix("\r")
         if ended.strip(" \t"):
-            yield ended
+            yield number, ended
 
 
 def _split(line: str, separator: str) -> tuple[list[str], str]:
@@ -182,12 +185,12 @@ def _split(line: str, separator: str) -> tuple[list[str], str]:
         return [], str(error)
 
 
-def _record(line: str, separator: str, position: Mapping[str, int]) -> Record:
+def _record(number: int, line: str, separator: str, position: Mapping[str, int]) -> Record:
     fields, damage = _split(line, separator)
     # The unquoted first cells of a damaged line name its slice.
     known = fields if not damage else line[:1000].split('"', 1)[0].split(separator)[:-1]
     cells = {name: known[at] for name, at in position.items() if at < len(known)}
-    return Record(cells, len(fields), damage)
+    return Record(cells, len(fields), damage, number)
 
 
 def _check_header(header: Sequence[str], damage: str, line: str, source: str, columns: Sequence[str]) -> None:

@@ -83,7 +83,10 @@ def over_time(store: Store, lesions: pd.DataFrame) -> OverTime | None:
 
 
 def _changes(store: Store, sequences: pd.DataFrame, lesions: pd.DataFrame) -> pd.DataFrame:
-    """Return a row for each sequence: its first study, and that whose long diameter differs most from it."""
+    """Return a row for each sequence: its first study, and that whose long diameter differs most from it.
+
+    A sequence whose first study is missing since a build changed it has none.
+    """
     sizes = sequences.merge(lesions[["lesion_id", "long_diameter_mm"]], on="lesion_id")
     order = ["sequence_id", "study_index", "long_diameter_mm", "lesion_id"]
     longest = sizes.sort_values(order, ascending=[True, True, False, True])
@@ -91,9 +94,8 @@ def _changes(store: Store, sequences: pd.DataFrame, lesions: pd.DataFrame) -> pd
     of_study = longest.set_index(["sequence_id", "study_index"])["lesion_id"]
     growth = store.growth()
     first = growth[growth["position"] == 0].set_index("sequence_id")
-    later = growth[growth["position"] > 0].copy()
-    later["first_study_index"] = later["sequence_id"].map(first["study_index"])
-    later["first_long_diameter_mm"] = later["sequence_id"].map(first["long_diameter_mm"])
+    first = first[["study_index", "long_diameter_mm"]].add_prefix("first_")
+    later = growth[growth["change_from_first_percent"].notna()].join(first, on="sequence_id")
     later["times"] = later["long_diameter_mm"] / later["first_long_diameter_mm"]
     later["size_of_change"] = np.abs(np.log(later["times"]))
     later = later.sort_values(["size_of_change", "sequence_id", "position"], ascending=[False, True, True])

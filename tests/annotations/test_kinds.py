@@ -95,6 +95,35 @@ def test_a_file_without_entries_has_none(kind: str, data: bytes) -> None:
     assert (found.entries, found.rejects) == ((), ())
 
 
+@pytest.mark.parametrize(
+    ("kind", "header", "sound", "damaged"),
+    [
+        (
+            "aim_rows",
+            "Unnamed: 0,Volume_fn,bbox,centroid_z",
+            f'15,{SUB_VOLUME},"[291, 234, 309, 250]",31',
+            f'16,{SUB_VOLUME},"[291, 234, 309, 250],31',
+        ),
+        (
+            "dl_info_like",
+            "File_name,Bounding_boxes",
+            '000001_01_01_109.png,"4, 5, 12, 13"',
+            '000001_01_01_109.png,"4, 5, 12, 13"4',
+        ),
+    ],
+)
+@pytest.mark.parametrize("blank", [0, 1, 3])
+def test_lines_of_a_csv_are_named_as_an_editor_counts_them(
+    kind: str, header: str, sound: str, damaged: str, blank: int
+) -> None:
+    gap = "\n" * (blank + 1)
+    found = read(kind, f"{header}{gap}{damaged}{gap}{sound}\n".encode())
+    assert [entry.where for entry in found.entries] == [f"line {3 + 2 * blank}"]
+    assert [(r.where, r.message[:28]) for r in found.rejects] == [
+        (f"line {2 + blank}", "the line is not a CSV record")
+    ]
+
+
 def test_tags_given_by_hand_are_named() -> None:
     lesions = [
         {"text": "lung nodule", "lesion_idx": 7, "expanded_terms": ["lung", "nodule", "chest", "lung"]},
@@ -131,6 +160,25 @@ def test_tags_need_no_uncertain_lists_and_no_order_of_ids() -> None:
     cache["tag_dict_list"][0]["ID"] = 0
     with pytest.raises(SourceError, match="number its tags"):
         read("lesanet_tags", json.dumps(cache).encode())
+
+
+@pytest.mark.parametrize(
+    ("writer", "key", "value"),
+    [
+        (documents.lesanet, "term_list", 5),
+        (documents.lesanet, "term_list", ["chest", 5]),
+        (documents.lesanet, "val_lesion_idxs", {}),
+        (documents.mulan, "tag_dict_list", ["chest"]),
+        (documents.mulan, "tag_dict_list", [{"ID": 0.5, "tag": "chest"}]),
+        (documents.mulan, "lesion_tags", 7),
+    ],
+)
+def test_a_fault_outside_of_the_entries_names_its_file(writer: Any, key: str, value: object) -> None:
+    data = json.dumps(json.loads(writer()) | {key: value}).encode()
+    with pytest.raises(SourceError) as error:
+        read("lesanet_tags", data)
+    assert "where:   a file" in str(error.value)
+    assert key in str(error.value)
 
 
 def test_pairs_by_number_in_a_list_and_as_results_are_the_same() -> None:

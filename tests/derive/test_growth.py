@@ -57,3 +57,27 @@ def test_thresholds_are_at_least(sizes: tuple[float, float], progression: bool, 
 
 def test_sequences_of_one_study_give_no_rows() -> None:
     assert growth(*table((0, "a", 1, 1, 20.0))).empty
+
+
+@pytest.mark.parametrize(
+    ("missing", "of_first", "of_smallest"),
+    [
+        (0, [None] * 3, [None] * 3),
+        (1, [None, -20, -5], [None] * 3),
+        (2, [None, -35, -5], [None, -35, None]),
+        (3, [None, -35, -20], [None, -35, 300 / 13]),
+    ],
+)
+def test_a_change_is_null_where_a_study_that_it_needs_is_missing(
+    missing: int, of_first: list[float | None], of_smallest: list[float | None]
+) -> None:
+    """As after a build that changed a lesion, whose row was not carried on."""
+    sizes = [20.0, 13.0, 16.0, 19.0]
+    sequences, lesions = table(*((at, "a", at + 1, 4, size) for at, size in enumerate(sizes)))
+    found = growth(sequences[sequences["lesion_id"] != missing], lesions)
+    for name, expected in (
+        ("change_from_first_percent", of_first),
+        ("change_from_smallest_percent", of_smallest),
+    ):
+        assert [None if pd.isna(value) else value for value in found[name]] == pytest.approx(expected)
+    assert (found["over_response_threshold"] == [value == -35 for value in of_first]).all()

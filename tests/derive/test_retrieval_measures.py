@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from etl.derive.lesion_arrays import LesionArrays
 from etl.derive.retrieval_measures import Labelled, answer, answers_of, by_folds, summarize
 from tests.support.lesions_over_time import lesions_at
 
@@ -50,6 +52,37 @@ def test_summary_exactly() -> None:
     assert summary["macro_recall"] == round((1 / 1 + 1 / 2) / 2, 4)
     assert (summary["queries"], summary["patients"]) == (3, 2)
     assert summary["intervals"]["top1"] == [0.5, 1.0]
+
+
+@pytest.mark.parametrize("without", [[], [1], [0, 2], [0, 1, 2]])
+def test_errors_are_those_of_the_queries_that_found_a_lesion(without: list[int]) -> None:
+    """A query finds none where it has no vector: one whose volume was rejected, or not embedded yet."""
+    gallery = labelled([0.1, 0.9], [1, 2])
+    queries = labelled([0.1, 0.2, 0.9], [1, 1, 2], [7, 8, 9])
+
+    def embed(lesions: LesionArrays) -> np.ndarray:
+        place = lesions.place.copy()
+        place[np.isin(lesions.patient, np.array([7, 8, 9])[without])] = np.nan
+        return place
+
+    summary = summarize(answer(gallery, queries, embed))
+    left = [np.mean([abs(x - 0.1), abs(x - 0.9)]) for x in np.delete([0.1, 0.2, 0.9], without)]
+    expected = round(float(np.mean(left)), 4) if left else None
+    assert summary["place_error"] == expected
+    assert summary["size_error_mm"] == (0 if left else None)
+    assert summary["top1"] == round((3 - len(without)) / 3, 4)
+    assert summary["queries"] == 3
+    low, high = summary["intervals"]["place_error"]
+    assert (low, high) == (None, None) if expected is None else low <= expected <= high
+    json.dumps(summary, allow_nan=False)
+
+
+@pytest.mark.parametrize("patients", [[5], [5, 5, 5], [5, 5, 6]])
+def test_folds_of_few_patients_answer_what_they_can(patients: list[int]) -> None:
+    rows = labelled([0.1] * len(patients), [3] * len(patients), patients)
+    answers = by_folds(rows, lambda part: lambda lesions: lesions.place)
+    assert sorted(answers.patient.tolist()) == patients
+    assert answers.top1.tolist() == [float(len(set(patients)) > 1)] * len(patients)
 
 
 def test_folds_never_answer_a_patient_by_itself_or_by_weights_learned_on_it() -> None:

@@ -69,6 +69,16 @@ def test_help_lists_exit_codes_and_examples(name: str) -> None:
             assert not isinstance(option, click.Option) or option.help, f"{command.name}: {option.name}"
 
 
+@pytest.mark.parametrize("name", list(COMMANDS))
+def test_a_usage_error_repeats_no_secret(name: str) -> None:
+    module, function, _ = COMMANDS[name]
+    main = getattr(importlib.import_module(f"etl.commands.{module}"), function)
+    for typed in (["https://me:sEcReT@host/x"] * 9, ["--https://me:sEcReT@host/x"]):
+        done = CliRunner().invoke(main, typed)
+        assert done.exit_code == 2
+        assert "sEcReT" not in done.output
+
+
 def test_a_job_is_a_command_of_the_package() -> None:
     assert set(JOBS) == {module for module, _, _ in COMMANDS.values()} - {"config"}
     for job in JOBS:

@@ -64,7 +64,9 @@ def test_a_model_is_trained_in_parts_added_and_used(config: Config, tmp_path: Pa
     assert "step 4 of 8" in call_job(*arguments, "--steps-now", "4").output
     assert open_store(config.store).version.get("models", []) == []
     assert "has now the model" in call_job(*arguments).output
-    assert "had already the model" in call_job(*arguments).output
+    again = call_job(*arguments).output
+    assert "had already the model" in again
+    assert "never change" not in again
     store = open_store(config.store)
     model = store.model("body-part-regressor")
     described = store.model_config("body-part-regressor")
@@ -86,3 +88,5 @@ def test_a_model_is_trained_in_parts_added_and_used(config: Config, tmp_path: Pa
     assert (
         "no model in this folder" in call_job("evaluate_regressor", str(folder), str(slices), code=2).output
     )
+    compared = call_job(*arguments, "--ablation").output
+    assert "this run's README.md, metrics.json are not in the store" in " ".join(compared.split())

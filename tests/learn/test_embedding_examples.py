@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from etl.commands.train_embedding import _tags
-from etl.core.errors import ConfigError
+from etl.core.errors import ConfigError, StoreError
 from etl.derive.embedding_input import LESION_COLUMNS, spots_of
 from etl.learn.embedding_batches import plain_crops
 from etl.learn.embedding_config import Augment, Data, Input
@@ -55,6 +55,23 @@ def test_training_sees_what_embedding_sees(store: Store, tmp_path: Path) -> None
     assert examples.boxes[1].tolist() == [0, 0, 1, 1]
 
 
+@pytest.mark.parametrize(
+    "other",
+    [
+        SEEN.model_copy(update={"edge_mm": 7.5}),
+        SEEN.model_copy(update={"slice_mm": 0.5}),
+        SEEN.model_copy(update={"slices": 5}),
+        SEEN.model_copy(update={"pixels": 18}),
+    ],
+)
+def test_a_cache_tells_other_surroundings_of_a_lesion_apart(
+    store: Store, tmp_path: Path, other: Input
+) -> None:
+    for seen in (SEEN, other):
+        for crop in store_examples(store, Data(), seen, Augment()).crops:
+            assert np.array_equal(ViewCache(str(tmp_path)).of(crop), crop.read())
+
+
 def test_trials_take_some_lesions_of_each_split(store: Store) -> None:
     assert store_examples(store, Data(limit=1), SEEN, Augment()).lesions.lesion_id.tolist() == [0, 2]
 
@@ -62,6 +79,17 @@ def test_trials_take_some_lesions_of_each_split(store: Store) -> None:
 def test_a_patient_in_two_splits_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="patients are in two splits"):
         store_examples(open_store(built(tmp_path, rows=ROWS).store), Data(), SEEN, Augment())
+
+
+def test_a_store_without_tags_is_refused_with_the_empty_table_and_without(store: Store) -> None:
+    with pytest.raises(StoreError, match="no tags to learn types from"):
+        _tags(store)
+    none = TAGS.rows({name: [] for name in TAGS.rows_schema.names})
+    add_tables(store.objects, store.version, [NewTable(TAGS, none, [0, 1, 2])])
+    opened = open_store(store.objects.root)
+    assert "tags" in opened.version["tables"]
+    with pytest.raises(StoreError, match="no tags to learn types from"):
+        _tags(opened)
 
 
 def test_certain_tags_are_read_by_lesion(store: Store) -> None:

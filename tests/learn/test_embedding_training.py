@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,19 @@ def test_twenty_steps_are_ten_and_a_kill_and_ten_more(tmp_path: Path) -> None:
     last = [(one.folder / CHECKPOINT).read_bytes() for one in (whole, second)]
     assert last[0] == last[1]
     assert not EmbeddingTraining(config_of(tmp_path / "parts", seed=1), examples).resume()
+
+
+def test_a_checkpoint_of_other_places_or_sizes_is_not_continued(tmp_path: Path) -> None:
+    config = config_of(tmp_path, steps=1)
+    examples = made_up(config)
+    EmbeddingTraining(config, examples).run(1)
+    assert EmbeddingTraining(config, examples).resume()
+    lesions = examples.lesions
+    for other in (
+        replace(lesions, place=lesions.place + 0.001),
+        replace(lesions, log_diameters=lesions.log_diameters + 0.001),
+    ):
+        assert not EmbeddingTraining(config, replace(examples, lesions=other)).resume()
 
 
 def test_a_training_learns_what_lesions_look_like(tmp_path: Path) -> None:
@@ -116,6 +130,21 @@ def test_types_spread_to_what_lies_near_clearly(tmp_path: Path) -> None:
     none = refined(examples, known, rows, vectors, confidence=1.0)
     assert (none[rows[between]] == 0).all()
     assert (none[known.seeds] == examples.types[known.seeds]).all()
+
+
+@pytest.mark.parametrize("seeds", [0.0, 0.04])
+def test_types_are_not_propagated_again_without_seeds(tmp_path: Path, seeds: float) -> None:
+    def training(refine_steps: int) -> EmbeddingTraining:
+        labels = {"source": "tags", "seeds": seeds, "refine_steps": refine_steps}
+        config = config_of(tmp_path, labels=labels)
+        examples = made_up(config)
+        train = np.flatnonzero(examples.split == "train")
+        tags = {int(examples.lesions.lesion_id[row]): [("liver", "lung")[int(row % 4 > 1)]] for row in train}
+        return EmbeddingTraining(config, examples, tags=tags)
+
+    with pytest.raises(ConfigError, match="no seeds to propagate types from"):
+        training(6)
+    training(0).run(7)
 
 
 def test_crops_without_changes_are_those_that_embedding_sees(tmp_path: Path) -> None:

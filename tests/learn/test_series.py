@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +12,13 @@ import pytest
 
 from etl.core.errors import ConfigError
 from etl.imaging.body_view import BodyView
-from etl.learn.series import folder_series, patients_of
+from etl.learn.series import Series, ViewCache, folder_series, patients_of
+from etl.learn.store_series import store_series
+from etl.store import open_store
 from tests.support.made_up_ct import write_ct_folder
+from tests.support.made_up_series import bar_series
+from tests.support.three_volumes import built, variant
+from tests.support.tiny_release import build_serial
 
 VIEW = BodyView(8, 40.0)
 HU, SPACING = np.zeros((2, 4, 4), np.int16), np.array([5.0, 1.0, 1.0])
@@ -59,3 +66,51 @@ def test_a_cut_file_is_named(tmp_path: Path, cut: int) -> None:
     path.write_bytes(path.read_bytes()[:cut])
     with pytest.raises(ConfigError, match="a series can't be read"):
         folder_series(str(folder), VIEW)
+
+
+def check_kept_apart(folder: Path, *series: Series) -> None:
+    """Check that a folder of a cache gives each series its own slices, and the same again."""
+    for _ in range(2):
+        for one in series:
+            assert np.array_equal(ViewCache(str(folder)).of(one), one.read())
+    assert len(list(folder.iterdir())) == len(series)
+
+
+def test_a_cache_tells_volumes_of_other_builds_and_other_views_apart(tmp_path: Path) -> None:
+    config = built(tmp_path)
+    views = [BodyView(8, 1.0), BodyView(8, 0.5), BodyView(16, 1.0)]
+    found = [store_series(open_store(config.store), view)[0] for view in views]
+    build_serial(variant(config, volume={"clip_hu": (-1024, 0)}))
+    found.append(store_series(open_store(config.store), views[0])[0])
+    assert len({one.name for one in found}) == 1
+    check_kept_apart(tmp_path / "cache", *found)
+
+
+def test_a_cache_tells_files_of_one_name_apart(tmp_path: Path) -> None:
+    folder = write_ct_folder(tmp_path / "ct")
+    found = [folder_series(str(folder), view)[0] for view in (VIEW, BodyView(4, 80.0))]
+    np.savez(folder / "one_a_chest.npz", hu=HU, spacing_mm=SPACING)
+    found.append(folder_series(str(folder), VIEW)[0])
+    check_kept_apart(tmp_path / "cache", *found)
+
+
+@pytest.mark.parametrize("count", [2, 5])
+def test_processes_that_need_one_series_at_once_all_get_it(tmp_path: Path, count: int) -> None:
+    views = np.arange(40 * 256 * 256, dtype=np.int16).reshape(40, 256, 256)
+    together, found = threading.Barrier(count), list[bool]()
+
+    def read() -> np.ndarray:
+        together.wait(60)
+        return views
+
+    series = replace(bar_series(1), read=read)
+
+    def use() -> None:
+        found.append(np.array_equal(ViewCache(str(tmp_path)).of(series), views))
+
+    threads = [threading.Thread(target=use) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [True] * count

@@ -45,7 +45,11 @@ def test_pairs_by_others(store: Store) -> None:
     assert found.source == "paired by others"
 
 
-def test_pairs_of_a_matching(store: Store) -> None:
+@pytest.mark.parametrize("is_empty_there", [False, True])
+def test_pairs_of_a_matching(store: Store, is_empty_there: bool) -> None:
+    if is_empty_there:  # as tags or boxes by others bring it
+        store = with_table(store, PAIRS, {name: [] for name in PAIRS.rows_schema.names})
+        assert store_pairs(store) == NO_PAIRS
     columns = {
         "lesion_id": [2, 0, 1],
         "sequence_id": ["000001_00000"] * 2 + ["000001_00001"],

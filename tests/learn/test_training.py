@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,10 @@ def test_a_checkpoint_of_another_training_is_not_continued(tmp_path: Path) -> No
     one.run(1)
     assert not Training(config_of(tmp_path, seed=1), bars()).resume()
     assert not Training(config_of(tmp_path), bars(train=2)).resume()
+    first, *others = bars()
+    for change in ({"made_of": "others"}, {"norm_z": first.norm_z + 0.1}, {"mm": first.mm * 2}):
+        assert not Training(config_of(tmp_path), [replace(first, **change), *others]).resume()
+    assert Training(config_of(tmp_path), bars()).resume()
     path = one.folder / CHECKPOINT
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(ConfigError, match="no checkpoint of this training"):

@@ -24,7 +24,7 @@ from etl.store.reader import Store, open_store
 from tests.support.browser import addresses, complaints, serving, wait
 from tests.support.jobs import call_job
 from tests.support.three_volumes import built
-from tests.support.tiny_release import csv_row
+from tests.support.tiny_release import build_serial, csv_row, write_release
 
 FIRST, LOWER, SECOND, THIRD, OTHER = (
     "000001_01_01",
@@ -120,6 +120,38 @@ def test_the_report_shows_changes_and_uncertain_links(store: Store) -> None:
     assert b'id="over-time"' in files["index.html"]
     assert over_time(open_store(store.objects.root, 1), lesions) is None
     assert b'id="over-time"' not in make_report(open_store(store.objects.root, 1))["index.html"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "lost", "studies", "pairs"),
+    [
+        (ROWS[:2], None, [1], (0, 0)),
+        (ROWS[3:], None, [3], (0, 0)),
+        (ROWS[:4], FIRST, [1, 2, 3], (0, 1)),
+        (ROWS[:4], SECOND, [1, 3], (1, 1)),
+        (ROWS[:4], THIRD, [1, 2], (1, 1)),
+    ],
+    ids=["one study", "patients with one lesion", "first study", "second study", "last study"],
+)
+def test_sequences_of_one_study_or_of_which_a_build_changed_a_lesion_are_shown(
+    tmp_path: Path,
+    rows: tuple[dict[str, str], ...],
+    lost: str | None,
+    studies: list[int],
+    pairs: tuple[int, int],
+) -> None:
+    present = {row["File_name"][:12]: [3, 4, 5] for row in rows}
+    config = built(tmp_path, present, rows)
+    call_job("match_lesions", config.store)
+    if lost is not None:
+        write_release(tmp_path, present | {lost: [4, 5]}, rows)
+        build_serial(config)
+    store = open_store(config.store)
+    part = over_time(store, store.lesions())
+    assert part is not None
+    assert (len(part.changes), len(part.uncertain)) == pairs
+    page = patient_page(store, 1).decode()
+    assert [study for study in range(1, 4) if f">study {study}<" in page] == studies
 
 
 def test_a_volume_that_cannot_be_read_only_loses_its_pictures(store: Store, tmp_path: Path) -> None:

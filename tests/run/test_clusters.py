@@ -11,6 +11,7 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -185,20 +186,26 @@ def test_the_import_of_a_class_leaves_ctrl_c_as_it_was(
         assert signal.getsignal(signal.SIGINT) is before
 
 
+def interrupted(function: Callable[..., Any], *arguments: Any) -> None:
+    """Call a function, and press Ctrl-C a moment later."""
+    threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
+    function(*arguments)
+
+
 @pytest.mark.slow
 def test_ctrl_c_before_a_call_of_dask_begins_leaves_no_traceback(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """As when a cluster is being closed; the error of any other callback is still logged."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     options = {"n_workers": 0, "dashboard_address": "127.0.0.1:0"}
     data = {"kind": "class", "workers": 1, "path": "distributed.LocalCluster", "options": options}
     with start_cluster(load(tmp_path, data)) as started:  # type: ignore[arg-type]
         loop = started.loop
         loop.add_callback(time.sleep, 0.5)
-        timer = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT))
-        timer.start()
         with pytest.raises(KeyboardInterrupt):
-            started.sync(asyncio.sleep, 60)
+            interrupted(started.sync, asyncio.sleep, 60)
+        signal.signal(signal.SIGINT, before)
         loop.add_callback(int, "not a number")
         wait_until(lambda: "not a number" in caplog.text, "the other error was logged")
     assert "free variable" not in caplog.text

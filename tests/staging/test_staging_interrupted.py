@@ -4,6 +4,7 @@ import errno
 import os
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,9 @@ class TestTwoRuns:
             return Trickle(BLOCK_BYTES // 3, 0.005)
 
         http_server.chance = slowly_once_both_are_there
-        processes = [start_fetching(staged.fetcher, archive) for _ in range(2)]
+        # Half a second in which this process has no core would be an outage for both.
+        patient = replace(staged.fetcher.settings, stall_s=30.0, outage_s=60.0)
+        processes = [start_fetching(Fetcher(staged.root, patient), archive) for _ in range(2)]
         for process in processes:
             process.join(60)
         assert [process.exitcode for process in processes] == [0, 0]

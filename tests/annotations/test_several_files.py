@@ -1,0 +1,105 @@
+"""Sources of several files: no box is lost where files or entries have one name."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from etl.annotations.grids import Grids
+from etl.annotations.release_order import release_order
+from etl.annotations.sources import given_rows, join_source
+from etl.annotations.table_rows import annotation_tables
+from etl.core.config import More
+from etl.release.names import parse_series_id
+from etl.tables.boxes import BOXES
+from tests.support.tiny_release import csv_row, parse_rows
+
+SLICES = {"000001_01_01": 109, "000001_02_01": 108, "000002_01_01": 107}
+VOLUMES = {series: f"{series}_103-115" for series in SLICES}
+AXES = {"shape_{}": 13, "spacing_{}_mm": 1.0, "source_shape_{}": 13, "source_spacing_{}_mm": 1.0}
+
+
+def coco(series: str) -> bytes:
+    image = {"id": 0, "file_name": f"{series}/{SLICES[series]}.png"}
+    return json.dumps(
+        {"images": [image], "annotations": [{"image_id": 0, "bbox": [3.0, 4.0, 8.0, 8.0]}]}
+    ).encode()
+
+
+def aim(series: str) -> bytes:
+    z = SLICES[series] - 102
+    row = release_order()[parse_series_id(series)].first_row  # type: ignore[index]
+    return f'"",Volume_fn,bbox,centroid_z\n{row},{VOLUMES[series]}.nii.gz,"[4, 5, 12, 13]",{z}\n'.encode()
+
+
+def corrected(series: str) -> bytes:
+    return f'File_name,Bounding_boxes\n{series}_{SLICES[series]}.png,"4, 5, 12, 13"\n'.encode()
+
+
+def harvester(series: str, folder: str = "") -> bytes:
+    z = SLICES[series] - 103
+    return pickle.dumps({f"{folder}{VOLUMES[series]}": {z: [[4.0, 5, 12, 13, z, z]]}}, 2)
+
+
+def manual(*series: str, folder: str = "") -> bytes:
+    boxes = {f"{folder}{VOLUMES[one]}": [[4, 5, SLICES[one], 12, 13, SLICES[one]]] for one in series}
+    return pickle.dumps({"test": boxes}, 2)
+
+
+def boxes_of(kind: str, files: list[Path]) -> tuple[int, pd.DataFrame]:
+    """Return how many entries joined, and the rows of the table `boxes`."""
+    given = given_rows(parse_rows(*(csv_row(series, key, (103, 115)) for series, key in SLICES.items())))
+    volumes = [
+        {"volume_id": VOLUMES[series], "path": "p", "slice_first": 103}
+        | dict(
+            zip(("patient_index", "study_index", "series_index"), map(int, series.split("_")), strict=True)
+        )
+        | {name.format(axis): value for name, value in AXES.items() for axis in "zyx"}
+        for series in SLICES
+    ]
+    more = More.model_validate({"kind": kind, "files": tuple(map(str, files))})
+    joined = join_source("source", more, given)
+    tables = dict(annotation_tables([joined], Grids(pd.DataFrame(volumes)), given))
+    return len(joined.joined), tables[BOXES].to_pandas()
+
+
+@pytest.mark.parametrize(
+    ("kind", "write"),
+    [
+        ("coco_boxes", coco),
+        ("aim_rows", aim),
+        ("dl_info_like", corrected),
+        ("harvester_boxes", harvester),
+        ("manual_3d_boxes", manual),
+    ],
+)
+def test_files_of_one_name_in_folders_lose_no_box(
+    tmp_path: Path, kind: str, write: Callable[[str], bytes]
+) -> None:
+    """As exports for training lay them out: train/_annotations.coco.json, valid/_annotations.coco.json."""
+    files = []
+    for series in SLICES:
+        files.append(tmp_path / series / "annotations")
+        files[-1].parent.mkdir()
+        files[-1].write_bytes(write(series))
+    joined, boxes = boxes_of(kind, files)
+    assert joined == 3
+    assert sorted(boxes["lesion_id"]) == [0, 1, 2]
+    assert all(entry.startswith(str(tmp_path)) for entry in boxes["entry"])
+    named = [file.rename(file.with_name(f"{file.parent.name}.txt")) for file in files]
+    joined, boxes = boxes_of(kind, named)
+    assert (joined, len(boxes)) == (3, 3)
+    assert {entry.partition(":")[0] for entry in boxes["entry"]} == {file.name for file in named}
+
+
+@pytest.mark.parametrize("folder", ["", "/data/DeepLesion/Images_nifti/", "/mnt/" + "x" * 60 + "/"])
+def test_boxes_of_volumes_named_by_long_paths_are_told_apart(tmp_path: Path, folder: str) -> None:
+    (tmp_path / "manual.pkl").write_bytes(manual(*SLICES, folder=folder))
+    joined, boxes = boxes_of("manual_3d_boxes", [tmp_path / "manual.pkl"])
+    assert joined == 3
+    assert sorted(boxes["lesion_id"]) == [0, 1, 2]
