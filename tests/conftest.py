@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import gc
 import itertools
 import logging
 import os
@@ -23,9 +22,6 @@ if TYPE_CHECKING:
 # Before numpy or numba are imported: one thread a process, as in the Makefile.
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS", "BLOSC_NTHREADS"):
     os.environ.setdefault(_name, "1")
-
-# A process holds what all its tests imported: Python's default would search it for garbage every few tests.
-gc.set_threshold(20_000, 20, 20)
 
 ROOT = Path(__file__).resolve().parent.parent
 
