@@ -96,8 +96,8 @@ class Arena:
         self.boundaries = outcome.boundaries
 
     def moments(self) -> list[int]:
-        """Return the numbers of boundaries to strike at: a few; one of each kind in the thorough run; all in
-        the long campaign.
+        """Return the numbers of boundaries to strike at: a few, in a bucket fewer; one of each kind in the
+        thorough run; all in the long campaign.
         """
         if LONG:
             return list(range(len(self.boundaries)))
@@ -108,7 +108,12 @@ class Arena:
             if not self.boundaries[number].startswith("after"):
                 by_kind.setdefault(self.kind_of(number), []).append(number)
         chosen = [random.Random(kind).choice(numbers) for kind, numbers in by_kind.items()]
-        return [*(chosen if THOROUGH else random.Random(0).sample(chosen, 4)), last]
+        return [*(chosen if THOROUGH else random.Random(0).sample(chosen, self.few)), last]
+
+    @property
+    def few(self) -> int:
+        """Number of moments of a fault in the short run; in a bucket each takes ten seconds."""
+        return 4 if self.kind == "disk" else 2
 
     def kind_of(self, number: int) -> str:
         """What is done to what at a boundary, without the names of one run, volume or probe.

@@ -71,7 +71,7 @@ def scoring(place: Arena) -> Scoring:
 def test_struck_at_boundaries(scoring: Scoring, kind: signal.Signals, tally: TallyOf) -> None:
     place = scoring.place
     moments = range(len(scoring.boundaries))
-    chosen = moments if LONG else random.Random(0).sample(moments, 2)
+    chosen = moments if LONG else random.Random(0).sample(moments, place.few // 2)
     with tally(f"{kind.name} of a job that derives, at each write", place.kind) as count:
         for moment in chosen:
             with count.attempt(scoring.boundaries[moment]):
