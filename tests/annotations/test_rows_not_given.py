@@ -14,6 +14,8 @@ from etl.core.config import More
 from etl.release.annotations import parse_annotations
 from tests.annotations.conftest import csv_bytes, given
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def half(numbered: pd.DataFrame) -> GivenRows:

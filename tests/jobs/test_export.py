@@ -14,6 +14,8 @@ from tests.support.jobs import call_job
 from tests.support.processes import LIMIT_SECONDS, ROOT, running, wait_until
 from tests.support.stored import build_store, config_data, files_below
 
+pytestmark = pytest.mark.slow
+
 EXPORT = [sys.executable, str(ROOT / "jobs" / "export.py")]
 
 
@@ -26,7 +28,6 @@ def store(phantom: tuple[Path, PhantomTruth], tmp_path_factory: pytest.TempPathF
     return root
 
 
-@pytest.mark.slow
 def test_a_version_and_a_part_can_be_chosen(store: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     done = call_job("export", str(store), str(out), "--format", "csv", "--version", "1", "--split", "train")
@@ -69,7 +70,6 @@ def test_no_store_is_told(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("end", [signal.SIGINT, pytest.param(signal.SIGKILL, marks=pytest.mark.campaign)])
 def test_an_export_that_is_stopped_leaves_whole_files_and_continues(
     store: Path, tmp_path: Path, end: signal.Signals

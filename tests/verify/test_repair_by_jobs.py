@@ -25,6 +25,8 @@ from tests.support.three_volumes import built
 from tests.support.tiny_model import tiny_model
 from tests.support.tiny_release import build_serial
 
+pytestmark = pytest.mark.slow
+
 MODEL_ID = "brightness-3f6a09c2d1e4b785"
 DAMAGE: dict[str, Callable[[Path], object]] = {
     "lost": lambda path: path.unlink(),
