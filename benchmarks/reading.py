@@ -263,8 +263,7 @@ def _loaders(ways: Mapping[str, Crop], places: Sequence[Place], seconds: float) 
             # Untimed: every process imports and opens what it needs.
             pool.map(crop, places[: 4 * WORKERS], 1)
             count = max(2 * WORKERS, int(_per_second(crop, places, seconds / 3) * seconds))
-            batch = places[: min(len(places), count)]
             start = time.perf_counter()
-            done = sum(1 for _ in pool.imap(crop, batch, 4))
+            done = sum(1 for _ in pool.imap(crop, places[:count], 4))
             found[name] = done / (time.perf_counter() - start)
     return found

@@ -1,4 +1,4 @@
-"""A client of a scheduler; checks that it answers, that versions agree, and that workers can work."""
+"""A client of a scheduler; checks that it answers, that versions agree, and that workers work or are idle."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from distributed.versions import get_versions
 
 from etl.core.errors import ConfigError
 from etl.run.signals import deferred_interrupt
+from etl.run.worker import is_executing
 
 if TYPE_CHECKING:
     from etl.run import cluster_kinds as kinds
@@ -216,3 +217,21 @@ def _check_import(client: Client, address: str, module: str) -> None:
                 allowed="workers with the same version of this package as the job",
                 remedy=f"install it where `dask worker` runs, or use {IMAGE}",
             )
+
+
+def wait_until_idle(client: Client, run_id: str, limit_s: float, pause_s: float = 0.1) -> None:
+    """Wait until no worker executes a task of the run, not even a cancelled one, or `limit_s` is over.
+
+    A worker that can't be reached may be dying of such a task while the scheduler still sends it others. Two
+    rounds have to agree: in the first, a task may be on its way to a worker that answers before it begins.
+
+    Args:
+        limit_s: longest time to wait.
+        pause_s: time after each round of answers.
+    """
+    end_s, idle_rounds = time.monotonic() + limit_s, 0
+    while idle_rounds < 2 and time.monotonic() < end_s:
+        answers = client.run(is_executing, run_id, on_error="return").values()
+        is_busy = any(answer is True or isinstance(answer, OSError) for answer in answers)
+        idle_rounds = 0 if is_busy else idle_rounds + 1
+        time.sleep(pause_s)

@@ -22,10 +22,11 @@ from distributed.scheduler import KilledWorker
 
 from etl.core.config import Limits
 from etl.core.errors import RunError
+from etl.run.connection import wait_until_idle
 from etl.run.in_flight import Attempt, InFlight, Outcome, OutcomeReader, WorkerWatch
 from etl.run.protocol import RETRIES, ExecutionStats, FailureKind, Queue, Task, TaskFailure, run_error
 from etl.run.signals import deferred_interrupt
-from etl.run.worker import TASK_TOPIC, wait_until_idle
+from etl.run.worker import TASK_TOPIC
 
 logger = logging.getLogger(__name__)
 

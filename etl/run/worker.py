@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from distributed import Client, Worker, get_worker, secede
+from distributed import Worker, get_worker, secede
 from distributed.protocol import pickle
 
 from etl.core.errors import ConfigError
@@ -88,23 +88,6 @@ def is_executing(run_id: str, dask_worker: Worker) -> bool:
     """Return True while this worker executes a task of the run, even one that was cancelled."""
     tasks = {*dask_worker.state.executing, *dask_worker.state.long_running}
     return any(f"-{run_id}-" in str(task.key) for task in tasks)
-
-
-def wait_until_idle(client: Client, run_id: str, limit_s: float, pause_s: float = 0.1) -> None:
-    """Wait until no worker executes a task of the run, not even a cancelled one, or `limit_s` is over.
-
-    A worker that does not answer may be dying of such a task while the scheduler still sends it others. Two
-    rounds have to agree: in the first, a task may be on its way to a worker that answers before it begins.
-
-    Args:
-        limit_s: longest time to wait.
-        pause_s: time after each round of answers.
-    """
-    end_s, idle_rounds = time.monotonic() + limit_s, 0
-    while idle_rounds < 2 and time.monotonic() < end_s:
-        answers = client.run(is_executing, run_id, on_error="return")
-        idle_rounds = idle_rounds + 1 if all(answer is False for answer in answers.values()) else 0
-        time.sleep(pause_s)
 
 
 @functools.cache

@@ -153,7 +153,7 @@ def test_tables_of_vectors_are_handed_on(tmp_path: Path, model: str) -> None:
     metadata = yaml.safe_load((tmp_path / "huggingface/README.md").read_text().split("---\n", 2)[1])
     named = {config["config_name"]: config["data_files"] for config in metadata["configs"]}
     assert "rejects" not in named, "datasets reads no table without rows"
-    # What Hugging Face's builder refuses in a name, of any of the tables.
+    # Characters that the builder of Hugging Face refuses in names.
     assert not set(r"<>:/\|?*") & set("".join(named))
     (path,) = named[f"embeddings-{model}"][0]["path"]
     assert pq.read_table(tmp_path / "huggingface" / path).num_rows == 3

@@ -13,9 +13,9 @@ from distributed import Client, LocalCluster
 from etl.core.config import Config
 from etl.pipeline.build import Build, build, load_plan
 from etl.run.clusters import local_cluster
+from etl.run.connection import wait_until_idle
 from etl.run.dask import DaskExecutor
 from etl.run.serial import SerialExecutor
-from etl.run.worker import wait_until_idle
 from etl.store.reader import open_store
 from tests.support.spoilt_builds import (
     BAD,
@@ -99,6 +99,7 @@ DYING: dict[str, object] = {"tcp://a": False, "tcp://b": OSError("in <TCP>: Stre
         ([DYING, {"tcp://a": False}], 3),
         ([IDLE, AT_WORK, IDLE], 4),
         ([IDLE, DYING, AT_WORK, IDLE], 5),
+        ([{"tcp://a": False, "tcp://another version": ImportError("etl")}], 2),
     ],
 )
 def test_a_worker_that_is_dying_is_not_idle(rounds: list[dict[str, object]], asked: int) -> None:

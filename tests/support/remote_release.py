@@ -206,5 +206,5 @@ def build_as_job(data: dict[str, Any], executor: Executor) -> Build:
 
 
 def build_by_command(folder: Path, data: dict[str, Any], *arguments: str, code: int = 0) -> Result:
-    """What `deeplesion build` printed, its config being written into a folder; see `call_job`."""
+    """Write a config into a folder, build by the command, and return what it printed; see `call_job`."""
     return call_job("build_store", write_config(folder, data), *arguments, code=code)

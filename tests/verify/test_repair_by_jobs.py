@@ -1,4 +1,4 @@
-"""What verification says to do about damage to what jobs added does repair it."""
+"""Damage to what jobs added is repaired by what verification says to do about it."""
 
 from __future__ import annotations
 
@@ -7,10 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
-from etl.commands.match_lesions import main as match
-from etl.commands.store_versions import main as versions
 from etl.core.config import Config
 from etl.io.opening import open_objects
 from etl.publish.add_model import add_model
@@ -19,6 +16,7 @@ from etl.store.tags import write_tag
 from etl.verify.problems import Repair
 from etl.verify.verify import verify
 from tests.support.damage import flip
+from tests.support.jobs import call_job
 from tests.support.masked_store import masked_store, with_masks
 from tests.support.planes import planes_config, rows, run
 from tests.support.three_volumes import built
@@ -42,23 +40,17 @@ def repairs(store: str) -> set[Repair]:
     return {problem.repair for problem in found}
 
 
-def call(command: object, *arguments: str) -> str:
-    done = CliRunner().invoke(command, arguments)  # type: ignore[arg-type]
-    assert done.exit_code == 0, done.output
-    return done.output
-
-
 @damaged
 @pytest.mark.parametrize("table", ["sequences", "links"])
 def test_the_job_again_replaces_a_damaged_table(
     tmp_path: Path, damage: Callable[[Path], object], table: str
 ) -> None:
     config = built(tmp_path)
-    call(match, config.store)
+    call_job("match_lesions", config.store)
     before = open_store(config.store)
     damage(Path(config.store, before.version["tables"][table][0]["path"]))
     assert repairs(config.store) == {Repair.ADDED}
-    assert "has them already" in call(match, config.store)
+    assert "has them already" in call_job("match_lesions", config.store).output
     after = open_store(config.store)
     assert (after.version["version"], repairs(config.store)) == (2, set())
     assert after.sequences()["lesion_id"].tolist() == [0, 1, 2]
@@ -115,6 +107,6 @@ def test_a_damaged_tag_is_no_damage_to_the_version(tmp_path: Path, damage: Calla
     damage(Path(config.store, "versions", "tags", "paper.json"))
     (problem,) = verify(open_objects(config.store), 1).problems
     assert (problem.where, problem.repair) == ("versions/tags/paper.json", Repair.TAG)
-    call(versions, config.store, "untag", "paper")
-    call(versions, config.store, "tag", "paper", "1")
+    call_job("store_versions", config.store, "untag", "paper")
+    call_job("store_versions", config.store, "tag", "paper", "1")
     assert repairs(config.store) == set()
