@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationError
 
@@ -77,7 +77,7 @@ class _AddedTable(_Model):
 
 
 class _Version(_Model):
-    contract_version: Literal[1, 2]
+    contract_version: Annotated[int, Field(ge=1, le=2)]
     version: PositiveInt
     parent: PositiveInt | None
     parent_sha256: Sha256 | None = None

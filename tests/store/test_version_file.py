@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from etl.core.errors import StoreError
@@ -66,6 +66,7 @@ REQUIRED = [key for key in CONTENT if key != "rollback_of"]
 @given(
     st.sampled_from(REQUIRED), st.none() | st.booleans() | st.integers(-9, -1) | st.just("x"), st.booleans()
 )
+@example("contract_version", True, False)
 def test_a_key_that_is_lost_or_of_another_type_is_a_fault(key: str, value: Any, is_lost: bool) -> None:
     content = {name: old for name, old in CONTENT.items() if not (is_lost and name == key)}
     if not is_lost and (key, value) not in {("parent", None), ("run_id", "x"), ("created_at", "x")}:
