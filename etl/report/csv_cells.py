@@ -9,9 +9,13 @@ _STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 def to_csv(table: pd.DataFrame) -> bytes:
     """Return a table as CSV; a text that a spreadsheet would take for a formula begins with an apostrophe."""
-    return bytes(
-        table.map(_quoted).to_csv(index=False, lineterminator="\n").encode("utf-8", "backslashreplace")
-    )
+    quoted = {
+        name: column.map(_quoted)
+        for name, column in table.items()
+        if not pd.api.types.is_numeric_dtype(column)
+    }
+    text = table.assign(**quoted).to_csv(index=False, lineterminator="\n")
+    return text.encode("utf-8", "backslashreplace")
 
 
 def _quoted(cell: object) -> object:
