@@ -36,8 +36,8 @@ _LEVELS_BELOW = 3
 def index_folder(images: str | Sequence[str]) -> SliceIndex:
     """List folders of extracted slices, `ROOT/PPPPPP_SS_RR/NNN.png`.
 
-    A folder without series of its own stands for the image folders below it. Checksums are left 0:
-    `with_checksums` reads the slices that are wanted.
+    A folder without series of its own stands for the image folders below it. Checksums are left 0, but for
+    slices that lie in several folders: `with_checksums` reads the slices that are wanted.
 
     Args:
         images: one or more folders, or globs of folders.
@@ -51,7 +51,8 @@ def index_folder(images: str | Sequence[str]) -> SliceIndex:
     if roots != named:
         shown = ", ".join(roots[:5]) + (" ..." if len(roots) > 5 else "")
         logger.info("source.images: slices are in %d folders: %s", len(roots), shown)
-    return combine([_list_folder(root, number) for number, root in enumerate(roots)], "source.images")
+    listings = [_list_folder(root, number) for number, root in enumerate(roots)]
+    return combine(_with_checksums_of_copies(listings), "source.images")
 
 
 def _expand(place: str) -> list[str]:
@@ -117,6 +118,21 @@ def _list_folder(root: str, number: int) -> ContainerListing:
     slices = np.array(rows, dtype=SLICE_DTYPE)
     container = Container(root, os.path.basename(root), False, int(slices["bytes"].sum()), len(slices), "")
     return ContainerListing(container, slices, rejects, len(slices) + other)
+
+
+def _with_checksums_of_copies(listings: Sequence[ContainerListing]) -> list[ContainerListing]:
+    """Read the slices that lie in several folders: copies of one size may differ."""
+    listed = np.concatenate([listing.slices for listing in listings])
+    containers = tuple(listing.container for listing in listings)
+    patient, study, series, index = (listed[name].astype(np.int64) for name in (*SeriesKey._fields, "index"))
+    code = ((patient * 100 + study) * 100 + series) * 1_000_000 + index
+    _, number, count = np.unique(code, return_inverse=True, return_counts=True)
+    slices = with_checksums(SliceIndex(containers, listed, (), 0), count[number] > 1).slices
+    ends = np.cumsum([len(listing.slices) for listing in listings])
+    return [
+        replace(listing, slices=own)
+        for listing, own in zip(listings, np.split(slices, ends[:-1]), strict=True)
+    ]
 
 
 def _entries(folder: str) -> list[os.DirEntry[str]]:

@@ -185,3 +185,21 @@ def test_the_folder_of_one_series_is_one_level_too_low(root: Path) -> None:
     with pytest.raises(SourceError, match="the folder of one series") as caught:
         index_folder(str(root / SERIES))
     assert str(root) in caught.value.remedy
+
+
+@pytest.mark.parametrize("second", [b"000001_01_01/009", b"000001_01_01/0o9"], ids=["equal", "different"])
+def test_one_slice_in_two_folders(
+    second: bytes, root: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    other = tmp_path_factory.mktemp("other")
+    (other / SERIES).mkdir()
+    (other / SERIES / "009.png").write_bytes(second)
+    index = index_folder([str(root), str(other)])
+    found = [(r.reason, r.found_in) for r in index.rejects]
+    where = [f"{folder.name}: {SERIES}/009.png" for folder in (root, other)]
+    if second == b"000001_01_01/009":
+        assert found == [(Reason.SLICE_DUPLICATE, where[1])]
+    else:
+        assert found == [(Reason.SLICE_CONFLICT, place) for place in where]
+        assert f"crc32 {zlib.crc32(second):08x} 16 bytes" in index.rejects[0].message
+    assert len(index.slices) + len(index.rejects) == index.found_count == 5
