@@ -162,17 +162,17 @@ def select_rows(
     select, lesions = config.select, annotations.lesions
     selected: list[int] = []
     rejects: list[Reject] = []
+    columns = ("lesion_id", "patient_index", "study_index", "series_index", "key_slice_index", "split")
+    of_known_split = set(zip(*(lesions[c].tolist() for c in columns[1:4]), strict=True))
     for reject in annotations.rejects:
         key = parse_series_id(reject.series_id)
-        known = key is not None
-        if key is not None and not (
-            _is_selected_series(key, select) and (key in present or config.source.complete)
+        if key is None or (
+            _is_selected_series(key, select)
+            and (key in present or config.source.complete)
+            and (key not in of_known_split or choice.is_selected(key))
+            and (touched is None or reject.lesion_id in touched)
         ):
-            continue
-        if touched is not None and known and reject.lesion_id not in touched:
-            continue
-        rejects.append(reject)
-    columns = ("lesion_id", "patient_index", "study_index", "series_index", "key_slice_index", "split")
+            rejects.append(reject)
     elsewhere: set[int] = set()
     if config.source.partial:
         key_slices = _codes(np.stack([lesions[c].to_numpy(np.int64) for c in columns[1:5]]))

@@ -36,9 +36,9 @@ def plan(*, complete: bool = False, partial: bool = False, **select: Any) -> Pla
         ({"patients": ()}, [], [], [], 6, 9),
         ({"series": (VAL,)}, ["1-4"], [2, 3], [4], 3, 5),
         ({"splits": ("val",)}, ["1-4"], [2, 3], [4], 3, 5),
-        ({"splits": ("train",)}, ["1-3", "11-12"], [0, 1], None, None, 4),
+        ({"splits": ("train",)}, ["1-3", "11-12"], [0, 1], [], 4, 4),
         ({"splits": ("train", "val")}, ["1-3", "11-12", "1-4"], [0, 1, 2, 3], [4], 1, 0),
-        ({"splits": ("test",)}, [], [], None, None, 9),
+        ({"splits": ("test",)}, [], [], [], 6, 9),
         ({"patients": (1,), "splits": ("val",)}, [], [], [], 6, 9),
         ({"limit": 1}, ["1-3"], [0], [], 5, 6),
         ({"limit": 2}, ["1-3", "11-12"], [0, 1], [], 4, 4),
@@ -51,17 +51,16 @@ def test_what_select_takes(
     select: dict[str, Any],
     volumes: list[str],
     lesions: list[int],
-    rows_rejected: list[int] | None,
-    rows_not_selected: int | None,
+    rows_rejected: list[int],
+    rows_not_selected: int,
     slices_not_selected: int,
 ) -> None:
     built = plan(**select)
     assert [f"{volume.first}-{volume.last}" for volume in built.volumes] == volumes
     assert built.selected_lesion_ids.tolist() == lesions
     assert built.slices_not_selected == slices_not_selected
-    if rows_rejected is not None:
-        assert [r.lesion_id for r in built.rejects if r.kind is Kind.ROW] == rows_rejected
-        assert built.rows_not_selected == rows_not_selected
+    assert [r.lesion_id for r in built.rejects if r.kind is Kind.ROW] == rows_rejected
+    assert built.rows_not_selected == rows_not_selected
 
 
 def test_an_absent_series_is_not_selected_unless_the_release_is_said_to_be_complete() -> None:
