@@ -39,6 +39,7 @@ from etl.store.versions import new_run_id
 logger = logging.getLogger(__name__)
 
 SILENT = Callback()
+_FETCHED_AGAIN = "%s is no longer in the staging area, and is fetched again: %s"
 _LEFT_OUT = "%s can't be read, and all that needs it is left out: %s: %s"
 
 
@@ -252,6 +253,9 @@ class _Line:
                 elif isinstance(result, Lost):
                     check_lost(result, self.plan)
                     name = containers[result.container].name
+                    if result.container not in queue.unreadable:
+                        logger.warning(_FETCHED_AGAIN, name, result.message)
+                        continue
                     reject = Reject(Kind.ARCHIVE, result.reason, name, result.message)
                     self._lost[result.container] = reject
                     logger.warning(_LEFT_OUT, name, result.reason, result.message)

@@ -15,6 +15,10 @@ from etl.plan.plan import PlannedVolume
 from etl.run.protocol import FailureKind, Queue, Task, TaskFailure
 from etl.staging.fetch import Fetched, RemoteArchive
 
+# Times that a volume waits once more for an archive that is gone from the staging area: another build removes
+# it up to twice, when that build begins and after its last volume.
+MOST_WAITS_MORE = 4
+
 REASONS = {
     FailureKind.KILLED: Reason.VOLUME_KILLS_WORKER,
     FailureKind.TIMED_OUT: Reason.VOLUME_TIMED_OUT,
@@ -61,6 +65,11 @@ class Fetches(Queue):
         else:
             self._to_continue[url] = result.archive
 
+    def start_again(self, archive: RemoteArchive) -> None:
+        """Fetch the archive once more, unless that is under way."""
+        if archive.url not in self._in_flight:
+            self._to_start = {archive.url: archive} | self._to_start
+
     def is_waiting(self, archive: RemoteArchive) -> bool:
         """Return True if the fetch of the archive has not started."""
         return archive.url in self._to_start
@@ -76,7 +85,8 @@ class Fetches(Queue):
 class Conversions(Queue):
     """Volumes to convert, and the archives to fetch for them.
 
-    An archive that is lost rejects the volumes that need it, at once, and no others.
+    An archive that is lost rejects the volumes that need it, at once, and no others. One that another build
+    removed from the staging area is fetched again.
 
     Args:
         volumes: in the order of the store.
@@ -87,6 +97,7 @@ class Conversions(Queue):
 
     Attributes:
         rejected: conversions of volumes whose archive was lost or whose task failed.
+        unreadable: containers that conversions lost for good.
     """
 
     def __init__(
@@ -108,6 +119,8 @@ class Conversions(Queue):
         self._running: set[Task] = set()
         self._withdrawn: list[Task] = []
         self.rejected: list[Conversion] = []
+        self.unreadable: set[int] = set()
+        self._waits_more: Counter[tuple[str, int]] = Counter()
         # By volume neither converted nor rejected: the archives that it still lacks.
         self._lacks: dict[str, set[int]] = {}
         # By container: its volumes; by archive: the number of volumes that still need it.
@@ -143,7 +156,9 @@ class Conversions(Queue):
     def finish(self, task: Task, result: Fetched | Conversion | Lost) -> None:
         self._running.remove(task)
         if isinstance(result, Lost):
-            self._reject_users(result.container, result.reason, result.message)
+            if not self._wait_once_more(task.argument, result.container):
+                self.unreadable.add(result.container)
+                self._reject_users(result.container, result.reason, result.message)
         elif isinstance(result, Fetched):
             self._finish_fetch(task, result)
         else:
@@ -176,11 +191,22 @@ class Conversions(Queue):
             self._reject_users(number, result.reason, result.message)
         elif result.is_whole:
             for volume in self._users[number]:
-                lacks = self._lacks.get(volume.volume_id)
-                if lacks is not None:
+                lacks = self._lacks.get(volume.volume_id, set())
+                if number in lacks:
                     lacks.discard(number)
                     if not lacks:
                         self._ready.append(volume)
+
+    def _wait_once_more(self, volume: PlannedVolume, number: int) -> bool:
+        """Let a volume wait until a staged archive is fetched again; return False if that is no remedy."""
+        if self._fetches is None or number not in self._archives or number in self._lost:
+            return False
+        self._waits_more[volume.volume_id, number] += 1
+        if self._waits_more[volume.volume_id, number] > MOST_WAITS_MORE:
+            return False
+        self._lacks[volume.volume_id].add(number)
+        self._fetches.start_again(self._archives[number])
+        return True
 
     def _reject_users(self, container: int, reason: Reason, message: str) -> None:
         """Reject all volumes that need the container and are not converted yet."""

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from etl.core.rejects import Reason
-from etl.pipeline.queue import Fetches
+from etl.pipeline.queue import MOST_WAITS_MORE, Fetches
 from etl.run.protocol import Items, Queue
 from etl.staging.fetch import Fetched
 from tests.support.simulated_work import FETCHER, Case, Run, archive, planned
@@ -28,13 +28,16 @@ def cases(draw: st.DrawFn) -> Case:
     numbers = st.integers(0, count - 1)
     needs = draw(st.lists(st.sets(numbers, min_size=1, max_size=3), min_size=0, max_size=12))
     remote = draw(st.sets(numbers))
+    failing = draw(st.sets(st.sampled_from(sorted(remote)), max_size=2)) if remote else set()
+    removed = draw(st.dictionaries(numbers, st.integers(1, MOST_WAITS_MORE), max_size=2))
     return Case(
         needs,
         {number: draw(st.integers(1, 3)) for number in sorted(remote)},
-        draw(st.sets(st.sampled_from(sorted(remote)), max_size=2)) if remote else set(),
+        failing,
         draw(st.sets(numbers, max_size=2)),
         draw(st.integers(1, 3)),
         draw(st.booleans()),
+        {number: times for number, times in removed.items() if number in remote - failing},
     )
 
 
@@ -120,6 +123,20 @@ def test_tasks_of_an_archive_that_stays_silent_are_withdrawn() -> None:
     run = Run(Case([{0}] * 9 + [{1}], {}, unreadable={0}), first, window=4)
     assert len(run.names) == 4 + 1
     assert (sorted(run.refused), run.converted) == (list(range(9)), [9])
+
+
+def test_an_archive_that_another_build_removed_is_fetched_again() -> None:
+    run = Run(Case([{0}, {1}], {0: 2, 1: 1}, removed={0: 1}), first, window=1)
+    volumes = [f"convert-{planned(n, {n}).volume_id}" for n in range(2)]
+    fetched_and_read = ["fetch-0.zip", "fetch-0.zip", volumes[0]]
+    assert run.names == [*fetched_and_read, *fetched_and_read, "fetch-1.zip", volumes[1]]
+    assert (run.converted, run.refused, run.work.unreadable) == ([0, 1], [], set())
+
+
+def test_one_that_is_gone_again_and_again_is_lost() -> None:
+    run = Run(Case([{0}], {0: 1}, removed={0: 99}), first, window=1)
+    assert len(run.names) == 2 * (MOST_WAITS_MORE + 1)
+    assert (run.converted, run.refused, run.work.unreadable) == ([], [0], {0})
 
 
 def test_transfers_take_no_place_among_what_computes() -> None:

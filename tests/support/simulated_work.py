@@ -59,6 +59,7 @@ class Case:
         steps: tasks that it takes to fetch each remote archive; others are there already.
         failing: archives that can't be fetched, which the last task of each finds.
         unreadable: containers that are there, as it seems, and can't be read by the volumes.
+        removed: archives that another build removes from the staging area, and how many times.
     """
 
     needs: list[set[int]]
@@ -67,6 +68,7 @@ class Case:
     unreadable: set[int] = field(default_factory=set)
     downloads: int = 1
     keep: bool = True
+    removed: dict[int, int] = field(default_factory=dict)
 
     def remote_needs(self, volume: int) -> set[int]:
         return {number for number in self.needs[volume] if number in self.steps}
@@ -93,6 +95,7 @@ class Run:
         self.failed: set[int] = set()
         self.under_way: set[int] = set()
         self.steps_done: Counter[int] = Counter()
+        self.to_remove = Counter(case.removed)
         self.held: list[Task] = []
         archives = {number: archive(number) for number in case.steps}
         volumes = [planned(number, needs) for number, needs in enumerate(case.needs)]
@@ -110,6 +113,10 @@ class Run:
     @property
     def refused(self) -> list[int]:
         return [int(conversion.planned_id[:6]) - 1 for conversion in self.work.rejected]
+
+    @property
+    def _vanishing(self) -> set[int]:
+        return self.case.removed.keys() | self.case.unreadable
 
     def whole(self) -> set[int]:
         return {n for n in self.staged if self.steps_done[n] == self.case.steps[n]} - self.case.failing
@@ -155,7 +162,7 @@ class Run:
         else:
             assert task.function is CONVERTER
             number = task.argument.series.patient - 1
-            assert self.case.remote_needs(number) <= self.whole()
+            assert self.case.remote_needs(number) <= self.whole() | self._vanishing
         self.held.append(task)
 
     def ready(self) -> set[int]:
@@ -182,8 +189,14 @@ class Run:
     def _result(self, task: Task) -> Any:
         if task.function is not FETCHER:
             number = self._volume(task)
-            assert self.case.remote_needs(number) <= self.whole(), "an archive was removed under it"
-            lost = self.case.needs[number] & self.case.unreadable
+            for archive_number in self.case.remote_needs(number) & self.whole():
+                if archive_number in self.case.unreadable or self.to_remove[archive_number]:
+                    self.to_remove[archive_number] -= 1
+                    self.steps_done[archive_number] = 0
+                    self.staged.discard(archive_number)
+            gone = self.case.remote_needs(number) - self.whole()
+            assert gone <= self._vanishing, "an archive was removed under it"
+            lost = self.case.needs[number] & self.case.unreadable | gone
             if lost:
                 return Lost(min(lost), Reason.ARCHIVE_UNAVAILABLE, "it is silent")
             self.converted.append(number)
