@@ -21,6 +21,8 @@ from etl.io.retries import RetryBudget, TransferSettings, archive_budget, defaul
 
 # The signature of a first member, of the directory's end in an empty archive, and of a spanned archive.
 _ZIP_STARTS = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
+# More parts a bucket does not join.
+_MOST_BLOCKS = 10_000
 # Parameters of signed URLs (S3, Google, CloudFront, Azure), which differ with each signature.
 _SIGNATURE = re.compile(
     r"x-(amz|goog)-.*|awsaccesskeyid|googleaccessid|key-pair-id|signature|expires|policy|(access_?)?token"
@@ -135,7 +137,8 @@ class Fetcher:
             area.remove(name)
         there, now, silent_seconds = area.part_bytes(name), 0, archive.silent_seconds
         archive, since = replace(archive, silent_seconds=0.0), monotonic()
-        budget, block_bytes = archive_budget(archive.url, self.settings), self.settings.block_bytes
+        budget = archive_budget(archive.url, self.settings)
+        block_bytes = max(self.settings.block_bytes, -(-(archive.bytes or 0) // _MOST_BLOCKS))
         try:
             stop = there + block_bytes * self.settings.blocks_a_task
             for block in archive_blocks(archive, there, block_bytes, budget.until_next_log, stop):

@@ -124,6 +124,12 @@ def test_blocks_of_the_real_size_are_joined_by_a_real_bucket(
     staged.assert_holds_only(archive, content)
 
 
+def test_no_archive_has_more_blocks_than_a_bucket_joins(http_server: HttpServer, folder: Staged) -> None:
+    archive = looked_at(http_server.put("/a.zip", archive_bytes(35_000)))
+    tiny = replace(default_settings(), block_bytes=1, blocks_a_task=1)
+    assert Fetcher(folder.root, tiny)(archive).bytes_now == 4
+
+
 @pytest.mark.parametrize(
     "fault",
     [
