@@ -131,17 +131,15 @@ def _build(settings: Config, console: Console) -> None:
 
 
 def _plan(settings: Config) -> None:
-    from dask.system import CPU_COUNT
-
     from etl.pipeline.build import load_plan
     from etl.pipeline.preview import check_guards, make_preview
     from etl.pipeline.room import check_room
     from etl.report.console.texts import plan_text, volume_lines
-    from etl.run.clusters import chosen_cluster, expected_memory
+    from etl.run.clusters import chosen_cluster, expected_memory, most_workers
 
     cluster = chosen_cluster(settings.cluster)
     preview = make_preview(settings, load_plan(settings), expected_memory(cluster))
     click.echo("\n".join([*volume_lines(preview), ""]))
-    click.echo(plan_text(preview, CPU_COUNT))
+    click.echo(plan_text(preview, most_workers(cluster)))
     check_guards(preview)
     check_room(preview, settings.store)

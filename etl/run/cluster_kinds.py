@@ -156,7 +156,7 @@ class Local(_Own):
 
     @property
     def _memory_limit_bytes(self) -> int | None:
-        return parse_memory_limit(self.memory_per_worker or "auto", 1, logger=logger)
+        return parse_memory_limit(self.memory_per_worker or "auto", 1, self.workers.maximum, logger=logger)
 
     @property
     def task_bytes(self) -> int | None:

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import dask
+from dask.system import CPU_COUNT
 from distributed import Client, LocalCluster, Nanny
 from distributed.deploy.adaptive import Adaptive
 from distributed.deploy.cluster import Cluster
@@ -130,6 +131,13 @@ def expected_memory(cluster: kinds.Cluster, connect_s: float = CONNECT_SECONDS) 
     if cluster.task_bytes is None:
         return TaskMemory(None, f"unknown: {nobody}")
     return TaskMemory(cluster.task_bytes, f"from the cluster's config: {nobody}")
+
+
+def most_workers(cluster: kinds.Cluster) -> int:
+    """Return the largest number of workers of a cluster; of an existing scheduler, this machine's cores."""
+    if isinstance(cluster, kinds.Serial):
+        return 1
+    return CPU_COUNT if isinstance(cluster, kinds.Standing) else cluster.workers.maximum
 
 
 def environment_of(

@@ -8,14 +8,23 @@ from typing import Any
 import pytest
 import yaml
 from click.testing import CliRunner
+from dask.system import CPU_COUNT
 from distributed import Client, LocalCluster
+from distributed.system import MEMORY_LIMIT
 
 from etl.core.config import Config
 from etl.pipeline.build import build, load_plan
 from etl.run import cluster_kinds as kinds
 from etl.run.cluster_config import KINDS
-from etl.run.clusters import chosen_cluster, environment_of, executor_of, expected_memory, start_cluster
-from etl.run.task_memory import WORKER_BYTES, TaskMemory
+from etl.run.clusters import (
+    chosen_cluster,
+    environment_of,
+    executor_of,
+    expected_memory,
+    most_workers,
+    start_cluster,
+)
+from etl.run.task_memory import WORKER_BYTES, TaskMemory, task_bytes
 from etl.store.reader import open_store
 from jobs.build_store import main
 from tests.support.processes import LIMIT_SECONDS, dask_scheduler
@@ -56,6 +65,15 @@ def cluster_of(data: dict[str, Any]) -> kinds.Cluster:
 )
 def test_the_config_of_each_kind_tells_it(data: dict[str, Any], most_bytes: int | None, note: str) -> None:
     assert expected_memory(cluster_of(data)) == TaskMemory(most_bytes, note)
+
+
+@pytest.mark.parametrize("workers", [1, 2 * CPU_COUNT, {"minimum": 0, "maximum": 3 * CPU_COUNT}])
+def test_workers_of_this_machine_share_its_memory(workers: Any) -> None:
+    cluster = cluster_of({"kind": "local", "workers": workers})
+    count = most_workers(cluster)
+    assert count == (workers["maximum"] if isinstance(workers, dict) else workers)
+    share = MEMORY_LIMIT // count
+    assert expected_memory(cluster).most_bytes == pytest.approx(task_bytes(share), abs=1)
 
 
 def test_a_scheduler_that_does_not_answer_fails_nothing() -> None:

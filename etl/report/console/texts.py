@@ -36,7 +36,7 @@ def plan_text(preview: Preview, workers: int) -> str:
     """Return what a build would do: counts, sizes, memory and known rejects.
 
     Args:
-        workers: number of tasks that run at once.
+        workers: of the cluster, each with one task at a time.
     """
     config, plan, free = preview.config, preview.plan, preview.free_bytes
     too_large, todo = preview.too_large, preview.to_convert
@@ -72,7 +72,7 @@ def plan_text(preview: Preview, workers: int) -> str:
         in_all = sum(size for size, _ in memory[:workers]) + workers * WORKER_BYTES
         rows += [
             ("peak memory a task", f"{bytes_text(peak)} ({largest.volume_id}, {_shape(largest.shape)})"),
-            ("peak memory in all", f"{bytes_text(in_all)} with {workers} workers"),
+            ("peak memory in all", f"{bytes_text(in_all)} with {counted(workers, 'worker')}"),
         ]
     rows.append(("memory for a task", _memory_text(preview.memory)))
     lines = _table(rows)
