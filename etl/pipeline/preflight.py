@@ -97,8 +97,9 @@ def check_shared(
         StoreError, ConfigError: naming the place and the workers that don't see it or can't write there.
     """
     name = f"probe-{uuid.uuid4().hex}"
-    look = _Look(objects.root, f"{PARTIAL}/{name}", staging, name)
     area = open_staging(staging) if staging else None
+    # Workers have other working folders, so they get the whole path.
+    look = _Look(objects.root, f"{PARTIAL}/{name}", area.root if area else None, name)
     with writable(objects):
         objects.write(look.store_probe, _PROBE)
     try:

@@ -26,8 +26,8 @@ def fetch_archives(
     config: Config, archives: Sequence[RemoteArchive], executor: Executor, callback: Callback
 ) -> dict[str, Reject]:
     """Fetch archives, or only their directories if archives are not kept; return the rejects by URL."""
-    staging = config.source.staging
-    assert staging is not None  # the caller checks
+    assert config.source.staging is not None  # the caller checks
+    staging = open_staging(config.source.staging).root
     fetch = Fetcher(staging) if config.source.keep_archives else DirectoryFetcher(staging)
     lost = {}
     queue = Fetches(archives, fetch, config.source.downloads)
@@ -84,7 +84,7 @@ def conversion_queue(
         volumes,
         replace(converter, containers=staged),
         remote,
-        Fetcher(config.source.staging),
+        Fetcher(area.root),
         downloads=config.source.downloads,
         keep_archives=config.source.keep_archives,
         remove=remove,

@@ -1,7 +1,9 @@
-"""Two builds that share a staging area: one removes archives that the other still needs."""
+"""A staging area that several builds share, or workers in other working folders."""
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import pytest
 
 from etl.pipeline.build import build, load_plan
 from etl.pipeline.callback import Callback
+from etl.run.protocol import Queue
 from etl.run.serial import SerialExecutor
 from etl.staging.fetch import Fetched
 from tests.support.remote_release import Served, assert_same_store, build_as_job, store_data
@@ -48,3 +51,37 @@ def test_an_archive_that_another_build_removed_is_fetched_again(
     assert "Images_png_01.zip is no longer in the staging area, and is fetched again" in caplog.text
     assert_same_store(tmp_path / "store", local_store)
     assert len(list((tmp_path / "staging").glob("*.zip"))) == (3 if keep else 0)
+
+
+class Elsewhere(SerialExecutor):
+    """Tasks run in another working folder, as those of `dask worker` may."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._folder = folder
+
+    def execute(self, queue: Queue) -> Generator[Any, None, None]:
+        results = super().execute(queue)
+        while True:
+            with contextlib.chdir(self._folder):
+                result = next(results, None)
+            if result is None:
+                return
+            yield result
+
+    def everywhere(self, function: Callable[[], Any]) -> dict[str, Any]:
+        with contextlib.chdir(self._folder):
+            return super().everywhere(function)
+
+
+@pytest.mark.parametrize("has_ranges", [True, False])
+def test_a_relative_place_is_the_same_for_workers_in_another_folder(
+    has_ranges: bool, served: Served, local_store: Path, tmp_path: Path
+) -> None:
+    served.server.has_ranges = has_ranges
+    (tmp_path / "worker").mkdir()
+    with contextlib.chdir(tmp_path):
+        data = store_data(Path("store"), served.source(staging="staging", keep_archives=False))
+        assert build_as_job(data, Elsewhere(tmp_path / "worker")).converted == 4
+    assert_same_store(tmp_path / "store", local_store)
+    assert list((tmp_path / "worker").iterdir()) == []
