@@ -222,8 +222,11 @@ class Volume(_Section):
             raise ValueError(
                 f"clip_hu is [low, high] with -32768 <= low < high <= 32767, not [{low}, {high}]"
             )
-        if not all(4 <= n <= 1024 for n in self.chunk):
-            raise ValueError(f"each of chunk's three numbers is 4 to 1024 voxels, not {list(self.chunk)}")
+        # A buffer of 2 GiB is more than Blosc takes.
+        if not all(4 <= n <= 1024 for n in self.chunk) or min(self.chunk) == 1024:
+            raise ValueError(
+                f"each of chunk's three numbers is 4 to 1024 voxels, and not all are 1024: {list(self.chunk)}"
+            )
         return self
 
 

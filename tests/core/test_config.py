@@ -107,6 +107,7 @@ def test_the_smallest_config_has_the_documented_defaults(tmp_path: Path) -> None
         ("volume.clip_hu", [5, 5], ["`volume`", "clip_hu", "low < high", "[5, 5]"]),
         ("volume.clip_hu", [-40000, 0], ["clip_hu", "-32768", "[-40000, 0]"]),
         ("volume.chunk", [64, 3, 64], ["chunk", "4 to 1024", "[64, 3, 64]"]),
+        ("volume.chunk", [1024, 1024, 1024], ["chunk", "not all are 1024"]),
         ("volume.codec.name", "gzip", ['`volume.codec.name` = "gzip"', "zstd", "lz4hc"]),
         ("volume.codec.level", 10, ["`volume.codec.level` = 10", "9"]),
         ("volume.pyramid_levels", 0, ["`volume.pyramid_levels` = 0", "1"]),

@@ -31,7 +31,9 @@ CONFIGS = st.fixed_dictionaries(
                 "interpolation": st.sampled_from(["nearest", "linear", "cubic"]),
                 "antialias": st.booleans(),
                 "clip_hu": st.tuples(st.integers(-32768, 0), st.integers(1, 32767)).map(list),
-                "chunk": st.lists(st.integers(4, 1024), min_size=3, max_size=3),
+                "chunk": st.lists(st.integers(4, 1024), min_size=3, max_size=3).filter(
+                    lambda c: min(c) < 1024
+                ),
                 "codec": st.fixed_dictionaries({}, optional={"level": st.integers(1, 9)}),
                 "pyramid_levels": st.integers(1, 8),
             },
