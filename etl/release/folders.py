@@ -40,14 +40,17 @@ def index_folder(images: str | Sequence[str]) -> SliceIndex:
     slices that lie in several folders: `with_checksums` reads the slices that are wanted.
 
     Args:
-        images: one or more folders, or globs of folders.
+        images: one or more folders, or globs of folders; one that links lead to again is listed once.
 
     Raises:
         SourceError: a folder isn't there, can't be read, or there is no slice in any.
     """
     places = [images] if isinstance(images, str) else images
     named = [folder for place in places for folder in _expand(place)]
-    roots = list(dict.fromkeys(root for folder in named for root in _image_folders(folder)))
+    found: dict[str, str] = {}
+    for root in (root for folder in named for root in _image_folders(folder)):
+        found.setdefault(os.path.realpath(root), root)
+    roots = list(found.values())
     if roots != named:
         shown = ", ".join(roots[:5]) + (" ..." if len(roots) > 5 else "")
         logger.info("source.images: slices are in %d folders: %s", len(roots), shown)
@@ -87,7 +90,7 @@ def _folders_with_series(folder: str, levels: int) -> list[str]:
         return [folder]
     if not levels:
         return []
-    inner = [entry.path for entry in entries if entry.is_dir() and not is_ignorable(entry.name)]
+    inner = [entry.path for entry in entries if os.path.isdir(entry.path) and not is_ignorable(entry.name)]
     return [root for path in inner for root in _folders_with_series(path, levels - 1)]
 
 

@@ -203,3 +203,13 @@ def test_one_slice_in_two_folders(
         assert found == [(Reason.SLICE_CONFLICT, place) for place in where]
         assert f"crc32 {zlib.crc32(second):08x} 16 bytes" in index.rejects[0].message
     assert len(index.slices) + len(index.rejects) == index.found_count == 5
+
+
+def test_links_beside_the_image_folders(root: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    beside = tmp_path_factory.mktemp("beside")
+    (beside / "Images_png").symlink_to(root)
+    (beside / "latest").symlink_to(root)
+    (beside / "loop").symlink_to("loop")
+    index = index_folder([str(beside), str(root)])
+    assert [container.path for container in index.containers] == [str(beside / "Images_png")]
+    assert (index.found_count, index.rejects) == (4, ())
