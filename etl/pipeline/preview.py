@@ -11,14 +11,13 @@ from functools import cached_property, partial
 from etl.convert.results import Conversion, Reusable, reject_volume
 from etl.convert.reuse import find_all
 from etl.core.config import Config
-from etl.core.errors import ConfigError
 from etl.core.rejects import Reason, Reject
 from etl.io.opening import open_objects, open_staging
 from etl.io.places import StagingArea
 from etl.plan.plan import Plan, PlannedVolume
 from etl.publish.guards import check_before_work
 from etl.run.task_memory import TaskMemory
-from etl.staging.fetch import RemoteArchive
+from etl.staging.fetch import RemoteArchive, staging_readable
 from etl.store.layout import CONTRACT_VERSION
 from etl.store.versions import Version, read_version, readable
 
@@ -145,13 +144,5 @@ def _staged_bytes(config: Config, plan: Plan) -> dict[int, int]:
     if config.source.staging is None:
         return {}
     area, remote = open_staging(config.source.staging), plan.index.remote
-    try:
-        with ThreadPoolExecutor(8) as pool:
-            return dict(zip(remote, pool.map(partial(archive_bytes, area), remote.values()), strict=True))
-    except OSError as error:
-        raise ConfigError(
-            "the staging area can't be read",
-            where="source.staging",
-            value=f"{config.source.staging}: {error}",
-            remedy="change its permissions, or set source.staging to another place",
-        ) from error
+    with staging_readable(config.source.staging), ThreadPoolExecutor(8) as pool:
+        return dict(zip(remote, pool.map(partial(archive_bytes, area), remote.values()), strict=True))

@@ -18,7 +18,7 @@ from etl.core.errors import SourceError, explained
 from etl.core.rejects import Kind, Reason, Reject
 from etl.core.urls import is_local
 from etl.io.opening import open_blob, open_staging
-from etl.io.places import reject_reason
+from etl.io.places import BlobError, reject_reason
 from etl.release.index import (
     MAX_HEADER_BYTES,
     MAX_SLICE_BYTES,
@@ -33,7 +33,7 @@ from etl.release.index import (
 from etl.release.names import SeriesKey, is_ignorable, parse_member
 from etl.release.sources import ArchiveEntry, find_archives, look_at
 from etl.staging.directories import BlobFile, EndFile, open_kept_end
-from etl.staging.fetch import RemoteArchive
+from etl.staging.fetch import RemoteArchive, staging_readable
 from etl.staging.zip_directory import FARTHEST, ZipDirectory, ZipSource, read_directory
 
 logger = logging.getLogger(__name__)
@@ -52,6 +52,7 @@ def index_archives(entries: Sequence[ArchiveEntry], staging: str | None = None) 
 
     Raises:
         SourceError: an entry names nothing, a local archive can't be read, or none holds a slice.
+        ConfigError: the staging area can't be read.
     """
     archives = find_archives(entries)
     with ThreadPoolExecutor(_LOOKS_AT_ONCE) as pool:
@@ -116,14 +117,20 @@ def _index(
 
 def _staged_end(archive: RemoteArchive, staging: str | None) -> tuple[EndFile | None, str]:
     """Return the staged archive, or its end alone, and where to read it; None where nothing is staged."""
-    area = open_staging(staging) if staging else None
-    if area is None:
+    if not staging:
         return None, archive.url
-    size = area.size(archive.staged_name)
-    if size is None:
-        return open_kept_end(area, archive), archive.url
-    place = area.url(archive.staged_name)
-    return BlobFile(open_blob(place), size, ""), place
+    area = open_staging(staging)
+    with staging_readable(staging):
+        size = area.size(archive.staged_name)
+        if size is None:
+            return open_kept_end(area, archive), archive.url
+        place = area.url(archive.staged_name)
+        try:
+            return BlobFile(open_blob(place), size, ""), place
+        except BlobError:
+            if area.size(archive.staged_name) is not None:
+                raise
+            return None, archive.url  # another build removed it just now
 
 
 def _index_local(archive: RemoteArchive, number: int) -> ContainerListing:

@@ -9,10 +9,12 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from time import monotonic
 from urllib.parse import urlsplit
 
+from etl.core.errors import ConfigError, explained
 from etl.core.rejects import Kind, Reason, Reject
 from etl.core.urls import blob_name, public_url
 from etl.io.opening import open_blob, open_staging
@@ -71,6 +73,16 @@ class RemoteArchive:
     def staged_prefix(self) -> str:
         """Beginning of the staged names of all states of this archive, and of no other archive."""
         return f"{self.name.removesuffix('.zip')}.{_short(_unsigned(self.url))}."
+
+
+def staging_readable(staging: str) -> AbstractContextManager[None]:
+    """Turn an OSError while a staging area is read into a ConfigError."""
+    return explained(
+        ConfigError,
+        "the staging area can't be read",
+        where=f"source.staging: {staging}",
+        remedy="change its permissions, or set source.staging to another place",
+    )
 
 
 def remote_archive(url: str, sha256: str = "") -> RemoteArchive:

@@ -153,7 +153,11 @@ def test_probe_finds_every_kind_of_blindness(
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
-def test_staging_that_can_not_be_written_ends_with_2(served: Served, tmp_path: Path) -> None:
+@pytest.mark.parametrize("has_ranges", [True, False])
+def test_staging_that_can_not_be_written_ends_with_2(
+    has_ranges: bool, served: Served, tmp_path: Path
+) -> None:
+    served.server.has_ranges = has_ranges
     (tmp_path / "file").write_text("in the way")
     source = served.source(staging=str(tmp_path / "file" / "staging"))
     done = build_by_command(tmp_path, store_data(tmp_path / "store", source), code=2)
