@@ -239,6 +239,7 @@ class _Line:
         fitting, too_large = split_fitting(self.plan, missing, self.executor.largest_task_bytes)
         queue = conversion_queue(self.config, self.plan, self.converter, fitting)
         numbers = {archive.url: number for number, archive in self.plan.index.remote.items()}
+        on_their_way: set[int] = set()  # archives that were staged and are fetched again
         with (
             self._stage("work"),
             self.executor.profiled(self.record.keep_report) if fitting else contextlib.nullcontext(),
@@ -248,13 +249,17 @@ class _Line:
                 if isinstance(result, Fetched):
                     log_delay(result)
                     self.callback.on_fetch(result)
+                    if result.is_whole:
+                        on_their_way.discard(numbers[result.archive.url])
                     if result.reject:
                         self._lost[numbers[result.archive.url]] = result.reject
                 elif isinstance(result, Lost):
                     check_lost(result, self.plan)
                     name = containers[result.container].name
                     if result.container not in queue.unreadable:
-                        logger.warning(_FETCHED_AGAIN, name, result.message)
+                        if result.container not in on_their_way:
+                            logger.warning(_FETCHED_AGAIN, name, result.message)
+                        on_their_way.add(result.container)
                         continue
                     reject = Reject(Kind.ARCHIVE, result.reason, name, result.message)
                     self._lost[result.container] = reject
