@@ -52,11 +52,11 @@ def main(config: str, overrides: tuple[str, ...], plan_only: bool, show_config: 
                 143  terminated (SIGTERM), within a batch system's grace period; finished volumes are kept
                 129  the terminal was closed (SIGHUP); finished volumes are kept
     """
-    import yaml
+    from etl.core.config_file import as_yaml
 
     settings = _load(config, overrides)
     if show_config:
-        click.echo(yaml.safe_dump(settings.resolved(), sort_keys=False).rstrip())
+        click.echo(as_yaml(settings.resolved()))
         return
     console = _start(config, settings)
     if plan_only:

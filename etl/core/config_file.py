@@ -77,6 +77,10 @@ class _StrictLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+class _Dumper(yaml.SafeDumper):
+    """YAML whose texts are texts for `_StrictLoader` and readers of YAML 1.1: 0E0 is quoted, as 0x1 is."""
+
+
 _StrictLoader.yaml_implicit_resolvers = {}
 _StrictLoader.add_constructor("tag:yaml.org,2002:int", _StrictLoader.construct_decimal)
 for _tag, _pattern, _first in (
@@ -86,7 +90,14 @@ for _tag, _pattern, _first in (
     ("float", r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?", list("-+.0123456789")),
     ("float", r"(?:[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))", list("-+.")),
 ):
-    _StrictLoader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"{_pattern}\Z"), _first)
+    for _class in (_StrictLoader, _Dumper):
+        _class.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"{_pattern}\Z"), _first)
+
+
+def as_yaml(data: Mapping[str, Any], *, allow_unicode: bool = False) -> str:
+    """Return a config's keys and values as YAML that `load_as` reads as the same."""
+    text: str = yaml.dump(dict(data), Dumper=_Dumper, sort_keys=False, allow_unicode=allow_unicode)
+    return text.rstrip()
 
 
 def load_config(

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
-import yaml
 
+from etl.core.config_file import as_yaml
 from etl.core.counted import bytes_text
 from etl.core.errors import StoreError
 from etl.io.places import Objects
@@ -84,7 +84,7 @@ def summarise(store: Store) -> Summary:
         changes=None if parent is None else changes(parent, version),
         before=version["parent"],
         archives=pd.DataFrame(version["archives"])[["name", "bytes", "slices"]],
-        config=yaml.safe_dump(version["config"], sort_keys=False, allow_unicode=True),
+        config=as_yaml(version["config"], allow_unicode=True),
         code=version["code"],
         throughput=_throughput(store.objects, version["run_id"]),
     )

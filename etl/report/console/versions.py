@@ -8,11 +8,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import yaml
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from etl.core.config_file import as_yaml
 from etl.core.counted import bytes_text, counted
 from etl.core.errors import RunError
 from etl.io.places import Objects
@@ -122,7 +122,7 @@ def show_version(console: Console, version: Version) -> Iterator[str | Table]:
         archives.add_row(archive["name"], f"{archive['slices']:,}", bytes_text(archive["bytes"]), digest)
     yield archives
     yield "config:"
-    yield yaml.safe_dump(dict(version["config"]), sort_keys=False).rstrip()
+    yield as_yaml(version["config"])
     yield "code: " + ", ".join(f"{name} {number}" for name, number in version["code"].items())
 
 
