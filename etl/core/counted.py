@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+NAMES_SHOWN = 10
+"""Names of a long list that a message holds."""
+
 
 def counted(count: int, noun: str) -> str:
     """Return `1 archive`, `2 archives`, `1,234 archives`."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def first_of(names: Sequence[object], most: int = 5, between: str = ", ") -> str:
+    """Return the first names, with ` ...` after them where there are more."""
+    return between.join(map(str, names[:most])) + (" ..." if len(names) > most else "")
 
 
 def bytes_text(count: float) -> str:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from etl.core.config import Config, Select
+from etl.core.counted import first_of
 from etl.core.rejects import Kind, Reason, Reject
 from etl.release.annotations import Annotations, RunGeometry
 from etl.release.index import SliceIndex
@@ -286,14 +287,8 @@ def _disagreement(
     for g in geometries:
         z, y, x = g.spacing_zyx_mm
         stated[f"{x} x {y} x {z} mm, {g.columns} x {g.rows} px"].append(g.lesion_id)
-    message = (
-        "rows of one contiguous run disagree: "
-        + "; ".join(
-            f"{geometry} in rows {', '.join(map(str, ids[:5]))}{' ...' if len(ids) > 5 else ''}"
-            for geometry, ids in list(stated.items())[:5]
-        )
-        + (" ..." if len(stated) > 5 else "")
-    )
+    texts = [f"{geometry} in rows {first_of(ids)}" for geometry, ids in stated.items()]
+    message = f"rows of one contiguous run disagree: {first_of(texts, between='; ')}"
     name = volume_id(series, first, last)
     yield Reject(
         Kind.VOLUME, Reason.RUN_DISAGREES, name, message + "; allowed: one geometry a run", str(series)

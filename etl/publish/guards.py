@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 import pandas as pd
 
 from etl.core.config import Limits
+from etl.core.counted import NAMES_SHOWN, first_of
 from etl.core.errors import GuardError
 from etl.core.rejects import Kind, Reason, Reject
 from etl.plan.plan import Plan
@@ -17,9 +18,6 @@ from etl.tables.locations import Agreement
 
 # (name, type) of each column of a table.
 Columns = Sequence[tuple[str, str]]
-
-# How many of a long list of names a message holds.
-NAMES_SHOWN = 10
 
 
 def check_archives(lost: Sequence[Reject], given: int, limits: Limits) -> None:
@@ -33,11 +31,11 @@ def check_archives(lost: Sequence[Reject], given: int, limits: Limits) -> None:
     """
     if len(lost) <= limits.lost_archives:
         return
-    names = ", ".join(f"{reject.found_in} ({reject.reason})" for reject in lost[:NAMES_SHOWN])
+    names = first_of([f"{reject.found_in} ({reject.reason})" for reject in lost], NAMES_SHOWN)
     raise GuardError(
         "archives could not be read; nothing was published, the converted volumes are kept",
         where="source.archives",
-        value=f"{len(lost)} of {given}: {names}{' ...' if len(lost) > NAMES_SHOWN else ''}",
+        value=f"{len(lost)} of {given}: {names}",
         allowed=f"limits.lost_archives = {limits.lost_archives}",
         remedy="run the same again when they can be read; it continues. Or allow it by name: "
         f"--set limits.lost_archives={len(lost)}",
@@ -132,7 +130,7 @@ def check_locations(found: Agreement, lesions: pd.DataFrame, limits: Limits) -> 
     raise GuardError(
         "too many published locations are not those of their key slices; nothing was published, the "
         "converted volumes are kept",
-        where=", ".join(names[:5]) + (" ..." if len(names) > 5 else ""),
+        where=first_of(names),
         value=f"{disagreeing} of {found.compared} lesions ({share:.2%})",
         allowed=f"limits.location_disagreement = {limits.location_disagreement:.2%}",
         remedy="see that the CSV and the archives are of one release and no slice is under another's name, "

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from etl.core.counted import first_of
 from etl.core.errors import SourceError
 from etl.release.index import (
     MAX_SLICE_BYTES,
@@ -52,8 +53,7 @@ def index_folder(images: str | Sequence[str]) -> SliceIndex:
         found.setdefault(os.path.realpath(root), root)
     roots = list(found.values())
     if roots != named:
-        shown = ", ".join(roots[:5]) + (" ..." if len(roots) > 5 else "")
-        logger.info("source.images: slices are in %d folders: %s", len(roots), shown)
+        logger.info("source.images: slices are in %d folders: %s", len(roots), first_of(roots))
     listings = [_list_folder(root, number) for number, root in enumerate(roots)]
     return combine(_with_checksums_of_copies(listings), "source.images")
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from etl.core.counted import first_of
 from etl.core.errors import SourceError
 from etl.core.rejects import Kind, Reason, Reject
 from etl.release.names import SeriesKey, slice_name
@@ -161,10 +162,11 @@ def _without_repeats(slices: np.ndarray, containers: Sequence[Container]) -> tup
             (copies["crc32"] == copies["crc32"][0]).all() and (copies["bytes"] == copies["bytes"][0]).all()
         )
         key = SeriesKey(*(int(copies[0][name]) for name in names[:3]))
-        others = ", ".join(
+        named = [
             f"{containers[c['container']].name} crc32 {c['crc32']:08x} {c['bytes']} bytes"
-            for c in copies[:COPIES_NAMED]
-        ) + (" ..." if len(copies) > COPIES_NAMED else "")
+            for c in copies[: COPIES_NAMED + 1]
+        ]
+        others = first_of(named, COPIES_NAMED)
         index = int(copies[0]["index"])
         for position in range(start + agree, stop):
             keep[position] = False

@@ -7,16 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from etl.core.counted import counted
+from etl.core.counted import NAMES_SHOWN, counted, first_of
 from etl.core.errors import GuardError, RunError
 from etl.io.places import Objects, object_info
 from etl.store.named import NAMED_FOLDERS, Group, files_of, groups_of, named_lists
 from etl.store.receipts import receipt_objects
 from etl.store.running import Running
 from etl.store.versions import Version, publish_version, read_version, under_new_run
-
-NAMES_SHOWN = 10
-"""Names of a long list that a message contains."""
 
 
 @dataclass(frozen=True)
@@ -155,14 +152,13 @@ def rollback(objects: Objects, number: int, run_id: str) -> tuple[Version, bool]
         return current, False
     missing = missing_objects(objects, old)
     if missing:
-        shown = "; ".join(missing[:NAMES_SHOWN])
         raise GuardError(
-            f"version {number} is not whole, so it can't be gone back to; nothing was published",
+            f"version {number} is not whole, so it can't be rolled back to; nothing was published",
             where=objects.root,
-            value=f"{counted(len(missing), 'object')}: {shown}{' ...' if len(missing) > NAMES_SHOWN else ''}",
+            value=f"{counted(len(missing), 'object')}: {first_of(missing, NAMES_SHOWN, '; ')}",
             allowed="every object that the version names, in its size",
-            remedy=f"run the build of version {number} again (store_versions show prints its config), or go "
-            "back to another version",
+            remedy=f"run the build of version {number} again (deeplesion versions STORE show "
+            f"{number} prints its config), or roll back to another version",
         )
     body = under_new_run(old, run_id, rollback_of=number)
     return publish_version(objects, run_id, lambda parent: body), True

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
+from etl.core.counted import first_of
 from etl.core.errors import RunError, StoreError, explained
 from etl.io.places import Objects
 from etl.store.layout import (
@@ -125,7 +126,7 @@ def read_with_sha256(objects: Objects, number: int) -> tuple[Version, str]:
             remedy="use the release of this package that wrote it, or build into a new store",
         )
     if found := list(itertools.islice(faults(version, number), _FAULTS_SHOWN + 1)):
-        raise _damaged(where, "; ".join(found[:_FAULTS_SHOWN]) + (" ..." if found[_FAULTS_SHOWN:] else ""))
+        raise _damaged(where, first_of(found, _FAULTS_SHOWN, "; "))
     return dict(version), hashlib.sha256(data).hexdigest()
 
 

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from etl.core.counted import bytes_text, counted
+from etl.core.counted import bytes_text, counted, first_of
 from etl.run.task_memory import WORKER_BYTES, TaskMemory
 from etl.store.history import flattened
 from etl.store.layout import version_path
@@ -106,9 +106,7 @@ def _fetch_rows(preview: Preview) -> list[tuple[str, str]]:
             ("to fetch", f"nothing: {counted(len(numbers), 'remote archive')} read in place, by range")
         )
     if unread:
-        names = ", ".join(archive.name for archive in unread[:NAMES_LISTED]) + (
-            " ..." if len(unread) > NAMES_LISTED else ""
-        )
+        names = first_of([archive.name for archive in unread], NAMES_LISTED)
         size = bytes_text(sum(archive.bytes or 0 for archive in unread))
         why = "their server does not answer ranges, so they are fetched before planning"
         if not config.source.keep_archives:

@@ -13,10 +13,10 @@ from rich.console import Console
 from rich.table import Table
 
 from etl.core.config_file import as_yaml
-from etl.core.counted import bytes_text, counted
+from etl.core.counted import NAMES_SHOWN, bytes_text, counted, first_of
 from etl.core.errors import RunError
 from etl.io.places import Objects
-from etl.store.history import NAMES_SHOWN, Change, Difference, table_rows
+from etl.store.history import Change, Difference, table_rows
 from etl.store.named import stored_bytes
 from etl.store.prune import Pruning
 from etl.store.version_list import choose_version, list_versions
@@ -150,8 +150,7 @@ def show_difference(
 
 def pruning_text(found: Pruning, days: float, *, dry_run: bool) -> str:
     """Return what a prune removed, or would remove."""
-    numbers = ", ".join(map(str, found.versions[:NAMES_SHOWN]))
-    more = " ..." if len(found.versions) > NAMES_SHOWN else ""
+    numbers = first_of(found.versions, NAMES_SHOWN)
     objects = Counter({folder: sum(len(u.sizes) for u in units) for folder, units in found.units.items()})
     in_all = sum(unit.bytes for units in found.units.values() for unit in units)
     what = {
@@ -164,7 +163,7 @@ def pruning_text(found: Pruning, days: float, *, dry_run: bool) -> str:
     }
     lines = [
         f"{'would remove' if dry_run else 'removed'} {bytes_text(in_all)}:",
-        f"  {counted(len(found.versions), 'version')}{f': {numbers}{more}' if numbers else ''}",
+        f"  {counted(len(found.versions), 'version')}{f': {numbers}' if numbers else ''}",
         *(
             f"  {counted(len(units), what[folder][0])}{what[folder][1]} "
             f"({counted(objects[folder], 'object')}, {bytes_text(sum(unit.bytes for unit in units))})"
