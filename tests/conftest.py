@@ -132,7 +132,7 @@ def s3_server() -> Iterator[str]:
 @pytest.fixture(scope="session")
 def cluster_of_two() -> Iterator[str]:
     """The address of a cluster of two worker processes that no test kills; of one thread each."""
-    from etl.run.clusters import local_cluster
+    from tests.support.clusters import local_cluster
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NO_PROXY", "127.0.0.1")

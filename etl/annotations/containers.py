@@ -23,6 +23,7 @@ from etl.io.opening import open_blob
 from etl.release.names import is_ignorable
 
 MOST_MEMBER_BYTES = 1 << 28
+"""Decompressed: 64 million voxels of float32. Masks of ULS23 have 8 million; other files are smaller."""
 MOST_MEMBERS = 1_000_000
 MOST_PLACE_BYTES = 1 << 36
 MOST_DEPTH = 3

@@ -8,15 +8,14 @@ import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn, TypeVar
 
+from etl.annotations.containers import MOST_MEMBER_BYTES
 from etl.annotations.entries import Box, Fault, FaultyEntry, Volume
 from etl.core.errors import SourceError
+from etl.release.annotation_fields import MAX_MAGNITUDE
 from etl.release.csv_records import Record, excerpt, read_header, read_records
 from etl.release.names import SeriesKey, parse_file_name, parse_member, parse_series_id
 
-MOST_BYTES = 1 << 28
-"""The largest file of this kind known has 2.4 MB; a whole release of boxes stays below 30."""
 MOST_ENTRIES = 1_000_000
-MOST_MAGNITUDE = 1e6
 RELEASE_ROWS = 32_735
 _ENDINGS = (".gz", ".nii", ".annot")
 
@@ -59,7 +58,7 @@ def whole_file(source: str) -> Iterator[None]:
         ) from None
 
 
-def check_size(data: bytes, source: str, most_bytes: int = MOST_BYTES) -> None:
+def check_size(data: bytes, source: str, most_bytes: int = MOST_MEMBER_BYTES) -> None:
     """Check a file's size before it is parsed.
 
     Raises:
@@ -192,11 +191,11 @@ def text(value: Any, name: str) -> str:
 
 
 def number(value: Any, name: str) -> float:
-    """Return the value as a finite number of at most `MOST_MAGNITUDE`."""
+    """Return the value as a finite number of at most `MAX_MAGNITUDE`."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         _refuse(value, name, "a number")
-    if not (abs(value) <= MOST_MAGNITUDE and math.isfinite(value)):
-        _refuse(value, name, f"a finite number of at most {MOST_MAGNITUDE:g}")
+    if not (abs(value) <= MAX_MAGNITUDE and math.isfinite(value)):
+        _refuse(value, name, f"a finite number of at most {MAX_MAGNITUDE:g}")
     return float(value)
 
 

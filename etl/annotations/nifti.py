@@ -17,10 +17,9 @@ import numpy as np
 from isal import igzip_lib, isal_zlib
 from numpy.typing import NDArray
 
+from etl.annotations.containers import MOST_MEMBER_BYTES
 from etl.core.errors import SourceError
 
-MOST_BYTES = 1 << 28
-"""Decompressed: 64 million voxels of float32. Masks of ULS23 have 8 million."""
 MASK_BYTES = 80 << 20
 """Memory for reading one mask, at most: a byte for each voxel of the largest, and the pieces."""
 _HEADER = 348
@@ -74,24 +73,23 @@ class _Header:
         return np.abs(values) > abs(self.scale) / 2
 
 
-def read_nifti_mask(data: bytes, source: str, most_bytes: int = MOST_BYTES) -> NiftiMask:
+def read_nifti_mask(data: bytes, source: str) -> NiftiMask:
     """Read a `.nii` or `.nii.gz` as a mask, in at most `MASK_BYTES` of memory.
 
     Args:
         data: the file.
         source: its name, for messages.
-        most_bytes: largest size, decompressed.
 
     Raises:
         SourceError: it is no single NIfTI-1 file of three axes of numbers, is cut, or is too large.
     """
-    pieces = _gunzip(data, source, most_bytes) if data[:2] == b"\x1f\x8b" else _cut(data)
+    pieces = _gunzip(data, source) if data[:2] == b"\x1f\x8b" else _cut(data)
     begin = b""
     for piece in pieces:
         begin += piece
         if len(begin) >= _HEADER + 4:
             break
-    header = _header(begin, source, most_bytes)
+    header = _header(begin, source)
     ni, nj, nk = header.shape
     voxels = np.zeros(ni * nj * nk, bool)
     touched = _fill(voxels, begin, pieces, header, source)
@@ -134,7 +132,7 @@ def _chained(begin: bytes, pieces: Iterator[bytes]) -> Iterator[bytes]:
     yield from pieces
 
 
-def _header(raw: bytes, source: str, most_bytes: int) -> _Header:
+def _header(raw: bytes, source: str) -> _Header:
     if len(raw) < _HEADER + 4:
         _refuse("it ends within its header", source)
     order = next((o for o in "<>" if struct.unpack_from(f"{o}i", raw)[0] == _HEADER), None)
@@ -151,7 +149,7 @@ def _header(raw: bytes, source: str, most_bytes: int) -> _Header:
         _refuse(f"its shape is {shape}; allowed: three axes", source)
     dtype = np.dtype(order + _DTYPES[code])
     count = shape[0] * shape[1] * shape[2]
-    if bits != 8 * dtype.itemsize or not 352 <= offset <= most_bytes - count * dtype.itemsize:
+    if bits != 8 * dtype.itemsize or not 352 <= offset <= MOST_MEMBER_BYTES - count * dtype.itemsize:
         _refuse(f"{count} voxels of {dtype} from byte {offset} on are too many, or no such voxels", source)
     if not (np.isfinite(scale) and np.isfinite(shift)):
         _refuse(f"its scale is {scale} and its shift {shift}", source)
@@ -181,7 +179,7 @@ def _affine(raw: bytes, order: str, pixdim: tuple[float, ...], source: str) -> N
     return affine
 
 
-def _gunzip(data: bytes, source: str, most_bytes: int) -> Iterator[bytes]:
+def _gunzip(data: bytes, source: str) -> Iterator[bytes]:
     machine = isal_zlib.decompressobj(wbits=31)
     left, total = data, 0
     while not machine.eof or machine.unused_data[:2] == data[:2]:
@@ -194,8 +192,8 @@ def _gunzip(data: bytes, source: str, most_bytes: int) -> Iterator[bytes]:
         if not piece and not machine.eof:
             _refuse("its gzip stream is cut", source)
         total += len(piece)
-        if total > most_bytes:
-            _refuse(f"it decompresses to more than {most_bytes:,} bytes", source)
+        if total > MOST_MEMBER_BYTES:
+            _refuse(f"it decompresses to more than {MOST_MEMBER_BYTES:,} bytes", source)
         left = machine.unconsumed_tail
         yield piece
 
@@ -205,6 +203,6 @@ def _refuse(found: str, source: str) -> NoReturn:
         "the file is no NIfTI image that can be used",
         where=source,
         value=found,
-        allowed=f"NIfTI-1 in one file, plain or gzipped, of at most {MOST_BYTES:,} bytes",
+        allowed=f"NIfTI-1 in one file, plain or gzipped, of at most {MOST_MEMBER_BYTES:,} bytes",
         remedy="fetch the file again from where its authors publish it",
     )

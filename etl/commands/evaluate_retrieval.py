@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from etl.export.protocol import SPLITS
 from etl.report.console.command import job
 from etl.report.console.words import Command
 
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     from etl.derive.retrieval_measures import Labelled
 
 MODELS = ("place", "xyz")
-SPLITS = ("train", "val", "test")
 
 
 @click.command(cls=Command)

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import click
 
+from etl.export.protocol import SPLITS
 from etl.report.console.command import job, version_option
 from etl.report.console.words import Command
-
-SPLITS = ("train", "val", "test")
 
 
 @click.command(cls=Command)

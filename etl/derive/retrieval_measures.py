@@ -173,12 +173,10 @@ def _ratios(sums: Floats) -> Floats:
     return np.column_stack([shares, recall, errors])
 
 
-def by_folds(
-    rows: Labelled, learn: Callable[[Labelled], Callable[[LesionArrays], Floats]], seed: int = 0
-) -> Answers:
+def by_folds(rows: Labelled, learn: Callable[[Labelled], Callable[[LesionArrays], Floats]]) -> Answers:
     """Answer each patient's lesions by the other folds' lesions and an embedding learned on these."""
     patients = np.unique(rows.lesions.patient)
-    fold_of = np.random.default_rng(seed).permutation(len(patients)) % FOLDS
+    fold_of = np.random.default_rng(0).permutation(len(patients)) % FOLDS
     fold = fold_of[np.searchsorted(patients, rows.lesions.patient)]
     parts = []
     for number in range(FOLDS):

@@ -25,6 +25,7 @@ LEAST_MM = 20.0
 MOST_DEVIATIONS = 4.0
 """Standard deviations of the training series' slopes that a slope may be off their mean."""
 _MOST_PAIRED = 300
+_KNOTS = 33
 
 
 class Order(StrEnum):
@@ -127,7 +128,7 @@ def read_planes(hu: Any, planes: npt.NDArray[np.intp]) -> tuple[np.ndarray, npt.
     return np.asarray(hu[int(used[0]) : int(used[-1]) + 1])[used - used[0]], place
 
 
-def smoothed(scores: npt.ArrayLike, mm: npt.ArrayLike, sigma_mm: float = SMOOTHING_MM) -> Floats:
+def smoothed(scores: npt.ArrayLike, mm: npt.ArrayLike) -> Floats:
     """Return scores averaged along z with Gaussian weights of the slices that are there.
 
     Args:
@@ -136,7 +137,7 @@ def smoothed(scores: npt.ArrayLike, mm: npt.ArrayLike, sigma_mm: float = SMOOTHI
     values, at = np.asarray(scores, np.float64), np.asarray(mm, np.float64)
     result = np.empty_like(values)
     for start in range(0, len(at), 512):  # keeps the weights of long volumes small
-        apart = (at[start : start + 512, None] - at[None, :]) / sigma_mm
+        apart = (at[start : start + 512, None] - at[None, :]) / SMOOTHING_MM
         weights = np.exp(-(apart**2) / 2)
         result[start : start + 512] = weights @ values / weights.sum(axis=1)
     return result
@@ -191,9 +192,7 @@ def regions_of(norm_z: Sequence[float] | Floats, scale: Scale) -> list[str | Non
     return [None if np.isnan(z) else names[n] for z, n in zip(norm_z, at.tolist(), strict=True)]
 
 
-def monotone_map(
-    scores: npt.ArrayLike, norm_z: npt.ArrayLike, knots: int = 33
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def monotone_map(scores: npt.ArrayLike, norm_z: npt.ArrayLike) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return the knots of the ascending map from scores to published z with the least squares.
 
     Violators are pooled; the steps that result are sampled at equal shares of the scores.
@@ -213,6 +212,6 @@ def monotone_map(
             levels[-1] = [a + b for a, b in zip(levels[-1], last, strict=True)]
     at = np.array([level[2] / level[1] for level in levels])
     z_of = np.array([level[0] / level[1] for level in levels])
-    shares = np.quantile(values, np.linspace(0, 1, knots))
+    shares = np.quantile(values, np.linspace(0, 1, _KNOTS))
     chosen = np.unique(np.round(np.clip(shares, at[0], at[-1]), 6))
     return tuple(chosen.tolist()), tuple(np.round(np.interp(chosen, at, z_of), 6).tolist())

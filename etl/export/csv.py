@@ -10,13 +10,11 @@ from typing import Any
 import pandas as pd
 
 from etl.export.protocol import ExportFile, Format, Selected
-from etl.release.annotation_columns import COLUMNS, SPLITS
+from etl.release.annotation_columns import BOX, COLUMNS, RECIST, SPLITS
 from etl.store.reader import Store
 
 NAME = "DL_info.csv"
 _CODES = {name: code for code, name in SPLITS.items()}
-_RECIST = [f"recist_{axis}_{end}_px" for axis in ("long", "short") for end in ("x1", "y1", "x2", "y2")]
-_BOX = [f"bbox_{end}_px" for end in ("x1", "y1", "x2", "y2")]
 
 
 def release_csv(lesions: pd.DataFrame) -> bytes:
@@ -44,8 +42,8 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     return (
         row["file_name"],
         *(str(row[name]) for name in ("patient_index", "study_index", "series_index", "key_slice_index")),
-        joined(_RECIST),
-        joined(_BOX),
+        joined(RECIST),
+        joined(BOX),
         joined(["long_diameter_px", "short_diameter_px"]),
         joined(["norm_x", "norm_y", "norm_z"]),
         "-1" if pd.isna(row["coarse_type_code"]) else str(int(row["coarse_type_code"])),

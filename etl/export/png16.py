@@ -8,9 +8,8 @@ import zlib
 import numpy as np
 from numpy.typing import NDArray
 
-from etl.imaging.png import STORED_ZERO_HU
+from etl.imaging.png import SIGNATURE, STORED_ZERO_HU
 
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _GREY, _RGB = 0, 2
 _UP = 2
 """Filter of every row: the difference from the row above it."""
@@ -29,7 +28,7 @@ def encode_png16(pixels: NDArray[np.uint16]) -> bytes:
     filtered[1:, 1:] -= rows[:-1]
     header = struct.pack(">IIBBBBB", width, height, 16, colour, 0, 0, 0)
     chunks = (b"IHDR", header), (b"IDAT", zlib.compress(filtered.tobytes(), _LEVEL)), (b"IEND", b"")
-    return _SIGNATURE + b"".join(
+    return SIGNATURE + b"".join(
         struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
         for kind, data in chunks
     )

@@ -30,12 +30,6 @@ def pack(pixels: NDArray[np.bool_]) -> Mask:
     return mask
 
 
-def unpack(mask: Mask, columns: int) -> NDArray[np.bool_]:
-    """Return the pixels of a mask as bools, (rows, columns)."""
-    bits = np.unpackbits(mask.view(np.uint8), axis=1, count=columns, bitorder="little")
-    return bits.view(np.bool_)
-
-
 @compiled
 def open_blocks(mask: Any, block: Any) -> None:
     """Open the mask with a block x block square: keep the pixels that such squares inside it cover."""

@@ -25,7 +25,7 @@ STORED_ZERO_HU = 32768
 
 # The stub of isal types it as an exception, not as a class of exceptions.
 _IsalError = cast("type[Exception]", isal_zlib.error)
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _ANCILLARY = 0x20  # set in the first byte of a chunk type that a decoder may skip
 _BYTES_PER_PIXEL = 2
 _CHUNK_START, _CHUNK_CRC = struct.Struct(">I4s"), struct.Struct(">I")
@@ -90,7 +90,7 @@ def _read_interlaced(rows: bytes, header: Header) -> NDArray[np.uint16]:
     # Stored, not compressed: the stream is inflated already.
     bare = b"".join(
         (
-            _SIGNATURE,
+            SIGNATURE,
             _chunk(b"IHDR", struct.pack(">IIBBBBB", *header)),
             _chunk(b"IDAT", zlib.compress(rows, 0)),
             _chunk(b"IEND", b""),
@@ -110,7 +110,7 @@ def _read_interlaced(rows: bytes, header: Header) -> NDArray[np.uint16]:
 
 def read_chunks(data: bytes, shape: tuple[int, int]) -> tuple[Header, bytes]:
     """Return the checked header and the compressed pixel data; arguments and errors as of `read_png`."""
-    if not data.startswith(_SIGNATURE):
+    if not data.startswith(SIGNATURE):
         raise PngError(
             PngFault.NOT_PNG, f"starts with {data[:8].hex(' ') or 'nothing'}, not a PNG's signature"
         )
@@ -139,7 +139,7 @@ def read_chunks(data: bytes, shape: tuple[int, int]) -> tuple[Header, bytes]:
 def _chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
     """Yield type and body of every chunk up to IEND, its CRC checked."""
     view, size = memoryview(data), len(data)
-    at = len(_SIGNATURE)
+    at = len(SIGNATURE)
     kind = b""
     while kind != b"IEND":
         if size - at < 12:

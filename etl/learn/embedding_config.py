@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from etl.learn import regressor_config
-from etl.learn.training_config import Schedule, Section, Share, Steps
+from etl.learn.training_config import Schedule, Section, Share, Steps, Window
 from etl.tables.embeddings import DIMENSIONS
 
 TAPS = 4
@@ -28,13 +28,11 @@ class Input(Section):
     edge_mm: Length = Field(50.0, description="edge of the square; 120 for more of the surroundings")
     slices: int = Field(3, ge=1, description="planes, the key slice in the middle")
     slice_mm: Length = Field(2.0, description="distance of the planes")
-    window_hu: tuple[float, float] = Field((-1024.0, 3071.0), description="scaled to 0..1")
+    window_hu: Window = Field((-1024.0, 3071.0), description="scaled to 0..1")
     margin_mm: Length = Field(4.0, description="around the extent of the diameters, for the pooling")
 
     @model_validator(mode="after")
-    def _is_window(self) -> Input:
-        if not self.window_hu[0] < self.window_hu[1]:
-            raise ValueError("window_hu is [low, high], low below high")
+    def _has_a_middle(self) -> Input:
         if self.slices % 2 == 0:
             raise ValueError("slices is odd, so that the key slice is in the middle")
         return self

@@ -22,7 +22,7 @@ from etl.learn.embedding_examples import Examples
 from etl.learn.embedding_labels import known_types, refined
 from etl.learn.embedding_nets import ImageNetFeatures, dimensions_of, make_net
 from etl.learn.loop import Loop
-from etl.learn.sequence_loss import sequence_loss
+from etl.learn.losses import sequence_loss
 from etl.learn.sequence_sampler import UNKNOWN, Rules, Sampler
 from etl.learn.series import VAL, ViewCache
 

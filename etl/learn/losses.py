@@ -1,4 +1,4 @@
-"""Losses of body-part regressors on the scores of the slices of many series at once, and the anchor.
+"""Losses of body-part regressors, on the scores of the slices of many series at once, and of embeddings.
 
 `order` is that of SSBR's code (Yan et al., Deep Lesion Graphs in the Wild, CVPR 2018), `distance` that of
 MIC-DKFZ/BodyPartRegression (Schuhegger, 2021).
@@ -11,6 +11,8 @@ from torch.nn import functional
 
 BETA = 0.01
 """Score of a millimetre, so that a sigmoid of the distance is not flat below about 300 mm."""
+MARGINS = (0.1, 0.2, 0.4)
+"""Margins of a sequence's pairs B and C, C and D, D and E, as published."""
 
 
 def order_loss(scores: torch.Tensor) -> torch.Tensor:
@@ -50,3 +52,16 @@ def anchor_loss(
         return scores.sum() * 0
     off = (scale * scores[known] + shift - norm_z[known]) / 0.02
     return functional.smooth_l1_loss(off, torch.zeros_like(off))
+
+
+def sequence_loss(vectors: torch.Tensor) -> torch.Tensor:
+    """Return half the mean over sequences of the summed hinges on squared distances.
+
+    Each next lesion must lie farther from A than the one before, by a margin.
+
+    Args:
+        vectors: (sequences, 5, d), unit vectors of A, B, C, D, E.
+    """
+    squared = ((vectors[:, 1:] - vectors[:, :1]) ** 2).sum(-1)
+    margins = vectors.new_tensor(MARGINS)
+    return (squared[:, :-1] - squared[:, 1:] + margins).clamp(min=0).sum(1).mean() / 2

@@ -14,11 +14,11 @@ class SmallNet(nn.Module):
     Group norm, because the statistics of a batch, of slices of few patients, would leak from training.
     """
 
-    def __init__(self, widths: tuple[int, ...] = (16, 32, 64, 128, 256)) -> None:
+    def __init__(self) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         before = 1
-        for width in widths:
+        for width in (16, 32, 64, 128, 256):
             layers += [nn.Conv2d(before, width, 3, stride=2, padding=1), nn.GroupNorm(8, width), nn.ReLU()]
             before = width
         layers += [nn.Conv2d(before, before, 3, padding=1), nn.GroupNorm(8, before), nn.ReLU()]

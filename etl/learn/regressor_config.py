@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from etl.learn.training_config import Schedule, Section, Share, Steps
+from etl.learn.training_config import Schedule, Section, Share, Steps, Window
 
 
 class Data(Section):
@@ -26,13 +26,7 @@ class Input(Section):
 
     pixels: int = Field(128, ge=32, description="edge of the square")
     pixel_mm: float = Field(3.5, gt=0, description="edge of one of its pixels")
-    window_hu: tuple[float, float] = Field((-175.0, 275.0), description="scaled to 0..1")
-
-    @model_validator(mode="after")
-    def _is_window(self) -> Input:
-        if not self.window_hu[0] < self.window_hu[1]:
-            raise ValueError("window_hu is [low, high], low below high")
-        return self
+    window_hu: Window = Field((-175.0, 275.0), description="scaled to 0..1")
 
 
 class Augment(Section):

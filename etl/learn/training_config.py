@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Steps = Annotated[int, Field(gt=0)]
+
+
+def _low_first(window_hu: tuple[float, float]) -> tuple[float, float]:
+    if not window_hu[0] < window_hu[1]:
+        raise ValueError("window_hu is [low, high], low below high")
+    return window_hu
+
+
+Window = Annotated[tuple[float, float], AfterValidator(_low_first)]
 
 
 class Section(BaseModel):

@@ -69,7 +69,7 @@ class Record:
     def write(self, exit_code: int, error: str | None) -> None:
         """Write the record; a failure is logged, and does not end the run."""
         work_s = max(self._stages.get("work", 0.0), 1e-9)
-        tally = asdict(self._stats)
+        stats = asdict(self._stats)
         data = {
             "run_id": self._run_id,
             "started_at": self._started_at,
@@ -88,8 +88,8 @@ class Record:
             "slices_per_s": self._slices / work_s if self._slices else 0.0,
             "source_bytes_per_s": self._bytes / work_s if self._bytes else 0.0,
             "seconds_by_stage": self._stages,
-            "tasks": tally.pop("stages"),
-            **tally,
+            "tasks": stats.pop("stages"),
+            **stats,
             "performance_report": self._report,
             "environment": _environment(),
             "config": self._config.resolved(),

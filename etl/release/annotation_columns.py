@@ -54,7 +54,8 @@ MAX_EXTENT_MM = (2000.0, 5000.0)
 """Largest side of a slice, and length of a run: a scanner's field of view is 500 mm, a patient 2 m."""
 MAX_AGE_YEARS = 200
 
-_RECIST = tuple(f"recist_{axis}_{end}_px" for axis in ("long", "short") for end in ("x1", "y1", "x2", "y2"))
+RECIST = tuple(f"recist_{axis}_{end}_px" for axis in ("long", "short") for end in ("x1", "y1", "x2", "y2"))
+BOX = ("bbox_x1_px", "bbox_y1_px", "bbox_x2_px", "bbox_y2_px")
 _AGE = re.compile(r"(-?[0-9]{1,9})(?:\.0*)?")
 # Empty cells as pandas, R and spreadsheets print them.
 _MISSING = ("nan", "na", "n/a", "<na>", "none", "null")
@@ -67,13 +68,13 @@ def read_key_slice(fields: FieldReader) -> int | None:
 
 def read_recist(fields: FieldReader) -> None:
     """Read two points of the long axis, then two of the short one, in pixels."""
-    fields.decimals("Measurement_coordinates", *_RECIST)
+    fields.decimals("Measurement_coordinates", *RECIST)
 
 
 def read_box(fields: FieldReader) -> tuple[float, ...] | None:
     """Read x1, y1, x2, y2 in pixels."""
     column = "Bounding_boxes"
-    box = fields.decimals(column, "bbox_x1_px", "bbox_y1_px", "bbox_x2_px", "bbox_y2_px")
+    box = fields.decimals(column, *BOX)
     if box and not (box[0] < box[2] and box[1] < box[3]):
         allowed = "x1, y1, x2, y2 with x1 < x2 and y1 < y2"
         fields.problem(Reason.BOX_INVERTED, column, "is inverted", allowed)

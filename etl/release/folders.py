@@ -71,7 +71,7 @@ def _expand(place: str) -> list[str]:
     return folders
 
 
-def _image_folders(folder: str, levels: int = _LEVELS_BELOW) -> list[str]:
+def _image_folders(folder: str) -> list[str]:
     """Return the folder if it holds series, else the folders below it that do, else the folder itself."""
     if parse_series_id(os.path.basename(folder)):
         raise SourceError(
@@ -81,7 +81,7 @@ def _image_folders(folder: str, levels: int = _LEVELS_BELOW) -> list[str]:
             allowed="a folder of folders PPPPPP_SS_RR",
             remedy=f"give {os.path.dirname(folder)}, and choose the series with select.series",
         )
-    return _folders_with_series(folder, levels) or [folder]
+    return _folders_with_series(folder, _LEVELS_BELOW) or [folder]
 
 
 def _folders_with_series(folder: str, levels: int) -> list[str]:

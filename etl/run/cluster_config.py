@@ -7,12 +7,12 @@ from pathlib import Path
 from etl.core.config_file import read_mapping, validated
 from etl.core.errors import ConfigError
 from etl.core.own_configs import CONFIGS
-from etl.run.cluster_kinds import Cluster, Kubernetes, Local, OtherClass, Serial, Slurm, Standing
+from etl.run.cluster_kinds import Cluster, ExistingScheduler, Kubernetes, Local, OtherClass, Serial, Slurm
 
 KINDS: dict[str, type[Cluster]] = {
     "serial": Serial,
     "local": Local,
-    "scheduler": Standing,
+    "scheduler": ExistingScheduler,
     "slurm": Slurm,
     "kubernetes": Kubernetes,
     "class": OtherClass,

@@ -82,7 +82,7 @@ class Serial(_Section):
     kind: Literal["serial"]
 
 
-class Standing(_Section):
+class ExistingScheduler(_Section):
     """A scheduler that runs already."""
 
     kind: Literal["scheduler"]
@@ -297,4 +297,4 @@ class OtherClass(_Started):
 
 
 Started = Local | Slurm | Kubernetes | OtherClass
-Cluster = Serial | Standing | Started
+Cluster = Serial | ExistingScheduler | Started

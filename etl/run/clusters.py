@@ -58,7 +58,7 @@ def chosen_cluster(name: str) -> kinds.Cluster:
     address = os.environ.get("DASK_SCHEDULER_ADDRESS") or dask.config.get("scheduler-address", None)
     if address and name != "serial":
         wait_s, task_bytes = float(os.environ.get(WAIT_VARIABLE, 60)), os.environ.get(TASK_BYTES_VARIABLE)
-        return kinds.Standing(
+        return kinds.ExistingScheduler(
             kind="scheduler",
             address=address,
             wait_for_worker_s=wait_s,
@@ -84,7 +84,7 @@ def connect(
         yield SerialExecutor()
         return
     with contextlib.ExitStack() as stack:
-        if isinstance(cluster, kinds.Standing):
+        if isinstance(cluster, kinds.ExistingScheduler):
             place: Cluster | str = cluster.address
             security = security_of(cluster.tls)
         else:
@@ -96,7 +96,7 @@ def connect(
         yield executor_of(client, cluster, limits or Limits())
 
 
-def executor_of(client: Client, cluster: kinds.Standing | kinds.Started, limits: Limits) -> Executor:
+def executor_of(client: Client, cluster: kinds.ExistingScheduler | kinds.Started, limits: Limits) -> Executor:
     """Return the executor of a connected cluster. Memory that workers don't report comes from the config."""
     from etl.run.dask import DaskExecutor
 
@@ -114,7 +114,7 @@ def expected_memory(cluster: kinds.Cluster, connect_s: float = CONNECT_SECONDS) 
     """
     if isinstance(cluster, kinds.Serial):
         return TaskMemory(None, "no limit: tasks run in the job's own process")
-    if not isinstance(cluster, kinds.Standing):
+    if not isinstance(cluster, kinds.ExistingScheduler):
         if cluster.task_bytes is None:
             return TaskMemory(None, f"unknown: the config of `kind: {cluster.kind}` sets no worker's memory")
         return TaskMemory(cluster.task_bytes, f"on a worker of `kind: {cluster.kind}`")
@@ -141,14 +141,14 @@ def most_workers(cluster: kinds.Cluster) -> int:
 
 
 def environment_of(
-    address: str, cluster: kinds.Standing | kinds.Started, security: Security | None = None
+    address: str, cluster: kinds.ExistingScheduler | kinds.Started, security: Security | None = None
 ) -> dict[str, str]:
     """Return the environment in which `distributed.Client()` of a script finds this scheduler.
 
     Args:
         security: certificates of a cluster that was started.
     """
-    if isinstance(cluster, kinds.Standing):
+    if isinstance(cluster, kinds.ExistingScheduler):
         security = security_of(cluster.tls)
     return {
         "DASK_SCHEDULER_ADDRESS": address,
@@ -260,12 +260,6 @@ def _check_batch_job(script: str) -> None:
             value=" ".join(done.stderr.split()),
             remedy="fix queue, account, memory, walltime or directives in the cluster's file",
         )
-
-
-def local_cluster(workers: int, *, tls: bool = True) -> contextlib.AbstractContextManager[Cluster]:
-    """Start a cluster of this many processes on the loopback interface."""
-    size = kinds.Size(minimum=workers, maximum=workers)
-    return start_cluster(kinds.Local(kind="local", workers=size, tls=tls))
 
 
 def _load_class(config: kinds.Started) -> type[Cluster]:

@@ -146,10 +146,10 @@ def _reach(
         place = kinds.Local(kind="local", workers=kinds.Size(minimum=workers, maximum=workers))
     else:
         assert scheduler is not None  # the one option left
-        place = kinds.Standing(kind="scheduler", address=scheduler)
+        place = kinds.ExistingScheduler(kind="scheduler", address=scheduler)
     if isinstance(place, kinds.Serial):
         raise click.UsageError("`serial` is no cluster: set `cluster: serial` in the job's config instead")
-    if isinstance(place, kinds.Standing):
+    if isinstance(place, kinds.ExistingScheduler):
         check_scheduler(place.address, security_of(place.tls))
         return environment_of(place.address, place)
     started = stack.enter_context(start_cluster(place))

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from etl.core.rejects import Kind, Reason, Reject
 from etl.imaging.geometry import mm_to_voxel, pixel_to_mm
+from etl.release.annotation_columns import SPLITS as SPLIT_CODES
 from etl.release.names import SeriesKey, file_name
 from etl.tables.built import BuiltVolume
 from etl.tables.checks import StoredTables, Wrong
@@ -20,7 +21,7 @@ from etl.tables.table import BOOL, FLOAT, INT, TEXT, Partition, Table, field, se
 if TYPE_CHECKING:
     import pandas as pd
 
-SPLITS = ("train", "val", "test")
+SPLITS = tuple(SPLIT_CODES.values())
 
 POINTS = {
     "recist_long_x1": ("x", "column of the long diameter's first end"),

@@ -10,7 +10,6 @@ from distributed import Client
 from etl.annotations.mask_files import list_files, read_files
 from etl.annotations.mask_sources import MaskStore, join_masks
 from etl.core.errors import SourceError
-from etl.run.clusters import local_cluster
 from etl.run.dask import DaskExecutor
 from etl.run.serial import SerialExecutor
 from etl.store.history import rollback
@@ -20,6 +19,7 @@ from etl.verify.verify import verify
 from tests.annotations.documents import tarred
 from tests.annotations.test_mask_tasks import ROWS as TASK_ROWS
 from tests.annotations.test_mask_tasks import grids, packings
+from tests.support.clusters import local_cluster
 from tests.support.masked_store import FIRST, MASKS_BY_NAME, PRESENT, ROWS, SECOND, masked_store, with_masks
 from tests.support.s3_server import Bucket
 from tests.support.three_volumes import files_of

@@ -20,12 +20,12 @@ from etl.io.opening import open_objects
 from etl.pipeline.build import build, load_plan
 from etl.pipeline.derive import derive
 from etl.run.certificates import environment_of_certificates
-from etl.run.clusters import local_cluster
 from etl.run.dask import DaskExecutor
 from etl.store import open_store
 from etl.verify.verify import verify
 from tests.chaos.arena import LONG, Arena
 from tests.chaos.conftest import TallyOf
+from tests.support.clusters import local_cluster
 from tests.support.processes import BUILD_STORE, LIMIT_SECONDS, environment, running, wait_until
 from tests.support.toy_derivations import plane_means
 

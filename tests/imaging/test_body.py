@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from etl.imaging.body import body_mask, measure_masks
 from etl.imaging.hounsfield import to_hu
-from etl.imaging.masks import unpack
 from etl.phantom.anatomy import Canvas, Grid, paint_body
 from etl.phantom.plan import Series, plan_release
 from etl.phantom.slices import draw_slice
+from tests.support.packed import unpack
 
 AIR, FAT, FOAM, SHELL = -1000, -100, -900, -60
 

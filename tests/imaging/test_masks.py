@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from etl.imaging.masks import extent, fill_holes, keep_largest_component, open_blocks, pack, unpack
+from etl.imaging.masks import extent, fill_holes, keep_largest_component, open_blocks, pack
+from tests.support.packed import unpack
 
 Pixels = NDArray[np.bool_]
 

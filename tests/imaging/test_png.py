@@ -15,9 +15,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from PIL import Image, ImageFile
 
-from etl.imaging.png import STORED_ZERO_HU, PngError, PngFault, read_png
+from etl.imaging.png import SIGNATURE, STORED_ZERO_HU, PngError, PngFault, read_png
 
-SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PIXELS = np.arange(1, 31, dtype=np.uint16).reshape(5, 6) * 2113
 images = npst.arrays(np.uint16, npst.array_shapes(min_dims=2, max_dims=2, max_side=12))
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from etl.derive.lesion_arrays import LesionArrays
-from etl.learn.sequence_loss import sequence_loss
+from etl.learn.losses import sequence_loss
 from etl.learn.sequence_sampler import Rules, Sampler
 
 RULES = Rules(0.05, 0.1, 5.0, 10.0)

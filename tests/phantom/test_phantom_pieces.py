@@ -20,10 +20,6 @@ from etl.phantom.lesions import Lesion, coverage
 from etl.release.annotation_columns import COLUMNS
 
 
-def numbers(text: str) -> list[float]:
-    return [float(part) for part in text.split(", ")]
-
-
 def test_rows_are_formatted_exactly() -> None:
     row = ["000001_01_01_109.png", "1", "1", "1", "109", "233.537, 95.0204", "1, 2, 3, 4", "11.9677, 5.10387"]
     row += ["0.44666, 0.283794, 0.434454", "3", "0", "103, 115", "0.488281, 0.488281, 5", "512, 512"]

@@ -18,8 +18,6 @@ from etl.run.serial import SerialExecutor
 from etl.store.reader import open_store
 from tests.support.stored import build_store, config_data, config_of, read_versions
 
-SERIES = "000001_01_01"
-
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, PhantomTruth]:

@@ -15,7 +15,6 @@ from etl.release.index import SLICE_DTYPE
 from etl.release.slices import SPAN_BYTES, held_bytes
 from etl.store.volumes import blosc
 
-MIB = 2**20
 IMAGE = (512, 512)
 HEADER_BYTES = 50
 

@@ -71,7 +71,7 @@ def test_names_are_looked_for_below_the_working_directory_first(
 
 def test_the_environment_names_another(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", "tcp://127.0.0.1:1")
-    assert chosen_cluster("slurm") == kinds.Standing(kind="scheduler", address="tcp://127.0.0.1:1")
+    assert chosen_cluster("slurm") == kinds.ExistingScheduler(kind="scheduler", address="tcp://127.0.0.1:1")
     assert chosen_cluster("serial") == kinds.Serial(kind="serial")
 
 

@@ -16,12 +16,12 @@ import pytest
 from distributed import Client, LocalCluster, Scheduler, SchedulerPlugin
 
 from etl.core.errors import RunError
-from etl.run.clusters import local_cluster
 from etl.run.connection import open_client
 from etl.run.dask import DaskExecutor
 from etl.run.dask_run import Tuning
 from etl.run.protocol import RETRIES, Executor, Queue, Task
 from etl.run.serial import SerialExecutor
+from tests.support.clusters import local_cluster
 from tests.support.processes import LIMIT_SECONDS, dask_scheduler, wait_until
 
 WORKERS = 2

@@ -12,11 +12,11 @@ from distributed import Client, LocalCluster
 
 from etl.core.config import Config
 from etl.pipeline.build import Build, build, load_plan
-from etl.run.clusters import local_cluster
 from etl.run.connection import wait_until_idle
 from etl.run.dask import DaskExecutor
 from etl.run.serial import SerialExecutor
 from etl.store.reader import open_store
+from tests.support.clusters import local_cluster
 from tests.support.spoilt_builds import (
     BAD,
     SERIES,

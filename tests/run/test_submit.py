@@ -18,9 +18,9 @@ from click.testing import CliRunner
 
 from etl.core.errors import ConfigError
 from etl.run import worker
-from etl.run.clusters import local_cluster
 from etl.run.connection import check_scheduler, open_client
 from etl.run.submit import submit
+from tests.support.clusters import local_cluster
 from tests.support.processes import (
     DASK_SUBMIT,
     LIMIT_SECONDS,

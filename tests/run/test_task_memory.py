@@ -93,7 +93,7 @@ def test_a_script_that_is_submitted_knows_what_the_cluster_says(monkeypatch: pyt
         for name, value in environment_of("tcp://127.0.0.1:1", cluster).items():
             monkeypatch.setenv(name, value)
         there = chosen_cluster("local")
-        assert isinstance(there, kinds.Standing)
+        assert isinstance(there, kinds.ExistingScheduler)
         assert there.task_bytes == cluster.task_bytes
         assert there.wait_for_worker_s == cluster.wait_for_worker_s
 
@@ -103,14 +103,14 @@ def test_a_scheduler_that_stands_is_asked(tmp_path: Path) -> None:
     with dask_scheduler(tmp_path, worker_options=["--memory-limit", "1 GB"]) as (address, _):
         with Client(address, set_as_default=False) as client:
             client.wait_for_workers(1, timeout=LIMIT_SECONDS)
-        known = expected_memory(kinds.Standing(kind="scheduler", address=address, task_bytes=7))
+        known = expected_memory(kinds.ExistingScheduler(kind="scheduler", address=address, task_bytes=7))
     assert known == TaskMemory(ONE_GB, f"on the largest worker of 1 at {address}")
     threads: dict[str, Any] = {"processes": False, "dashboard_address": "127.0.0.1:0"}
     with LocalCluster(n_workers=0, **threads) as cluster:
-        known = expected_memory(kinds.Standing(kind="scheduler", address=cluster.scheduler_address))
+        known = expected_memory(kinds.ExistingScheduler(kind="scheduler", address=cluster.scheduler_address))
         assert known == TaskMemory(None, f"unknown: {cluster.scheduler_address} has no worker now")
     with LocalCluster(n_workers=1, memory_limit=0, **threads) as cluster:
-        known = expected_memory(kinds.Standing(kind="scheduler", address=cluster.scheduler_address))
+        known = expected_memory(kinds.ExistingScheduler(kind="scheduler", address=cluster.scheduler_address))
         assert known == TaskMemory(None, f"no limit on a worker of 1 at {cluster.scheduler_address}")
 
 
