@@ -87,7 +87,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture(scope="session")
 def real_release() -> Path:
-    """The folder of real slices and rows, read where it lies beside the project."""
+    """The folder of real slices and rows, next to the project."""
     folder = ROOT.parent / "shared" / "real"
     if not (folder / "DL_info_part.csv").is_file():
         pytest.skip("needs the real DeepLesion pieces in ../shared/real, which are not there")

@@ -1,5 +1,5 @@
-"""What readers of a store see, as text: `python -m tests.regenerate_contract` writes it to tests/contract/
-and the columns to docs/store.md.
+"""The contract with readers, as text: `python -m tests.regenerate_contract` writes it to tests/contract/ and
+the columns to docs/store.md.
 
 The texts come from a small build. What differs from run to run, or with the versions of libraries, is
 shown as `<what it is>`.

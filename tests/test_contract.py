@@ -1,4 +1,4 @@
-"""What readers see is committed as text: a change of it shows up in review as a diff."""
+"""The contract with readers is committed as text: a change of it shows up in review as a diff."""
 
 from __future__ import annotations
 

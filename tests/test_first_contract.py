@@ -1,6 +1,6 @@
 """A store as the first version of the contract wrote it is read, every part of it, by what is here now.
 
-tests/contract/store_v1 was built from the release below before any column was added. It is never built anew.
+tests/contract/store_v1 was built from the release below before any column was added. It is never built again.
 """
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ def test_it_is_exported(store: Store, tmp_path: Path, name: str) -> None:
 
 
 def test_it_is_served(store: Store) -> None:
-    """What the viewer asks for: the catalogue, a volume's metadata and a range of its voxels."""
+    """Requests of the viewer: the catalogue, a volume's metadata and a range of its voxels."""
     site = Site(store)
     listed = json.loads(site.answer("/viewer/catalogue.json").body)
     assert listed["volumes"]["volume_id"] == VOLUMES
@@ -157,7 +157,7 @@ def test_it_is_served(store: Store) -> None:
 def test_a_build_into_it_publishes_by_the_second_contract_and_leaves_it_readable(
     store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The same release again: all is converted anew, and the first version is read and gone back to."""
+    """The same release again: all is converted again, and the first version is read and rolled back to."""
     copy = tmp_path / "store"
     shutil.copytree(FOLDER, copy)
     before = files_of(str(copy))

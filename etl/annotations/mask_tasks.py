@@ -95,7 +95,7 @@ class MaskReader:
         receipt = find_labels(objects, part.volume_id, fingerprint)
         if receipt is not None:
             by_id = {row.lesion_id: row for row in part.rows}
-            return PartResult(tuple(_recalled(item, by_id) for item in receipt.masks), receipt.entry)
+            return PartResult(tuple(_from_json(item, by_id) for item in receipt.masks), receipt.entry)
         joined = _joined(part, data)
         masks = [
             mask
@@ -116,8 +116,10 @@ class MaskReader:
             else outcome
             for outcome, _ in joined
         )
-        told = [_told(outcome) for outcome in outcomes]
-        return PartResult(outcomes, write_labels(objects, grid, self.source, fingerprint, masks, told).entry)
+        as_json = [_as_json(outcome) for outcome in outcomes]
+        return PartResult(
+            outcomes, write_labels(objects, grid, self.source, fingerprint, masks, as_json).entry
+        )
 
 
 def task_bytes(parts: Sequence[MaskPart]) -> int:
@@ -173,7 +175,7 @@ def _fingerprint(source: str, part: MaskPart, data: Sequence[bytes]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _told(outcome: MaskOutcome) -> dict[str, Any]:
+def _as_json(outcome: MaskOutcome) -> dict[str, Any]:
     """Return an outcome as plain JSON types, a lesion by its number."""
     fields = asdict(outcome)
     if isinstance(outcome, JoinedMask):
@@ -181,8 +183,8 @@ def _told(outcome: MaskOutcome) -> dict[str, Any]:
     return fields
 
 
-def _recalled(fields: Mapping[str, Any], rows: Mapping[int, PrintedRow]) -> MaskOutcome:
-    """Return the outcome that `_told` gave these fields for."""
+def _from_json(fields: Mapping[str, Any], rows: Mapping[int, PrintedRow]) -> MaskOutcome:
+    """Return the outcome of which `_as_json` made these fields."""
     if "reason" in fields:
         return FaultyEntry(fields["where"], Fault(fields["reason"]), fields["message"])
     stored = fields["stored"]

@@ -82,14 +82,14 @@ def write_labels(
     source: str,
     fingerprint: str,
     masks: Sequence[LesionMask],
-    told: Sequence[Any],
+    outcomes: Sequence[Any],
 ) -> LabelReceipt:
     """Write a group of labels and, last, its receipt; overwrite the rest of an interrupted attempt.
 
     Args:
         source: name of the source in the config.
         masks: at least one.
-        told: what the receipt keeps of each file that was read, as plain JSON types.
+        outcomes: of each file that was read, as plain JSON types, for the receipt.
 
     Raises:
         OSError: the store can't be written; no receipt was.
@@ -102,7 +102,7 @@ def write_labels(
         "volume_id": grid.volume_id,
         "fingerprint": fingerprint,
         "source": source,
-        "masks": list(told),
+        "masks": list(outcomes),
         "objects": [vars(object_info(name, data)) for name, data in built.items()],
     }
     data = to_json(sealed(fields))

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope="session")
 def others() -> Path:
-    """The folder of annotations by others, read where it lies beside the project."""
+    """The folder of annotations by others, next to the project."""
     folder = ROOT.parent / "shared" / "annotations"
     if not (folder / "README.md").is_file():
         pytest.skip("needs the public annotations in ../shared/annotations, which are not there")

@@ -1,4 +1,4 @@
-"""Which row an entry joins, on tables small enough to check by eye, and masks that were moved."""
+"""The row that an entry joins, on tables small enough to check by eye, and masks that were moved."""
 
 from __future__ import annotations
 

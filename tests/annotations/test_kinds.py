@@ -282,7 +282,7 @@ def scaled_nifti(code: int, dtype: str, raw: np.ndarray, scale: float, shift: fl
     ],
 )
 def test_masks_are_read_after_scale_and_shift(code: int, dtype: str, scale: float, shift: float) -> None:
-    """As nibabel, ITK and others store masks: the raw value of 0 is often not 0."""
+    """Nibabel, ITK and others store masks so that the raw value of 0 is often not 0."""
     raw = INSIDE if scale == 0 else (INSIDE - shift) / scale
     if dtype[1] != "f":
         raw = np.round(raw)

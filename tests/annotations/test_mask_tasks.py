@@ -95,7 +95,7 @@ def join(urls: list[str], store: Path | None) -> MaskResults:
     return join_masks("uls23", urls, ROWS, SerialExecutor(), place)
 
 
-def told(found: MaskResults) -> list[tuple[str, str]]:
+def outcomes(found: MaskResults) -> list[tuple[str, str]]:
     results = sorted(found.outcomes, key=lambda outcome: outcome.where)
     return [(o.where, "joined" if isinstance(o, JoinedMask) else str(o.reason)) for o in results]
 
@@ -123,10 +123,10 @@ def test_every_packing_gives_the_same_labels(tmp_path: Path, http_server: HttpSe
         places[f"http {name}"] = http_server.put(f"/{name}", data)
     found = {name: join([url], tmp_path / "stores" / name) for name, url in places.items()}
     for name, one in found.items():
-        assert told(one) == EXPECTED, name
+        assert outcomes(one) == EXPECTED, name
         assert one.labels == found["folder"].labels, name
         assert [entry["volume_id"] for entry in one.labels] == [f"{FIRST}_103-115", f"{SECOND}_008-023"]
-    assert told(join([places["b.tar"]], None)) == EXPECTED
+    assert outcomes(join([places["b.tar"]], None)) == EXPECTED
 
 
 def test_the_same_again_reads_no_mask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,7 +49,7 @@ def test_entries_of_rows_that_are_not_given_are_neither_faults_nor_new_lesions(
 def test_a_store_of_part_of_the_rows_calls_the_others_not_given(
     val: GivenRows, numbered: pd.DataFrame, others: Path
 ) -> None:
-    """As a store of some archives, of key slices or of a `select` has them."""
+    """A store of some archives, of key slices or of a `select` has such rows."""
     lesions = parse_annotations(csv_bytes(numbered[numbered.Train_Val_Test == "2"]), "DL_info.csv").lesions
     few = stored_rows(val, lesions[lesions.lesion_id % 3 > 0])
     more = More.model_validate(

@@ -81,7 +81,7 @@ def boxes_of(kind: str, files: list[Path]) -> tuple[int, pd.DataFrame]:
 def test_files_of_one_name_in_folders_lose_no_box(
     tmp_path: Path, kind: str, write: Callable[[str], bytes]
 ) -> None:
-    """As exports for training lay them out: train/_annotations.coco.json, valid/_annotations.coco.json."""
+    """Exports for training lay files out so: train/_annotations.coco.json, valid/_annotations.coco.json."""
     files = []
     for series in SLICES:
         files.append(tmp_path / series / "annotations")

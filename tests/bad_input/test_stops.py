@@ -1,4 +1,4 @@
-"""What stops a build at once, with exit code 2 and no version."""
+"""Faults that stop a build at once, with exit code 2 and no version."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where faults strike: a store with one version, a second to be built on top, and a reader that polls."""
+"""A place for faults: a store with one version, a second to be built on top, and a reader that polls."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ class Arena:
         return 4 if self.kind == "disk" else 2
 
     def kind_of(self, number: int) -> str:
-        """What is done to what at a boundary, without the names of one run, volume or probe.
+        """Return the call at a boundary and its object, without the names of one run, volume or probe.
 
         A file is whole, and has its name, at the boundary after the one where it is half there.
         """
@@ -145,7 +145,7 @@ class Arena:
         return self.foundry.run(Orders(arguments, str(self.folder / "log"), store, **orders))
 
     def log(self) -> str:
-        """What the last run printed."""
+        """Return the output of the last run."""
         return (self.folder / "log").read_text()
 
     def content(self, store: str, number: int) -> dict[str, bytes]:

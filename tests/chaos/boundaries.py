@@ -1,4 +1,4 @@
-"""The boundaries of writes: every change of a store that this process makes, told before and after.
+"""The boundaries of writes: every change of a store that this process makes, reported before and after.
 
 Wraps the calls of the operating system and of the S3 driver, whatever code of the store makes them.
 """
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-# What changes a store on a disk, and which argument tells where.
+# What changes a store on a disk, and the argument that says where.
 CALLS = {"replace": 1, "rename": 1, "link": 1, "unlink": 0, "remove": 0, "rmdir": 0}
 # What changes a store in a bucket.
 REQUESTS = {

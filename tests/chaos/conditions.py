@@ -1,4 +1,4 @@
-"""What may be wrong with the machine of one run, put in place in its own process."""
+"""Faults of the machine of one run, put in place in its own process."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ def paused_after_each_test(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @dataclass
 class Tally:
-    """How often a fault was tried, and where the store did not survive it."""
+    """The attempts at a fault, and those that the store did not survive."""
 
     tried: int = 0
     lost: list[str] = field(default_factory=list)

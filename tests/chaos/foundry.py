@@ -1,6 +1,6 @@
 """A process that runs jobs in forks of itself, each of which may be struck at a boundary.
 
-Everything is imported once and nothing runs beside the main thread, so that a run costs little more than its
+Everything is imported once and nothing runs except the main thread, so that a run costs little more than its
 work. Speaks JSON, one line a run: see `Orders`.
 """
 
@@ -47,7 +47,7 @@ class Orders:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended: exit code, or minus the signal's number; the boundaries that it came to."""
+    """The end of a run: exit code, or minus the signal's number; the boundaries that it came to."""
 
     code: int
     boundaries: tuple[str, ...]

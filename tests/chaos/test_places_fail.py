@@ -50,7 +50,7 @@ def small_disk(place: Arena, tmp_path: Path) -> Iterator[Path]:
 
 
 def assert_stopped_in_order(place: Arena, code: int) -> None:
-    """Not done, told in so many words."""
+    """Assert that the run failed with one error message and no traceback."""
     assert code in (2, 4), place.log()
     assert "error: " in place.log()
     assert "Traceback" not in place.log()

@@ -33,7 +33,7 @@ def look_after(place: Arena, store: str, arguments: list[str], **orders: Any) ->
 
 
 def held(place: Arena, store: str) -> tuple[dict[int, dict[str, bytes]], list[str]]:
-    """What each version holds, and the names of all volumes' and tables' objects, named or not."""
+    """Return the content of each version, and the names of all volumes' and tables' objects, named or not."""
     objects = open_objects(store)
     names = [name for folder in ("volumes", "tables") for name in objects.list(folder)]
     return {number: place.content(store, number) for number in version_numbers(objects)}, names

@@ -73,7 +73,7 @@ class Striker(WorkerPlugin):  # type: ignore[misc]
 
 @dataclass
 class Cluster:
-    """A cluster whose workers strike as they are told."""
+    """A cluster whose workers strike as a plan says."""
 
     client: Client
     environment: Mapping[str, str]
@@ -82,7 +82,7 @@ class Cluster:
 
     def build(self, place: Arena, store: str, **plan: Any) -> list[str]:
         """Build on the cluster; gives the boundaries that the workers came to."""
-        name = self.tell(plan)
+        name = self.announce(plan)
         config = load_config(place.config, overrides=[f"store={store}"], environment={})
         build(config, load_plan(config), DaskExecutor(self.client))
         (self.folder / "plan.json").unlink()
@@ -90,7 +90,7 @@ class Cluster:
 
     def derive(self, store: str, **plan: Any) -> list[str]:
         """Compute a derived table on the cluster, a file for each volume."""
-        name = self.tell({"all": False} | plan)
+        name = self.announce({"all": False} | plan)
         derive(open_store(store), plane_means(), DaskExecutor(self.client), volumes_a_part=1)
         (self.folder / "plan.json").unlink()
         return (self.folder / name).read_text().splitlines()
@@ -100,14 +100,14 @@ class Cluster:
         command = [*BUILD_STORE, str(place.config), "--set", f"store={store}", "--set", "cluster=local"]
         env = environment(**self.environment)
         with running(command, place.folder / "log", env=env) as driver:
-            self.tell({"strike_at": strike_at, "driver": driver.pid})
+            self.announce({"strike_at": strike_at, "driver": driver.pid})
             try:
                 return driver.wait(LIMIT_SECONDS)
             finally:
                 (self.folder / "plan.json").unlink()
 
-    def tell(self, plan: dict[str, Any]) -> str:
-        """Tell the workers whom to strike and when; gives the name of their log."""
+    def announce(self, plan: dict[str, Any]) -> str:
+        """Write the plan of strikes for the workers; return the name of their log."""
         # Each comes to boundaries of its own before any volume: one that isn't back yet would leave fewer.
         wait_until(lambda: len(self.client.nthreads()) == WORKERS, "the workers struck before were replaced")
         self.count += 1
@@ -181,7 +181,7 @@ def test_workers_struck_at_boundaries(
 def test_the_driver_is_killed_and_the_workers_live_on(
     place: Arena, cluster: Cluster, boundaries: list[str], tally: TallyOf
 ) -> None:
-    """The rerun writes beside them, as their tasks under way go on; when they have ended nothing changed."""
+    """The rerun and their running tasks write at the same time; when they have ended nothing changed."""
     fault = "SIGKILL of the driver, at a write of workers that live on"
     moments = range(len(boundaries)) if LONG else random.Random(fault).sample(range(len(boundaries)), 1)
     with tally(fault, place.kind) as count:

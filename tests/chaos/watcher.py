@@ -39,15 +39,15 @@ class Reading:
 
 @dataclass(frozen=True)
 class Watch:
-    """Attributes: folder, where the watcher is told the store (`store`) and tells what it saw (`seen`)."""
+    """Attributes: folder, with the store to watch (`store`) and the log of readings (`seen`)."""
 
     folder: Path
 
     def look_at(self, store: str) -> None:
         """From now on read this one; it has a version."""
-        told = self.folder / "telling"
-        told.write_text(store)
-        told.replace(self.folder / "store")
+        name = self.folder / "next"
+        name.write_text(store)
+        name.replace(self.folder / "store")
 
     def pause(self) -> None:
         """Read nothing until the next store is named."""
@@ -60,7 +60,7 @@ class Watch:
         wait_until(lambda: any(r.store == store for r in self.seen(start)), "the reader had moved on")
 
     def bytes_seen(self) -> int:
-        """How much was told so far, for `seen`."""
+        """Return the size of the log of readings so far, for `seen`."""
         return (self.folder / "seen").stat().st_size
 
     def seen(self, start: int = 0) -> list[Reading]:

@@ -71,7 +71,7 @@ def test_sequences_of_one_study_give_no_rows() -> None:
 def test_a_change_is_null_where_a_study_that_it_needs_is_missing(
     missing: int, of_first: list[float | None], of_smallest: list[float | None]
 ) -> None:
-    """As after a build that changed a lesion, whose row was not carried on."""
+    """A build that changed a lesion does not carry its row on."""
     sizes = [20.0, 13.0, 16.0, 19.0]
     sequences, lesions = table(*((at, "a", at + 1, 4, size) for at, size in enumerate(sizes)))
     found = growth(sequences[sequences["lesion_id"] != missing], lesions)

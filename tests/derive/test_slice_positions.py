@@ -154,7 +154,7 @@ def test_a_map_pools_what_falls() -> None:
     ],
 )
 def test_a_scale_that_maps_nothing_rightly_is_refused(wrong: dict[str, Any], said: str) -> None:
-    """Without it np.interp would give any z for scores that do not ascend."""
+    """For scores that do not ascend, np.interp would give any z."""
     good = {"slope_mean": 0.1, "slope_deviation": 0, "scores": [-1, 3], "norm_z": [0, 1], "landmarks": []}
     data = good | {"landmarks_from": ""}
     assert Scale.from_json(data).scores == (-1, 3)

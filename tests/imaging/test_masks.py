@@ -18,7 +18,7 @@ Pixels = NDArray[np.bool_]
 
 @st.composite
 def pixels(draw: st.DrawFn) -> Pixels:
-    """Of all densities, with columns on either side of whole words."""
+    """Draw pixels of all densities, with columns on either side of whole words."""
     shape = draw(st.integers(1, 12)), draw(st.sampled_from([1, 2, 9, 63, 64, 65, 127, 128, 130]))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     coarse = rng.random((shape[0] // 3 + 1, shape[1] // 3 + 1)) < draw(st.floats(0, 1))

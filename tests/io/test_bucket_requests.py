@@ -1,4 +1,4 @@
-"""How many requests a build costs in a bucket; docs/operations.md has the same numbers."""
+"""The number of requests that a build costs in a bucket; docs/operations.md has the same numbers."""
 
 from __future__ import annotations
 

@@ -124,8 +124,8 @@ def test_plan_tells_what_would_be_reused(data: dict[str, Any], tmp_path: Path) -
     before = listing(tmp_path)
     done = call_job("build_store", config, "--plan")
     assert listing(tmp_path) == before
-    told = r"^volumes +4: 2 to convert, 1 to reuse, 1 to read and reuse if right$"
-    assert re.search(told, done.stdout, re.MULTILINE)
+    expected = r"^volumes +4: 2 to convert, 1 to reuse, 1 to read and reuse if right$"
+    assert re.search(expected, done.stdout, re.MULTILINE)
     states = [line.split()[1] for line in done.stdout.splitlines()[:4]]
     assert states == ["reuse", "check", "convert", "convert"]
     assert done.stdout.startswith("000001_01_01_103-115  reuse ")

@@ -64,7 +64,7 @@ def test_an_export_to_a_url_is_refused(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_no_store_is_told(tmp_path: Path) -> None:
+def test_a_missing_store_is_one_error(tmp_path: Path) -> None:
     done = call_job("export", str(tmp_path / "nowhere"), str(tmp_path / "out"), "--format", "nifti", code=2)
     assert "there is no store here" in done.stderr
     assert list(tmp_path.iterdir()) == []

@@ -35,7 +35,7 @@ class PlaneMeans(torch.nn.Module):
 
 
 def test_the_exporter_gives_the_committed_bytes() -> None:
-    """Where they differ, another version of PyTorch exports otherwise; that changes new models only."""
+    """If they differ, this version of PyTorch exports otherwise, which changes new models only."""
     inputs = {"crops": torch.zeros(2, 3, PIXELS, PIXELS), "boxes": torch.zeros(2, 4)}
     assert exported(PlaneMeans(), inputs, "vectors", "embedding") == PLANE_MEANS_ONNX
 

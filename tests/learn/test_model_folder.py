@@ -54,7 +54,7 @@ def test_onnxruntime_gives_the_scores_of_torch(net: SmallNet, exported: bytes) -
 
 
 def test_the_exporter_gives_the_committed_bytes() -> None:
-    """Where they differ, another version of PyTorch exports otherwise; that changes new models only."""
+    """If they differ, this version of PyTorch exports otherwise, which changes new models only."""
     assert onnx_bytes(MeanBrightness(), PIXELS) == MEAN_BRIGHTNESS_ONNX
 
 

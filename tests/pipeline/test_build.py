@@ -103,7 +103,7 @@ def test_a_shard_of_other_bytes_and_the_same_size_is_replaced(release: Path, tmp
 
 @pytest.mark.slow
 def test_a_copied_store_is_planned_unread_then_read_once(release: Path, tmp_path: Path) -> None:
-    """What a copy gives its receipts as times tells nothing: here they are older than what they prove."""
+    """Times of a copy mean nothing: here its receipts are older than the objects that they prove."""
     data = coarse(release, tmp_path / "store", select={"patients": [2]})
     build_store(data, SerialExecutor())
     receipts = sorted((tmp_path / "store" / "volumes").rglob("*.receipt.json"))

@@ -162,9 +162,9 @@ def test_a_signal_stops_in_order(
         assert process.wait(LIMIT_SECONDS) == code, log.read_text()
         assert_gone(others)
     assert version_names(store) == []
-    told = log.read_text().splitlines()[-1]
-    assert told.startswith("stopped; finished volumes are kept. Continue with the same command: ")
-    assert told.endswith(f"build_store.py {config}")
+    logged = log.read_text().splitlines()[-1]
+    assert logged.startswith("stopped; finished volumes are kept. Continue with the same command: ")
+    assert logged.endswith(f"build_store.py {config}")
     assert "Traceback" not in log.read_text()
 
     whole = receipts(store)
@@ -211,10 +211,10 @@ def test_a_scheduler_that_is_killed_ends_the_run_and_another_goes_on(
         wait_until(lambda: receipts(store) >= 1 or process.poll() is not None, "a volume was there")
         scheduler.kill()
         assert process.wait(LIMIT_SECONDS) == 4, log.read_text()
-    told = log.read_text()
-    assert told.count("error: the connection to the scheduler was lost") == 1
-    assert "start the cluster again, run the same again" in told.splitlines()[-1]
-    assert "Traceback" not in told
+    logged = log.read_text()
+    assert logged.count("error: the connection to the scheduler was lost") == 1
+    assert "start the cluster again, run the same again" in logged.splitlines()[-1]
+    assert "Traceback" not in logged
     assert version_names(store) == []
     whole = receipts(store)
     assert 1 <= whole < VOLUMES

@@ -148,7 +148,7 @@ def test_real_key_slices_all_agree(real_release: Path, tmp_path: Path) -> None:
 def test_the_real_key_slice_is_told_from_its_neighbours(
     real_release: Path, tmp_path: Path, other: int
 ) -> None:
-    """Slices of one series are alike: `location_agrees` may not tell them apart, the difference does."""
+    """Slices of one series are alike: `location_agrees` may not distinguish them, the difference does."""
     series = "000001_01_01"
     folder = tmp_path / "Images_png" / series
     folder.mkdir(parents=True)

@@ -59,17 +59,17 @@ def test_every_volume_is_converted_or_refused_once(case: Case, window: int, rand
 
 
 @given(cases(), st.integers(1, 12), st.randoms(use_true_random=False))
-def test_refusals_tell_the_reason_of_every_slice(case: Case, window: int, random: Any) -> None:
+def test_refusals_state_the_reason_of_every_slice(case: Case, window: int, random: Any) -> None:
     for conversion in Run(case, random.randrange, window).work.rejected:
         needs = case.needs[int(conversion.planned_id[:6]) - 1]
         assert (conversion.built, conversion.converted) == ((), 0)
-        (told,) = {(r.reason, r.message) for r in conversion.rejects}
+        (found,) = {(r.reason, r.message) for r in conversion.rejects}
         possible = set()
         if needs & case.failing:
             possible.add((Reason.ARCHIVE_CHANGED, "it changed"))
         if needs & case.unreadable:
             possible.add((Reason.ARCHIVE_UNAVAILABLE, "it is silent"))
-        assert told in possible
+        assert found in possible
         assert len(conversion.rejects) == conversion.slice_count == len(needs)
 
 

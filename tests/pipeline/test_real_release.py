@@ -82,7 +82,7 @@ def test_stored_voxels_are_those_of_an_independent_resampler(
     _, store = built
     voxels = np.asarray(store.array(VOLUME)[...])
     source = np.stack([slice_hu(real_release, f"{SERIES}/{number:03d}.png") for number in range(103, 116)])
-    assert source.min() < -1024  # padding, which must not bleed into the tissue beside it
+    assert source.min() < -1024  # padding, which must not bleed into the tissue next to it
     image = SimpleITK.GetImageFromArray(np.clip(source, -1024, 3071).astype(np.float64))
     image.SetSpacing(SPACING_XYZ_MM)
     size = [int((n - 1) * mm / 1.0) + 1 for n, mm in zip(image.GetSize(), SPACING_XYZ_MM, strict=True)]

@@ -83,33 +83,6 @@ def test_each_axis_has_its_own_spacing() -> None:
     assert made["three"].fingerprint == made["one"].fingerprint != made["each"].fingerprint
 
 
-def test_two_runs_of_one_series_may_differ_in_spacing() -> None:
-    rows = (
-        csv_row(FIRST, 4, (3, 7), Spacing_mm_px_="0.5, 0.5, 1"),
-        csv_row(FIRST, 12, (11, 15), Spacing_mm_px_="0.5, 0.5, 5"),
-    )
-    built = tiny_plan({FIRST: [*range(3, 8), *range(11, 16)]}, *rows)
-    assert [volume.source_spacing_mm[0] for volume in built.volumes] == [1.0, 5.0]
-    assert built.rejects == ()
-
-
-def test_rows_of_one_run_that_disagree_reject_run_slices_and_rows() -> None:
-    rows = (
-        csv_row(FIRST, 4, (3, 7)),
-        csv_row(FIRST, 5, (3, 7), Spacing_mm_px_="0.5, 0.5, 5"),
-        csv_row(SECOND, 4, (3, 7)),
-    )
-    built = tiny_plan({FIRST: range(3, 8), SECOND: range(3, 8)}, *rows)
-    assert ids(built) == [f"{SECOND}_003-007"]
-    disagreeing = [reject for reject in built.rejects if reject.reason is Reason.RUN_DISAGREES]
-    assert [reject.kind for reject in disagreeing].count(Kind.SLICE) == 5
-    assert [reject.lesion_id for reject in disagreeing if reject.kind is Kind.ROW] == [0, 1]
-    (run,) = (reject for reject in disagreeing if reject.kind is Kind.VOLUME)
-    assert run.found_in == f"{FIRST}_003-007"
-    assert "0.5 x 0.5 x 2.0 mm" in run.message
-    assert "0.5 x 0.5 x 5.0 mm" in run.message
-
-
 def test_a_run_that_no_row_describes_is_rejected() -> None:
     built = tiny_plan({FIRST: [3, 4, 20, 21], SECOND: [3]}, csv_row(FIRST, 4, (3, 4)))
     assert ids(built) == [f"{FIRST}_003-004"]

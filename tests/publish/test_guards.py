@@ -115,7 +115,7 @@ def reorder(schemas: dict[str, list[list[str]]]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         (lambda schemas: schemas["lesions"].remove(["sex", "string"]), "lesions: added sex string"),
         (lambda schemas: schemas["lesions"].insert(0, ["extra", "int32"]), "lesions: dropped extra int32"),
@@ -128,13 +128,13 @@ def reorder(schemas: dict[str, list[list[str]]]) -> None:
     ids=["column added", "column removed", "type changed", "reordered"],
 )
 def test_a_changed_schema_refuses_until_allowed_by_name(
-    config: Config, change: Callable[[dict[str, list[list[str]]]], object], told: str
+    config: Config, change: Callable[[dict[str, list[list[str]]]], object], message: str
 ) -> None:
     version = dict(build_serial(config).published.version)
     change(version["schemas"])
     Path(config.store, version_path(1)).write_text(json.dumps(sealed(version)))
     changed = variant(config, volume={"spacing_mm": 2.0})
-    refused(changed, "schema of lesions", "version 1", told, "limits.allow_schema_change=true")
+    refused(changed, "schema of lesions", "version 1", message, "limits.allow_schema_change=true")
     assert (
         build_serial(variant(changed, limits={"allow_schema_change": True})).published.version["parent"] == 1
     )
@@ -144,8 +144,8 @@ def test_a_table_that_would_vanish_is_a_changed_schema(config: Config) -> None:
     version = dict(build_serial(config).published.version)
     version["schemas"]["segmentations"], version["tables"]["segmentations"] = [["lesion_id", "int32"]], []
     Path(config.store, version_path(1)).write_text(json.dumps(sealed(version)))
-    told = "segmentations: the table is dropped"
-    refused(variant(config, volume={"spacing_mm": 2.0}), "schema of segmentations", told)
+    message = "segmentations: the table is dropped"
+    refused(variant(config, volume={"spacing_mm": 2.0}), "schema of segmentations", message)
 
 
 def test_a_release_of_which_nothing_can_be_read_is_refused(release: Path, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from tests.support.stored import version_names
 from tests.support.written_times import move_written
 
 BEFORE = "20000101T000000Z-00000000"
-# Names by machines whose clocks are wrong: when a run began the store tells.
+# Names by machines whose clocks are wrong: the store's clock says when a run began.
 EITHER = ("20000101T000000Z-00000000", "29990101T000000Z-00000000")
 
 
@@ -31,7 +31,7 @@ def config_file(config: Config, overlap: str, folder: Path) -> str:
 
 @pytest.fixture(params=["folder", pytest.param("bucket", marks=pytest.mark.slow)])
 def placed(request: pytest.FixtureRequest, config: Config) -> Config:
-    """Of a store on a disk or in a bucket."""
+    """The config of a store on a disk or in a bucket."""
     if request.param == "folder":
         return config
     bucket: Bucket = request.getfixturevalue("s3_bucket")

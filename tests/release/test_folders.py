@@ -172,7 +172,7 @@ def test_image_folders_are_found_however_archives_were_unpacked(
         path = tmp_path / folder / f"00000{number}_01_01" / f"007{suffix}"
         path.parent.mkdir(parents=True)
         path.write_bytes(bytes([number]) * 9)
-    (tmp_path / "DL_info.csv").write_text("beside the images")
+    (tmp_path / "DL_info.csv").write_text("next to the images")
     places = [given] if isinstance(given, str) else given
     index = index_folder([str(tmp_path / place) for place in places])
     assert [container.path for container in index.containers] == [str(tmp_path / name) for name in folders]

@@ -47,7 +47,7 @@ def test_data_files_are_declared_so_that_an_installed_package_has_them() -> None
     data = {
         file
         for file in (ROOT / "etl").rglob("*")
-        # `make viewer` has npm put what package.json names beside it.
+        # `make viewer` has npm put what package.json names next to it.
         if file.is_file()
         and file.suffix not in (".py", ".pyc", ".nbi", ".nbc")
         and "node_modules" not in file.parts

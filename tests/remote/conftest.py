@@ -75,7 +75,7 @@ def served(http_server: HttpServer, release: Path) -> Served:
 
 @pytest.fixture(params=["in place", "staged"])
 def staging(request: pytest.FixtureRequest, tmp_path: Path) -> str | None:
-    """Where archives are staged; None where they are read in place."""
+    """The staging folder of archives; None where they are read in place."""
     return str(tmp_path / "staging") if request.param == "staged" else None
 
 

@@ -105,7 +105,7 @@ def test_however_it_is_packed_the_volumes_are_the_same(
 def test_a_member_that_declares_too_much_is_never_read(
     offered: Served | InBucket, data: dict[str, Any], local_store: Path
 ) -> None:
-    """Of a bomb of 64 MiB in 64 kB not one byte is asked for, but for the blocks that are staged."""
+    """Not one byte of a bomb of 64 MiB in 64 kB is requested, except for the blocks that are staged."""
     bomb = packed(offered, zipfile.ZIP_DEFLATED, {f"{SERIES}/116.png": bytes(4 * MAX_SLICE_BYTES)})
     offered.put(ARCHIVES[0], bomb)
     build_as_job(data, SerialExecutor())
@@ -238,7 +238,7 @@ def test_with_too_little_room_for_all_but_not_for_a_few_nothing_need_be_kept(
 def test_a_write_that_is_refused_ends_the_process_with_4(
     served: Served, local_store: Path, tmp_path: Path
 ) -> None:
-    """As a quota does it; the store's own files are smaller."""
+    """A quota refuses like this; the store's own files are smaller."""
     data = store_data(tmp_path / "store", served.source(staging=str(tmp_path / "staging")))
     config = write_config(tmp_path, data)
     done = subprocess.run(

@@ -51,9 +51,11 @@ def test_log_tells_archives_bytes_and_rates(
 ) -> None:
     served.server.has_ranges = has_ranges
     built_with(Console(file=io.StringIO()), served, tmp_path)
-    told = lines(every_line)
-    assert [line for line in told if line.endswith("is staged")] == [f"{name} is staged" for name in ARCHIVES]
-    staged = [line for line in told if "archives staged" in line]
+    logged = lines(every_line)
+    assert [line for line in logged if line.endswith("is staged")] == [
+        f"{name} is staged" for name in ARCHIVES
+    ]
+    staged = [line for line in logged if "archives staged" in line]
     pattern = r"(\d)/3 archives staged, (\d\.\d\d) of (\d\.\d\d) GB, \d+\.\d MB/s(, about \d+ s left)?"
     matches = [re.fullmatch(pattern, line) for line in staged]
     assert all(matches), staged
@@ -70,7 +72,7 @@ def test_log_tells_archives_bytes_and_rates(
     if not has_ranges:
         # Fetched before planning, and there when the volumes convert: counted once.
         assert counts == [1, 2] + [3] * (len(counts) - 2)
-    assert any(re.match(r"4/4 volumes \(0 reused\)", line) for line in told)
+    assert any(re.match(r"4/4 volumes \(0 reused\)", line) for line in logged)
 
 
 @pytest.mark.slow
@@ -95,10 +97,10 @@ def test_what_was_there_counts_as_there_but_not_as_speed(
     every_line.clear()
     (tmp_path / "store").rename(tmp_path / "old")
     built_with(Console(file=io.StringIO()), served, tmp_path)
-    told = lines(every_line)
+    logged = lines(every_line)
     size = gigabytes(served)
-    assert f"3/3 archives staged, {size} of {size} GB, 0.0 MB/s" in told
-    assert not any(line.endswith("is staged") for line in told)
+    assert f"3/3 archives staged, {size} of {size} GB, 0.0 MB/s" in logged
+    assert not any(line.endswith("is staged") for line in logged)
 
 
 def test_an_archive_that_can_not_be_had_is_told_at_once(
@@ -110,20 +112,20 @@ def test_an_archive_that_can_not_be_had_is_told_at_once(
     served.server.faults[f"/{ARCHIVES[1]}"] = [Answer(403)]
     with BuildProgress(Console(file=io.StringIO()), log_interval_s=0.0) as shown:
         build(config, plan, SerialExecutor(), shown)
-    told = lines(every_line)
+    logged = lines(every_line)
     url = f"{served.server.url}/{ARCHIVES[1]}"
     assert (
         f"{ARCHIVES[1]} could not be fetched: archive_unavailable: {url}: the server answers 403 Forbidden"
-        in told
+        in logged
     )
-    assert [line for line in told if line.startswith("rejected ")] == [
+    assert [line for line in logged if line.startswith("rejected ")] == [
         f"rejected {ARCHIVES[0]}: 000002_01_01/020.png and 12 more: archive_unavailable: "
         f"{url}: the server answers 403 Forbidden",
         f"rejected {ARCHIVES[1]}: 000002_01_01/034.png and 11 more: archive_unavailable: "
         f"{url}: the server answers 403 Forbidden",
     ]
-    assert any(line.startswith("2/3 archives staged") for line in told)
-    assert told[-1].startswith("4/4 volumes")
+    assert any(line.startswith("2/3 archives staged") for line in logged)
+    assert logged[-1].startswith("4/4 volumes")
 
 
 def test_sizes_are_told_as_disks_are_sold() -> None:

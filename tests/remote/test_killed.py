@@ -45,7 +45,7 @@ def slow_or_faulty(served: Served, seed: int) -> Callable[[Request], Fault | Non
 
 
 def bytes_there(staging: Path, served: Served) -> dict[int, int]:
-    """What each archive has in the staging folder."""
+    """Return the bytes that each archive has in the staging folder."""
     found = dict.fromkeys((1, 2, 3), 0)
     for number, name in enumerate(ARCHIVES, 1):
         parts = list(staging.rglob(f"{name.removesuffix('.zip')}.*"))
@@ -59,7 +59,7 @@ def bytes_there(staging: Path, served: Served) -> dict[int, int]:
 
 
 def assert_nothing_came_twice(served: Served, before: dict[int, int]) -> None:
-    """What was in the staging folder before this run was not asked for in it."""
+    """Assert that this run requested nothing that was in the staging folder before it."""
     for number, there in before.items():
         reads = served.reads(number)
         assert all(asked is not None and asked[0] >= there for asked in reads), (number, there, reads)

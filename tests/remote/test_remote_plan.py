@@ -36,7 +36,7 @@ def printed_plan(tmp_path: Path, source: dict[str, Any], *arguments: str) -> lis
 
 
 def what_is_built(plan: list[str]) -> list[str]:
-    """A plan less the lines that tell whence the archives come."""
+    """Return a plan without the lines that name the archives' places."""
     return [line for line in plan if not line.startswith(("to fetch", "peak memory in all"))]
 
 

@@ -1,4 +1,4 @@
-"""How often the place of a release is asked: once a volume, and twice an archive by the driver alone."""
+"""Requests to the place of a release: one a volume, and two an archive, by the driver alone."""
 
 from __future__ import annotations
 

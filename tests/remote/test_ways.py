@@ -39,7 +39,7 @@ pytestmark = pytest.mark.usefixtures("small_blocks")
 
 @dataclass(frozen=True)
 class Places:
-    """Where the release lies, and where it may be staged."""
+    """The places of the release, and those where it may be staged."""
 
     release: Path
     served: Served
@@ -198,5 +198,5 @@ def test_the_official_links_without_staging_are_checked_slice_by_slice(
     else:
         build_as_job(data, SerialExecutor())
         assert_same_store(tmp_path / "store", local_store)
-    told = [r for r in caplog.records if "the CRC-32 of each slice is checked" in r.getMessage()]
-    assert len(told) == (way == "in place")
+    logged = [r for r in caplog.records if "the CRC-32 of each slice is checked" in r.getMessage()]
+    assert len(logged) == (way == "in place")

@@ -39,7 +39,7 @@ def data(served: Served, tmp_path: Path) -> dict[str, Any]:
 
 
 def passes(served: Served) -> list[int]:
-    """How often each archive was asked for as a whole."""
+    """Return the number of requests for each archive as a whole."""
     return [served.server.ranges(f"/{name}").count(None) for name in ARCHIVES]
 
 

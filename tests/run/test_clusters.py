@@ -196,7 +196,7 @@ def interrupted(function: Callable[..., Any], *arguments: Any) -> None:
 def test_ctrl_c_before_a_call_of_dask_begins_leaves_no_traceback(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """As when a cluster is being closed; the error of any other callback is still logged."""
+    """It may come while a cluster is being closed; the error of any other callback is still logged."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     options = {"n_workers": 0, "dashboard_address": "127.0.0.1:0"}
     data = {"kind": "class", "workers": 1, "path": "distributed.LocalCluster", "options": options}

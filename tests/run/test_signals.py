@@ -124,7 +124,7 @@ def test_a_second_ending_signal_ends_the_process_unless_it_is_the_same(
 
 
 def test_an_ignored_signal_stays_ignored() -> None:
-    """As under nohup."""
+    """A process under nohup ignores SIGHUP."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         with terminable():

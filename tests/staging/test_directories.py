@@ -49,7 +49,7 @@ def serve(server: HttpServer, content: bytes = CONTENT, sha256: str = "") -> Rem
 
 
 def indexed(archive: RemoteArchive, staged: Staged) -> list[tuple[int, ...]]:
-    """What a plan is made from, as `index_archives` finds it."""
+    """Return the slices that a plan is made from, as `index_archives` finds them."""
     index = index_archives([ArchiveEntry(archive.url)], staged.root)
     assert index.unread == ()
     names = ("index", "offset", "end", "stored_bytes", "bytes", "crc32")

@@ -98,7 +98,7 @@ def test_each_request_may_fail_once(fault: S3Fault, area: BucketStaging, faulty:
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", [S3Fault.LOST_REPLY, S3Fault.LATE_REPLY, S3Fault.INTERNAL, S3Fault.RESET])
 def test_the_end_of_the_joining_may_fail(fault: S3Fault, area: BucketStaging, faulty: FaultyS3) -> None:
-    """What begins and ends an upload in parts is POST: the second is its end."""
+    """The requests that begin and end an upload in parts are POST; the second is its end."""
     area.append("a.zip", 0, CONTENT[:HALF])
     area.append("a.zip", HALF, CONTENT[HALF:])
     posts = itertools.count()

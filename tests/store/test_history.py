@@ -1,4 +1,4 @@
-"""What versions hold and how they differ, and going back to one."""
+"""The contents of versions, their differences, and rollbacks."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FEWER = {"allow_fewer_volumes": True, "allow_fewer_lesions": True}
 
 @pytest.fixture(params=["folder", pytest.param("bucket", marks=pytest.mark.slow)])
 def config(request: pytest.FixtureRequest, tmp_path: Path) -> Config:
-    """Of a store of two versions: all three volumes; then the first alone, at 2 mm."""
+    """The config of a store of two versions: all three volumes; then the first alone, at 2 mm."""
     config = written(tmp_path, PRESENT, ROWS)
     if request.param == "bucket":
         bucket: Bucket = request.getfixturevalue("s3_bucket")

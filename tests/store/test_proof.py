@@ -19,7 +19,7 @@ OBJECTS = 3
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch, objects: Objects) -> Counter[str]:
-    """What is asked of the store, from when the test clears it."""
+    """Calls of the store by name, since the test cleared them."""
     counted: Counter[str] = Counter()
 
     def watched(name: str) -> Any:
@@ -71,7 +71,7 @@ def test_damage_of_the_same_size_is_found(objects: Objects, name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("piece_bytes", [64 << 20, 64])
 def test_what_is_right_is_read_once(objects: Objects, calls: Counter[str], piece_bytes: int) -> None:
-    """As in a store that was copied, its objects in any order, or where the store's clock went back."""
+    """Receipts are older than their objects after a copy in any order, or if the store's clock went back."""
     move_written(objects, RECEIPT, -60)
     sizes, before = objects.sizes(PATH), objects.read(RECEIPT)
     calls.clear()

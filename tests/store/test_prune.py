@@ -24,7 +24,7 @@ DAY_S = 86400.0
 
 @pytest.fixture
 def config(three_versions: Config) -> Config:
-    """Of a store of three versions that share no volume; the last is of 4 mm."""
+    """The config of a store of three versions that share no volume; the last is of 4 mm."""
     return variant(three_versions, volume={"spacing_mm": 4.0})
 
 

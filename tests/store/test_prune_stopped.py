@@ -173,7 +173,7 @@ def test_a_kept_version_that_was_exchanged_stops_it(config: Config, named_by: st
 
 @pytest.mark.parametrize("what", ["volumes", "tables"])
 def test_a_kept_version_that_names_what_is_not_there_stops_it(config: Config, what: str) -> None:
-    """As when one character of a path was changed: what it should name is named by no version."""
+    """One character of a path was changed, so that no version names the object that is there."""
     objects, path = LocalObjects(config.store), Path(config.store, version_path(3))
     version = json.loads(path.read_bytes())
     entry = (version["volumes"] if what == "volumes" else version["tables"]["slices"])[0]

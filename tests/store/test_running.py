@@ -17,7 +17,7 @@ from tests.support.written_times import move_written
 
 
 def make_older(store: str, run_id: str, seconds: float) -> None:
-    """As if the mark had been written earlier, by the store's clock."""
+    """Make the mark older by the store's clock."""
     path = Path(store, mark_path(run_id))
     written = path.stat().st_mtime - seconds
     os.utime(path, (written, written))

@@ -22,7 +22,7 @@ ERROR = '<?xml version="1.0"?><Error><Code>{}</Code><Message>{}</Message><Reques
 
 
 class S3Fault(Enum):
-    """What happens to one request: (status, code) of an error answer, or what becomes of the connection."""
+    """A fault of one request: (status, code) of an error answer, or what becomes of the connection."""
 
     INTERNAL = (500, "InternalError")
     SLOW_DOWN = (503, "SlowDown")
@@ -197,7 +197,7 @@ def serve_faulty_s3() -> Iterator[FaultyS3]:
             self.close_connection = True
 
         def handle_expect_100(self) -> bool:
-            """The client has a body to send, and waits to be told to."""
+            """Keep a client waiting that asks before it sends its body."""
             if faulty.deaf_to:
                 faulty.deaf_to -= 1
                 time.sleep(faulty.hang_seconds)

@@ -108,7 +108,7 @@ class Asked(Protocol):
 
     @property
     def path(self) -> str:
-        """Of the URL."""
+        """The path of the URL."""
 
 
 def seeded_faults(seed: int, chance: float, faults: Sequence[Fault]) -> Callable[[Asked], Fault | None]:

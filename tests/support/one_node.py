@@ -73,7 +73,7 @@ class Slurm:
         return environment(**self.variables, **more)
 
     def command(self, *words: str) -> str:
-        """What one of Slurm's commands prints."""
+        """Return the output of one of Slurm's commands."""
         done = run(list(words), env=self.environment())
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
@@ -110,7 +110,7 @@ def _free_ports(count: int) -> list[int]:
 
 @contextlib.contextmanager
 def one_node(folder: Path, cpus: int = 2) -> Iterator[Slurm]:
-    """A Slurm with `cpus` processors, its files in `folder`; skips the test where Slurm can't be had."""
+    """A Slurm with `cpus` processors, its files in `folder`; skips the test if Slurm can't be installed."""
     prefix = _prefix()
     library = next((prefix / "usr" / "lib").glob("*-linux-gnu"))
     controller_port, node_port = _free_ports(2)

@@ -1,4 +1,4 @@
-"""What a test needs and this machine lacks: the test is skipped, or fails where it has to be there."""
+"""Needs of a test that this machine lacks: the test is skipped, or fails where they have to be there."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ def planned_then(spoil: Spoil, served: Served, data: dict[str, Any]) -> Callable
 
 
 def reasons(store: Path, kind: str) -> dict[str, int]:
-    """How many of what the release itself does not lack are rejected, and why."""
+    """Count rejects by reason, except for what the release itself lacks."""
     rejects = open_store(str(store)).rejects()
     found = rejects.loc[rejects["kind"] == kind, "reason"].tolist()
     return dict(Counter(reason for reason in found if reason != "slice_missing"))

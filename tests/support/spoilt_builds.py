@@ -70,7 +70,7 @@ class Spoilt(Converter):
 
 
 class Deadly(Spoilt):
-    """As the system does it with a process that has too much memory."""
+    """Kills its process, as the system does with one that uses too much memory."""
 
     def spoil(self) -> None:
         os.kill(os.getpid(), signal.SIGKILL)

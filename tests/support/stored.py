@@ -59,7 +59,7 @@ def files_below(folder: Path) -> dict[str, bytes]:
 
 
 def published_files(store: Path) -> dict[str, bytes]:
-    """What a store has for readers: all but the records of runs."""
+    """Return a store's files for readers: all except the records of runs."""
     return {name: data for name, data in files_below(store).items() if not name.startswith("runs/")}
 
 

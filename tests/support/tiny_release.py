@@ -107,7 +107,7 @@ def made_up_masks(slices: int) -> np.ndarray:
 
 
 def made_up_conversion(volume: PlannedVolume) -> Conversion:
-    """What a conversion would have reported, without pixels: values that are easy to tell apart."""
+    """Return the result of a conversion, without pixels: values that are easy to distinguish."""
     receipt = Receipt(
         volume.volume_id,
         volume.fingerprint,

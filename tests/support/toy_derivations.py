@@ -42,7 +42,7 @@ PEAKS = Table(
 
 @dataclass(frozen=True)
 class PlaneMeans:
-    """Plus `added` HU; volumes whose id begins with a key of `faults` fail in that way."""
+    """Mean of each plane plus `added` HU; volumes whose id begins with a key of `faults` fail in that way."""
 
     added: float = 0.0
     faults: tuple[tuple[str, str], ...] = ()

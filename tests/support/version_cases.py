@@ -69,7 +69,7 @@ VERSION_CASES: Cases = {
         Repair.CONTENT,
         [("lesions: lesion_id 0", "z_vox is outside its volume")],
     ),
-    "lesion beside its volume": (
+    "lesion outside its volume": (
         lesion("bbox_x2_vox", 500.0),
         Repair.CONTENT,
         [("lesions: lesion_id 0", "bbox_x2_vox is outside its volume")],

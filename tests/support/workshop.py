@@ -78,7 +78,7 @@ def csv_text(rows: Sequence[Row]) -> str:
 def config_of(
     folder: Path, sources: Mapping[str, object], *, complete: bool = False, **select: object
 ) -> Config:
-    """Of a build of `folder/DL_info.csv` into `folder/store`."""
+    """Return the config of a build of `folder/DL_info.csv` into `folder/store`."""
     content = {
         "store": str(folder / "store"),
         "source": {"annotations": str(folder / "DL_info.csv"), "complete": complete, **sources},

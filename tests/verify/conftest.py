@@ -17,7 +17,7 @@ from etl.run.serial import SerialExecutor
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
-    """Of a store that is built: two patients, coarse voxels, two levels."""
+    """The config of a store that is built: two patients, coarse voxels, two levels."""
     base = tmp_path_factory.mktemp("verify")
     write_phantom(base / "phantom", patients=2, archives=1)
     text = yaml.safe_dump(

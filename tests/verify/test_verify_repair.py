@@ -1,4 +1,4 @@
-"""What verification says to do about damage does repair it."""
+"""The remedies that verification names do repair the damage."""
 
 from __future__ import annotations
 
