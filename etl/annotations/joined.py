@@ -74,7 +74,7 @@ Bounds = tuple[int, int, int, int, int, int]
 
 @dataclass(frozen=True)
 class StoredMask:
-    """Where a mask lies in the store.
+    """The place of a mask in the store.
 
     Attributes:
         volume_id: the volume.

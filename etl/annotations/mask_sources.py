@@ -25,7 +25,7 @@ _MASK_ENDINGS = (".nii", ".nii.gz")
 
 @dataclass(frozen=True)
 class MaskStore:
-    """Where masks are stored: the store's place, and its volumes."""
+    """A store to keep masks in: its place, and its volumes."""
 
     url: str
     grids: Grids

@@ -1,4 +1,4 @@
-"""How good a matching is, from pairs that are known and not complete.
+"""Measures of a matching, from pairs that are known and not complete.
 
 A known pair in one group is a hit. Rows of two different known sequences that were both seen in one study are
 certainly two lesions: a group that holds both is wrong. Every other pair is unknown and counted apart.

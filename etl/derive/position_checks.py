@@ -1,4 +1,4 @@
-"""How right predicted positions are: against published z of key slices, and of one lesion seen twice."""
+"""Errors of predicted positions: against published z of key slices, and of one lesion seen twice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How well scores of slices follow the order of the body: Spearman's correlation and order accuracy."""
+"""Measures of scores of slices against the order of the body: Spearman's correlation and order accuracy."""
 
 from __future__ import annotations
 

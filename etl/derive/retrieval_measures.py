@@ -1,4 +1,4 @@
-"""How good an embedding finds lesions of other patients that are like a lesion: type, place and size."""
+"""Measures of a search for lesions of other patients that are like a lesion: type, place and size."""
 
 from __future__ import annotations
 

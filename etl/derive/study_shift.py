@@ -1,4 +1,4 @@
-"""How all lesions move together between a patient's studies: another position on the table, another breath.
+"""The common shift of all lesions between a patient's studies: another position on the table, another breath.
 
 Each study has one offset, so that three studies agree on it: the shift of a pair of studies is the difference
 of their offsets. Where lesions nearby moved otherwise than the rest, that is taken away, too.

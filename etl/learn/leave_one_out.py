@@ -1,4 +1,4 @@
-"""How well trainings order the slices of a patient that each of them has not seen."""
+"""The order that each of several trainings gives to the slices of a patient that it has not seen."""
 
 from __future__ import annotations
 

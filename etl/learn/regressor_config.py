@@ -10,7 +10,7 @@ from etl.learn.training_config import Schedule, Section, Share, Steps, Window
 
 
 class Data(Section):
-    """Which series are learned from: by default the volumes of the store, with the release's own splits."""
+    """The series to learn from: by default the volumes of the store, with the release's own splits."""
 
     folder: str | None = Field(
         None, description="a folder of PATIENT[_a]_COVERS.npz in place of the store's volumes"

@@ -38,7 +38,7 @@ class Lesion:
     coarse_type: int
 
     def clear_radius_mm(self) -> float:
-        """Distance in the slice within which there is only the lesion and its background."""
+        """Return the distance in the slice within which there is only the lesion and its background."""
         return self.half_mm[0] + CLEAR_MARGIN_MM
 
     def clear_half_depth_mm(self, interval_mm: float) -> float:

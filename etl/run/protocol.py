@@ -35,7 +35,7 @@ class Task:
 
 
 class FailureKind(StrEnum):
-    """How a task failed that an executor gave up on."""
+    """The kinds of failure of a task that an executor gave up on."""
 
     KILLED = "killed"
     TIMED_OUT = "timed out"

@@ -37,7 +37,7 @@ _COLOURS = ((230, 25, 75), (60, 180, 75), (255, 225, 25), (0, 130, 200), (245, 1
 
 @dataclass(frozen=True)
 class Grid:
-    """Where labels lie: the volume and its two grids. Shapes and spacings are (z, y, x).
+    """The volume of labels and its two grids. Shapes and spacings are (z, y, x).
 
     Attributes:
         volume_id: the volume.

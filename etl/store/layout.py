@@ -1,4 +1,4 @@
-"""Where things lie in a store, by version 2 of the contract and, for stores that have it, by version 1."""
+"""Paths in a store, by version 2 of the contract and, for stores that have it, by version 1."""
 
 from __future__ import annotations
 

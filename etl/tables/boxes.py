@@ -42,7 +42,7 @@ _SCHEMA = pa.schema(
 
 
 def _check_lesions(stored: StoredTables) -> Iterator[Wrong]:
-    """A box that joins a lesion lies in the lesion's volume."""
+    """Yield boxes that lie in another volume than the lesion that they join."""
     if "boxes" not in stored.rows or "lesions" not in stored.complete:
         return
     lesions = stored.rows["lesions"]

@@ -122,7 +122,7 @@ class Refit:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How many published locations are those that their key slices give, as a version file counts them.
+    """The number of published locations that their key slices confirm, as a version file counts them.
 
     Attributes:
         compared: lesions whose location could be recomputed.

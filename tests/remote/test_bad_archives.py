@@ -105,7 +105,7 @@ def test_however_it_is_packed_the_volumes_are_the_same(
 def test_a_member_that_declares_too_much_is_never_read(
     offered: Served | InBucket, data: dict[str, Any], local_store: Path
 ) -> None:
-    """Not one byte of a bomb of 64 MiB in 64 kB is requested, except for the blocks that are staged."""
+    """No byte of a bomb of 64 MiB in 64 kB is requested, except for the blocks that are staged."""
     bomb = packed(offered, zipfile.ZIP_DEFLATED, {f"{SERIES}/116.png": bytes(4 * MAX_SLICE_BYTES)})
     offered.put(ARCHIVES[0], bomb)
     build_as_job(data, SerialExecutor())

@@ -108,7 +108,7 @@ def test_volumes_convert_while_another_archive_stalls(
     local_store: Path,
     tmp_path: Path,
 ) -> None:
-    """Not one block of the second archive comes before the first one's volumes are there."""
+    """No block of the second archive comes before the first one's volumes are there."""
     watch.held_for = held_for
     watched_build(served, tmp_path, two_workers, watch, downloads=downloads)
     assert not watch.waited_in_vain
