@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from etl.annotations.documents import (
+    another_file,
     box,
     key_slice,
     listing,
@@ -39,12 +40,7 @@ def read_coco_boxes(data: bytes, source: str) -> Reading[BoxEntry]:
     if not isinstance(document, dict) or not all(
         isinstance(document.get(key), list) for key in ("images", "annotations")
     ):
-        raise SourceError(
-            "this is no COCO file",
-            where=source,
-            value=f"a {type(document).__name__}",
-            allowed="a mapping with lists `images` and `annotations`",
-        )
+        raise another_file("COCO file", document, source, "a mapping with lists `images` and `annotations`")
     images: dict[float | str, Any] = {}
     for at, image in enumerate(document["images"]):
         identifier = image.get("id") if isinstance(image, dict) else None

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from etl.annotations.documents import (
+    another_file,
     box,
     key_slice,
     listing,
@@ -24,7 +25,6 @@ from etl.annotations.documents import (
     whole,
 )
 from etl.annotations.entries import BoxEntry, Fault, PairEntry, Reading
-from etl.core.errors import SourceError
 
 _KEYS = tuple(f"{side}{key}" for side in ("source", "target") for key in ("", " recist slice", " recist box"))
 
@@ -43,11 +43,11 @@ def read_dlt_pairs(data: bytes, source: str) -> Reading[PairEntry]:
     if isinstance(document, dict) and isinstance(document.get("results"), list):
         document = document["results"]
     if not isinstance(document, (dict, list)):
-        raise SourceError(
-            "this is no file of pairs",
-            where=source,
-            value=f"a {type(document).__name__}",
-            allowed="a mapping or a list of pairs, or a mapping with the list `results`",
+        raise another_file(
+            "file of pairs",
+            document,
+            source,
+            "a mapping or a list of pairs, or a mapping with the list `results`",
         )
     named = document.items() if isinstance(document, dict) else enumerate(document)
     listings, rejects = read_each(((f"pair {name}", value) for name, value in named), _read, source)

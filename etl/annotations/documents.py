@@ -74,6 +74,17 @@ def check_size(data: bytes, source: str, most_bytes: int = MOST_MEMBER_BYTES) ->
         )
 
 
+def another_file(kind: str, document: Any, source: str, allowed: str) -> SourceError:
+    """Return the error of a document that is not of the kind that was expected."""
+    return SourceError(
+        f"this is no {kind}",
+        where=source,
+        value=f"a {type(document).__name__}",
+        allowed=allowed,
+        remedy="give the file as its authors publish it, or name its own `kind`",
+    )
+
+
 def read_json(data: bytes, source: str) -> Any:
     """Parse JSON.
 

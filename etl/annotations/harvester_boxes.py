@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from etl.annotations.documents import (
+    another_file,
     box,
     listing,
     number,
@@ -25,7 +26,6 @@ from etl.annotations.documents import (
 )
 from etl.annotations.entries import BoxEntry, Fault, Reading
 from etl.annotations.pickles import read_pickle
-from etl.core.errors import SourceError
 
 _TINY = 1e-6
 _Raw = tuple[Any, Any, Any]
@@ -45,11 +45,11 @@ def read_harvester_boxes(data: bytes, source: str) -> Reading[BoxEntry]:
     if not isinstance(document, dict) or not all(
         isinstance(v, (dict, list, tuple)) for v in document.values()
     ):
-        raise SourceError(
-            "this is no file of Lesion Harvester's boxes",
-            where=source,
-            value=f"a {type(document).__name__}",
-            allowed="a mapping of sub-volumes to slices or boxes",
+        raise another_file(
+            "file of Lesion Harvester's boxes",
+            document,
+            source,
+            "a mapping of sub-volumes to slices or boxes",
         )
     entries, rejects = read_each(_boxes(document), _read, source)
     empty = sum(not boxes for boxes in document.values())

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from etl.annotations.documents import (
+    another_file,
     box,
     listing,
     read_each,
@@ -21,7 +22,6 @@ from etl.annotations.documents import (
 )
 from etl.annotations.entries import BoxEntry, Fault, Reading
 from etl.annotations.pickles import read_pickle
-from etl.core.errors import SourceError
 
 
 def read_manual_3d_boxes(data: bytes, source: str) -> Reading[BoxEntry]:
@@ -36,11 +36,11 @@ def read_manual_3d_boxes(data: bytes, source: str) -> Reading[BoxEntry]:
     """
     document = read_pickle(data, source)
     if not isinstance(document, dict) or not all(isinstance(part, dict) for part in document.values()):
-        raise SourceError(
-            "this is no file of manual 3D boxes",
-            where=source,
-            value=f"a {type(document).__name__}",
-            allowed="a mapping of splits to mappings of sub-volumes to boxes",
+        raise another_file(
+            "file of manual 3D boxes",
+            document,
+            source,
+            "a mapping of splits to mappings of sub-volumes to boxes",
         )
     entries, rejects = read_each(_boxes(document), _read, source)
     volumes = [boxes for part in document.values() for boxes in part.values()]

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from etl.annotations.documents import read_each, read_json, reject, text
+from etl.annotations.documents import another_file, read_each, read_json, reject, text
 from etl.annotations.entries import Fault, FaultyEntry, MaskEntry, Reading, SplitEntry
 from etl.annotations.nifti import read_nifti_mask
 from etl.core.errors import SourceError
@@ -90,12 +90,7 @@ def read_uls23_splits(data: bytes, source: str) -> Reading[SplitEntry]:
     """
     document = read_json(data, source)
     if not isinstance(document, dict) or not all(isinstance(names, list) for names in document.values()):
-        raise SourceError(
-            "this is no list of splits",
-            where=source,
-            value=f"a {type(document).__name__}",
-            allowed="a mapping of splits to names",
-        )
+        raise another_file("list of splits", document, source, "a mapping of splits to names")
     names = [
         (f"{split!s:.20}[{at}]", (split, name))
         for split, found in document.items()

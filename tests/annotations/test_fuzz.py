@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import pickle
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from etl.annotations.containers import unpack
 from etl.annotations.entries import FaultyEntry, MaskEntry
 from etl.annotations.sources import KINDS
 from etl.annotations.uls23_masks import read_uls23_mask, read_uls23_splits
-from etl.core.errors import EtlError
+from etl.core.errors import EtlError, SourceError
 from tests.annotations import documents
 from tests.support.zips import zipped
 
@@ -63,6 +64,14 @@ def test_the_documents_are_sound(name: str) -> None:
     reading = READERS[kind](data, "a file")
     assert reading.entries
     assert not reading.rejects
+
+
+@pytest.mark.parametrize("kind", READERS)
+def test_a_document_of_another_kind_is_one_error_with_a_remedy(kind: str) -> None:
+    data = pickle.dumps(3) if kind in ("harvester_boxes", "manual_3d_boxes") else b"3"
+    with pytest.raises(SourceError, match="a file") as caught:
+        READERS[kind](data, "a file")
+    assert caught.value.remedy
 
 
 @pytest.mark.parametrize("kind", READERS)
