@@ -79,9 +79,9 @@ def without_shift(difference: Floats, weight: Floats, study: Ints, variance: Flo
 def local_shift(
     moved: Floats, weight: Floats, study: Ints, place: Floats, calibration: Calibration
 ) -> Floats:
-    """Return (n, n, k): how likely pairs near a pair moved besides the studies' shift; antisymmetric.
+    """Return (n, n, k): mean movement of likely pairs near a pair, beyond the studies' shift; antisymmetric.
 
-    A pair does not speak for itself: those that share a lesion with it are left out.
+    The pair itself and those that share a lesion with it are left out.
 
     Args:
         moved: (n, n, k) of `without_shift`.

@@ -13,16 +13,16 @@ class Callback:
     """Receives the events of a build in the driver's main thread; each method does nothing by default."""
 
     def on_unread(self, archives: Sequence[RemoteArchive], *, directories_only: bool) -> None:
-        """Archives will be fetched before planning; `directories_only`: nothing else of them is kept."""
+        """Receive archives to fetch before planning; `directories_only`: nothing else of them is kept."""
 
     def on_plan(self, plan: Plan) -> None:
-        """A build of this plan starts."""
+        """Receive the plan of a build that starts."""
 
     def on_fetch(self, fetched: Fetched) -> None:
-        """A task has fetched the next part of an archive."""
+        """Receive what a task fetched of an archive."""
 
     def on_conversion(self, conversion: Conversion) -> None:
-        """A run was converted, reused or rejected."""
+        """Receive a run that was converted, reused or rejected."""
 
     def on_stage(self, name: str) -> None:
-        """A stage of the build starts: `reuse`, `work` or `publish`."""
+        """Receive the name of a stage that starts: `reuse`, `work` or `publish`."""
