@@ -137,7 +137,7 @@ def most_workers(cluster: kinds.Cluster) -> int:
     """Return the largest number of workers of a cluster; of an existing scheduler, this machine's cores."""
     if isinstance(cluster, kinds.Serial):
         return 1
-    return CPU_COUNT if isinstance(cluster, kinds.Standing) else cluster.workers.maximum
+    return CPU_COUNT if isinstance(cluster, kinds.ExistingScheduler) else cluster.workers.maximum
 
 
 def environment_of(
