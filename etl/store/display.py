@@ -70,13 +70,13 @@ def _picture(store: Store) -> Markup:
         image = Image.fromarray(to_grey(np.asarray(crop)[crop.shape[0] // 2], window)).convert("RGB")
     except (EtlError, OSError):
         return Markup("")
-    scale = PICTURE_PX / image.width
+    scales = {"x": PICTURE_PX / image.width, "y": PICTURE_PX / image.height}
     image = image.resize((PICTURE_PX, PICTURE_PX))
     corners = [
-        (lesion[f"bbox_{name}_mm"] - float(crop[name[0]][0])) / _step(crop, name[0]) * scale
+        ((lesion[f"bbox_{name}_mm"] - float(crop[name[0]][0])) / _step(crop, name[0]) + 0.5) * scales[name[0]]
         for name in ("x1", "y1", "x2", "y2")
     ]
-    ImageDraw.Draw(image).rectangle([round(float(c) + scale / 2) for c in corners], outline=_RED)
+    ImageDraw.Draw(image).rectangle([round(float(c)) for c in corners], outline=_RED)
     file = io.BytesIO()
     image.save(file, format="PNG")
     text = f"lesion {lesion['lesion_id']}"

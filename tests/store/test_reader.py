@@ -235,6 +235,19 @@ def test_a_notebook_shows_counts_and_a_lesion(store: Store, config: Config, tmp_
     assert "volumes" in shown
 
 
+def test_the_box_in_a_notebook_fits_pixels_that_are_no_squares(tmp_path: Path) -> None:
+    volume = {"spacing_mm": [1.0, 0.7, 1.3]}
+    config = built(tmp_path, {FIRST: [3, 4, 5]}, [csv_row(FIRST, 4, (3, 5))], volume=volume)
+    (picture,) = re.findall(r"data:image/png;base64,([^']+)'", open_store(config.store)._repr_html_())
+    image = np.asarray(Image.open(io.BytesIO(base64.b64decode(picture))))
+    is_box = (image == (255, 64, 64)).all(axis=2)
+    for axis in (0, 1):
+        at = np.flatnonzero(is_box.any(axis=axis))
+        # 4 mm in a picture of 96 mm, and in its middle to half a voxel.
+        assert np.ptp(at) == pytest.approx(4 / 96 * image.shape[0], abs=2)
+        assert at.mean() == pytest.approx(image.shape[0] / 2, abs=3)
+
+
 def test_a_lesion_is_named_by_its_id_or_its_row(store: Store) -> None:
     lesions = store.lesions()
     row, named = lesions.iloc[1], next(lesions.iloc[1:].itertuples())
