@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from etl.core.errors import StoreError
 from etl.report.charts import Group, Points, bars, scatter
 from etl.report.pictures import SPLIT_COLOURS, Picture
 from etl.store.body_positions import OK, TABLE
@@ -24,12 +25,17 @@ Z_BIN = 0.05
 
 @dataclass(frozen=True)
 class ModelShown:
-    """A model: its name and id, the path of its folder from the report, and its curves as a URL to embed."""
+    """A model: its name and id, the path of its folder from the report, and its curves as a URL to embed.
+
+    Attributes:
+        failed: reason that its curves can't be shown though it has some, or empty.
+    """
 
     name: str
     model_id: str
     folder: str
     curves: str | None
+    failed: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +57,7 @@ def body_of(store: Store, lesions: pd.DataFrame) -> Body | None:
     """Return the part; None for a version without models and positions.
 
     Raises:
-        StoreError, OSError: a table or a model's file can't be read.
+        StoreError, OSError: a table can't be read. A model whose curves can't be read only loses these.
     """
     models = [_shown(store, model) for model in models_of(store.version)]
     if TABLE not in store.version["tables"]:
@@ -65,11 +71,14 @@ def body_of(store: Store, lesions: pd.DataFrame) -> Body | None:
 
 
 def _shown(store: Store, model: Any) -> ModelShown:
-    curves = None
+    curves, failed = None, ""
     if any(file["path"] == CURVES for file in model["files"]):
-        data = store.model_file(model["model_id"], CURVES)
-        curves = "data:image/svg+xml;base64," + base64.b64encode(data).decode()
-    return ModelShown(model["name"], model["model_id"], f"../../{model['path']}", curves)
+        try:
+            data = store.model_file(model["model_id"], CURVES)
+            curves = "data:image/svg+xml;base64," + base64.b64encode(data).decode()
+        except StoreError as error:
+            failed = f"{CURVES}: {error.what}; {error.remedy}"
+    return ModelShown(model["name"], model["model_id"], f"../../{model['path']}", curves, failed)
 
 
 def _against_published(positions: pd.DataFrame, lesions: pd.DataFrame) -> Picture | None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import re
+import shutil
 from http import HTTPStatus
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -49,6 +52,19 @@ def test_a_model_is_shown_with_its_curves(stores: tuple[Store, Store, Store]) ->
     assert "data:image/svg+xml;base64," in page
     assert f"../../models/brightness/{MODEL_ID}/README.md" in page
     assert "were not scored" in page
+
+
+@pytest.mark.parametrize("damage", [b"<svg/>", None], ids=["changed", "lost"])
+def test_a_model_whose_curves_are_damaged_only_loses_these(
+    stores: tuple[Store, Store, Store], tmp_path: Path, damage: bytes | None
+) -> None:
+    shutil.copytree(stores[1].objects.root, tmp_path / "store")
+    curves = tmp_path / "store" / "models" / "brightness" / MODEL_ID / "curves.svg"
+    curves.unlink() if damage is None else curves.write_bytes(damage)
+    page = make_report(open_store(tmp_path / "store", 2))["index.html"].decode()
+    (said,) = re.findall(rf"<p class=\"lacking\">Model {MODEL_ID}, without curves \((.*?)\)", page)
+    assert said.startswith(f"curves.svg: a model&#39;s file {'is damaged' if damage else 'can'}")
+    assert "data:image/svg+xml;base64," not in page
 
 
 def test_the_table_holds_each_lesion_with_the_position_of_its_key_slice(
