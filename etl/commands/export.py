@@ -66,6 +66,10 @@ def main(
     nndetection, webdataset) makes every lesion one class. Croissant and Hugging Face describe the whole
     version and take none of these options.
 
+    A patient whose lesions are of several splits (the release has none) is wholly in the last of train, val
+    and test in every format that keeps splits apart: nothing of test is learned from. csv, croissant and
+    huggingface hand on each lesion's own split, and so does lesions.csv.
+
     OUT must be new or empty, or hold the same export, which is then continued. OUT/README.txt describes the
     files and how to cite the data.
 

@@ -12,7 +12,7 @@ import pandas as pd
 from etl.export.key_slices import KeyImage, encode_png, key_images, marks_of
 from etl.export.mask_runs import add_segmentations
 from etl.export.png16 import encode_png16, stored_values
-from etl.export.protocol import LESION, UNLABELLED, ExportFile, Format, Pictures, Selected
+from etl.export.protocol import LESION, UNLABELLED, WHOLE_PATIENTS, ExportFile, Format, Pictures, Selected
 from etl.imaging.png import STORED_ZERO_HU
 from etl.imaging.window import to_grey
 from etl.release.annotation_columns import COARSE_TYPES
@@ -169,7 +169,8 @@ FORMAT = Format(
     "quadrilateral of the ends of both RECIST diameters, and `area` its area: an estimate of the lesion's\n"
     "outline, no mask; where the version has a mask by others in the image's plane, it is that mask,\n"
     "as uncompressed runs.\n"
-    "An annotation's id is its lesion_id plus 1, because COCO's evaluation treats id 0 as no match.",
+    "An annotation's id is its lesion_id plus 1, because COCO's evaluation treats id 0 as no match.\n"
+    f"{WHOLE_PATIENTS}",
     has_classes=True,
     has_pictures=True,
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from etl.export.key_slices import KeyImage, draw_marks, encode_png, key_images, marks_of
-from etl.export.protocol import ExportFile, Format, Selected
+from etl.export.protocol import WHOLE_PATIENTS, ExportFile, Format, Selected
 from etl.store.reader import Store
 
 SCALE = 2
@@ -24,5 +24,5 @@ FORMAT = Format(
     "<split>/<key slice>_<low>_<high>.png is the plane of the store's volume that is nearest to a key\n"
     f"slice, at {SCALE} pixels per voxel, in the lesions' display window (HU). RECIST diameters are red,\n"
     "boxes green, their centres yellow. A key slice whose lesions have several windows is there once\n"
-    "per window.",
+    f"per window.\n{WHOLE_PATIENTS}",
 )

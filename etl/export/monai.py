@@ -10,7 +10,7 @@ import pandas as pd
 
 from etl.export.lesion_places import places_file
 from etl.export.nifti import FORMAT as NIFTI
-from etl.export.protocol import ExportFile, Format, Selected, class_names, class_numbers
+from etl.export.protocol import WHOLE_PATIENTS, ExportFile, Format, Selected, class_names, class_numbers
 from etl.store.layout import ACKNOWLEDGEMENT, CITATION, to_json
 from etl.store.reader import Store
 
@@ -46,8 +46,9 @@ def detection_list(selected: Selected) -> dict[str, Any]:
         "labels": dict(enumerate(class_names(single=selected.single_class))),
         **{section: [] for section in SECTIONS.values()},
     }
-    for (split, volume_id), numbers in lesions.groupby(["split", "volume_id"], sort=False).indices.items():
-        made[SECTIONS[split]].append(
+    splits = dict(zip(selected.volumes["volume_id"], selected.volumes["split"], strict=True))
+    for volume_id, numbers in lesions.groupby("volume_id", sort=False).indices.items():
+        made[SECTIONS[splits[volume_id]]].append(
             {
                 "image": f"{FOLDER}{volume_id}.nii.gz",
                 "box": (centres[numbers] + 0.0).tolist(),
@@ -76,6 +77,6 @@ FORMAT = Format(
     "`box` and `label`. A box is [centre, size] in RAS mm (mode cccwhd). The release draws boxes on one\n"
     "slice, so the third size is one interval of the source's slices. `labels` names the numbers.\n"
     "lesions.csv has the same lesions one a row, in LPS and RAS. Images are those of the format nifti;\n"
-    "volumes without an annotated lesion are left out.",
+    f"volumes without an annotated lesion are left out.\n{WHOLE_PATIENTS}",
     has_classes=True,
 )

@@ -15,7 +15,7 @@ from etl.export.lesion_labels import best_masks, paint, voxels_of_box
 from etl.export.lesion_places import places_file
 from etl.export.nifti import FORMAT as NIFTI
 from etl.export.nifti import encode_labels
-from etl.export.protocol import ExportFile, Format, Selected, class_names, class_numbers
+from etl.export.protocol import WHOLE_PATIENTS, ExportFile, Format, Selected, class_names, class_numbers
 from etl.store.layout import ACKNOWLEDGEMENT, CITATION, to_json
 from etl.store.reader import Store
 
@@ -127,6 +127,6 @@ FORMAT = Format(
     "interval of the source's slices. Smaller lesions lie on larger ones; `covered` lists those that are\n"
     "wholly covered and have no number. nnDetection's own folds are by volume: split train from val by\n"
     "patient, as lesions.csv says. Classes are the release's types, and `unlabelled`, which all of train\n"
-    "is; --single-class makes them one. Boxes and places in mm are in lesions.csv.",
+    f"is; --single-class makes them one. Boxes and places in mm are in lesions.csv.\n{WHOLE_PATIENTS}",
     has_classes=True,
 )

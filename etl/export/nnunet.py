@@ -15,7 +15,7 @@ from etl.export.lesion_labels import best_masks, paint, voxels_of_box
 from etl.export.lesion_places import places_file
 from etl.export.nifti import FORMAT as NIFTI
 from etl.export.nifti import encode_labels
-from etl.export.protocol import ExportFile, Format, Selected
+from etl.export.protocol import WHOLE_PATIENTS, ExportFile, Format, Selected
 from etl.store.layout import ACKNOWLEDGEMENT, CITATION, to_json
 from etl.store.reader import Store
 
@@ -161,5 +161,6 @@ FORMAT = Format(
     "box, as deep as its long diameter, for lesions that have no mask, a mask of the key slice alone, or\n"
     "were not selected. The rest is 0, although the release does not annotate every lesion of a volume.\n"
     "splits_final.json keeps patients together: copy it to nnUNet_preprocessed/DatasetNNN_DeepLesion after\n"
-    "planning, or nnU-Net splits by volume. Fold 0 is the release's train and val, where both are there.",
+    "planning, or nnU-Net splits by volume. Fold 0 is the release's train and val, where both are there.\n"
+    f"{WHOLE_PATIENTS}",
 )

@@ -32,6 +32,12 @@ UNLABELLED = "unlabelled"
 
 TYPES = (*COARSE_TYPES.values(), UNLABELLED)
 
+WHOLE_PATIENTS = (
+    "A patient whose lesions are of several splits is wholly in the last of them, in the order train, val,\n"
+    "test, so that nothing of test is learned from. The release has no such patients."
+)
+"""Rule of every format that keeps splits apart, for its description."""
+
 LESION = "lesion"
 """The one class of --single-class."""
 
@@ -83,6 +89,7 @@ class Selected:
     Attributes:
         lesions: rows of the lesions table, ordered by lesion_id, with their `split`.
         volumes: rows of the volumes table that hold such a lesion; all of them if nothing is restricted.
+            Their `split` is that of their patient, by `WHOLE_PATIENTS`.
         single_class: every lesion is of one class.
         pictures: pixels of images.
     """

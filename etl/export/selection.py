@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from etl.core.errors import ConfigError
-from etl.export.protocol import UNLABELLED, Selected, Selection
+from etl.export.protocol import SPLITS, UNLABELLED, Selected, Selection
 from etl.release.names import SeriesKey, parse_series_id
 from etl.store.reader import Store
 
@@ -23,7 +23,8 @@ def select(store: Store, selection: Selection) -> Selected:
     Raises:
         ConfigError: a patient or series isn't in this version, or no lesion matches.
     """
-    lesions, volumes = store.lesions(), store.volumes()
+    lesions = store.lesions()
+    volumes = with_patients_split(store.volumes(), lesions)
     if not selection.criteria():
         return Selected(lesions, volumes, selection.single_class, selection.pictures)
     _check_known(store, "patient", selection.patients, set(volumes["patient_index"]))
@@ -53,6 +54,17 @@ def select(store: Store, selection: Selection) -> Selected:
         )
     held = volumes["volume_id"].isin(chosen["volume_id"])
     return Selected(chosen, volumes[held], selection.single_class, selection.pictures)
+
+
+def with_patients_split(volumes: pd.DataFrame, lesions: pd.DataFrame) -> pd.DataFrame:
+    """Return volumes with the split of their patient: the last of train, val and test that a lesion is of.
+
+    Args:
+        lesions: all of the version.
+    """
+    order = lesions["split"].map(SPLITS.index).groupby(lesions["patient_index"]).max()
+    last = {patient: SPLITS[number] for patient, number in order.items()}
+    return volumes.assign(split=[last.get(patient) for patient in volumes["patient_index"]])
 
 
 def _series_ids(rows: pd.DataFrame) -> pd.Series:

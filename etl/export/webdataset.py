@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from etl.export.protocol import ExportFile, Format, Selected, class_names, class_numbers
+from etl.export.protocol import WHOLE_PATIENTS, ExportFile, Format, Selected, class_names, class_numbers
 from etl.store.crops import centers_vox, crop_around
 from etl.store.reader import Store
 
@@ -56,7 +56,8 @@ def _files(store: Store, selected: Selected) -> list[ExportFile]:
     labels = class_numbers(selected.lesions, single=selected.single_class)
     names = class_names(single=selected.single_class)
     files = []
-    for split, numbers in selected.lesions.groupby("split", sort=False).indices.items():
+    splits = selected.lesions["volume_id"].map(selected.volumes.set_index("volume_id")["split"])
+    for split, numbers in selected.lesions.groupby(splits, sort=False).indices.items():
         for shard, first in enumerate(range(0, len(numbers), LESIONS_PER_SHARD)):
             own = numbers[first : first + LESIONS_PER_SHARD]
             encode = partial(_encode, store, selected.lesions.iloc[own], labels[own], names)
@@ -70,6 +71,7 @@ FORMAT = Format(
     f"key is its lesion_id; `hu.npy` is int16 HU, (z, y, x), {' x '.join(map(str, SIZE_VOX))} voxels around\n"
     "the middle of the box on the key slice, padded with air where the volume ends; `json` has the box\n"
     "[x1, y1, x2, y2] and its plane `box_z` in voxels of the crop, centres from 0, the type and its number,\n"
-    "diameters, the display window, and the index of the crop's first voxel in the volume.",
+    "diameters, the display window, and the index of the crop's first voxel in the volume.\n"
+    f"{WHOLE_PATIENTS}",
     has_classes=True,
 )
