@@ -33,6 +33,19 @@ def spearman(reference: Iterable[float], predicted: Iterable[float]) -> float:
     return float(a @ b / spread) if spread else float("nan")
 
 
+def mean_spearman(series: Iterable[tuple[Iterable[float], Iterable[float]]]) -> tuple[float, int]:
+    """Return the mean of `spearman` over series, and how many of them have equal scores throughout.
+
+    Those count as 0: they are in no order, as a pair of equal scores is half right in `order_accuracy`. NaN
+    where there is no series.
+
+    Args:
+        series: positions, which differ, and scores of each.
+    """
+    found = [spearman(mm, scores) for mm, scores in series]
+    return (float(np.nan_to_num(found).mean()) if found else float("nan")), int(np.isnan(found).sum())
+
+
 def order_accuracy(reference: Iterable[float], predicted: Iterable[float], apart: float = APART) -> float:
     """Return the share of pairs in the right order, of those whose reference differs by more than `apart`.
 

@@ -19,7 +19,7 @@ from etl.derive.position_checks import (
     release_check,
     repeatability,
 )
-from etl.derive.position_measures import spearman
+from etl.derive.position_measures import mean_spearman
 from etl.derive.slice_positions import Scale, monotone_map, norm_z_of, robust_line, smoothed
 from etl.learn.curves import csv_text, svg_text
 from etl.learn.model_folder import model_files, onnx_bytes
@@ -128,13 +128,14 @@ def _scale(scored: Scored, landmarks: Landmarks) -> Scale:
 
 def _measures(scored: Scored, scale: Scale) -> dict[str, Any]:
     """Return measures of one split; null where there is nothing to measure."""
-    within = [spearman(one.mm, scores) for one, scores in scored if len(scores) > 2]
+    within, equal = mean_spearman((one.mm, scores) for one, scores in scored if len(scores) > 2)
     keys = _key_slices(scored, scale)
     return {
         "series": len(scored),
         "patients": len({one.patient for one, _ in scored}),
         "slices": sum(len(scores) for _, scores in scored),
-        "spearman_within_series": number(np.mean(within)) if within else None,
+        "spearman_within_series": number(within),
+        "series_of_equal_scores": equal,
         **key_slice_measures(
             [key.published for key in keys], [key.predicted for key in keys], [key.patient for key in keys]
         ),
@@ -196,7 +197,7 @@ A self-supervised body-part regressor: it gives an axial CT slice a score that r
 The floor is the error of always answering with the mean. The goal for a whole release, Spearman at least
 {GOAL_SPEARMAN:g} and a mean error of at most {GOAL_ERROR:g} on its test patients, {goal} by this model.
 
-{_repeated(metrics["repeatability"])}
+{_equal(metrics)}{_repeated(metrics["repeatability"])}
 
 {_ablation(metrics["ablation"])}
 
@@ -205,6 +206,13 @@ The floor is the error of always answering with the mean. The goal for a whole r
 Limits: it saw only the anatomy, scanners and fields of view of its training series. It says nothing about
 disease, and is no medical device. A slice whose volume is not `ok` in `order` should not be trusted.
 """
+
+
+def _equal(metrics: dict[str, Any]) -> str:
+    """Return a paragraph about series that the net does not order, or nothing where there is none."""
+    counts = {split: metrics[split]["series_of_equal_scores"] for split in SPLITS}
+    said = ", ".join(f"{count:,} of {split}" for split, count in counts.items() if count)
+    return f"Series whose slices all have one score count as 0 in their Spearman: {said}.\n\n" if said else ""
 
 
 def _repeated(found: dict[str, Any]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +11,7 @@ import torch
 from torch import nn
 
 from etl.core.errors import ConfigError
-from etl.derive.position_measures import spearman
+from etl.derive.position_measures import mean_spearman
 from etl.learn.backbone import load_lite0
 from etl.learn.batches import is_long_enough, make_batch, plain
 from etl.learn.loop import ALONE, Loop
@@ -110,9 +109,11 @@ class Training(Loop):
         return total, [float(loss.detach()), float(anchor.detach()) if len(of_anchors) else 0.0]
 
     def validate(self) -> float:
-        """Return the mean of Spearman's correlation of scores and positions over the val series."""
-        found = [spearman(one.mm, self.score(self.cache.of(one))) for one in self.val_series]
-        return float(np.mean(found)) if found else math.nan
+        """Return the mean of Spearman's correlation of scores and positions over the val series.
+
+        A series of equal scores counts as 0.
+        """
+        return mean_spearman((one.mm, self.score(self.cache.of(one))) for one in self.val_series)[0]
 
     def score(self, hu: np.ndarray) -> np.ndarray:
         """Return the score of each slice (n, pixels, pixels), by the running mean of the weights."""

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etl.derive.position_measures import order_accuracy, ranks, score_of_file, spearman
+from etl.derive.position_measures import mean_spearman, order_accuracy, ranks, score_of_file, spearman
 
 
 @pytest.mark.parametrize(
@@ -31,6 +31,19 @@ def test_ranks_exactly(values: list[float], expected: list[float]) -> None:
 )
 def test_spearman_exactly(reference: list[float], predicted: list[float], expected: float) -> None:
     assert spearman(reference, predicted) == pytest.approx(expected, nan_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("scores", "expected"),
+    [
+        ([[1, 2, 3], [1, 3, 2]], (0.75, 0)),
+        ([[1, 2, 3], [5, 5, 5]], (0.5, 1)),
+        ([[5, 5, 5]], (0, 1)),
+        ([], (nan, 0)),
+    ],
+)
+def test_a_series_of_equal_scores_counts_as_0(scores: list[list[float]], expected: tuple[float, int]) -> None:
+    assert mean_spearman(([0, 5, 10], one) for one in scores) == pytest.approx(expected, nan_ok=True)
 
 
 @pytest.mark.parametrize(

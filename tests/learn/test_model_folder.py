@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +20,10 @@ from etl.derive.onnx_session import new_session, run_session
 from etl.learn.finish import finished
 from etl.learn.model_folder import OPSET, arrays_of, digest_of_model, onnx_bytes, weights_bytes
 from etl.learn.nets import SmallNet
+from etl.learn.series import VAL
 from etl.learn.training import Training
 from tests.learn.test_training import config_of
-from tests.support.made_up_series import PIXELS, bars
+from tests.support.made_up_series import PIXELS, bar_series, bars
 from tests.support.tiny_model import MEAN_BRIGHTNESS_ONNX
 
 ROOT = Path(__file__).parents[2]
@@ -104,8 +106,11 @@ def test_an_id_is_of_weights_and_what_decides_scores(net: SmallNet) -> None:
 
 
 def test_a_finished_training_is_a_model(tmp_path: Path) -> None:
-    training = Training(config_of(tmp_path, steps=10), bars())
+    air = bar_series(200, split=VAL)
+    air = replace(air, read=lambda: np.full((24, PIXELS, PIXELS), -1024, np.int16))
+    training = Training(config_of(tmp_path, steps=10), [*bars(), air])
     training.run(10)
+    assert not np.isnan(training.curve[-1].spearman)
     landmarks = ((("chest", 0.0), ("abdomen", 0.4), ("pelvis", 0.7)), "made up")
     model_id, files = finished(training, {"kind": "test"}, landmarks)
     assert sorted(files) == [
@@ -119,8 +124,11 @@ def test_a_finished_training_is_a_model(tmp_path: Path) -> None:
     assert len(config["scale"]["scores"]) == len(config["scale"]["norm_z"]) > 1
     assert metrics["train"]["key_slices"] == 18
     assert metrics["test"]["spearman_within_series"] is None
+    assert metrics["val"]["spearman_within_series"] is not None
+    assert [metrics[split]["series_of_equal_scores"] for split in ("train", "val", "test")] == [0, 1, 0]
     weights = load(files["model.safetensors"])
     assert all(np.array_equal(values, weights[name]) for name, values in arrays_of(training.mean).items())
     card = files["README.md"].decode()
     assert model_id in card
     assert "could not be measured" in card
+    assert "all have one score count as 0 in their Spearman: 1 of val.\n" in card
