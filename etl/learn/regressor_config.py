@@ -20,6 +20,24 @@ class Data(Section):
     limit: int | None = Field(None, gt=0, description="most volumes of each split, for trials")
     cache: str | None = Field(None, description="folder for resampled slices, 2 MB a volume")
 
+    @model_validator(mode="after")
+    def _is_of_one_place(self) -> Data:
+        both = sorted(set(self.val_patients) & set(self.test_patients))
+        if both:
+            raise ValueError(
+                f"val_patients and test_patients both have {', '.join(both)}; allowed: a patient in one"
+            )
+        if self.folder is None and (self.val_patients or self.test_patients):
+            raise ValueError(
+                "val_patients and test_patients are of a folder, and volumes of the store have the release's "
+                "splits; leave them out, or name the folder"
+            )
+        if self.folder is not None and self.limit is not None:
+            raise ValueError(
+                "limit is of volumes of the store; leave it out, or take files out of the folder"
+            )
+        return self
+
 
 class Input(Section):
     """The part of a slice that the net sees."""

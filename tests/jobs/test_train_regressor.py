@@ -42,9 +42,16 @@ def test_a_wrong_config_is_refused(config: Config, tmp_path: Path) -> None:
         ({"net": "lite0"}, "weights is given for the net lite0"),
         ({"input__window_hu": "[5, 5]"}, "window_hu"),
         ({"data__folder": str(tmp_path)}, "no series in this folder"),
+        (
+            {"data__folder": "none", "data__val_patients": "[a, b]", "data__test_patients": "[c, b]"},
+            "`data`: val_patients and test_patients both have b; allowed: a patient in one",
+        ),
+        ({"data__val_patients": "[a]"}, "val_patients and test_patients are of a folder"),
+        ({"data__test_patients": "[a]"}, "val_patients and test_patients are of a folder"),
+        ({"data__folder": "none", "data__limit": "1"}, "limit is of volumes of the store"),
     ):
         done = call_job("train_regressor", config.store, "regressor", *settings(**values), code=2)
-        assert message in done.output
+        assert message in " ".join(done.output.split())
 
 
 def test_many_trainings_are_made_by_one_process() -> None:
