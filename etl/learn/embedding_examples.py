@@ -19,6 +19,7 @@ from etl.imaging.lesion_view import LesionView
 from etl.learn.embedding_config import Augment, Data, Input
 from etl.learn.sequence_sampler import UNKNOWN
 from etl.learn.series import Views
+from etl.learn.store_series import check_splits
 from etl.store.reader import Store
 
 Boxes = npt.NDArray[np.float32]
@@ -83,14 +84,7 @@ def store_examples(store: Store, data: Data, config: Input, augment: Augment) ->
     frame = store.lesions().sort_values(["patient_index", "lesion_id"])
     if frame.empty:
         raise ConfigError("the store has no lesions to learn from", where=store.objects.root)
-    twice = frame.groupby("patient_index")["split"].nunique()
-    if (twice > 1).any():
-        raise ConfigError(
-            "patients are in two splits",
-            where=f"{store.objects.root}, version {store.version['version']}",
-            value=twice[twice > 1].index.tolist()[:3],
-            allowed="all lesions of a patient in train, val or test",
-        )
+    check_splits(store, frame)
     if data.limit is not None:
         frame = frame[frame.groupby("split").cumcount() < data.limit]
     return examples_of(store, frame.reset_index(drop=True), config, augment)

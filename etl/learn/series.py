@@ -16,6 +16,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from etl.core.counted import counted
 from etl.core.errors import ConfigError
 from etl.imaging.body_view import BodyView
 
@@ -23,7 +24,9 @@ Views = npt.NDArray[np.int16]
 
 CACHE_BYTES = 2 * 2**30
 _FOLDER_NAME = re.compile(r"(.+?)(?:_[a-z])?_[a-z-]+\.npz")
+_NAMES = "PATIENT_COVERS.npz or PATIENT_a_COVERS.npz, with COVERS in letters a to z and hyphens"
 TRAIN, VAL, TEST = "train", "val", "test"
+_SHOWN = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,15 +113,21 @@ def folder_series(
         val, test: patients of these splits; a file is named PATIENT[_a]_COVERS.npz.
 
     Raises:
-        ConfigError: there is no such folder, series or patient, or a series can't be read.
+        ConfigError: there is no such folder, series or patient, a .npz has another name, or a series can't be
+            read.
     """
+    files = _named_series(folder)
+    strange = sorted({*val, *test}.difference(files.values()))
+    if not files or strange:
+        raise ConfigError(
+            "the folder lacks what the config names" if files else "there are no series in this folder",
+            where=f"data: {folder}",
+            value=strange or "no PATIENT_COVERS.npz",
+            allowed=", ".join(sorted(set(files.values()))) or "files with `hu` (z, y, x) and `spacing_mm`",
+        )
     found = []
-    for path in sorted(Path(folder).glob("*.npz")):
-        name = _FOLDER_NAME.fullmatch(path.name)
-        if name is None:
-            continue
+    for path, patient in files.items():
         hu, spacing_mm = _read_series(path)
-        patient = name[1]
         split = VAL if patient in val else TEST if patient in test else TRAIN
         views = np.rint(view.of(hu, spacing_mm[1:])).astype(np.int16)
         mm = np.arange(len(hu), dtype=np.float64) * spacing_mm[0]
@@ -126,16 +135,23 @@ def folder_series(
         made_of = hashlib.sha256(views.tobytes()).hexdigest()[:16]
         read = functools.partial(np.asarray, views)
         found.append(Series(path.stem, patient, split, mm, unknown, read, made_of))
-    patients = sorted({series.patient for series in found})
-    strange = sorted({*val, *test}.difference(patients))
-    if not found or strange:
-        raise ConfigError(
-            "the folder lacks what the config names" if found else "there are no series in this folder",
-            where=f"data: {folder}",
-            value=strange or "no PATIENT_COVERS.npz",
-            allowed=", ".join(patients) or "files with `hu` (z, y, x) and `spacing_mm`",
-        )
     return found
+
+
+def _named_series(folder: str) -> dict[Path, str]:
+    """Return the patient of each .npz of a folder. Raises ConfigError where a name tells none."""
+    paths = sorted(path for path in Path(folder).glob("*") if path.suffix.lower() == ".npz")
+    names = {path: _FOLDER_NAME.fullmatch(path.name) for path in paths}
+    others = [path.name for path, name in names.items() if name is None]
+    if others:
+        raise ConfigError(
+            f"{counted(len(others), 'file')} of the folder can't be learned from: no patient is in the name",
+            where=f"data: {folder}",
+            value=others[:_SHOWN],
+            allowed=_NAMES,
+            remedy="give other names, or take the files out of the folder",
+        )
+    return {path: name[1] for path, name in names.items() if name is not None}
 
 
 def _read_series(path: Path) -> tuple[npt.NDArray[np.generic], tuple[float, float, float]]:

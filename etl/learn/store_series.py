@@ -8,7 +8,9 @@ from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
+from etl.core.errors import ConfigError
 from etl.derive.slice_positions import read_planes, source_planes
 from etl.derive.volume_table import ROW_COLUMNS, VolumeRow, digest_of, volume_row
 from etl.imaging.body_view import BodyView
@@ -37,6 +39,22 @@ REGION_OF_TYPE = {
 """Coarse lesion types that say where a key slice lies; bone and soft tissue are everywhere."""
 
 
+def check_splits(store: Store, lesions: pd.DataFrame) -> None:
+    """Check that all lesions of a patient are of one split.
+
+    Raises:
+        ConfigError: they are not, so that a model would learn from patients that measure it.
+    """
+    twice = lesions.groupby("patient_index")["split"].nunique()
+    if (twice > 1).any():
+        raise ConfigError(
+            "patients are in two splits",
+            where=f"{store.objects.root}, version {store.version['version']}",
+            value=twice[twice > 1].index.tolist()[:3],
+            allowed="all lesions of a patient in train, val or test",
+        )
+
+
 def store_series(store: Store, view: BodyView, limit: int | None = None) -> list[Series]:
     """Return the volumes of a store; a volume without lesions has its patient's split.
 
@@ -45,11 +63,14 @@ def store_series(store: Store, view: BodyView, limit: int | None = None) -> list
 
     Raises:
         StoreError: the store is damaged.
+        ConfigError: a patient is in two splits.
     """
     volumes = store.volumes(columns=[*ROW_COLUMNS, "patient_index", "split"])
-    lesions = store.lesions(columns=["volume_id", "key_slice_index", "norm_z"])
+    lesions = store.lesions(columns=["volume_id", "key_slice_index", "norm_z", "patient_index", "split"])
+    check_splits(store, lesions)
     published: dict[str, dict[int, float]] = {}
-    for name, index, z in lesions.dropna().itertuples(index=False):
+    keys = lesions[["volume_id", "key_slice_index", "norm_z"]]
+    for name, index, z in keys.dropna().itertuples(index=False):
         published.setdefault(str(name), {})[int(index)] = float(z)
     splits = volumes.dropna(subset="split").groupby("patient_index")["split"].first().to_dict()
     found: list[Series] = []

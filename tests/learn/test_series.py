@@ -17,7 +17,7 @@ from etl.learn.store_series import store_series
 from etl.store import open_store
 from tests.support.made_up_ct import write_ct_folder
 from tests.support.made_up_series import bar_series
-from tests.support.three_volumes import built, variant
+from tests.support.three_volumes import ROWS, built, variant
 from tests.support.tiny_release import build_serial
 
 VIEW = BodyView(8, 40.0)
@@ -68,6 +68,17 @@ def test_a_cut_file_is_named(tmp_path: Path, cut: int) -> None:
         folder_series(str(folder), VIEW)
 
 
+@pytest.mark.parametrize("name", ["one.npz", "one_Chest.npz", "one_chest_2.npz", "two_chest.NPZ"])
+def test_a_file_without_a_patient_in_its_name_is_not_passed_over(tmp_path: Path, name: str) -> None:
+    folder = write_ct_folder(tmp_path / "ct")
+    (folder / "README.md").write_text("which series these are")
+    (folder / name).write_bytes((folder / "one_chest.npz").read_bytes())
+    with pytest.raises(ConfigError, match="no patient is in the name") as error:
+        folder_series(str(folder), VIEW)
+    assert f"['{name}']" in str(error.value)
+    assert "PATIENT_a_COVERS.npz" in str(error.value)
+
+
 def check_kept_apart(folder: Path, *series: Series) -> None:
     """Check that a folder of a cache gives each series its own slices, and the same again."""
     for _ in range(2):
@@ -77,7 +88,7 @@ def check_kept_apart(folder: Path, *series: Series) -> None:
 
 
 def test_a_cache_tells_volumes_of_other_builds_and_other_views_apart(tmp_path: Path) -> None:
-    config = built(tmp_path)
+    config = built(tmp_path, rows=[row | {"Train_Val_Test": "1"} for row in ROWS])
     views = [BodyView(8, 1.0), BodyView(8, 0.5), BodyView(16, 1.0)]
     found = [store_series(open_store(config.store), view)[0] for view in views]
     build_serial(variant(config, volume={"clip_hu": (-1024, 0)}))

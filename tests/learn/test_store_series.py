@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from etl.core.errors import ConfigError
+from etl.imaging.body_view import BodyView
 from etl.io.opening import open_objects
-from etl.learn.store_series import NO_PAIRS, store_pairs
+from etl.learn.store_series import NO_PAIRS, store_pairs, store_series
 from etl.publish.add_tables import NewTable, add_tables
 from etl.store import Store, open_store
 from etl.tables.pairs import PAIRS
@@ -29,6 +31,11 @@ def with_table(store: Store, table: object, columns: dict[str, list[object]]) ->
     new = NewTable(table, table.rows(columns), {0, 1, 2})  # type: ignore[arg-type,attr-defined]
     add_tables(open_objects(store.objects.root), store.version, [new])
     return open_store(store.objects.root)
+
+
+def test_a_patient_in_two_splits_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="patients are in two splits"):
+        store_series(open_store(built(tmp_path).store), BodyView(8, 40.0))
 
 
 def test_pairs_by_others(store: Store) -> None:
