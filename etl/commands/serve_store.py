@@ -46,9 +46,11 @@ def main(store: str, number: Any, port: int, origins: tuple[str, ...]) -> None:
                 143  terminated
     """
     from etl.report.serving import missing_viewer, serve
+    from etl.run.logs import start_logging
     from etl.run.signals import Terminated
     from etl.store.reader import open_store
 
+    start_logging()
     opened = open_store(store, number)
     if remedy := missing_viewer():
         click.echo(remedy, err=True)

@@ -4,6 +4,7 @@
     +-- ConfigError   2  a wrong config, command line or environment; raised before any work
     +-- SourceError   2  the release can't be used at all: no CSV, no columns, nothing in it
     +-- StoreError    2  the store can't be written or read
+        +-- AbsentError  the version is whole, and has no such lesion, patient, volume, model or table
     +-- GuardError    3  built, but publishing was refused; nothing was published
     +-- RunError      4  the machine failed after retries; what was finished is kept
     +-- OverlapError  5  another build is running on the store, and `overlap` is `leave`
@@ -90,6 +91,10 @@ class StoreError(EtlError):
     """The store can't be written, or does not hold what it should."""
 
     exit_code = 2
+
+
+class AbsentError(StoreError):
+    """The version that was asked has no such thing; nothing is damaged."""
 
 
 class GuardError(EtlError):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import re
 from collections.abc import Callable, Collection, Mapping
@@ -19,7 +20,7 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from urllib.parse import unquote, urlsplit
 
-from etl.core.errors import ConfigError, EtlError, StoreError, explained
+from etl.core.errors import AbsentError, ConfigError, EtlError, StoreError, explained
 from etl.core.urls import is_local
 from etl.io.places import Objects, checked_name
 from etl.report.catalogue import catalogue
@@ -27,6 +28,8 @@ from etl.report.cross_origin import checked_origins, preflight_headers, sharing_
 from etl.report.drawn_pages import JSON, drawing_of
 from etl.report.served_headers import EVERY_ANSWER, drawn_headers, object_headers, page_headers
 from etl.store.reader import Store
+
+_LOG = logging.getLogger(__name__)
 
 HOST = "127.0.0.1"
 NIIVUE = "0.69.0"
@@ -73,6 +76,13 @@ class Site:
                 as RFC 9110 requires.
         """
         try:
+            return self._answer(path, byte_range, head)
+        except (OSError, EtlError) as error:
+            _LOG.warning("%r can't be answered: %s", path, " ".join(str(error).split()))
+            return _plain(HTTPStatus.INTERNAL_SERVER_ERROR, f"the store can't be read: {error}")
+
+    def _answer(self, path: str, byte_range: str | None, head: bool) -> Answer:
+        try:
             parts = [part for part in unquote(urlsplit(path).path).split("/") if part]
         except ValueError as error:  # http://[/ names no host
             return _plain(HTTPStatus.BAD_REQUEST, f"no such page: {error}")
@@ -93,7 +103,7 @@ class Site:
     def _drawn(self, kind: str, draw: Callable[[Store], bytes]) -> Answer:
         try:
             page = draw(self.store)
-        except (StoreError, ConfigError) as error:
+        except (AbsentError, ConfigError) as error:
             return _plain(HTTPStatus.NOT_FOUND, f"no such page: {error}")
         headers = page_headers(f"{kind}.json") if kind in JSON else drawn_headers()
         return Answer(HTTPStatus.OK, headers, page)
@@ -226,10 +236,7 @@ class _Handler(BaseHTTPRequestHandler):
         if not self._is_own_host():
             answer = _plain(HTTPStatus.FORBIDDEN, "this server only answers to 127.0.0.1 and localhost")
         else:
-            try:
-                answer = self.site.answer(self.path, self.headers.get("Range"), head=not with_body)
-            except (OSError, EtlError) as error:
-                answer = _plain(HTTPStatus.BAD_GATEWAY, f"the store can't be read: {error}")
+            answer = self.site.answer(self.path, self.headers.get("Range"), head=not with_body)
         self.send_response(answer.status)
         headers = EVERY_ANSWER | dict(answer.headers)
         headers |= sharing_headers(self.headers.get("Origin"), self.origins)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from etl.core.errors import ConfigError, StoreError
+from etl.core.errors import AbsentError, ConfigError, StoreError
 from etl.derive.lesion_arrays import lesion_arrays
 from etl.derive.nearest import Gallery, Vectors, gallery_of, usable
 from etl.derive.place_model import read_place_model
@@ -49,7 +49,7 @@ def embedding_table_of(store: Store, model: str) -> str:
     for table in embedding_models(store)[1:]:
         if model_id_of(store, table) == model:
             return embeddings_name(table)
-    raise StoreError(
+    raise AbsentError(
         "the lesions of this version have no embedding of this model",
         where=f"{store.objects.root}, version {store.version['version']}",
         value=model,
@@ -123,7 +123,7 @@ def similar_to(
         raise store._no_lesion(lesion_id)
     query = vectors[own]
     if not usable(query)[0]:
-        raise StoreError(
+        raise AbsentError(
             "this lesion has no embedding",
             where=f"{store.objects.root}, version {store.version['version']}",
             value=lesion_id,

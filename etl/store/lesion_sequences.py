@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from etl.core.errors import StoreError
+from etl.core.errors import AbsentError
 from etl.derive.growth import growth
 
 if TYPE_CHECKING:
@@ -17,11 +17,11 @@ def sequences_of(store: Store, patient: int | None) -> pd.DataFrame:
     """Return the table `sequences`, sorted by lesion_id.
 
     Raises:
-        StoreError: lesions were not matched, or the version has none of this patient.
+        AbsentError: lesions were not matched, or the version has none of this patient.
     """
     where = f"{store.objects.root}, version {store.version['version']}"
     if "sequences" not in store.version["tables"]:
-        raise StoreError(
+        raise AbsentError(
             "the lesions of this version were not matched over time",
             where=where,
             value=", ".join(store.version["tables"]),
@@ -33,7 +33,7 @@ def sequences_of(store: Store, patient: int | None) -> pd.DataFrame:
         return found
     own = found[found["patient_index"] == patient].reset_index(drop=True)
     if own.empty:
-        raise StoreError(
+        raise AbsentError(
             "no lesion of this patient was matched",
             where=where,
             value=patient,
@@ -47,7 +47,7 @@ def growth_of(store: Store) -> pd.DataFrame:
     """Return the rows of `etl.derive.growth.growth` for a version.
 
     Raises:
-        StoreError: lesions were not matched.
+        AbsentError: lesions were not matched.
     """
     sizes = ["lesion_id", "long_diameter_mm", "short_diameter_mm"]
     return growth(sequences_of(store, None), store.lesions(columns=sizes))

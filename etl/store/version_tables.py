@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from etl.core.errors import StoreError
+from etl.core.errors import AbsentError, StoreError
 from etl.io.places import Objects
 from etl.store.versions import Version, readable
 
@@ -168,6 +168,6 @@ class VersionTables:
 
     def _absent(self, what: str, value: Any, allowed: str, remedy: str = "") -> StoreError:
         where = f"{self.objects.root}, version {self.version['version']}"
-        return StoreError(
+        return AbsentError(
             f"no such {what} in this version", where=where, value=value, allowed=allowed, remedy=remedy
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -210,6 +211,30 @@ def test_a_server_draws_the_pages(store: Store, path: str, status: int) -> None:
             in answer.headers["Content-Security-Policy"]
         )
         assert b"/viewer/#000001_02_01_003-005/2" in answer.body
+
+
+@pytest.mark.parametrize(
+    ("path", "table"),
+    [
+        ("/patient/1", "sequences"),
+        ("/patient/1", "links"),
+        ("/similar/2", "lesions"),
+        ("/viewer/catalogue.json", "volumes"),
+        ("/positions/0", "volumes"),
+    ],
+)
+def test_a_page_that_can_not_be_read_is_a_fault_of_the_server(
+    store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture, path: str, table: str
+) -> None:
+    shutil.copytree(store.objects.root, tmp_path / "store")
+    damaged = store.version["tables"][table][0]["path"]
+    (tmp_path / "store" / damaged).write_bytes(b"damaged")
+    answer = Site(open_store(tmp_path / "store")).answer(path)
+    assert (answer.status, damaged in answer.body.decode()) == (500, True)
+    (line,) = caplog.messages
+    assert line.startswith(f"'{path}' can't be answered: ")
+    assert damaged in line
+    assert "\n" not in line
 
 
 def test_texts_of_a_store_stay_texts(store: Store) -> None:

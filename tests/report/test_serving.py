@@ -220,7 +220,7 @@ def test_a_damaged_store_is_said_to_be_damaged(store: Store, tmp_path: Path, tab
         connection = http.client.HTTPConnection(address.removeprefix("http://").rstrip("/"))
         connection.request("GET", "/viewer/catalogue.json")
         answer = connection.getresponse()
-        assert (answer.status, b"a table's file is missing" in answer.read()) == (502, True)
+        assert (answer.status, b"a table's file is missing" in answer.read()) == (500, True)
 
 
 PAGE = "https://viewer.example.org"
