@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from typing import Any
 
 import pandas as pd
 
 from etl.core.counted import counted
-from etl.core.errors import StoreError
+from etl.core.errors import AbsentError, StoreError
 from etl.report.lesion_pictures import common_size_mm, lesion_pictures
 from etl.report.templates import PAGES, source
 from etl.store.layout import CITATION, SOURCE_URL
@@ -31,13 +30,17 @@ MEASURED = [
 
 
 def _measured_by(store: Store, model: str) -> list[list[str]]:
-    """Return the row of a model's own measures; none where it has no metrics.json."""
+    """Return the rows of a model's own measures; none where it has no metrics.json."""
     model_id = None if model == PLACE else model_id_of(store, model)
     if model_id is None:
         return []
     metrics: dict[str, Any] = {}
-    with contextlib.suppress(StoreError):
+    try:
         metrics = json.loads(store.model_file(model_id, "metrics.json"))
+    except AbsentError:
+        pass
+    except StoreError as error:
+        return [[f"{model}: metrics.json: {error.what}", "", "", ""]]
     rows = []
     for split in ("val", "test"):
         if found := (metrics.get(split) or {}).get("model"):

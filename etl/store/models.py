@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from etl.core.errors import StoreError
+from etl.core.errors import AbsentError, StoreError
 from etl.derive.onnx_session import Device
 from etl.derive.stored_model import StoredModel
 from etl.io.places import Objects
@@ -38,7 +38,7 @@ def choose_model(objects: Objects, version: Version, wanted: str) -> Model:
     found = named[-1:] or [model for model in models if wanted and _begins(model, wanted)]
     if len(found) != 1:
         known = ", ".join(f"{model['model_id']} ({model['name']})" for model in models)
-        raise StoreError(
+        raise AbsentError(
             "no such model in this version" if not found else "several models begin so",
             where=f"{objects.root}, version {version['version']}",
             value=wanted,
@@ -62,7 +62,7 @@ def model_file(objects: Objects, model: Model, name: str) -> bytes:
     entry = next((file for file in model["files"] if file["path"] == name), None)
     where = f"{objects.root}/{model['path']}/{name}"
     if entry is None:
-        raise StoreError("the model has no such file", where=where, value=name)
+        raise AbsentError("the model has no such file", where=where, value=name)
     try:
         with readable(objects):
             data = objects.read(f"{model['path']}/{name}")
