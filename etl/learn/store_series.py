@@ -52,6 +52,7 @@ def check_splits(store: Store, lesions: pd.DataFrame) -> None:
             where=f"{store.objects.root}, version {store.version['version']}",
             value=twice[twice > 1].index.tolist()[:3],
             allowed="all lesions of a patient in train, val or test",
+            remedy="give a patient's rows of the CSV one split, and build the store again",
         )
 
 
