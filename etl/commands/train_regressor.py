@@ -91,6 +91,8 @@ def main(
 
     console = start_logging()
     settings, opened = load_as(RegressorConfig, config, overrides), open_store(store)
+    if not leave_one_out:
+        opened.objects.check_writable()
     series, source, landmarks, pairs = _series(
         opened, settings, BodyView(settings.input.pixels, settings.input.pixel_mm)
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from PIL import Image
 
 from etl.core.config import Config
+from etl.io.places import PARTIAL
 from etl.store import open_store
 from tests.support.jobs import call_job
 from tests.support.made_up_ct import write_ct_folder
@@ -65,6 +67,19 @@ def test_many_trainings_are_made_by_one_process() -> None:
 def test_leaving_one_out_is_done_alone(other: tuple[str, ...]) -> None:
     done = call_job("train_regressor", "no-store", "no-config", "--leave-one-out", *other, code=2)
     assert "makes trainings of its own" in done.output
+
+
+def test_a_store_that_can_not_be_written_is_refused_before_the_training(
+    config: Config, tmp_path: Path
+) -> None:
+    if importlib.util.find_spec("torch") is None:
+        wanting("torch", "needs PyTorch, which is too large for the lock: make torch")
+    shutil.rmtree(Path(config.store, PARTIAL), ignore_errors=True)
+    Path(config.store, PARTIAL).write_text("no folder")
+    values = settings(data__folder=write_ct_folder(tmp_path / "ct"), steps=1, work=tmp_path / "work")
+    done = call_job("train_regressor", config.store, "regressor", *values, code=2)
+    assert "the store can't be written" in done.output
+    assert not (tmp_path / "work").exists()
 
 
 @pytest.mark.slow
