@@ -130,13 +130,9 @@ def read_table(
 
 def _counted(record: Record, header_count: int) -> Record:
     """Return a record that is damaged where it has more fields than the header: which is whose is unknown."""
-    if record.field_count <= header_count:
-        return record
-    return replace(
-        record,
-        damage=f"it has {record.field_count} fields; allowed: {header_count}, as in the header; "
-        "put quotes around a cell that holds the separator",
-    )
+    allowed = f"{header_count}, as in the header; put quotes around a cell that holds the separator"
+    damage = f"it has {record.field_count} fields; allowed: {allowed}"
+    return record if record.field_count <= header_count else replace(record, damage=damage)
 
 
 def cells_of(record: Record) -> Mapping[str, str]:

@@ -40,7 +40,8 @@ def _normal_place(place: str) -> str:
         raise ValueError("; ".join(filter(None, (error.what, error.remedy)))) from None
 
 
-def _public_place(place: str) -> str:
+def public_place(place: str) -> str:
+    """Return a place in its normal form. Raise ValueError where it is none, or has credentials."""
     if kind := credential_in(place):
         raise ValueError(f"it has {kind}; {CREDENTIALS_BELONG}")
     return _normal_place(place)
@@ -48,7 +49,7 @@ def _public_place(place: str) -> str:
 
 # Versions and logs repeat these, so they carry no credentials. One validator: of several, pydantic 2.11 keeps
 # the last alone where a field has a `Field()` of its own, too.
-Place = Annotated[str, Field(min_length=1), AfterValidator(_public_place)]
+Place = Annotated[str, Field(min_length=1), AfterValidator(public_place)]
 
 
 def _folders(value: Any) -> str | tuple[str, ...] | None:
@@ -58,7 +59,7 @@ def _folders(value: Any) -> str | tuple[str, ...] | None:
         return None
     if not isinstance(places, list | tuple) or not places or not all(isinstance(p, str) for p in places):
         raise ValueError("give a folder, a glob, or a list of folders and globs")
-    normal = tuple(_public_place(place) for place in places)
+    normal = tuple(public_place(place) for place in places)
     if remote := [place for place in normal if not is_local(place)]:
         raise ValueError(f"extracted slices are read from folders, not from {public_url(remote[0])}")
     return normal[0] if isinstance(value, str) else normal

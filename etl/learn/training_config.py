@@ -6,17 +6,18 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from etl.core.config import Place
+from etl.core.config import public_place
 from etl.core.urls import is_local
 
 
-def _on_this_machine(place: str) -> str:
-    if not is_local(place):
+def _local_path(place: str) -> str:
+    path = public_place(place)
+    if not is_local(path):
         raise ValueError("only a path on this machine goes here, not a URL")
-    return place
+    return path
 
 
-LocalPath = Annotated[Place, AfterValidator(_on_this_machine)]
+LocalPath = Annotated[str, Field(min_length=1), AfterValidator(_local_path)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Steps = Annotated[int, Field(gt=0)]
 

@@ -205,11 +205,11 @@ def test_one_slice_in_two_folders(
     assert len(index.slices) + len(index.rejects) == index.found_count == 5
 
 
-def test_links_beside_the_image_folders(root: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    beside = tmp_path_factory.mktemp("beside")
-    (beside / "Images_png").symlink_to(root)
-    (beside / "latest").symlink_to(root)
-    (beside / "loop").symlink_to("loop")
-    index = index_folder([str(beside), str(root)])
-    assert [container.path for container in index.containers] == [str(beside / "Images_png")]
+def test_links_next_to_the_image_folders(root: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    place = tmp_path_factory.mktemp("links")
+    (place / "Images_png").symlink_to(root)
+    (place / "latest").symlink_to(root)
+    (place / "loop").symlink_to("loop")
+    index = index_folder([str(place), str(root)])
+    assert [container.path for container in index.containers] == [str(place / "Images_png")]
     assert (index.found_count, index.rejects) == (4, ())
