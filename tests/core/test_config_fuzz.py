@@ -14,12 +14,21 @@ from hypothesis import strategies as st
 from etl.core.config import Config
 from etl.core.config_file import as_yaml
 from etl.core.errors import ConfigError
+from etl.core.urls import parse_place
 from tests.support.configs import SMALLEST, load
+
+
+def is_normal(place: str) -> bool:
+    try:
+        return parse_place(place) == place
+    except ConfigError:
+        return False
+
 
 SPACINGS = st.just("native") | st.floats(0.05, 100) | st.integers(1, 100)
 CONFIGS = st.fixed_dictionaries(
     {
-        "store": st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs")), min_size=1),
+        "store": st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs"))).filter(is_normal),
         "source": st.sampled_from(
             [{"annotations": "a", "images": "b"}, {"annotations": "a", "archives": ["b.zip", "*.zip"]}]
         ),
