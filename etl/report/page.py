@@ -141,7 +141,7 @@ def _figure(figure: Figure) -> dict[str, Any]:
     (height, width), (height_mm, width_mm) = image.shape, image.spacing_mm
     first = figure.marks[0]
     return {
-        "split": image.split,
+        "split": image.lesions[0].split,
         "volume_id": image.volume_id,
         "name": image.lesions[0].file_name,
         "window": f"{image.window_hu[0]:g} to {image.window_hu[1]:g}",
