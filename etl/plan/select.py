@@ -16,7 +16,7 @@ from etl.core.config import Config, Select
 from etl.core.counted import first_of
 from etl.core.rejects import Kind, Reason, Reject
 from etl.release.annotations import Annotations, RunGeometry
-from etl.release.index import SliceIndex
+from etl.release.index import SliceIndex, slice_codes, slice_codes_of, slice_of_code
 from etl.release.names import SeriesKey, file_name, parse_series_id, volume_id
 
 
@@ -176,7 +176,7 @@ def select_rows(
             rejects.append(reject)
     elsewhere: set[int] = set()
     if config.source.partial:
-        key_slices = _codes(np.stack([lesions[c].to_numpy(np.int64) for c in columns[1:5]]))
+        key_slices = slice_codes(np.stack([lesions[c].to_numpy(np.int64) for c in columns[1:5]]))
         elsewhere = set(lesions["lesion_id"].to_numpy()[~np.isin(key_slices, slices)].tolist())
     for lesion_id, *numbers, key_slice, split in zip(*(lesions[c].tolist() for c in columns), strict=True):
         series = SeriesKey(*numbers)
@@ -216,8 +216,8 @@ def slices_found(index: SliceIndex, members: Sequence[Reject]) -> np.ndarray:
         members: rejected members; they exist, so they are not missing.
     """
     rejected = [(*key, r.slice_index) for r in members if (key := parse_series_id(r.series_id))]
-    known = np.array([index.slices[name] for name in (*SeriesKey._fields, "index")], dtype=np.int64)
-    return _codes(np.concatenate([known, np.array(rejected, dtype=np.int64).reshape(-1, 4).T], axis=1))
+    numbers = np.array(rejected, dtype=np.int64).reshape(-1, 4).T
+    return np.concatenate([slice_codes_of(index.slices), slice_codes(numbers)])
 
 
 def missing_slices(
@@ -242,14 +242,14 @@ def missing_slices(
     lengths = [last - first + 1 for _, first, last in ranges]
     keys = np.repeat([[*series] for series, _, _ in ranges], lengths, axis=0).T
     numbers = np.concatenate([np.arange(first, last + 1) for _, first, last in ranges])
-    promised = _codes(np.vstack([keys, numbers]))
+    promised = slice_codes(np.vstack([keys, numbers]))
     lesion_ids = np.repeat(list(ranges.values()), lengths)
     promised, position = np.unique(promised, return_index=True)
     missing = ~np.isin(promised, slices)
     for code, lesion_id in zip(
         promised[missing].tolist(), lesion_ids[position][missing].tolist(), strict=True
     ):
-        series, number = _decode(code)
+        series, number = slice_of_code(code)
         yield Reject(
             Kind.SLICE,
             Reason.SLICE_MISSING,
@@ -258,19 +258,6 @@ def missing_slices(
             str(series),
             number,
         )
-
-
-def _codes(slices: np.ndarray) -> np.ndarray:
-    """Return one int64 a slice from rows (patient, study, series, index), in the order of the slices."""
-    patient, study, series, index = slices
-    return ((patient * 100 + study) * 100 + series) * 1_000_000 + index
-
-
-def _decode(code: int) -> tuple[SeriesKey, int]:
-    code, index = divmod(code, 1_000_000)
-    code, series = divmod(code, 100)
-    patient, study = divmod(code, 100)
-    return SeriesKey(patient, study, series), index
 
 
 def _each_slice(index: SliceIndex, run: slice, reason: Reason, message: str) -> Iterator[Reject]:

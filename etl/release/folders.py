@@ -22,6 +22,7 @@ from etl.release.index import (
     ContainerListing,
     SliceIndex,
     combine,
+    slice_codes_of,
     too_large,
     unexpected_name,
 )
@@ -127,9 +128,7 @@ def _with_checksums_of_copies(listings: Sequence[ContainerListing]) -> list[Cont
     """Read the slices that lie in several folders: copies of one size may differ."""
     listed = np.concatenate([listing.slices for listing in listings])
     containers = tuple(listing.container for listing in listings)
-    patient, study, series, index = (listed[name].astype(np.int64) for name in (*SeriesKey._fields, "index"))
-    code = ((patient * 100 + study) * 100 + series) * 1_000_000 + index
-    _, number, count = np.unique(code, return_inverse=True, return_counts=True)
+    _, number, count = np.unique(slice_codes_of(listed), return_inverse=True, return_counts=True)
     slices = with_checksums(SliceIndex(containers, listed, (), 0), count[number] > 1).slices
     ends = np.cumsum([len(listing.slices) for listing in listings])
     return [

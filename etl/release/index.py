@@ -65,6 +65,30 @@ class Container:
     is_staged: bool = False
 
 
+def slice_codes(numbers: np.ndarray) -> np.ndarray:
+    """Return one int64 a slice, in the order of the slices.
+
+    Args:
+        numbers: (4, slices), int64: patient, study, series and slice index.
+    """
+    patient, study, series, index = numbers
+    codes: np.ndarray = ((patient * 100 + study) * 100 + series) * 1_000_000 + index
+    return codes
+
+
+def slice_codes_of(slices: np.ndarray) -> np.ndarray:
+    """Return `slice_codes` of rows of `SLICE_DTYPE`."""
+    return slice_codes(np.array([slices[name] for name in (*SeriesKey._fields, "index")], dtype=np.int64))
+
+
+def slice_of_code(code: int) -> tuple[SeriesKey, int]:
+    """Return series and slice index of one of `slice_codes`."""
+    code, index = divmod(code, 1_000_000)
+    code, series = divmod(code, 100)
+    patient, study = divmod(code, 100)
+    return SeriesKey(patient, study, series), index
+
+
 @dataclass(frozen=True, eq=False)
 class SliceIndex:
     """Every slice of a release.
