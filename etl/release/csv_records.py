@@ -8,7 +8,7 @@ import logging
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from etl.core.errors import SourceError
 
@@ -87,7 +87,8 @@ def read_records(data: bytes, source: str, columns: Sequence[str], *, by_others:
         data: the whole file.
         source: its name, for messages.
         columns: names of the wanted columns.
-        by_others: the CSV is not the release's: it may have no rows, and other columns are no news.
+        by_others: the CSV is not the release's: it may have no rows, other columns are no news, and a line
+            with more fields than the header is damaged, because which field belongs to which is unknown.
 
     Raises:
         SourceError: the file is empty, is not CSV text, lacks a column, names one twice or has no rows.
@@ -107,7 +108,9 @@ def read_records(data: bytes, source: str, columns: Sequence[str], *, by_others:
         _LOG.warning("%s: ignoring columns that the release does not have: %s", source, shown)
     position = {name: header.index(name) for name in columns}
     records = tuple(_record(number, line, separator, position) for number, line in lines)
-    if not records and not by_others:
+    if by_others:
+        records = tuple(_damaged_if_longer(record, len(header)) for record in records)
+    elif not records:
         raise SourceError("the CSV has a header but no rows", where=source, remedy=_REMEDY)
     if len(header) > len(columns):
         dialect.append(f"{len(header) - len(columns)} other columns")
@@ -191,6 +194,13 @@ def _record(number: int, line: str, separator: str, position: Mapping[str, int])
     known = fields if not damage else line[:1000].split('"', 1)[0].split(separator)[:-1]
     cells = {name: known[at] for name, at in position.items() if at < len(known)}
     return Record(cells, len(fields), damage, number)
+
+
+def _damaged_if_longer(record: Record, header_count: int) -> Record:
+    if record.field_count <= header_count:
+        return record
+    allowed = f"{header_count}, as in the header; put quotes around a cell that holds the separator"
+    return replace(record, damage=f"it has {record.field_count} fields; allowed: {allowed}")
 
 
 def _check_header(header: Sequence[str], damage: str, line: str, source: str, columns: Sequence[str]) -> None:
