@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
@@ -89,15 +88,14 @@ def key_images(selected: Selected) -> list[KeyImage]:
     for (volume_id, *_), rows in selected.lesions.groupby(keys, sort=False):
         volume, lesions = volumes[volume_id], tuple(rows.itertuples(index=False))
         first = lesions[0]
-        split = first.split if pd.isna(volume.split) else volume.split
         low, high = first.window_low_hu, first.window_high_hu
         stem = first.file_name.removesuffix(".png")
         stem += "" if selected.pictures.hu else f"_{low:g}_{high:g}"
         images.append(
             KeyImage(
                 image_id=int(first.lesion_id) + 1,
-                path=f"{split}/{stem}.png",
-                split=split,
+                path=f"{volume.split}/{stem}.png",
+                split=volume.split,
                 volume_id=volume_id,
                 plane=min(round(first.z_vox), int(volume.shape_z) - 1),
                 shape=(int(volume.shape_y), int(volume.shape_x)),

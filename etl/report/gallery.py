@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from etl.core.errors import EtlError
 from etl.export.key_slices import KeyImage, Marks, key_images, marks_of
 from etl.export.protocol import Selected
-from etl.export.selection import lesion_types
+from etl.export.selection import lesion_types, with_patients_split
 from etl.imaging.location import norm_location_px
 from etl.imaging.window import to_grey
 from etl.report.voxels import THREADS, encode_jpeg, read_planes
@@ -82,7 +82,8 @@ def make_gallery(store: Store, tables: tuple[pd.DataFrame, ...], first: Sequence
     chosen = sample(lesions, first, MAX_PICTURES)
     wanted = lesions.merge(chosen[key].drop_duplicates(), on=key)
     order = {lesion_id: place for place, lesion_id in enumerate(chosen["lesion_id"])}
-    images = key_images(Selected(wanted, volumes[volumes["volume_id"].isin(wanted["volume_id"])]))
+    shown = volumes[volumes["volume_id"].isin(wanted["volume_id"])]
+    images = key_images(Selected(wanted, with_patients_split(shown, lesions)))
     images.sort(key=lambda image: min(order.get(lesion.lesion_id, len(order)) for lesion in image.lesions))
     positions, masks = _Positions(wanted, volumes, slices), store.masks
 
