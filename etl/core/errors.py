@@ -94,7 +94,7 @@ class StoreError(EtlError):
 
 
 class AbsentError(StoreError):
-    """The version that was asked has no such thing; nothing is damaged."""
+    """The version that was asked has no such thing, or more than one; nothing is damaged."""
 
 
 class GuardError(EtlError):

@@ -29,7 +29,7 @@ from etl.report.drawn_pages import JSON, drawing_of
 from etl.report.served_headers import EVERY_ANSWER, drawn_headers, object_headers, page_headers
 from etl.store.reader import Store
 
-_LOG = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 HOST = "127.0.0.1"
 NIIVUE = "0.69.0"
@@ -78,7 +78,7 @@ class Site:
         try:
             return self._answer(path, byte_range, head)
         except (OSError, EtlError) as error:
-            _LOG.warning("%r can't be answered: %s", path, " ".join(str(error).split()))
+            logger.warning("%r can't be answered: %s", path, " ".join(str(error).split()))
             return _plain(HTTPStatus.INTERNAL_SERVER_ERROR, f"the store can't be read: {error}")
 
     def _answer(self, path: str, byte_range: str | None, head: bool) -> Answer:

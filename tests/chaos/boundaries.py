@@ -11,9 +11,9 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-# What changes a store on a disk, and the argument that says where.
+# Calls that change a store on a disk, and the position of the argument that names the place.
 CALLS = {"replace": 1, "rename": 1, "link": 1, "unlink": 0, "remove": 0, "rmdir": 0}
-# What changes a store in a bucket.
+# Requests that change a store in a bucket.
 REQUESTS = {
     "put_object",
     "copy_object",

@@ -87,7 +87,7 @@ def follow_digests(store: Path, changed: Path) -> None:
     """Let receipt and version name a changed object as it is, so that what it says is looked at."""
     folder = volume_folder(store)
     if changed != receipt_file(store):
-        # What holds the checksum may be no object any more.
+        # The place of the checksum may be no object any more.
         with contextlib.suppress(AttributeError, TypeError, ValueError):
             reseal(changed, SEAL_AT)
         info = object_info(changed.relative_to(folder).as_posix(), changed.read_bytes())
