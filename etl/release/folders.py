@@ -26,7 +26,14 @@ from etl.release.index import (
     too_large,
     unexpected_name,
 )
-from etl.release.names import SeriesKey, is_ignorable, parse_member, parse_series_id, slice_name
+from etl.release.names import (
+    SeriesKey,
+    distinct_names,
+    is_ignorable,
+    parse_member,
+    parse_series_id,
+    slice_name,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +62,10 @@ def index_folder(images: str | Sequence[str]) -> SliceIndex:
     roots = list(found.values())
     if roots != named:
         logger.info("source.images: slices are in %d folders: %s", len(roots), first_of(roots))
-    listings = [_list_folder(root, number) for number, root in enumerate(roots)]
+    names = distinct_names(roots)
+    listings = [
+        _list_folder(root, name, number) for number, (root, name) in enumerate(zip(roots, names, strict=True))
+    ]
     return combine(_with_checksums_of_copies(listings), "source.images")
 
 
@@ -95,32 +105,32 @@ def _folders_with_series(folder: str, levels: int) -> list[str]:
     return [root for path in inner for root in _folders_with_series(path, levels - 1)]
 
 
-def _list_folder(root: str, number: int) -> ContainerListing:
+def _list_folder(root: str, name: str, number: int) -> ContainerListing:
     rows, rejects, other = [], [], 0
     for entry in _entries(root):
         key = parse_series_id(entry.name)
         if key is None or not os.path.isdir(entry.path):
             if not is_ignorable(entry.name):
                 other += 1
-                rejects.append(unexpected_name(root, entry.name, "a folder PPPPPP_SS_RR"))
+                rejects.append(unexpected_name(name, entry.name, "a folder PPPPPP_SS_RR"))
             continue
         for file in _entries(entry.path):
-            name = f"{entry.name}/{file.name}"
-            if is_ignorable(name):
+            member = f"{entry.name}/{file.name}"
+            if is_ignorable(member):
                 continue
-            parsed = parse_member(name)
+            parsed = parse_member(member)
             if parsed is None or not os.path.isfile(file.path):
                 other += 1
-                rejects.append(unexpected_name(root, name, "a file NNN.png"))
+                rejects.append(unexpected_name(name, member, "a file NNN.png"))
                 continue
             size = file.stat().st_size
             if size > MAX_SLICE_BYTES:
                 other += 1
-                rejects.append(too_large(f"{root}/{name}", str(key), parsed[1], size))
+                rejects.append(too_large(f"{name}: {member}", str(key), parsed[1], size))
                 continue
             rows.append((*key, parsed[1], number, False, 0, size, size, size, 0))
     slices = np.array(rows, dtype=SLICE_DTYPE)
-    container = Container(root, os.path.basename(root), False, int(slices["bytes"].sum()), len(slices), "")
+    container = Container(root, name, False, int(slices["bytes"].sum()), len(slices), "")
     return ContainerListing(container, slices, rejects, len(slices) + other)
 
 

@@ -45,7 +45,7 @@ class Container:
 
     Attributes:
         path: absolute path, or URL.
-        name: the archive's or folder's own name, for readers of the store.
+        name: its own name, for readers of the store; with folders before it where several have that.
         is_zip: an archive; else a folder.
         bytes: size of the archive, or of all slices in the folder.
         slice_count: members that are slices.

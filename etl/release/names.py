@@ -7,6 +7,8 @@ numbers have three digits or more. Repacked archives have backslashes, other lea
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Sequence
 from typing import NamedTuple
 
 # Anchored with \Z (not $, which lets a newline pass) and ASCII digits only.
@@ -78,3 +80,26 @@ def is_ignorable(name: str) -> bool:
         or parts[-1] in (".DS_Store", "Thumbs.db", "desktop.ini")
         or "__MACOSX" in parts
     )
+
+
+def distinct_names(paths: Sequence[str]) -> list[str]:
+    """Return the name of each archive or folder, with as many folders before it as set it apart.
+
+    `a/Images_png`, `b/Images_png` and `c/Images_png_01.zip` are `a/Images_png`, `b/Images_png` and
+    `Images_png_01.zip`. Equal paths, of URLs that differ in their query, are numbered.
+
+    Args:
+        paths: paths, or URLs without secrets.
+    """
+    parts = [[part for part in path.rpartition("://")[2].split("/") if part] for path in paths]
+    depths = [1] * len(parts)
+    while True:
+        names = ["/".join(own[-depth:]) for own, depth in zip(parts, depths, strict=True)]
+        count = Counter(names)
+        longer = [n for n, name in enumerate(names) if count[name] > 1 and depths[n] < len(parts[n])]
+        if not longer:
+            break
+        for n in longer:
+            depths[n] += 1
+    before = [names[:n].count(name) for n, name in enumerate(names)]
+    return [f"{name} ({n + 1})" if count[name] > 1 else name for name, n in zip(names, before, strict=True)]

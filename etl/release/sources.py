@@ -15,6 +15,7 @@ from etl.core.errors import SourceError, explained
 from etl.core.rejects import Kind, Reason, Reject
 from etl.core.urls import is_local, parse_place, public_url
 from etl.io.opening import open_blob
+from etl.release.names import distinct_names
 from etl.staging.fetch import RemoteArchive, remote_archive
 
 OFFICIAL = "official"
@@ -48,6 +49,8 @@ class ArchiveEntry:
 def find_archives(entries: Sequence[ArchiveEntry]) -> tuple[RemoteArchive, ...]:
     """Resolve paths, globs, URLs and the word `official`. An archive named twice appears once.
 
+    Archives of one name have the folders that set them apart in their name.
+
     Raises:
         SourceError: an entry names nothing.
     """
@@ -59,7 +62,9 @@ def find_archives(entries: Sequence[ArchiveEntry]) -> tuple[RemoteArchive, ...]:
         for url in _expand(entry.where):
             key = os.path.realpath(url) if is_local(url) else url
             found.setdefault(key, remote_archive(url, entry.sha256))
-    return tuple(found.values())
+    archives = found.values()
+    names = distinct_names([f"{os.path.dirname(public_url(a.url))}/{a.name}" for a in archives])
+    return tuple(replace(archive, name=name) for archive, name in zip(archives, names, strict=True))
 
 
 def _expand(where: str) -> list[str]:

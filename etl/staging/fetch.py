@@ -39,7 +39,7 @@ class RemoteArchive:
 
     Attributes:
         url: its URL.
-        name: file name, `Images_png_01.zip`.
+        name: file name, `Images_png_01.zip`; with folders before it where several archives have that.
         bytes: size as announced; None where it is not known.
         sha256: expected SHA-256 in hex; empty where it is not known.
         tag: ETag or time of change when it was looked at; empty where there is none.
@@ -72,7 +72,8 @@ class RemoteArchive:
     @property
     def staged_prefix(self) -> str:
         """Beginning of the staged names of all states of this archive, and of no other archive."""
-        return f"{self.name.removesuffix('.zip')}.{_short(_unsigned(self.url))}."
+        own_name = self.name.rpartition("/")[2]
+        return f"{own_name.removesuffix('.zip')}.{_short(_unsigned(self.url))}."
 
 
 def staging_readable(staging: str) -> AbstractContextManager[None]:

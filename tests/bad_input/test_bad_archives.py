@@ -51,7 +51,7 @@ def test_a_member_with_an_unexpected_name(workshop: Workshop, form: str, name: s
         workshop.write_images(members)
         # A folder that is no series is one find, whatever is in it.
         shown = "000001_01" if name.startswith("000001_01/") else name
-        where = f"{workshop.folder}/images: {shown}"
+        where = f"images: {shown}"
     outcome = workshop.build()
     assert outcome.rejects == [("slice", "member_name_unexpected", where)]
     assert outcome.fingerprints == workshop.clean.fingerprints

@@ -104,6 +104,16 @@ def test_bytes_before_the_archive_and_a_comment_behind(tmp_path: Path) -> None:
     assert_whole(read(tmp_path, b"#!/bin/sh\nexit\n" * 50 + zipped(comment=b"DeepLesion part 1")))
 
 
+def test_archives_of_one_name_are_named_with_the_folder_before(tmp_path: Path) -> None:
+    paths = [tmp_path / part / "slices.zip" for part in ("01", "02")]
+    for path, index in zip(paths, (7, 8), strict=True):
+        path.parent.mkdir()
+        path.write_bytes(zipped({f"Images_png/000001_01_01/{index:03d}.png": content(index), "x.txt": b"x"}))
+    index = index_archives([ArchiveEntry(str(path)) for path in paths])
+    assert [container.name for container in index.containers] == ["01/slices.zip", "02/slices.zip"]
+    assert [reject.found_in for reject in index.rejects] == ["01/slices.zip: x.txt", "02/slices.zip: x.txt"]
+
+
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 @pytest.mark.parametrize("second", [content(8), b"another"], ids=["equal", "different"])
 def test_one_name_twice_in_one_archive(tmp_path: Path, second: bytes) -> None:

@@ -86,7 +86,7 @@ def test_names_that_no_slice_has(root: Path) -> None:
     (root / SERIES / "015.png").symlink_to("015.png")
     index = index_folder(str(root))
     assert {(r.kind, r.reason) for r in index.rejects} == {(Kind.SLICE, Reason.MEMBER_NAME_UNEXPECTED)}
-    found = [r.found_in.removeprefix(f"{root}: ") for r in index.rejects]
+    found = [r.found_in.removeprefix(f"{root.name}: ") for r in index.rejects]
     assert sorted(found) == [
         "000001_01_01/013.png",
         "000001_01_01/014.png",
@@ -203,6 +203,17 @@ def test_one_slice_in_two_folders(
         assert found == [(Reason.SLICE_CONFLICT, place) for place in where]
         assert f"crc32 {zlib.crc32(second):08x} 16 bytes" in index.rejects[0].message
     assert len(index.slices) + len(index.rejects) == index.found_count == 5
+
+
+def test_folders_of_one_name_are_named_with_the_folders_before(tmp_path: Path) -> None:
+    for part in ("01", "02"):
+        (tmp_path / part / "Images_png" / SERIES).mkdir(parents=True)
+        (tmp_path / part / "Images_png" / SERIES / f"0{part}.png").write_bytes(b"slice")
+        (tmp_path / part / "Images_png" / SERIES / "notes.txt").write_bytes(b"text")
+    index = index_folder(str(tmp_path))
+    assert [container.name for container in index.containers] == ["01/Images_png", "02/Images_png"]
+    found = [reject.found_in for reject in index.rejects]
+    assert found == [f"{part}/Images_png: {SERIES}/notes.txt" for part in ("01", "02")]
 
 
 def test_links_next_to_the_image_folders(root: Path, tmp_path_factory: pytest.TempPathFactory) -> None:

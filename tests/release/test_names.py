@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from etl.release.names import (
     SeriesKey,
+    distinct_names,
     file_name,
     is_ignorable,
     parse_file_name,
@@ -159,3 +160,26 @@ def test_volume_ids_are_those_of_the_official_converter() -> None:
 )
 def test_what_is_ignored(name: str, expected: bool) -> None:
     assert is_ignorable(name) is expected
+
+
+@pytest.mark.parametrize(
+    ("paths", "names"),
+    [
+        (["/a/Images_png", "/a/Images_png 2"], ["Images_png", "Images_png 2"]),
+        (["/r/01/Images_png", "/r/02/Images_png", "/r/x.zip"], ["01/Images_png", "02/Images_png", "x.zip"]),
+        (["/a/1/b/x.zip", "/a/2/b/x.zip", "/a/2/c/x.zip"], ["1/b/x.zip", "2/b/x.zip", "c/x.zip"]),
+        (["/x", "/a/x"], ["x", "a/x"]),
+        (["https://a.org/x.zip", "s3://b/x.zip"], ["a.org/x.zip", "b/x.zip"]),
+        (["https://a.org/get", "https://a.org/get"], ["a.org/get (1)", "a.org/get (2)"]),
+        ([], []),
+    ],
+)
+def test_archives_and_folders_of_one_name_are_told_apart(paths: list[str], names: list[str]) -> None:
+    assert distinct_names(paths) == names
+
+
+@given(st.lists(st.lists(st.sampled_from("abc"), min_size=1, max_size=4), max_size=9, unique_by=tuple))
+def test_names_of_different_paths_differ_and_end_them(paths: list[list[str]]) -> None:
+    names = distinct_names(["/".join(path) for path in paths])
+    assert len(set(names)) == len(paths)
+    assert all(f"/{'/'.join(path)}".endswith(f"/{name}") for path, name in zip(paths, names, strict=True))

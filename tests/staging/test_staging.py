@@ -49,6 +49,7 @@ class TestNames:
         assert name.startswith(self.archive.staged_prefix)
         assert name.endswith(".zip")
         assert "/" not in name
+        assert replace(self.archive, name="x/Images_png_01.zip").staged_name == name
 
     @pytest.mark.parametrize("change", [{"bytes": 6}, {"tag": '"other"'}, {"bytes": None}])
     def test_another_state_has_another_name_with_the_same_beginning(self, change: dict[str, object]) -> None:
