@@ -17,13 +17,33 @@ class DerivedTables:
     """The methods of `Store` that read tables of jobs, and models."""
 
     def sequences(self: Store, patient: int | None = None) -> pd.DataFrame:  # type: ignore[misc]
-        """Return lesions, of one patient or all, matched over time. StoreError if they were not matched."""
+        """Return lesions matched over time, one row a lesion: the table `sequences`, sorted by lesion_id.
+
+        Args:
+            patient: only lesions of this patient_index.
+
+        Raises:
+            StoreError: lesions were not matched, or none of this patient was.
+        """
         from etl.store.lesion_sequences import sequences_of
 
         return sequences_of(self, patient)
 
     def growth(self: Store) -> pd.DataFrame:  # type: ignore[misc]
-        """Return diameters over studies and their change, see `etl.derive.growth`; no clinical assessment."""
+        """Return the diameters of each lesion over studies, and their change; no clinical assessment.
+
+        Returns:
+            One row for each study of each sequence that spans two studies or more, sorted by sequence_id and
+            position: patient_index, study_index, lesions (measured in the study; the longest diameters
+            count), long_diameter_mm, short_diameter_mm, change_from_first_percent,
+            change_from_smallest_percent and change_from_smallest_mm (of the long diameter; the smallest of
+            all earlier studies), over_progression_threshold (at least 20 % and 5 mm over the smallest),
+            over_response_threshold (at least 30 % below the first), confidence, age_falls. The thresholds
+            are those of RECIST 1.1 (Eisenhauer et al., 2009), which judges sums of lesions.
+
+        Raises:
+            StoreError: lesions were not matched.
+        """
         from etl.store.lesion_sequences import growth_of
 
         return growth_of(self)
@@ -39,7 +59,7 @@ class DerivedTables:
         spacing_mm: tuple[float, float, float] | None = None,
         size_mm: float | tuple[float, float] | None = None,
     ) -> pd.DataFrame:
-        """Return the k lesions nearest to one, nearest first; see `etl.store.lesion_embeddings.similar_to`.
+        """Return the k lesions nearest to one, nearest first; equal distances by lesion_id.
 
         Args:
             lesion: a lesion_id, or one row of `lesions()`; or voxels, which need not be of this store: HU
@@ -49,6 +69,14 @@ class DerivedTables:
             same_patient: if lesions of its own patient may be found, too.
             spacing_mm: of voxels (z, y, x); what `crop` and `volume` return says it itself.
             size_mm: for voxels the extent of the lesion along (y, x), or one for both; 20 if it is not said.
+
+        Returns:
+            lesion_id, distance, patient_index, study_index, split, coarse_type, long_diameter_mm,
+            short_diameter_mm, norm_x, norm_y, norm_z, volume_id. Fewer than k rows where there are no more.
+
+        Raises:
+            StoreError: there is no such lesion or split, or there are no vectors of the lesion or the model.
+            ConfigError: k, the model's name, spacing or size is not allowed.
         """
         from etl.store.lesion_embeddings import similar_to
         from etl.store.similar_voxels import SIZE_MM, is_voxels, similar_to_voxels
