@@ -86,6 +86,7 @@ def stage_unread(config: Config, plan: Plan, executor: Executor, callback: Callb
 
     Raises:
         SourceError: there are such archives and no staging area, or nothing is to be built.
+        OverlapError: another build runs, and the policy is to leave.
     """
     unread, staging = plan.index.unread, config.source.staging
     if not unread:
@@ -97,9 +98,12 @@ def stage_unread(config: Config, plan: Plan, executor: Executor, callback: Callb
             value=[public_url(archive.url) for archive in unread][:3],
             remedy="set source.staging to a folder or bucket that all workers reach",
         )
-    callback.on_unread(unread, directories_only=not config.source.keep_archives)
-    check_shared(executor.everywhere, open_objects(config.store), staging)
-    lost = fetch_archives(config, unread, executor, callback)
+    objects = open_objects(config.store)
+    with running(objects, new_run_id(), "build") as own:
+        apply_policy(config, own)
+        callback.on_unread(unread, directories_only=not config.source.keep_archives)
+        check_shared(executor.everywhere, objects, staging)
+        lost = fetch_archives(config, unread, executor, callback)
     plan = make_plan(*read_release(config), config)
     for archive in plan.index.unread:
         message = f"{public_url(archive.url)} changed while it was fetched"

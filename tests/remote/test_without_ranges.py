@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
-from etl.core.errors import SourceError
+from etl.core.errors import OverlapError, SourceError
+from etl.io.opening import open_objects
 from etl.pipeline.build import build, load_plan, stage_unread
 from etl.run.protocol import Executor
 from etl.run.serial import SerialExecutor
+from etl.store.running import running
 from tests.remote.test_pipeline import Watch
 from tests.support.http_faults import Cut, Request, busy
 from tests.support.remote_release import (
@@ -128,6 +130,17 @@ def test_a_server_that_goes_away_ends_with_2(
 
 
 @pytest.mark.slow
+def test_nothing_is_fetched_while_another_build_runs(
+    served: Served, data: dict[str, Any], tmp_path: Path
+) -> None:
+    with (
+        running(open_objects(tmp_path / "store"), "20000101T000000Z-00000000", "build"),
+        pytest.raises(OverlapError),
+    ):
+        build_as_job(data | {"overlap": "leave"}, SerialExecutor())
+    assert passes(served) == [0, 0, 0]
+
+
 def test_a_plan_with_archives_that_were_not_read_is_not_built(data: dict[str, Any], tmp_path: Path) -> None:
     config = config_of(data)
     plan = load_plan(config)
