@@ -114,7 +114,9 @@ def _list_folder(root: str, name: str, number: int) -> ContainerListing:
                 other += 1
                 rejects.append(unexpected_name(name, entry.name, "a folder PPPPPP_SS_RR"))
             continue
-        for file in _entries(entry.path):
+        files = _entries(entry.path)
+        names = {file.name for file in files}
+        for file in files:
             member = f"{entry.name}/{file.name}"
             if is_ignorable(member):
                 continue
@@ -122,6 +124,12 @@ def _list_folder(root: str, name: str, number: int) -> ContainerListing:
             if parsed is None or not os.path.isfile(file.path):
                 other += 1
                 rejects.append(unexpected_name(name, member, "a file NNN.png"))
+                continue
+            if file.name.endswith(".PNG") and f"{file.name.removesuffix('.PNG')}.png" in names:
+                other += 1
+                rejects.append(
+                    unexpected_name(name, member, "NNN.PNG where there is no NNN.png, which is used")
+                )
                 continue
             size = file.stat().st_size
             if size > MAX_SLICE_BYTES:

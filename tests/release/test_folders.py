@@ -102,6 +102,14 @@ def test_names_that_no_slice_has(root: Path) -> None:
     assert index.found_count == len(index.slices) + len(index.rejects)
 
 
+def test_a_slice_in_both_spellings(root: Path) -> None:
+    (root / SERIES / "009.PNG").write_bytes(b"another slice 9!")
+    index = with_checksums(index_folder(str(root)), np.ones(4, dtype=bool))
+    assert [r.found_in for r in index.rejects] == [f"{root.name}: {SERIES}/009.PNG"]
+    assert (len(index.slices), index.found_count) == (4, 5)
+    assert next(iter(read_slices(index.containers, index.slices[:1]))) == b"000001_01_01/009"
+
+
 def test_files_of_operating_systems_are_ignored(root: Path) -> None:
     (root / ".DS_Store").write_text("x")
     (root / "__MACOSX").mkdir()
