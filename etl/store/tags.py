@@ -36,7 +36,7 @@ class Tag:
 
 def check_name(name: str) -> str:
     """Return the name of a tag. Raise ConfigError where it can't be one."""
-    if NAME.fullmatch(name) is None or name.endswith(".json"):
+    if not _is_name(name):
         raise ConfigError(
             "not the name of a tag",
             where="NAME",
@@ -45,6 +45,10 @@ def check_name(name: str) -> str:
             remedy="for example paper-2026",
         )
     return name
+
+
+def _is_name(name: str) -> bool:
+    return NAME.fullmatch(name) is not None and not name.endswith(".json")
 
 
 def write_tag(objects: Objects, name: str, number: int) -> bool:
@@ -112,8 +116,9 @@ def read_tag(objects: Objects, name: str) -> Tag:
 
 def names_among(names: Iterable[str]) -> list[str]:
     """Return the tags whose files are among these paths, sorted."""
-    stems = (name.removeprefix(f"{TAGS}/").removesuffix(".json") for name in names if name.startswith(TAGS))
-    return sorted(stem for stem in stems if NAME.fullmatch(stem))
+    files = (name for name in names if name.startswith(f"{TAGS}/") and name.endswith(".json"))
+    stems = (name.removeprefix(f"{TAGS}/").removesuffix(".json") for name in files)
+    return sorted(stem for stem in stems if _is_name(stem))
 
 
 def _absent(objects: Objects, name: str) -> StoreError:

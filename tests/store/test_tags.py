@@ -108,6 +108,17 @@ def test_an_unknown_tag_names_the_known(config: Config) -> None:
     assert call(config, "untag", "poster")[0] == 2
 
 
+def test_a_foreign_file_next_to_the_tags_is_no_tag(config: Config) -> None:
+    objects = open_objects(config.store)
+    write_tag(objects, "paper", 1)
+    for name in ("README", "paper.json.bak", "paper.json.json", "2026.json", "old/paper.json"):
+        objects.write(f"versions/tags/{name}", b"x")
+    assert [tag.name for tag in list_versions(objects).tags()] == ["paper"]
+    assert verify(objects, 1).problems == ()
+    assert prune(objects, 1, 0).kept == (1, 3)
+    assert call(config, "list")[0] == 0
+
+
 def test_the_version_of_a_date(tmp_path: Path) -> None:
     objects = open_objects(str(tmp_path))
     days = ("2026-01-05T10:00:00+00:00", "2026-01-05T20:00:00+00:00", "2026-03-01T00:30:00+00:00")
