@@ -12,7 +12,7 @@ from typing import SupportsIndex
 
 from etl.core.errors import StoreError
 from etl.io.places import Objects
-from etl.store.layout import VERSIONS, version_path
+from etl.store.layout import SUMMARIES, VERSIONS, version_path
 from etl.store.summaries import Summary, read_summary, summary_of
 from etl.store.tags import NAME, Tag, names_among, read_tag
 from etl.store.versions import Version, numbers_among, read_version, read_with_sha256, readable
@@ -38,6 +38,13 @@ class Listing:
     def numbers(self) -> list[int]:
         """Numbers of all versions, ascending."""
         return numbers_among(self.sizes)
+
+    @property
+    def lost(self) -> list[int]:
+        """Numbers of versions whose file is gone and whose summary, which a prune removes first, is not."""
+        names = (name for name in self.sizes if name.startswith(f"{SUMMARIES}/"))
+        summarised = numbers_among(name.replace(SUMMARIES, VERSIONS, 1) for name in names)
+        return [number for number in summarised if version_path(number) not in self.sizes]
 
     def tags(self) -> list[Tag]:
         """Return all tags, by version and name. Raise StoreError where the file of one is damaged."""

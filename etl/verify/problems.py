@@ -64,8 +64,8 @@ class Repair(Enum):
         "a store of contract 1: bring zarr.json back from a copy)"
     )
     PARENT = (
-        "a missing, damaged or exchanged earlier version: bring its file back from a copy; this version "
-        "reads without it"
+        "a missing, damaged or exchanged earlier or tagged version: bring its file back from a copy; this "
+        "version reads without it"
     )
     TAG = (
         "a damaged tag: deeplesion versions STORE untag NAME, then tag NAME N, the version that it named; "

@@ -163,20 +163,37 @@ def _check_root_v1(reads: CountedReads) -> Iterator[Problem]:
 
 
 def _check_names(objects: Objects) -> Iterator[Problem]:
-    for name in misnamed_among(list_versions(objects).sizes):
+    listing = list_versions(objects)
+    for name in misnamed_among(listing.sizes):
         yield Problem(
             "is no version's name", name, Repair.MISNAMED, expected="six digits, such as 000004.json"
         )
+    for number in listing.lost:
+        if number > listing.numbers[-1]:
+            yield Problem("is missing, and its summary is there", version_path(number), Repair.VERSION)
 
 
 def _check_tags(objects: Objects, tagged: list[int]) -> Iterator[Problem]:
-    """Check that each tag can be read; append the number of its version to `tagged`."""
+    """Check that each tag and its version can be read; append the number of that version to `tagged`."""
     for name in names_among(objects.list(TAGS)):
+        where = tag_path(name)
         try:
-            tagged.append(read_tag(objects, name).number)
+            tag = read_tag(objects, name)
         except Exception as error:
-            wrong = f"{error.what}: {error.value}" if isinstance(error, StoreError) else describe(error)
-            yield Problem("can't be read", tag_path(name), Repair.TAG, wrong)
+            yield Problem("can't be read", where, Repair.TAG, _in_words(error))
+            continue
+        tagged.append(tag.number)
+        where = f"{where}: version {tag.number}"
+        try:
+            values = [("SHA-256 of its file", read_with_sha256(objects, tag.number)[1], tag.sha256)]
+        except Exception as error:
+            yield Problem("can't be read", where, Repair.PARENT, _in_words(error))
+        else:
+            yield from differences(where, Repair.PARENT, values)
+
+
+def _in_words(error: Exception) -> str:
+    return f"{error.what}: {error.value}" if isinstance(error, StoreError) else describe(error)
 
 
 def _check_ancestors(objects: Objects, version: Version, tagged: Sequence[int]) -> Iterator[Problem]:

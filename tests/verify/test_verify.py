@@ -21,9 +21,10 @@ from etl.core.errors import StoreError
 from etl.io.local import LocalObjects
 from etl.pipeline.build import build, load_plan
 from etl.run.serial import SerialExecutor
-from etl.store.layout import receipt_path, summary_path, to_json
+from etl.store.layout import receipt_path, summary_path, to_json, version_path
 from etl.store.sealed import sealed
 from etl.store.summaries import write_summary
+from etl.store.tags import write_tag
 from etl.store.version_list import choose_version
 from etl.verify.problems import Repair
 from etl.verify.verify import Sample, verify
@@ -178,6 +179,31 @@ def test_a_parent_that_was_pruned_is_no_problem_and_one_that_was_lost_is(store: 
     for path in (store / VERSION, *(store / summary_path(number) for number in (1, 2))):
         path.unlink()
     assert problems_of(store, 3) == ()
+
+
+@pytest.mark.slow
+def test_a_lost_version_is_found_where_only_a_tag_or_a_summary_names_it(store: Path) -> None:
+    objects = LocalObjects(str(store))
+    for number in (2, 3, 4):
+        add_version(store, number)
+    for name, number in (("paper", 1), ("poster", 2)):
+        write_tag(objects, name, number)
+    first = objects.read(version_path(1))
+    for number in (1, 2, 3):
+        objects.remove_all([version_path(number), summary_path(number)])
+    tag = "versions/tags/{}.json: version {}"
+    lost = [tag.format("paper", 1), tag.format("poster", 2)]
+    assert [(short(p), p.repair) for p in problems_of(store, 4)] == [
+        ((where, "can't be read"), Repair.PARENT) for where in lost
+    ]
+    objects.write(version_path(1), first)
+    edit_version(store, lambda version: version.update(created_at="2020-01-01T00:00:00+00:00"))
+    (store / version_path(4)).unlink()
+    assert [(short(p), p.repair) for p in problems_of(store, 1)] == [
+        ((version_path(4), "is missing, and its summary is there"), Repair.VERSION),
+        ((lost[0], "SHA-256 of its file is wrong"), Repair.PARENT),
+        ((lost[1], "can't be read"), Repair.PARENT),
+    ]
 
 
 @pytest.mark.slow
