@@ -16,10 +16,10 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from etl.core.counted import counted
 from etl.core.errors import ConfigError, GuardError, RunError, StoreError
 from etl.io.places import PARTIAL, Listed, Objects
 from etl.store.full_disk import is_full, make_room, written_last
+from etl.store.kept import check_complete, check_not_lost, check_same
 from etl.store.layout import (
     GROUP_SUFFIX,
     LABELS,
@@ -39,7 +39,7 @@ from etl.store.receipts import read_split
 from etl.store.running import DEAD_SECONDS, Mark, Running, mark_path, marks_by_clock, running
 from etl.store.version_file import Digest
 from etl.store.version_list import Listing, list_versions
-from etl.store.versions import Version, new_run_id, read_with_sha256
+from etl.store.versions import new_run_id, read_with_sha256
 
 _PROOFS = (RECEIPT_SUFFIX, SPLIT_SUFFIX, "/receipt.json", "/split.json")
 
@@ -161,6 +161,7 @@ def find_prunable(objects: Objects, keep: int, grace_s: float, now_s: float) -> 
     # All after the first that stays, so that a missing parent is known to be pruned, not lost.
     first = min([*numbers[-keep:], *young])
     tagged = {tag.number for tag in tags}
+    check_not_lost(objects, tagged.difference(numbers), [n for n in listing.lost if n >= first])
     kept = tuple(number for number in numbers if number >= first or number in tagged)
     listed = {folder: objects.listed(folder) for folder in OWN_NAMES}
     files: set[str] = set()
@@ -168,9 +169,9 @@ def find_prunable(objects: Objects, keep: int, grace_s: float, now_s: float) -> 
     named_as: list[tuple[int, str | None]] = [(tag.number, tag.sha256) for tag in tags]
     for number in reversed(kept):
         version, sha256 = read_with_sha256(objects, number)
-        _check_same(objects, number, sha256, named_as)
+        check_same(objects, number, sha256, named_as)
         named_as.append((version["parent"], version.get("parent_sha256")))
-        _check_complete(objects, version, listed)
+        check_complete(objects, version, listed)
         files |= {item.path for item in files_of(version)}
         groups |= {group.path for group in groups_of(version)}
 
@@ -198,37 +199,6 @@ def find_prunable(objects: Objects, keep: int, grace_s: float, now_s: float) -> 
     gone = tuple(number for number in numbers if number not in kept)
     names = {number: tuple(tag.name for tag in tags if tag.number == number) for number in sorted(tagged)}
     return Pruning(kept, gone, names, units, younger)
-
-
-def _check_same(
-    objects: Objects, number: int, sha256: str, named_as: Sequence[tuple[int, str | None]]
-) -> None:
-    """Raise StoreError where a version is not the one that a tag or the next version names."""
-    others = {named for at, named in named_as if at == number and named not in (None, sha256)}
-    if others:
-        raise StoreError(
-            f"version {number} is not the one that a tag or the next version names; nothing was deleted",
-            where=f"{objects.root}/{version_path(number)}",
-            value=f"SHA-256 {sha256}; allowed: {others}",
-            remedy="bring the file back from a copy, or keep fewer versions",
-        )
-
-
-def _check_complete(objects: Objects, version: Version, listed: Mapping[str, Mapping[str, Listed]]) -> None:
-    """Raise StoreError where a version names a table or volume that the store lacks.
-
-    Such a version may name the wrong objects, and deleting by it would delete the right ones.
-    """
-    names = [item.path for item in files_of(version)] + [group.receipt for group in groups_of(version)]
-    missing = [name for name in names if name.partition("/")[2] not in listed[name.partition("/")[0]]]
-    if missing:
-        raise StoreError(
-            f"version {version['version']} stays, and names objects that are missing; nothing was deleted",
-            where=objects.root,
-            value=f"{counted(len(missing), 'object')}, such as {missing[0]}",
-            allowed="every file and receipt of the versions that stay",
-            remedy="verify that version and repair it, or keep fewer versions",
-        )
 
 
 def _units(folder: str, listed: Mapping[str, Listed]) -> Iterator[tuple[Unit, list[Listed]]]:

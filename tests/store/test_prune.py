@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 
 from etl.core.config import Config
+from etl.core.errors import StoreError
 from etl.io.local import LocalObjects
 from etl.io.opening import open_objects
 from etl.store.history import rollback
 from etl.store.layout import summary_path, version_path
 from etl.store.prune import Pruning, prune
 from etl.store.receipts import read_split
+from etl.store.tags import write_tag
 from etl.store.versions import read_version
 from tests.support.s3_server import Bucket
 from tests.support.three_volumes import PRESENT, ROWS, assert_whole, built_three_times, files_of, variant
@@ -108,6 +110,28 @@ def test_a_young_version_keeps_all_after_it(config: Config) -> None:
     os.utime(path)
     assert prune(LocalObjects(config.store), 1, 7 * DAY_S).kept == (2, 3)
     assert_whole(config.store, 2, 3)
+
+
+@pytest.mark.parametrize(
+    ("lost", "tagged", "keep", "is_refused"),
+    [(2, "", 2, True), (3, "", 1, True), (2, "", 1, False), (1, "paper", 1, True), (1, "", 1, False)],
+)
+def test_what_a_lost_version_named_stays_with_it(
+    config: Config, lost: int, tagged: str, keep: int, is_refused: bool
+) -> None:
+    objects = LocalObjects(config.store)
+    if tagged:
+        write_tag(objects, tagged, lost)
+    if lost == 1:
+        objects.remove(summary_path(1))
+    objects.remove(version_path(lost))
+    if not is_refused:
+        assert prune(objects, keep, 0).kept == (3,)
+        return
+    before = files_of(config.store)
+    with pytest.raises(StoreError, match=f"version {lost}, which would stay, is missing; nothing was"):
+        prune(objects, keep, 0)
+    assert files_of(config.store) == before
 
 
 def test_what_the_store_does_not_know_is_left_alone(config: Config) -> None:
