@@ -53,7 +53,7 @@ OWN_NAMES = {
     ),
     LABELS: re.compile(rf"([^/]+/){{1,2}}{Digest}(?=\.ome\.zarr/.|\.receipt\.json\Z)"),
     MODELS: re.compile(rf"[^/]+/([^/]+-)?{Digest}(?=/.)"),
-    TABLES_FOLDER: re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}(?=/.)"),
+    TABLES_FOLDER: re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}(?=/.+\.parquet\Z)"),
     REPORTS: re.compile(r"[0-9]+(?=/.)"),
     PARTIAL: re.compile(r"[0-9a-f]{32}\Z"),
 }
@@ -63,7 +63,7 @@ an unfinished object. What else lies there stays."""
 
 @dataclass(frozen=True)
 class Unit:
-    """Objects that are deleted together: a volume with its receipt, a model, the tables of a run, and so on.
+    """Objects that are deleted together: a volume with its receipt, a model, tables of a run, and so on.
 
     Attributes:
         path: common start of their names; relative to the store.
@@ -174,6 +174,11 @@ def find_prunable(objects: Objects, keep: int, grace_s: float, now_s: float) -> 
         check_complete(objects, version, listed)
         files |= {item.path for item in files_of(version)}
         groups |= {group.path for group in groups_of(version)}
+
+    # A table that was carried on does not keep the others of its run.
+    listed[TABLES_FOLDER] = {
+        name: item for name, item in listed[TABLES_FOLDER].items() if f"{TABLES_FOLDER}/{name}" not in files
+    }
 
     def is_named(unit: Unit) -> bool:
         if unit.path.startswith((f"{VOLUMES}/", f"{LABELS}/")):

@@ -12,11 +12,11 @@ from etl.core.errors import StoreError
 from etl.io.local import LocalObjects
 from etl.io.opening import open_objects
 from etl.store.history import rollback
-from etl.store.layout import summary_path, version_path
+from etl.store.layout import TABLES_FOLDER, summary_path, version_path
 from etl.store.prune import Pruning, prune
 from etl.store.receipts import read_split
 from etl.store.tags import write_tag
-from etl.store.versions import read_version
+from etl.store.versions import publish_version, read_version, table_entries, under_new_run
 from tests.support.s3_server import Bucket
 from tests.support.three_volumes import PRESENT, ROWS, assert_whole, built_three_times, files_of, variant
 from tests.support.tiny_release import build_serial, written
@@ -87,6 +87,21 @@ def test_a_rolled_back_version_keeps_the_tables_of_another_run(config: Config) -
     assert_whole(config.store, 4)
     build = build_serial(variant(config, volume={"spacing_mm": 1.0}))
     assert (build.converted, build.published.is_new) == (0, False)
+
+
+def test_a_table_that_is_carried_on_keeps_no_other_table_of_its_run(config: Config) -> None:
+    objects = LocalObjects(config.store)
+    first, current = read_version(objects, 1) or {}, read_version(objects) or {}
+    carried = {"rejects": first["tables"]["rejects"]}
+    body = under_new_run(current, "carry") | {"tables": {**current["tables"], **carried}}
+    publish_version(objects, "carry", lambda parent: body)
+    stranger = f"tables/{first['run_id']}/notes.txt"
+    objects.write(stranger, b"x")
+    found = prune(objects, 1, 0)
+    assert (found.kept, counts(found)["tables"]) == ((4,), 3)
+    names = {f"{TABLES_FOLDER}/{name}" for name in objects.listed(TABLES_FOLDER)}
+    assert names == {item["path"] for item in table_entries(body)} | {stranger}
+    assert_whole(config.store, 4)
 
 
 def test_what_is_younger_than_the_grace_period_stays(config: Config) -> None:
