@@ -114,8 +114,8 @@ def show(objects: Objects, number: int | str, as_json: bool) -> None:
 def diff(objects: Objects, before: int | str, after: int | str, as_json: bool) -> None:
     """Show what changed from version BEFORE to version AFTER.
 
-    Compared are config keys, code versions, archives, counts and rows of tables, and which volumes were
-    added, removed or changed. Long lists are cut; --json prints them whole.
+    Compared are config keys, code versions, archives, counts, tables, labels and models, and which volumes
+    were added, removed or changed. Long lists are cut; --json prints them whole.
     """
     from dataclasses import asdict
 

@@ -14,7 +14,7 @@ from etl.core.counted import bytes_text
 from etl.core.errors import StoreError
 from etl.io.places import Objects
 from etl.report.console.texts import location_rows
-from etl.store.history import Change, difference, flattened
+from etl.store.history import NAMED, Change, difference, flattened
 from etl.store.layout import run_path
 from etl.store.named import stored_bytes
 from etl.store.reader import Store
@@ -147,7 +147,7 @@ def changes(before: Version, now: Version) -> tuple[tuple[str, str, str], ...]:
         )
         if volume_ids
     ]
-    for part in ("counts", "rows", "locations", "config", "code", "annotations", "archives"):
+    for part in ("counts", *NAMED, "locations", "config", "code", "annotations", "archives"):
         parts: tuple[Change, ...] = getattr(found, part)
         rows += [(f"{part}: {c.key}", _text(c.before), _text(c.after)) for c in parts]
     return tuple(rows)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,9 @@ from etl.store.named import NAMED_FOLDERS, Group, files_of, groups_of, named_lis
 from etl.store.receipts import receipt_objects
 from etl.store.running import Running
 from etl.store.versions import Version, publish_version, read_version, under_new_run
+
+NAMED = ("rows", "tables", "labels", "models")
+"""Attributes of a `Difference` about what the versions name, but for volumes."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,9 @@ class Difference:
         config, code, annotations, archives, counts, locations: values that differ, by dotted key; archives by
             name.
         rows: numbers of rows of the tables.
+        tables: SHA-256 over the files of each table; coverage and recipe of those that jobs added.
+        labels: number of groups of each source, and SHA-256 over them.
+        models: names by model_id.
         added, removed, changed: volume_ids; changed ones have other voxels or another encoding.
         same: number of volumes that are the same in both.
     """
@@ -44,6 +51,9 @@ class Difference:
     counts: tuple[Change, ...]
     locations: tuple[Change, ...]
     rows: tuple[Change, ...]
+    tables: tuple[Change, ...]
+    labels: tuple[Change, ...]
+    models: tuple[Change, ...]
     added: tuple[str, ...]
     removed: tuple[str, ...]
     changed: tuple[str, ...]
@@ -64,11 +74,34 @@ def difference(before: Version, after: Version) -> Difference:
         # Versions from before locations were checked have none.
         locations=_changes(before.get("locations", {}), after.get("locations", {})),
         rows=_changes(table_rows(before), table_rows(after)),
+        tables=_changes(_tables(before), _tables(after)),
+        labels=_changes(_labels(before), _labels(after)),
+        models=_changes(*({m["model_id"]: m["name"] for m in v.get("models", ())} for v in (before, after))),
         added=tuple(volume_id for volume_id in new if volume_id not in old),
         removed=tuple(volume_id for volume_id in old if volume_id not in new),
         changed=changed,
         same=len(common) - len(changed),
     )
+
+
+def _tables(version: Version) -> dict[str, dict[str, Any]]:
+    added = version.get("added_tables", {})
+    return {
+        name: {"sha256": _sha256(files)}
+        | {key: added[name][key] for key in ("coverage", "recipe") if key in added.get(name, {})}
+        for name, files in version["tables"].items()
+    }
+
+
+def _labels(version: Version) -> dict[str, dict[str, Any]]:
+    groups: dict[str, list[Mapping[str, Any]]] = {}
+    for entry in version.get("labels", ()):
+        groups.setdefault(entry.get("source", ""), []).append(entry)
+    return {source: {"groups": len(own), "sha256": _sha256(own)} for source, own in groups.items()}
+
+
+def _sha256(entries: Iterable[Mapping[str, Any]]) -> str:
+    return hashlib.sha256("".join(entry["sha256"] for entry in entries).encode()).hexdigest()
 
 
 def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[Change, ...]:

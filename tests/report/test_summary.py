@@ -51,6 +51,7 @@ def test_the_most_frequent_reject_comes_first() -> None:
     assert found.to_numpy().tolist() == [["row", "a", 2, "first"], ["slice", "b", 1, "x"]]
 
 
+ONE, OTHER = {"rows": 1, "sha256": "1"}, {"rows": 1, "sha256": "2"}
 NOTHING: dict[str, Any] = {"annotations": {}, "archives": [], "tables": {}}
 
 
@@ -79,6 +80,30 @@ def test_changes_are_those_of_volumes_counts_config_and_code() -> None:
         ("config: report", "none", "True"),
     )
     assert changes(now, now) == ()
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "expected"),
+    [
+        ({}, {"models": [{"model_id": "m-1", "name": "m"}]}, [("models: m-1", "none", "m")]),
+        ({"labels": [ONE | {"source": "s"}]}, {"labels": [OTHER | {"source": "s"}]}, "labels"),
+        ({"labels": [ONE | {"source": "s"}]}, {}, "labels"),
+        ({"tables": {"t": [ONE]}}, {"tables": {"t": [OTHER]}}, "tables"),
+        (
+            {"tables": {"t": []}, "added_tables": {"t": {"coverage": {"of": 1}, "recipe": {"model": "a"}}}},
+            {"tables": {"t": []}, "added_tables": {"t": {"coverage": {"of": 2}, "recipe": {"model": "b"}}}},
+            [("tables: t.coverage.of", "1", "2"), ("tables: t.recipe.model", "a", "b")],
+        ),
+    ],
+)
+def test_what_jobs_added_is_a_change_too(before: Any, now: Any, expected: Any) -> None:
+    found = changes(version(**before), version(**now))
+    if isinstance(expected, str):
+        assert found
+        assert {what.partition(":")[0] for what, _, _ in found} == {expected}
+    else:
+        assert list(found) == expected
+    assert changes(version(**now), version(**now)) == ()
 
 
 def test_a_first_version_has_no_changes_and_the_record_of_its_run(store: Store) -> None:

@@ -16,7 +16,7 @@ from etl.core.config_file import as_yaml
 from etl.core.counted import NAMES_SHOWN, bytes_text, counted, first_of
 from etl.core.errors import RunError
 from etl.io.places import Objects
-from etl.store.history import Change, Difference, table_rows
+from etl.store.history import NAMED, Change, Difference, table_rows
 from etl.store.named import stored_bytes
 from etl.store.prune import Pruning
 from etl.store.version_list import choose_version, list_versions
@@ -139,7 +139,7 @@ def show_difference(
             more = f" and {len(names) - NAMES_SHOWN:,} more" if len(names) > NAMES_SHOWN else ""
             yield f"  {verb}: {', '.join(names[:NAMES_SHOWN])}{more}"
     table = _table(console, "what", "key", str(before), str(after))
-    for what in ("config", "code", "annotations", "archives", "counts", "locations", "rows"):
+    for what in ("config", "code", "annotations", "archives", "counts", "locations", *NAMED):
         changes: tuple[Change, ...] = getattr(found, what)
         for change in changes[: 5 * NAMES_SHOWN]:
             table.add_row(what, change.key, _value(change.before), _value(change.after))
