@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from etl.core.config import File
     from etl.core.more_annotations import MoreAnnotations
     from etl.run.protocol import Executor
+    from etl.store.reader import Store
+    from etl.store.running import Running
 
 
 @click.command(cls=Command)
@@ -109,12 +111,9 @@ def _stop_if_refused(joins: Mapping[str, SourceJoin]) -> None:
 
 
 def _publish(url: str, settings: MoreAnnotations, config: str) -> None:
-    from etl.annotations.grids import Grids
-    from etl.annotations.mask_sources import MaskStore
-    from etl.annotations.sources import stored_rows
-    from etl.annotations.table_rows import annotation_tables
-    from etl.publish.add_tables import NewTable, add_tables
     from etl.store.reader import open_store
+    from etl.store.running import running
+    from etl.store.versions import new_run_id
 
     if settings.source.annotations is None:
         raise ConfigError(
@@ -124,7 +123,21 @@ def _publish(url: str, settings: MoreAnnotations, config: str) -> None:
             remedy="give the config of the build, with `source.more` added",
         )
     store = open_store(url)
-    given = stored_rows(_read_csv(settings.source.annotations), store.lesions())
+    store.objects.check_writable()
+    # No version names the labels until all are written: a prune must not run meanwhile.
+    with running(store.objects, new_run_id(), "tables") as own:
+        own.wait_for("prune")
+        _add(store, settings, settings.source.annotations, own)
+
+
+def _add(store: Store, settings: MoreAnnotations, annotations: File, own: Running) -> None:
+    from etl.annotations.grids import Grids
+    from etl.annotations.mask_sources import MaskStore
+    from etl.annotations.sources import stored_rows
+    from etl.annotations.table_rows import annotation_tables
+    from etl.publish.add_tables import NewTable, add_tables
+
+    given = stored_rows(_read_csv(annotations), store.lesions())
     volumes = store.volumes()
     grids = Grids(volumes, store.version["config"]["volume"]["pyramid_levels"])
     joins = _join(settings, given, MaskStore(store.objects.root, grids))
@@ -137,7 +150,7 @@ def _publish(url: str, settings: MoreAnnotations, config: str) -> None:
     tables = annotation_tables(list(joins.values()), grids, given)
     new = [NewTable(table, rows, covered[table.unit]) for table, rows in tables]
     labels = [entry for join in joins.values() for entry in join.labels]
-    version, is_new = add_tables(store.objects, store.version, new, labels=labels)
+    version, is_new = add_tables(store.objects, store.version, new, own, labels)
     print_done(json.dumps(_report(given, joins), indent=2))
     rows = ", ".join(f"{table.name} {found.num_rows}" for table, found in tables)
     state = "published" if is_new else "holds the same already"

@@ -17,15 +17,18 @@ import pytest
 import yaml
 
 from etl.annotations.sources import given_rows, join_source
+from etl.annotations.table_rows import annotation_tables
 from etl.core.config import Config, More
 from etl.core.errors import SourceError, StoreError
 from etl.export.export import export
 from etl.export.protocol import Selection
+from etl.io.opening import open_objects
 from etl.report.report import write_report
 from etl.report.serving import Site
 from etl.store import Store, open_store
 from etl.store.lesion_crops import LesionCrops
 from etl.verify.verify import verify
+from tests.support.jobs import call_job
 from tests.support.other_annotations import FIRST, PRESENT, ROWS, SECOND, write_sources
 from tests.support.processes import ROOT, environment
 from tests.support.three_volumes import built
@@ -259,3 +262,25 @@ def test_a_wrong_config_is_named(tmp_path: Path, more: dict[str, Any], named: st
     assert done.returncode == 2
     assert named in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_no_prune_takes_the_labels_of_a_join_that_is_not_published_yet(
+    store: tuple[Config, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, more = store
+
+    def pruned_before(*arguments: Any) -> Any:
+        done = call_job(
+            "store_versions", config.store, "prune", "--keep", "1", "--older-than", "0", code=None
+        )
+        refused.append(done.exit_code)
+        return annotation_tables(*arguments)
+
+    refused: list[int] = []
+    monkeypatch.setattr("etl.annotations.table_rows.annotation_tables", pruned_before)
+    call_job("add_annotations", config.store, str(more))
+    assert refused == [3]
+    assert len(open_store(config.store).version["labels"]) == 2
+    assert verify(open_objects(config.store), 2).problems == ()
+    assert not list(Path(config.store, ".running").glob("*"))
