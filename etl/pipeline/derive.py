@@ -88,8 +88,8 @@ def derive(
         jobs = list(_jobs(store, derivation))
         missing = _uncovered(jobs, _covered(store, derivation))
         found = _found_parts(store, derivation, missing, executor) if missing else []
-        have = {unit for part in found for unit in part.inputs}
-        to_do = [job for job in missing if not {unit for unit, _ in job.inputs} <= have]
+        have = {pair for part in found for pair in part.inputs.items()}
+        to_do = [job for job in missing if not set(job.inputs) <= have]
         on_start(len(jobs) - len(to_do), len(jobs))
         results: list[Derived] = []
         if to_do:

@@ -17,9 +17,10 @@ from etl.pipeline import derive as derive_module
 from etl.pipeline.derive import derive
 from etl.run.serial import SerialExecutor
 from etl.store import open_store
+from tests.support import tiny_release
 from tests.support.planes import V2, V3, coverage, planes_config, rows, run
-from tests.support.three_volumes import FIRST, PRESENT, ROWS, problems
-from tests.support.tiny_release import build_serial, write_release
+from tests.support.three_volumes import FIRST, PRESENT, ROWS, SECOND, problems
+from tests.support.tiny_release import build_serial, slice_png, write_release
 from tests.support.toy_derivations import plane_means
 
 
@@ -96,6 +97,30 @@ def test_a_version_of_a_killed_runs_files_leaves_out_what_changed(
     assert run(config).computed == 1
     assert (coverage(config), problems(config)) == ({"covered": 3, "of": 3}, [])
     assert {row[0] for row in rows(config)} == {f"{FIRST}_003-004", V2, V3}
+
+
+@pytest.mark.slow
+def test_a_killed_runs_file_does_not_stand_for_a_volume_that_changed_since(
+    config: Config, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    build_serial(config)
+    with monkeypatch.context() as patch:
+
+        def stop(*arguments: Any) -> None:
+            raise Struck
+
+        patch.setattr(derive_module, "add_tables", stop)
+        with pytest.raises(Struck):
+            run(config)
+    other = {FIRST: FIRST, SECOND: "000009_01_01"}
+    monkeypatch.setattr(tiny_release, "slice_png", lambda series, index: slice_png(other[series], index))
+    write_release(tmp_path / "release", PRESENT, ROWS)
+    build_serial(config)
+    done = run(config)
+    assert (done.computed, done.found) == (1, 2)
+    assert (coverage(config), problems(config)) == ({"covered": 3, "of": 3}, [])
+    means = [float(plane.mean()) for plane in open_store(config.store).array(V3)[:]]
+    assert [row[2] for row in rows(config) if row[0] == V3] == means
 
 
 @pytest.mark.slow
