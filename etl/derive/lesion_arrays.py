@@ -24,7 +24,9 @@ class LesionArrays:
 
     Attributes:
         lesion_id: 0-based row of the release's CSV.
-        patient, study, series: numbers as published. Study numbers are ordinals without dates.
+        patient, study: numbers as published. Study numbers are ordinals without dates.
+        series: a number for each published series number and slice interval: runs of one series at different
+            intervals count as two series.
         place: (n, 3) x, y, z of Normalized_lesion_location.
         log_diameters: (n, 2) natural logarithm of the long and the short diameter in mm.
         centre_mm: (n, 3) centre of the box from the middle of the image along x and y, and the key slice's
@@ -81,6 +83,7 @@ def lesion_arrays(lesions: pd.DataFrame, embedding: NDArray[np.floating[Any]] | 
         for name in ("long", "short")
     }
     lengths = [np.hypot(dx * spacing[0], dy * spacing[1]) for dx, dy in ends.values()]
+    _, series = np.unique(np.stack([column("series_index"), spacing[2]]), axis=1, return_inverse=True)
     middle = [(column(f"bbox_{axis}1_px") + column(f"bbox_{axis}2_px")) / 2 for axis in "xy"]
     half = [column("image_width_px") / 2, column("image_height_px") / 2]
     unit: Floats | None = None
@@ -93,7 +96,7 @@ def lesion_arrays(lesions: pd.DataFrame, embedding: NDArray[np.floating[Any]] | 
         lesion_id=number("lesion_id"),
         patient=number("patient_index"),
         study=number("study_index"),
-        series=number("series_index"),
+        series=series.reshape(-1).astype(np.int64),
         place=np.stack([column(f"norm_{axis}") for axis in "xyz"], axis=1),
         log_diameters=np.log(np.maximum(np.stack(lengths, axis=1), SMALLEST_DIAMETER_MM)),
         centre_mm=np.stack(

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etl.core.errors import ConfigError
+from etl.derive.lesion_arrays import lesion_arrays
 from etl.derive.match_calibration import encode, read_calibration
 from etl.derive.matching import (
     ALGORITHMS,
@@ -21,6 +22,7 @@ from etl.derive.matching import (
     mutual_distance,
 )
 from tests.support.lesions_over_time import lesions_at
+from tests.support.tiny_release import csv_row, parse_rows
 
 COMMITTED = read_calibration()
 LIVER, LUNG, NODE = (0.35, 0.5, 0.55), (0.6, 0.4, 0.3), (0.5, 0.6, 0.8)
@@ -84,6 +86,22 @@ def test_two_series_of_one_study_may_hold_one_lesion_and_one_series_two() -> Non
     assert match_patient(lesions, COMMITTED).group.tolist() == [0, 0, 0]
     apart = lesions_at([1, 1, 2], [LIVER, moved(LIVER, 0.09, 0, 0.0), LIVER], series=[1, 1, 1])
     assert match_patient(apart, COMMITTED).group.tolist() == [0, 1, 0]
+
+
+@pytest.mark.parametrize("interval_mm", ["5", "1", "0.5"])
+def test_runs_of_one_series_at_other_intervals_hold_no_common_positions(interval_mm: str) -> None:
+    """Series 003247_02_01 of the release has slices 44 to 111 at 1 mm and 120 to 132 at 5 mm."""
+    upper, lower = (
+        {"Normalized_lesion_location": ", ".join(map(str, place))}
+        for place in ((0.3, 0.5, 0.5), (0.6, 0.4, 0.6))
+    )
+    rows = [
+        csv_row("000001_01_01", 10, (1, 60), Spacing_mm_px_="0.8, 0.8, 5", **upper),
+        csv_row("000001_01_01", 28, (1, 60), Spacing_mm_px_="0.8, 0.8, 5", **lower),
+        csv_row("000001_02_01", 81, (44, 111), Spacing_mm_px_=f"0.8, 0.8, {interval_mm}", **upper),
+        csv_row("000001_02_01", 126, (120, 132), Spacing_mm_px_="0.8, 0.8, 5", **lower),
+    ]
+    assert match_patient(lesion_arrays(parse_rows(*rows).lesions), COMMITTED).group.tolist() == [0, 1, 0, 1]
 
 
 def test_common_shift_of_two_studies_is_taken_away() -> None:
