@@ -43,8 +43,10 @@ def main(
     Neighbours are lesions of other patients that have a coarse type; lesions without one are left out.
     Intervals are 95 %, by bootstrap over patients. Without --queries the gallery is its own: five folds of
     whole patients, each answered by the others and by weights learned on the others. --learn writes weights
-    learned on the whole gallery. A CSV has the columns of the release's DL_info.csv; nothing else is read.
-    Measures of other models, most of them on the release's test rows, are printed as `reference`.
+    learned on the whole gallery. Lesions of a store without a vector of MODEL are never found, and as queries
+    they find nothing, which counts as wrong: `without_vector` says how many there are. A CSV has the columns
+    of the release's DL_info.csv; nothing else is read. Measures of other models, most of them on the
+    release's test rows, are printed as `reference`.
 
     \b
       deeplesion evaluate-retrieval --gallery DL_info.csv --gallery-split val
@@ -64,6 +66,8 @@ def main(
     from etl.derive.retrieval_measures import REFERENCE, answer, by_folds, summarize, vectors
     from etl.report.console.output_file import write_output
 
+    if queries is None and queries_split is not None:
+        raise click.UsageError("--queries-split goes with --queries, which may be the gallery again")
     rows = _labelled(gallery, gallery_split, model)
     if queries is None and len(set(rows.lesions.patient.tolist())) < 2:
         raise click.BadParameter(
@@ -74,18 +78,26 @@ def main(
     if out is not None:
         made = made_of(gallery, gallery_split, len(rows.coarse_type))
         write_output(out, encode(learn(rows.lesions, rows.coarse_type, made)), "the file of weights")
+    asked = rows if queries is None else _labelled(queries, queries_split, model)
     if queries is None:
         answers = by_folds(rows, lambda part: learn(*part).embed if model == "place" else fixed)
         weights = None
     else:
         committed = read_place_model()
         embed, weights = (committed.embed, committed.made) if model == "place" else (fixed, None)
-        asked = _labelled(queries, queries_split, model)
         if model not in MODELS:
             _check_comparable({gallery: rows, queries: asked}, model)
         answers = answer(rows, asked, embed)
-    measures = {"model": model, **summarize(answers), "weights": weights, "reference": REFERENCE}
+    without = {} if model in MODELS else {"without_vector": _without_vector(gallery=rows, queries=asked)}
+    measures = {"model": model, **summarize(answers), **without, "weights": weights, "reference": REFERENCE}
     click.echo(json.dumps(measures, indent=1))
+
+
+def _without_vector(**parts: Labelled) -> dict[str, int]:
+    from etl.derive.nearest import usable
+    from etl.derive.retrieval_measures import vectors
+
+    return {name: int((~usable(vectors(part.lesions))).sum()) for name, part in parts.items()}
 
 
 def _check_comparable(parts: dict[str, Labelled], model: str) -> None:

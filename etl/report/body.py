@@ -45,12 +45,14 @@ class Body:
     Attributes:
         scored_by: id of the model that scored the slices; empty where they were not scored.
         orders: (judgement, volumes).
+        unscored: volumes without positions.
     """
 
     models: Sequence[ModelShown]
     pictures: Sequence[Picture]
     scored_by: str
     orders: Sequence[tuple[str, str]]
+    unscored: int = 0
 
 
 def body_of(store: Store, lesions: pd.DataFrame) -> Body | None:
@@ -67,7 +69,8 @@ def body_of(store: Store, lesions: pd.DataFrame) -> Body | None:
     orders = positions.drop_duplicates("volume_id")["order"].value_counts()
     listed = [(str(name), f"{count:,}") for name, count in orders.items()]
     pictures = [_against_published(positions, lesions), _along_the_body(positions, lesions)]
-    return Body(models, [one for one in pictures if one], str(recipe.get("model", "")), listed)
+    unscored = len(store.version["volumes"]) - int(orders.sum())
+    return Body(models, [one for one in pictures if one], str(recipe.get("model", "")), listed, unscored)
 
 
 def _shown(store: Store, model: Any) -> ModelShown:

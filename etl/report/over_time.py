@@ -39,8 +39,9 @@ class OverTime:
 
     Attributes:
         tables: every row behind the pairs, by name of the CSV.
-        lesions, sequences, several, falling: lesions matched, sequences, those over several studies, patients
-            whose age falls with the study number.
+        lesions, unmatched: lesions that were matched, and the others of the version.
+        sequences, several, falling: sequences, those over several studies, patients whose age falls with the
+            study number.
         method: how it was matched.
     """
 
@@ -48,6 +49,7 @@ class OverTime:
     uncertain: tuple[Pair, ...]
     tables: dict[str, pd.DataFrame]
     lesions: int
+    unmatched: int
     sequences: int
     several: int
     falling: int
@@ -75,6 +77,7 @@ def over_time(store: Store, lesions: pd.DataFrame) -> OverTime | None:
         _pairs(store, lesions, uncertain.head(SHOWN), _link_lines),
         {CHANGES: changes, UNCERTAIN: uncertain},
         lesions=len(sequences),
+        unmatched=len(lesions) - len(sequences),
         sequences=sequences["sequence_id"].nunique(),
         several=sequences.loc[sequences["studies"] > 1, "sequence_id"].nunique(),
         falling=sequences.loc[sequences["age_falls"], "patient_index"].nunique(),

@@ -27,6 +27,7 @@ def patient_page(store: Store, patient: int, *, served: bool = False) -> bytes:
     sequences = store.sequences(patient=patient)
     every = store.lesions()
     lesions = every[every["lesion_id"].isin(sequences["lesion_id"])].reset_index(drop=True)
+    unmatched = int((every["patient_index"] == patient).sum()) - len(lesions)
     links = store.table("links")
     links = links[links["patient_index"] == patient]
     growth = store.growth()
@@ -47,6 +48,7 @@ def patient_page(store: Store, patient: int, *, served: bool = False) -> bytes:
         style=source("page.css"),
         own_style=source("lesion_pages.css"),
         age_falls=bool(sequences["age_falls"].any()),
+        unmatched=unmatched,
         method=sequences["method"].iloc[0],
         studies=_studies(lesions),
         sequences=sequences["sequence_id"].nunique(),

@@ -7,12 +7,11 @@ from typing import Any
 
 import pandas as pd
 
-from etl.core.counted import counted
 from etl.core.errors import AbsentError, StoreError
 from etl.report.lesion_pictures import common_size_mm, lesion_pictures
 from etl.report.templates import PAGES, source
 from etl.store.layout import CITATION, SOURCE_URL
-from etl.store.lesion_embeddings import PLACE, embedding_models, model_id_of
+from etl.store.lesion_embeddings import PLACE, compared_by, embedding_models, model_id_of
 from etl.store.reader import Store
 
 SAYS = {
@@ -78,7 +77,8 @@ def similar_page(
         own_style=source("lesion_pages.css"),
         query=pictures[lesion_id],
         found=neighbours,
-        searched=counted(len(every), "lesion"),
+        searched=len(compared_by(store, model).gallery.rows),
+        lesions=len(every),
         model=model,
         says=SAYS.get(model, BY_PIXELS),
         models=embedding_models(store),

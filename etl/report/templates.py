@@ -5,6 +5,8 @@ from __future__ import annotations
 import jinja2
 from markupsafe import Markup
 
+from etl.core.counted import counted
+
 PAGES = jinja2.Environment(
     loader=jinja2.PackageLoader("etl.report", "template"),
     autoescape=True,
@@ -12,6 +14,7 @@ PAGES = jinja2.Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
+PAGES.filters["counted"] = counted
 
 
 def source(name: str) -> Markup:

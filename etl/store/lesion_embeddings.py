@@ -123,12 +123,15 @@ def similar_to(
         raise store._no_lesion(lesion_id)
     query = vectors[own]
     if not usable(query)[0]:
+        table = embedding_table_of(store, model)
+        made_by = store.version["added_tables"][table]["made_by"]
+        again = "" if lesion_id in store.covered(table) else f"embed what is new by {made_by}, or "
         raise AbsentError(
             "this lesion has no embedding",
             where=f"{store.objects.root}, version {store.version['version']}",
             value=lesion_id,
             allowed=f"one of {int(usable(vectors).sum())} lesions with a vector of {model}",
-            remedy=f"compare it by the model {PLACE}",
+            remedy=f"{again}compare it by the model {PLACE}",
         )
     others = lesions["lesion_id"] != lesion_id
     if not same_patient:

@@ -33,12 +33,15 @@ def sequences_of(store: Store, patient: int | None) -> pd.DataFrame:
         return found
     own = found[found["patient_index"] == patient].reset_index(drop=True)
     if own.empty:
+        is_new = (store.lesions(columns=["patient_index"])["patient_index"] == patient).any()
         raise AbsentError(
             "no lesion of this patient was matched",
             where=where,
             value=patient,
             allowed=f"one of {found['patient_index'].nunique()} patients",
-            remedy="lesions() lists patients",
+            remedy=f"match what is new: deeplesion match {store.objects.root}"
+            if is_new
+            else "lesions() lists patients",
         )
     return own
 

@@ -91,6 +91,7 @@ def test_wrong_inputs_end_with_one_message(tmp_path: Path) -> None:
         (["--gallery", str(tmp_path / "b.csv")], "there is no file"),
         (["--gallery", file, "--gallery-split", "test"], "has a coarse type in test"),
         (["--gallery", str(tmp_path / "nothing")], "there is no store here"),
+        (["--gallery", file, "--queries-split", "test"], "--queries-split goes with --queries"),
         (
             ["--gallery", file, "--queries", file, "--learn", str(tmp_path / "no" / "w.json")],
             "can't be written",

@@ -85,7 +85,19 @@ def test_the_table_holds_each_lesion_with_the_position_of_its_key_slice(
     page = files["index.html"].decode()
     assert f"as the model {MODEL_ID} sees them" in page
     assert "3 too_short" in page
+    assert "without positions" not in page
     assert "z_of_slices" not in page, "no volume's order is known, so no slice is counted"
+
+
+def test_volumes_without_positions_are_counted(
+    stores: tuple[Store, Store, Store], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scored = stores[2].body_positions()
+    scored = scored[scored["volume_id"] != f"{FIRST}_003-005"]
+    monkeypatch.setattr(Store, "body_positions", lambda self: scored)
+    page = make_report(stores[2])["index.html"].decode()
+    assert "2 too_short" in page
+    assert "1 volume without positions: run deeplesion score again" in page
 
 
 def test_the_viewer_gets_the_positions_of_a_volume(stores: tuple[Store, Store, Store]) -> None:

@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from etl.core.errors import AbsentError
 from etl.imaging.window import to_grey
 from etl.report.lesion_pictures import common_size_mm, lesion_pictures
 from etl.report.over_time import over_time
@@ -131,8 +132,16 @@ def test_the_report_shows_changes_and_uncertain_links(store: Store) -> None:
         (ROWS[:4], FIRST, [1, 2, 3], (0, 1)),
         (ROWS[:4], SECOND, [1, 3], (1, 1)),
         (ROWS[:4], THIRD, [1, 2], (1, 1)),
+        (ROWS, OTHER, [1, 2, 3], (1, 1)),
     ],
-    ids=["one study", "patients with one lesion", "first study", "second study", "last study"],
+    ids=[
+        "one study",
+        "patients with one lesion",
+        "first study",
+        "second study",
+        "last study",
+        "other patient",
+    ],
 )
 def test_sequences_of_one_study_or_of_which_a_build_changed_a_lesion_are_shown(
     tmp_path: Path,
@@ -151,7 +160,12 @@ def test_sequences_of_one_study_or_of_which_a_build_changed_a_lesion_are_shown(
     part = over_time(store, store.lesions())
     assert part is not None
     assert (len(part.changes), len(part.uncertain)) == pairs
+    assert part.unmatched == (lost is not None)
     page = patient_page(store, 1).decode()
+    assert ("1 lesion of this patient not matched yet" in page) is (lost not in (None, OTHER))
+    if lost == OTHER:
+        with pytest.raises(AbsentError, match="match what is new: deeplesion match"):
+            store.sequences(patient=2)
     assert [study for study in range(1, 4) if f">study {study}<" in page] == studies
 
 

@@ -13,6 +13,7 @@ import pytest
 from etl.core.config import Config
 from etl.core.errors import ConfigError, StoreError
 from etl.publish.add_tables import NewTable, add_tables
+from etl.report.similar_page import similar_page
 from etl.store import open_store
 from etl.store.reader import Store
 from etl.tables.embeddings import embedding_columns, embeddings_table
@@ -85,8 +86,11 @@ def test_vectors_of_a_model_are_searched_and_zero_and_missing_ones_never_found(e
     assert found["distance"].tolist() == pytest.approx([0, 2**0.5])
     assert embedded.similar(5, 2, model="looks")["lesion_id"].tolist() == [0, 1]
     for lesion_id in (2, 3):
-        with pytest.raises(StoreError, match="this lesion has no embedding"):
+        with pytest.raises(StoreError, match=r"this lesion has no embedding(?s:.*)remedy:  compare it by"):
             embedded.similar(lesion_id, model="looks")
+    page = similar_page(embedded, 0, found, "looks").decode()
+    assert "The nearest 2 by the model" in page
+    assert "It has vectors of 4 of 6 lesions." in page
 
 
 def test_a_model_is_scored_on_its_vectors(embedded: Store, tmp_path: Path) -> None:
@@ -95,6 +99,7 @@ def test_a_model_is_scored_on_its_vectors(embedded: Store, tmp_path: Path) -> No
     result = json.loads(call_job(*words, root, "--queries", root).stdout)
     # All are of one type; lesions 2 and 3 have no vector and find nothing.
     assert (result["queries"], result["top1"]) == (6, round(4 / 6, 4))
+    assert result["without_vector"] == {"gallery": 2, "queries": 2}
     assert result["reference"]["reach of the model place"]["top1"] == 0.77
     (tmp_path / "a.csv").touch()
     done = call_job(*words, str(tmp_path / "a.csv"), code=2)
@@ -116,6 +121,8 @@ def test_a_table_of_vectors_is_read_verified_and_carried(config: Config, embedde
     assert later.table("embeddings/looks")["lesion_id"].tolist() == [0, 1]
     assert later.version["added_tables"]["embeddings/looks"]["coverage"] == {"covered": 4, "of": 6}
     assert later.similar(0, model="looks").empty
+    with pytest.raises(StoreError, match="embed what is new by jobs/embed_lesions"):
+        later.similar(4, model="looks")
 
 
 @pytest.mark.parametrize(
