@@ -75,10 +75,11 @@ def similar_to_voxels(
     query = _embedded(store, model, hu, spot, spacing)
     compared = compared_by(store, model)
     lesions = compared.lesions
-    own = lesions.loc[lesions["volume_id"] == attributes.get("volume_id"), "patient_index"]
     others = lesions["lesion_id"] >= 0
-    if not same_patient and len(own):
-        others &= lesions["patient_index"] != own.iloc[0]
+    if not same_patient and attributes.get("volume_id") in store._paths:
+        # A volume may have no lesion, as beyond a slice that can't be read.
+        volumes = store.volumes(columns=["volume_id", "patient_index"]).set_index("volume_id")
+        others &= lesions["patient_index"] != volumes.loc[attributes["volume_id"], "patient_index"]
     return compared.nearest(query, k, others, split)
 
 

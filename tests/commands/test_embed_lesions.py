@@ -37,6 +37,18 @@ def embed(config: Config, *arguments: str, code: int = 0) -> str:
     return call_job("embed_lesions", config.store, *arguments, code=code).output
 
 
+@pytest.mark.slow
+def test_a_volume_without_lesions_says_its_patient(tmp_path: Path) -> None:
+    rows = [csv_row(FIRST, 4, (3, 8)), csv_row(SECOND, 2, (1, 2))]
+    config = built(tmp_path, {FIRST: [3, 4, 5, 7, 8], SECOND: [1, 2]}, rows)
+    add_model(open_objects(config.store), "means", ID, tiny_embedding())
+    embed(config, "--model", "means")
+    store = open_store(config.store)
+    beyond_the_gap = store.volume(f"{FIRST}_007-008")
+    assert store.similar(beyond_the_gap, model="means")["lesion_id"].tolist() == [1]
+    assert len(store.similar(beyond_the_gap, model="means", same_patient=True)) == 2
+
+
 def expected(store: Store, lesion_id: int) -> np.ndarray:
     """The vector of a lesion: its diameters are 2.5 mm wide, and the margin of the box is 2 mm."""
     row = store.lesions().set_index("lesion_id").loc[lesion_id]
