@@ -190,9 +190,9 @@ def rollback(objects: Objects, number: int, run_id: str) -> tuple[Version, bool]
             where=objects.root,
             value=f"{counted(len(missing), 'object')}: {first_of(missing, NAMES_SHOWN, '; ')}",
             allowed="every object that the version names, in its size",
-            remedy="bring them back from a copy, or run again what made them, which writes volumes and labels "
-            f"again and tables in a new version: the build of version {number} (deeplesion versions STORE "
-            f"show {number} prints its config), then the jobs that added tables. Or roll back to another",
+            remedy="bring them back from a copy, or roll back to another. Or run again what made them, "
+            f"the build of version {number} (deeplesion versions STORE show {number} prints its config) and "
+            "then the jobs that added tables: volumes and labels are written again, tables in a new version",
         )
     body = under_new_run(old, run_id, rollback_of=number)
     return publish_version(objects, run_id, lambda parent: body), True
