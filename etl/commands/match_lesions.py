@@ -101,4 +101,10 @@ def main(store: str, algorithm: Literal["mutual", "paper"], method: str, calibra
         f"{len(several):,} over several studies, "
         f"{counted(len(found.links['kept']), 'link')}, {sum(found.links['kept']):,} kept"
     )
+    rows = zip(found.sequences["patient_index"], found.sequences["method"], strict=True)
+    by_place = {patient for patient, how in rows if method not in how} if model else ()
+    if by_place:
+        print_done(
+            f"{counted(len(by_place), 'patient')} matched by place alone, for lack of a vector of {model}"
+        )
     print_done(f"pages: deeplesion patient {store} NUMBER, deeplesion report {store}")

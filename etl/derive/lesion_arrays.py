@@ -48,6 +48,11 @@ class LesionArrays:
     def __len__(self) -> int:
         return len(self.lesion_id)
 
+    @property
+    def are_embedded(self) -> bool:
+        """Return if each of the lesions has a vector."""
+        return self.embedding is not None and bool(np.isfinite(self.embedding).all())
+
     def take(self, rows: Ints | slice) -> LesionArrays:
         """Return the lesions of some rows, in the given order."""
         taken = {name: value[rows] for name, value in vars(self).items() if value is not None}

@@ -142,7 +142,7 @@ def mutual_distance(lesions: LesionArrays, calibration: Calibration) -> Floats:
         distance = _heavy_tail((moved**2 / left).sum(axis=-1), calibration.degrees_of_freedom)
     turn = lesions.long_angle_rad[None, :] - lesions.long_angle_rad[:, None]
     distance = distance + calibration.angle_weight * (1 - np.cos(2 * turn))
-    if lesions.embedding is not None and np.isfinite(lesions.embedding).all():
+    if lesions.embedding is not None and lesions.are_embedded:
         cosine = (lesions.embedding[None, :] * lesions.embedding[:, None]).sum(axis=-1)
         distance = distance + calibration.embedding_weight * (1 - cosine)
     distance = np.where(across, distance, _within_study(lesions, calibration))

@@ -45,10 +45,9 @@ def match_lesions(
         age_years: age by lesion_id, null where it is missing.
         calibration: weights and thresholds.
         algorithm: see `etl.derive.matching`.
-        compared_by: what lesions were compared by, for the column `method`.
+        compared_by: what lesions that have embeddings were compared by, for the column `method`.
     """
-    by = "" if compared_by == "place" else f" by {compared_by}"
-    method = f"{algorithm}{by}, calibration of {(calibration.made or {}).get('date', 'no date')}"
+    date = (calibration.made or {}).get("date", "no date")
     sequences: list[dict[str, Any]] = []
     links: list[dict[str, Any]] = []
     for one in lesions.by_patient():
@@ -56,6 +55,8 @@ def match_lesions(
         falls = age_falls(
             one.study, age_years.loc[one.lesion_id.tolist()].to_numpy(np.float64, na_value=np.nan)
         )
+        by = f" by {compared_by}" if one.are_embedded else ""
+        method = f"{algorithm}{by}, calibration of {date}"
         sequences += _sequence_rows(one, match, falls, method)
         links += _link_rows(one, match)
     sequences.sort(key=lambda row: row["lesion_id"])
