@@ -43,7 +43,9 @@ def choose_model(objects: Objects, version: Version, wanted: str) -> Model:
             where=f"{objects.root}, version {version['version']}",
             value=wanted,
             allowed=known or "none: this version has no models",
-            remedy="train one: deeplesion train-regressor STORE regressor, or deeplesion train-embedding",
+            remedy="give more of the id of one"
+            if found
+            else "train one: deeplesion train-regressor STORE regressor, or deeplesion train-embedding",
         )
     return found[0]
 

@@ -48,7 +48,8 @@ def test_a_model_is_added_read_carried_and_pruned(config: Config, tmp_path: Path
     prune(objects, keep=1, grace_s=0)
     assert problems(config) == []
     for wanted, message in (
-        ("nothing", "no such model"),
+        ("nothing", "no such model(?s:.*)train one"),
+        ("bright", "several models begin so(?s:.*)give more of the id"),
         ("", "no such model"),
         ("model.pt", "no such model"),
     ):
