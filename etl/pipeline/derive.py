@@ -71,7 +71,8 @@ def derive(
 
     Args:
         most_rejects: largest share of the volumes that may be rejected; one volume always may.
-        limit: most volumes to compute now; the version says how many are covered.
+        limit: most volumes to compute now, those that were rejects before last; the version says how many are
+            covered.
         volumes_a_part: most volumes of one file.
         on_start: called with the number of volumes that have rows already, and of all.
         on_part: called with each result of a task.
@@ -90,21 +91,26 @@ def derive(
         found = _found_parts(store, derivation, missing, executor) if missing else []
         have = {pair for part in found for pair in part.inputs.items()}
         to_do = [job for job in missing if not set(job.inputs) <= have]
+        known = _known_rejects(store, derivation)
+        # Last, or a run with a limit might only try these, again and again.
+        before = {reject.volume_id: reject for reject in known or ()}
+        to_do.sort(key=lambda job: job.row.volume_id in before)
+        now, later = to_do[:limit], to_do[len(to_do) if limit is None else limit :]
         on_start(len(jobs) - len(to_do), len(jobs))
         results: list[Derived] = []
         if to_do:
             check_shared(executor.everywhere, objects, None)
             deriver = Deriver(objects.root, run_id, derivation)
-            queue = _Groups(to_do[:limit], deriver, executor, volumes_a_part)
+            queue = _Groups(now, deriver, executor, volumes_a_part)
             with contextlib.closing(executor.execute(queue)) as finished:
                 # Lazily: the failed ones are known only after the last result.
                 for result in itertools.chain(queue.too_large, finished, queue.failed):
                     results.append(result)
                     on_part(result)
         rejects = tuple(sorted((r for one in results for r in one.rejects), key=lambda r: r.volume_id))
-        _guard(store, derivation, rejects, len(jobs), most_rejects)
+        untried = [before[job.row.volume_id] for job in later if job.row.volume_id in before]
+        _guard(store, derivation, [*rejects, *untried], len(jobs), most_rejects)
         computed = sum(len(result.volume_ids) for result in results)
-        known = _known_rejects(store, derivation)
         if not found and not computed and known is not None and set(rejects) <= known:
             return Derivations(store.version, False, 0, 0, rejects)
         parts = sorted([*found, *(r.part for r in results if r.part)], key=lambda p: str(min(p.inputs)))

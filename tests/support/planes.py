@@ -27,6 +27,7 @@ def run(
     executor: Executor | None = None,
     most: float = 0.01,
     volumes_a_part: int = 32,
+    limit: int | None = None,
     **options: Any,
 ) -> Derivations:
     return derive(
@@ -34,6 +35,7 @@ def run(
         plane_means(**options),
         executor or SerialExecutor(),
         most_rejects=most,
+        limit=limit,
         volumes_a_part=volumes_a_part,
     )
 
