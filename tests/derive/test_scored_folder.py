@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -116,7 +117,7 @@ def test_options_that_mean_nothing_are_refused(
 
 def test_key_slices_with_a_published_z(model: Path) -> None:
     keys = [
-        PublishedSlice(name, name[0], z, np.full((PIXELS, PIXELS), hu, np.int16), (1.0, 1.0))
+        PublishedSlice(name, name[0], "test", z, np.full((PIXELS, PIXELS), hu, np.int16), (1.0, 1.0))
         for name, z, hu in (("b/1", 0.6, 50), ("a/1", 0.5, -175), ("a/2", 0.9, 275))
     ]
     found = evaluate_published(open_model(model), keys)
@@ -125,6 +126,9 @@ def test_key_slices_with_a_published_z(model: Path) -> None:
     assert (found["patients"], found["key_slices"], found["spearman"]) == (2, 3, 1.0)
     assert found["mean_absolute_error"] == pytest.approx((0.5 + 0.1 + 0.1) / 3, abs=1e-5)
     assert found["release_check"]["reached"] is False
+    learned = evaluate_published(open_model(model), [replace(key, split="train") for key in keys])
+    assert learned["release_check"]["reached"] is None, "the goal is of test patients"
+    assert learned["mean_absolute_error"] == found["mean_absolute_error"]
     (model / "config.json").write_bytes(tiny_model(scores=[], norm_z=[])["config.json"])
     without = evaluate_published(open_model(model), keys)
     assert without["spearman_of_scores"] == 1.0
@@ -142,7 +146,7 @@ def test_the_command_reads_key_slices_of_the_release(model: Path, tmp_path: Path
     (folder / "003.png").write_bytes(encode_png(np.full((16, 16), 32768, np.uint16)))
     options = ("--annotations", str(tmp_path / "DL_info.csv"))
     found = json.loads(call_job("evaluate_regressor", str(model), str(folder.parent), *options).output)
-    assert [row["slice"] for row in found["table"]] == [f"{series}/003.png"]
+    assert [(row["slice"], row["split"]) for row in found["table"]] == [(f"{series}/003.png", "val")]
     (folder / "004.png").write_bytes(encode_png(np.full((8, 8), 32768, np.uint16)))
     damaged = call_job("evaluate_regressor", str(model), str(folder.parent), *options, code=2).output
     assert "a slice can't be read" in damaged
