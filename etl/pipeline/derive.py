@@ -31,6 +31,7 @@ from etl.store.reader import Store
 from etl.store.running import running
 from etl.store.versions import Version, new_run_id, readable
 from etl.tables.derived_rejects import rejects_of
+from etl.tables.table import Table
 
 logger = logging.getLogger(__name__)
 
@@ -111,7 +112,10 @@ def derive(
         untried = [before[job.row.volume_id] for job in later if job.row.volume_id in before]
         _guard(store, derivation, [*rejects, *untried], len(jobs), most_rejects)
         computed = sum(len(result.volume_ids) for result in results)
-        if not found and not computed and known is not None and set(rejects) <= known:
+        is_same = (
+            known is not None and set(rejects) <= known and _is_there(store, derivation, derivation.table)
+        )
+        if not found and not computed and is_same:
             return Derivations(store.version, False, 0, 0, rejects)
         parts = sorted([*found, *(r.part for r in results if r.part)], key=lambda p: str(min(p.inputs)))
         tried = {job.row.volume_id for job in missing} - {job.row.volume_id for job in to_do}
@@ -153,13 +157,11 @@ def _jobs(store: Store, derivation: Derivation) -> Iterator[Job]:
 
 def _covered(store: Store, derivation: Derivation) -> set[Any]:
     """Return the volumes or lesions for which the version has rows of the same recipe, in whole files."""
-    name = derivation.table.name
-    added = store.version.get("added_tables", {}).get(name)
-    if added is None or added.get("recipe") != derivation.recipe:
+    if not _is_there(store, derivation, derivation.table):
         return set()
     covered: set[Any] = set()
     with readable(store.objects):
-        for entry in store.version["tables"][name]:
+        for entry in store.version["tables"][derivation.table.name]:
             try:
                 covered |= covered_in(store.objects, entry)
             except StoreError as error:
@@ -170,8 +172,7 @@ def _covered(store: Store, derivation: Derivation) -> set[Any]:
 def _known_rejects(store: Store, derivation: Derivation) -> set[DerivedReject] | None:
     """Return the rejects that the version has, of the same recipe; None where a file is lost or damaged."""
     table = rejects_of(derivation.table)
-    added = store.version.get("added_tables", {}).get(table.name)
-    if added is None or added.get("recipe") != derivation.recipe:
+    if not _is_there(store, derivation, table):
         return set()
     entries, columns = store.version["tables"][table.name], ["volume_id", "reason", "message"]
     with readable(store.objects):
@@ -182,6 +183,11 @@ def _known_rejects(store: Store, derivation: Derivation) -> set[DerivedReject] |
             return None
     rows = found.to_pandas().itertuples(index=False)
     return {DerivedReject(volume_id, Reason(reason), message) for volume_id, reason, message in rows}
+
+
+def _is_there(store: Store, derivation: Derivation, table: Table) -> bool:
+    added = store.version.get("added_tables", {}).get(table.name)
+    return added is not None and added.get("recipe") == derivation.recipe
 
 
 def _uncovered(jobs: Iterable[Job], covered: set[Any]) -> list[Job]:

@@ -118,6 +118,15 @@ def test_lesions_of_any_voxels_are_found(config: Config) -> None:
 
 
 @pytest.mark.slow
+def test_a_store_whose_rows_were_all_rejected_gets_an_empty_table(tmp_path: Path) -> None:
+    config = built(tmp_path, {FIRST: [3, 4, 6, 7]}, [csv_row(FIRST, 5, (3, 7))])
+    add_model(open_objects(config.store), "means", ID, tiny_embedding())
+    assert f"{TABLE} covers 0 of 0 lesions" in embed(config, "--model", "means")
+    assert "has them already" in embed(config, "--model", "means")
+    assert problems(config) == []
+
+
+@pytest.mark.slow
 def test_a_lesion_in_nothing_but_air_has_no_row(config: Config) -> None:
     above_all = tiny_embedding(window_hu=[3000.0, 3071.0])
     add_model(open_objects(config.store), "means", "means-1123456789abcdef", above_all)
