@@ -37,18 +37,6 @@ def embed(config: Config, *arguments: str, code: int = 0) -> str:
     return call_job("embed_lesions", config.store, *arguments, code=code).output
 
 
-@pytest.mark.slow
-def test_a_volume_without_lesions_says_its_patient(tmp_path: Path) -> None:
-    rows = [csv_row(FIRST, 4, (3, 8)), csv_row(SECOND, 2, (1, 2))]
-    config = built(tmp_path, {FIRST: [3, 4, 5, 7, 8], SECOND: [1, 2]}, rows)
-    add_model(open_objects(config.store), "means", ID, tiny_embedding())
-    embed(config, "--model", "means")
-    store = open_store(config.store)
-    beyond_the_gap = store.volume(f"{FIRST}_007-008")
-    assert store.similar(beyond_the_gap, model="means")["lesion_id"].tolist() == [1]
-    assert len(store.similar(beyond_the_gap, model="means", same_patient=True)) == 2
-
-
 def expected(store: Store, lesion_id: int) -> np.ndarray:
     """The vector of a lesion: its diameters are 2.5 mm wide, and the margin of the box is 2 mm."""
     row = store.lesions().set_index("lesion_id").loc[lesion_id]
@@ -89,7 +77,11 @@ def test_lesions_are_embedded_searched_carried_and_completed(config: Config, tmp
 
 
 @pytest.mark.slow
-def test_lesions_of_any_voxels_are_found(config: Config) -> None:
+def test_lesions_of_any_voxels_are_found(tmp_path: Path) -> None:
+    # Slice 8 is missing, so 9 is a volume without lesions.
+    rows = (ROWS[0], ROWS[1] | {"Slice_range": "7, 9"}, ROWS[2])
+    config = built(tmp_path, PRESENT | {FIRST: [3, 4, 5, 7, 9]}, rows)
+    add_model(open_objects(config.store), "means", ID, tiny_embedding())
     embed(config, "--model", "means")
     store = open_store(config.store)
     found = store.similar(0, model=ID, same_patient=True)
@@ -104,6 +96,7 @@ def test_lesions_of_any_voxels_are_found(config: Config) -> None:
     volume = store.volume(f"{FIRST}_003-005")
     assert store.similar((volume, asked[1]), model="means")["lesion_id"].tolist() == [2]
     assert len(store.similar((volume, asked[1]), model="means", same_patient=True)) == 3
+    assert store.similar(store.volume(f"{FIRST}_009-009"), model="means")["lesion_id"].tolist() == [2]
     assert store.similar(store.crop(0, 4), model="means", split="val")["lesion_id"].tolist() == [2]
     for voxels, choice, error, said in (
         (hu, {}, ConfigError, "no published place"),

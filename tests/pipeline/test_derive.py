@@ -135,9 +135,8 @@ def test_many_faulty_volumes_publish_nothing(config: Config) -> None:
 def test_a_limit_tries_what_was_rejected_before_last(config: Config) -> None:
     build_serial(config)
     faulty = {"faults": ((FIRST + "_003", "fault"),), "limit": 1}
-    assert [run(config, **faulty).computed for _ in range(5)] == [0, 1, 1, 0, 0]
+    assert [run(config, **faulty).computed for _ in range(4)] == [0, 1, 1, 0]
     assert (coverage(config), rejects(config)) == ({"covered": 2, "of": 3}, [(V1, "volume_not_derived")])
-    assert problems(config) == []
     run(config, added=1.0, **faulty)
     # One may be rejected; that one counts although this run did not try it.
     with pytest.raises(GuardError, match="2 of 3"):
