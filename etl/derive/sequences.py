@@ -17,7 +17,11 @@ from etl.derive.matching import Algorithm, PatientMatch, match_patient
 NEAREST_BOTH_WAYS = "nearest both ways"
 NEAREST_ONE_WAY = "nearest one way"
 TOO_FAR = "not nearer than the threshold"
-OTHERS_FIT_BETTER = "other lesions of the sequence are too far"
+NEAR_IN_VAIN = {
+    "mutual": "other lesions of the sequence are too far",
+    "paper": "another lesion of the study is nearer",
+}
+"""Why lesions that are nearer than the threshold are not linked, by algorithm."""
 DECIMALS = 6
 
 SequenceRows = Mapping[str, list[Any]]
@@ -58,7 +62,7 @@ def match_lesions(
         by = f" by {compared_by}" if one.are_embedded else ""
         method = f"{algorithm}{by}, calibration of {date}"
         sequences += _sequence_rows(one, match, falls, method)
-        links += _link_rows(one, match)
+        links += _link_rows(one, match, NEAR_IN_VAIN[algorithm])
     sequences.sort(key=lambda row: row["lesion_id"])
     links.sort(key=lambda row: (row["lesion_id"], row["other_lesion_id"]))
     return Matched(_columns(sequences, SEQUENCE_COLUMNS), _columns(links, LINK_COLUMNS))
@@ -135,7 +139,7 @@ def _sequence_rows(
     return rows
 
 
-def _link_rows(lesions: LesionArrays, match: PatientMatch) -> list[dict[str, Any]]:
+def _link_rows(lesions: LesionArrays, match: PatientMatch, near_in_vain: str) -> list[dict[str, Any]]:
     """Return one row for each pair of which one is the other's nearest in its series."""
     nearest: dict[tuple[int, int], list[float | None]] = {}
     image = np.stack([lesions.study, lesions.series], axis=1)
@@ -155,7 +159,7 @@ def _link_rows(lesions: LesionArrays, match: PatientMatch) -> list[dict[str, Any
         if kept:
             reason = NEAREST_BOTH_WAYS if mutual else NEAREST_ONE_WAY
         else:
-            reason = OTHERS_FIT_BETTER if distance < match.threshold else TOO_FAR
+            reason = near_in_vain if distance < match.threshold else TOO_FAR
         rows.append(
             {
                 "lesion_id": int(lesions.lesion_id[first]),

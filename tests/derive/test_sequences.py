@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -44,6 +46,17 @@ def test_rows_of_both_tables_exactly() -> None:
     assert (9, 11) not in links  # one series
     at = found.links["other_lesion_id"].index(11)
     assert found.links["next_distance"][at] == far[0]
+
+
+def test_algorithm_1_leaves_a_near_lesion_to_a_nearer_one() -> None:
+    places = [(x, 0.5, 0.5) for x in (0.50, 0.60, 0.47, 0.555)]
+    lesions = lesions_at([1, 1, 2, 2], places, series=[1, 1, 1, 2])
+    ages = pd.Series([60] * 4)
+    found = match_lesions(lesions, ages, replace(CALIBRATION, paper_threshold=0.07), "paper")
+    assert found.sequences["sequence_id"] == [sequence_id(1, first) for first in (0, 1, 0, 1)]
+    at = list(zip(found.links["lesion_id"], found.links["other_lesion_id"], strict=True)).index((0, 3))
+    assert found.links["distance"][at] == 0.055
+    assert found.links["reason"][at] == "another lesion of the study is nearer"
 
 
 def test_a_lone_lesion_is_a_sequence_without_confidence() -> None:
