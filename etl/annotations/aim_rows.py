@@ -42,17 +42,7 @@ def read_aim_rows(data: bytes, source: str) -> Reading[BoxEntry]:
     header = read_header(data, source, _COLUMNS)
     row_column = next((name for name in _ROW if name in header), _ROW[0])
     rows = read_table(data, source, (row_column, *_COLUMNS))
-    seen: set[int] = set()
-
-    def read(where: str, record: Record) -> BoxEntry:
-        entry = _read(where, record, row_column)
-        assert entry.row is not None
-        if entry.row in seen:
-            reject(Fault.ROW_REPEATED, f"row {entry.row} has an earlier entry; allowed: each row once")
-        seen.add(entry.row)
-        return entry
-
-    return Reading(*read_each(rows, read, source))
+    return Reading(*read_each(rows, lambda where, record: _read(where, record, row_column), source))
 
 
 def _read(where: str, record: Record, row_column: str) -> BoxEntry:

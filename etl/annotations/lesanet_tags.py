@@ -56,7 +56,6 @@ def _read(document: Any, source: str) -> Reading[TagEntry]:
     else:
         raise _unknown(source, ", ".join(map(str, list(document)[:8]))[:200])
     repeats = 0
-    seen: set[int] = set()
 
     def read(where: str, value: _Raw) -> TagEntry:
         nonlocal repeats
@@ -67,9 +66,6 @@ def _read(document: Any, source: str) -> Reading[TagEntry]:
             [_tag(tag, len(tags)) for tag in listing(some, f"the {name} tags")]
             for some, name in ((value[1], "relevant"), (value[2], "uncertain"))
         )
-        if row in seen:
-            reject(Fault.ROW_REPEATED, f"row {row} has an earlier entry; allowed: each row once")
-        seen.add(row)
         repeats += len(set(relevant)) < len(relevant)
         once = tuple(dict.fromkeys(relevant))
         return TagEntry(

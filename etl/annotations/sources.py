@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -34,10 +33,11 @@ from etl.annotations.manual_3d_boxes import read_manual_3d_boxes
 from etl.annotations.mask_sources import MaskStore, join_masks
 from etl.annotations.printed_rows import PrintedRow, Rows, printed_rows
 from etl.annotations.release_order import RowNumbers, number_rows
+from etl.annotations.several_files import one_reading
 from etl.annotations.uls23_masks import parse_mask_name
 from etl.core.config import File, More
 from etl.core.errors import SourceError
-from etl.core.urls import blob_name, public_url
+from etl.core.urls import public_url
 from etl.release.annotations import Annotations
 from etl.run.protocol import Executor
 from etl.run.serial import SerialExecutor
@@ -158,9 +158,7 @@ def join_source(
         return _join_masks(name, more, given.rows, executor or SerialExecutor(), store)
     kind = KINDS[more.kind]
     readings = [kind.read(read_checked(file), public_url(file.url)) for file in more.places]
-    if len(readings) > 1:
-        readings = list(map(_named, readings, _names([file.url for file in more.places])))
-    reading = _merged(readings, name)
+    reading = one_reading(name, readings, [file.url for file in more.places])
     candidates, present = given.candidates or given.rows, {row.lesion_id for row in given.rows.rows}
 
     def join(entry: Any) -> Outcome:
@@ -197,54 +195,6 @@ def _compare(file: File, found: str) -> None:
             allowed=file.sha256,
             remedy="fetch the file again, or correct its sha256 in the config",
         )
-
-
-def _names(urls: Sequence[str]) -> list[str]:
-    """Return how messages name the files of a source: by their last parts, or whole where two end alike."""
-    names = [blob_name(url) for url in urls]
-    return names if len(set(names)) == len(names) else [public_url(url) for url in urls]
-
-
-def _named(reading: Reading[Any], name: str) -> Reading[Any]:
-    """Return a reading whose entries say which file they are from."""
-    parts = (reading.entries, reading.rejects)
-    entries, rejects = (tuple(_at(entry, f"{name}: {entry.where}") for entry in part) for part in parts)
-    return replace(reading, entries=entries, rejects=rejects)
-
-
-def _at(entry: Any, where: str) -> Any:
-    box = getattr(entry, "box", None)
-    return replace(entry, where=where, **({"box": replace(box, where=where)} if box is not None else {}))
-
-
-def _distinct(entries: Iterable[Any]) -> Iterator[Any]:
-    """Yield entries of which no two have one place: tables tell them apart by it."""
-    times: Counter[str] = Counter()
-    for entry in entries:
-        where = entry.where
-        while times[where]:
-            times[entry.where] += 1
-            where = f"{entry.where} ({times[entry.where]})"
-        times[where] += 1
-        yield entry if where == entry.where else _at(entry, where)
-
-
-def _merged(readings: list[Reading[Any]], name: str) -> Reading[Any]:
-    """Return several files of one source as one reading; tags have to have the same names in each."""
-    first, notes = readings[0], dict(readings[0].notes)
-    for other in readings[1:]:
-        if other.tags != first.tags:
-            raise SourceError(
-                "the files of one source number their tags differently",
-                where=f"source.more.{name}",
-                remedy="make each file a source of its own",
-            )
-        for note, count in other.notes.items():
-            notes[note] = notes.get(note, 0) + count
-    entries = tuple(_distinct(entry for reading in readings for entry in reading.entries))
-    rejects = tuple(reject for reading in readings for reject in reading.rejects)
-    volumes = tuple(volume for reading in readings for volume in reading.volumes)
-    return Reading(entries, rejects, first.tags, notes, volumes)
 
 
 def _with_types(joined: SourceJoin) -> SourceJoin:
@@ -292,7 +242,7 @@ def _join_masks(name: str, more: More, rows: Rows, executor: Executor, store: Ma
         listed = join_entries(
             f"{name}.splits",
             MASKS,
-            _merged(list(found.splits), name),
+            one_reading(name, found.splits),
             lambda entry: join_split(entry, rows, masks),
         )
     several = sum(item.lesions_on_slice > 1 for item in joined.joined if isinstance(item, JoinedMask))

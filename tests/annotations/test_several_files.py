@@ -1,4 +1,4 @@
-"""Sources of several files: no box is lost where files or entries have one name."""
+"""Sources of several files: no box is lost where entries have one name, and a lesion has one answer."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from etl.annotations.entries import Fault, Reading, SplitEntry, TagEntry
 from etl.annotations.grids import Grids
 from etl.annotations.release_order import release_order
+from etl.annotations.several_files import one_reading
 from etl.annotations.sources import given_rows, join_source
 from etl.annotations.table_rows import annotation_tables
 from etl.core.config import More
-from etl.release.names import parse_series_id
+from etl.release.names import SeriesKey, parse_series_id
 from etl.tables.boxes import BOXES
 from tests.support.tiny_release import csv_row, parse_rows
 
@@ -103,3 +105,28 @@ def test_boxes_of_volumes_named_by_long_paths_are_told_apart(tmp_path: Path, fol
     joined, boxes = boxes_of("manual_3d_boxes", [tmp_path / "manual.pkl"])
     assert joined == 3
     assert sorted(boxes["lesion_id"]) == [0, 1, 2]
+
+
+TAGS = (
+    TagEntry("train[0]", 7, (1,), (0,), "train"),
+    TagEntry("train[1]", 8, (), (), "train"),
+    TagEntry("val[0]", 7, (0, 1), (), "val"),
+)
+SPLITS = tuple(
+    SplitEntry(f"{split}[{at}]", SeriesKey(1, 1, 1), 109, number, split)
+    for at, (number, split) in enumerate(((1, "train"), (2, "train"), (1, "test")))
+)
+
+
+@pytest.mark.parametrize("entries", [TAGS, SPLITS], ids=["tags", "splits"])
+@pytest.mark.parametrize("cut", [1, 2, 3])
+def test_a_lesion_that_is_named_again_is_a_reject(
+    entries: tuple[TagEntry | SplitEntry, ...], cut: int
+) -> None:
+    """MULAN's cache next to LesaNet's file made 202 uncertain tags relevant."""
+    readings = [Reading(entries[:cut]), Reading(entries[cut:])]
+    found = one_reading("lesanet", readings, ["a.json", "b.json"])
+    assert [entry.where.partition(": ")[2] for entry in found.entries] == [e.where for e in entries[:2]]
+    (reject,) = found.rejects
+    assert (reject.reason, reject.where.partition(": ")[2]) == (Fault.ROW_REPEATED, entries[2].where)
+    assert f"has an earlier entry, a.json: {entries[0].where}" in reject.message

@@ -1,0 +1,98 @@
+"""The files of one source as one reading: places that are told apart, and each lesion once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from etl.annotations.entries import Fault, FaultyEntry, Reading, SplitEntry
+from etl.core.errors import SourceError
+from etl.core.urls import blob_name, public_url
+
+
+def one_reading(name: str, readings: Sequence[Reading[Any]], urls: Sequence[str] = ()) -> Reading[Any]:
+    """Return the files of one source as one reading.
+
+    Of entries that name one row of the release, or one lesion of a list of splits, the first is kept and the
+    others are rejects: tables have one answer for a lesion and a source.
+
+    Args:
+        name: of the source, in the config.
+        readings: of its files, in their order.
+        urls: of the files, by which entries are named where there are several.
+
+    Raises:
+        SourceError: the files name other tags by the same numbers.
+    """
+    if len(readings) > 1 and urls:
+        readings = list(map(_named, readings, _names(urls)))
+    first, notes = readings[0], dict(readings[0].notes)
+    for other in readings[1:]:
+        if other.tags != first.tags:
+            raise SourceError(
+                "the files of one source number their tags differently",
+                where=f"source.more.{name}",
+                remedy="make each file a source of its own",
+            )
+        for note, count in other.notes.items():
+            notes[note] = notes.get(note, 0) + count
+    entries, repeated = _once(_distinct(entry for reading in readings for entry in reading.entries))
+    rejects = [reject for reading in readings for reject in reading.rejects]
+    volumes = tuple(volume for reading in readings for volume in reading.volumes)
+    return Reading(tuple(entries), (*rejects, *repeated), first.tags, notes, volumes)
+
+
+def _names(urls: Sequence[str]) -> list[str]:
+    """Return how messages name the files of a source: by their last parts, or whole where two end alike."""
+    names = [blob_name(url) for url in urls]
+    return names if len(set(names)) == len(names) else [public_url(url) for url in urls]
+
+
+def _named(reading: Reading[Any], name: str) -> Reading[Any]:
+    """Return a reading whose entries say which file they are from."""
+    parts = (reading.entries, reading.rejects)
+    entries, rejects = (tuple(_at(entry, f"{name}: {entry.where}") for entry in part) for part in parts)
+    return replace(reading, entries=entries, rejects=rejects)
+
+
+def _at(entry: Any, where: str) -> Any:
+    box = getattr(entry, "box", None)
+    return replace(entry, where=where, **({"box": replace(box, where=where)} if box is not None else {}))
+
+
+def _distinct(entries: Iterable[Any]) -> Iterator[Any]:
+    """Yield entries of which no two have one place: tables tell them apart by it."""
+    times: Counter[str] = Counter()
+    for entry in entries:
+        where = entry.where
+        while times[where]:
+            times[entry.where] += 1
+            where = f"{entry.where} ({times[entry.where]})"
+        times[where] += 1
+        yield entry if where == entry.where else _at(entry, where)
+
+
+def _once(entries: Iterable[Any]) -> tuple[list[Any], list[FaultyEntry]]:
+    """Return the first entry of each lesion, and rejects of the others; entries that name none are kept."""
+    seen: dict[Hashable, str] = {}
+    kept: list[Any] = []
+    repeated: list[FaultyEntry] = []
+    for entry in entries:
+        lesion = _lesion(entry)
+        if lesion is None or lesion not in seen:
+            seen[lesion] = entry.where
+            kept.append(entry)
+        else:
+            message = f"{lesion} has an earlier entry, {seen[lesion]}; allowed: each once"
+            repeated.append(FaultyEntry(entry.where, Fault.ROW_REPEATED, message))
+    return kept, repeated
+
+
+def _lesion(entry: Any) -> str | None:
+    """Return the lesion that an entry names by itself: a row of the release, or one of a slice by number."""
+    if isinstance(entry, SplitEntry):
+        return f"lesion {entry.number} of slice {entry.slice_index} of {entry.series}"
+    row = getattr(entry, "row", None)
+    return None if row is None else f"row {row}"
