@@ -35,10 +35,12 @@ class Grids:
             series = SeriesKey(row["patient_index"], row["study_index"], row["series_index"])
             self._by_series.setdefault(series, []).append(grid)
 
-    def holding(self, series: SeriesKey, key: int) -> Grid | None:
-        """Return the volume that holds a slice; None where none does."""
-        grids = self._by_series.get(series, ())
-        return next((grid for grid in grids if 0 <= key - grid.slice_first < grid.source_shape[0]), None)
+    def holding(self, series: SeriesKey, first: int, last: int) -> Grid | None:
+        """Return the first volume that holds one of these slices, the last included; None where none does."""
+        for grid in self._by_series.get(series, ()):
+            if grid.slice_first <= last and first < grid.slice_first + grid.source_shape[0]:
+                return grid
+        return None
 
 
 def _axes(row: Mapping[Hashable, Any], name: str) -> tuple[Any, Any, Any]:

@@ -119,7 +119,7 @@ def list_masks(files: Iterable[MaskFile], rows: Rows, store: MaskStore | None) -
         elif not candidates:
             outcomes[position] = Unmatched(stem, Missing.NOT_IN_CSV)
         else:
-            grid = store.grids.holding(*named[:2]) if store is not None else None
+            grid = store.grids.holding(named[0], named[1], named[1]) if store is not None else None
             volume_id = grid.volume_id if grid else candidates[0].volume_id
             own, positions, own_rows, _ = found.setdefault(volume_id, ([], [], {}, grid))
             own.append(file)

@@ -148,7 +148,7 @@ def join_source(
         more: its kind and files.
         given: the rows to join to.
         executor: where masks are read; one after the other in this process if None.
-        store: where masks are stored; they are only joined if None.
+        store: where masks are stored, and whose volumes boxes are placed in; entries are only joined if None.
 
     Raises:
         SourceError: a file can't be read, or is of another kind.
@@ -163,11 +163,15 @@ def join_source(
 
     def join(entry: Any) -> Outcome:
         found = kind.join(entry, candidates)
-        if isinstance(found, (Unmatched, FaultyEntry)) or all(
-            row.lesion_id in present for row in rows_of(found)
-        ):
+        if isinstance(found, FaultyEntry):
             return found
-        return Unmatched(entry.where, Missing.NOT_IN_CSV)
+        if not isinstance(found, Unmatched):
+            is_given = all(row.lesion_id in present for row in rows_of(found))
+        elif (box := found.entry) is not None and store is not None:
+            is_given = store.grids.holding(box.series, box.z_first, box.z_last) is not None
+        else:
+            is_given = True
+        return found if is_given else Unmatched(entry.where, Missing.NOT_IN_CSV)
 
     joined = join_entries(name, more.kind, reading, join)
     if reading.volumes:

@@ -108,13 +108,14 @@ def _boxes(join: SourceJoin, grids: Grids) -> Iterator[Row]:
             yield from _box(join.name, box, grids, item.row.lesion_id, item.row.key_slice, item.iou)
     for missing in join.unmatched:
         if missing.entry is not None:
-            yield from _box(join.name, missing.entry, grids, None, missing.entry.z_first, None)
+            yield from _box(join.name, missing.entry, grids, None, None, None)
 
 
 def _box(
-    source: str, entry: BoxEntry, grids: Grids, lesion_id: int | None, key: int, iou: float | None
+    source: str, entry: BoxEntry, grids: Grids, lesion_id: int | None, key: int | None, iou: float | None
 ) -> Iterator[Row]:
-    grid = grids.holding(entry.series, key)
+    first, last = (entry.z_first, entry.z_last) if key is None else (key, key)
+    grid = grids.holding(entry.series, first, last)
     if grid is None:
         return
     x1, y1, x2, y2 = entry.box_px

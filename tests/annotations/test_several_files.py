@@ -10,8 +10,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from etl.annotations.entries import Fault, Reading, SplitEntry, TagEntry
+from etl.annotations.entries import Fault, Missing, Reading, SplitEntry, TagEntry
 from etl.annotations.grids import Grids
+from etl.annotations.joined import SourceJoin
+from etl.annotations.mask_sources import MaskStore
 from etl.annotations.release_order import release_order
 from etl.annotations.several_files import one_reading
 from etl.annotations.sources import given_rows, join_source
@@ -55,9 +57,14 @@ def manual(*series: str, folder: str = "") -> bytes:
 
 def boxes_of(kind: str, files: list[Path]) -> tuple[int, pd.DataFrame]:
     """Return how many entries joined, and the rows of the table `boxes`."""
+    joined, boxes = joined_boxes(kind, files)
+    return len(joined.joined), boxes
+
+
+def joined_boxes(kind: str, files: list[Path], slice_first: int = 103) -> tuple[SourceJoin, pd.DataFrame]:
     given = given_rows(parse_rows(*(csv_row(series, key, (103, 115)) for series, key in SLICES.items())))
     volumes = [
-        {"volume_id": VOLUMES[series], "path": "p", "slice_first": 103}
+        {"volume_id": VOLUMES[series], "path": "p", "slice_first": slice_first}
         | dict(
             zip(("patient_index", "study_index", "series_index"), map(int, series.split("_")), strict=True)
         )
@@ -65,9 +72,9 @@ def boxes_of(kind: str, files: list[Path]) -> tuple[int, pd.DataFrame]:
         for series in SLICES
     ]
     more = More.model_validate({"kind": kind, "files": tuple(map(str, files))})
-    joined = join_source("source", more, given)
-    tables = dict(annotation_tables([joined], Grids(pd.DataFrame(volumes)), given))
-    return len(joined.joined), tables[BOXES].to_pandas()
+    grids = Grids(pd.DataFrame(volumes))
+    joined = join_source("source", more, given, store=MaskStore("", grids))
+    return joined, dict(annotation_tables([joined], grids, given))[BOXES].to_pandas()
 
 
 @pytest.mark.parametrize(
@@ -105,6 +112,20 @@ def test_boxes_of_volumes_named_by_long_paths_are_told_apart(tmp_path: Path, fol
     joined, boxes = boxes_of("manual_3d_boxes", [tmp_path / "manual.pkl"])
     assert joined == 3
     assert sorted(boxes["lesion_id"]) == [0, 1, 2]
+
+
+@pytest.mark.parametrize(("slice_first", "placed"), [(103, 3), (105, 2), (106, 1), (109, 1), (110, 0)])
+def test_an_unlisted_box_is_in_the_table_or_its_slices_are_not_given(
+    tmp_path: Path, slice_first: int, placed: int
+) -> None:
+    """A store of key slices has a few slices of a sub-volume, and 4 of 6 such boxes were in no table."""
+    spans = ((104, 104), (103, 105), (107, 109))
+    boxes = {VOLUMES["000001_01_01"]: [[13, 13, first, 15, 16, last] for first, last in spans]}
+    (tmp_path / "a.pkl").write_bytes(pickle.dumps({"test": boxes}, 3))
+    joined, found = joined_boxes("manual_3d_boxes", [tmp_path / "a.pkl"], slice_first)
+    reasons = [item.reason for item in joined.unmatched]
+    assert reasons.count(Missing.NOT_LISTED) == len(found) == placed
+    assert reasons.count(Missing.NOT_IN_CSV) == 3 - placed
 
 
 TAGS = (
