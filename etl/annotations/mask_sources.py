@@ -81,11 +81,20 @@ def join_masks(
     for _ in executor.execute(tasks):
         pass
     return MaskResults(
-        tuple(tasks.outcomes[at] for at in range(listed.count)),
+        tuple(_of_given_rows(tasks.outcomes[at], rows) for at in range(listed.count)),
         tuple(tasks.labels[volume_id] for volume_id in sorted(tasks.labels)),
         listed.splits,
         listed.ignored,
     )
+
+
+def _of_given_rows(outcome: Outcome, rows: Rows) -> Outcome:
+    """Return an outcome; a mask that fits no row may be of another, if not all of its series are given."""
+    if isinstance(outcome, FaultyEntry) and outcome.reason is Fault.MASK_OFF_LESION:
+        named = parse_mask_name(outcome.where.split(".")[0])
+        if named is not None and named[0] in rows.partial:
+            return Unmatched(outcome.where, Missing.NOT_IN_CSV)
+    return outcome
 
 
 def list_masks(files: Iterable[MaskFile], rows: Rows, store: MaskStore | None) -> ListedMasks:

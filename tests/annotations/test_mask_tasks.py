@@ -7,6 +7,7 @@ import io
 import json
 import tarfile
 from collections.abc import Generator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etl.annotations import mask_tasks
-from etl.annotations.entries import Fault, FaultyEntry
+from etl.annotations.entries import Fault, FaultyEntry, Missing
 from etl.annotations.grids import Grids
 from etl.annotations.joined import JoinedMask, Unmatched
 from etl.annotations.mask_files import list_files, read_files, readable_files
 from etl.annotations.mask_sources import MaskResults, MaskStore, join_masks
 from etl.annotations.printed_rows import Rows, printed_rows
 from etl.core.errors import EtlError, SourceError
+from etl.release.names import parse_series_id
 from etl.run.protocol import Queue
 from etl.run.serial import SerialExecutor
 from tests.annotations.documents import nifti, tarred
@@ -212,3 +214,18 @@ def test_a_mask_twice_is_a_reject(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(packings()[name])
     found = join([str(tmp_path / "a.zip"), str(tmp_path / "b.tar")], None)
     assert [o.reason for o in found.outcomes if isinstance(o, FaultyEntry)].count(Fault.MASK_REPEATED) == 5
+
+
+@pytest.mark.parametrize(
+    ("partial", "reason"),
+    [((), Fault.MASK_OFF_LESION), ((SECOND,), Fault.MASK_OFF_LESION), ((FIRST,), Missing.NOT_IN_CSV)],
+)
+def test_a_mask_of_a_row_that_is_not_given_is_no_fault(
+    tmp_path: Path, partial: tuple[str, ...], reason: str
+) -> None:
+    name = f"{FIRST}_109_sample_0.nii.gz"
+    (tmp_path / name).write_bytes(nifti(PLANE[:2, :2], (0.5, 0.5, 2.0), (0, 0, 6)))
+    rows = replace(ROWS, partial=frozenset(filter(None, map(parse_series_id, partial))))
+    (outcome,) = join_masks("uls23", [str(tmp_path)], rows, SerialExecutor(), None).outcomes
+    assert isinstance(outcome, (FaultyEntry, Unmatched))
+    assert (outcome.where, outcome.reason) == (name, reason)
