@@ -42,6 +42,7 @@ class Fault(StrEnum):
     PAIR_OF_TWO_PATIENTS = "pair_of_two_patients"
     MASK_UNREADABLE = "mask_unreadable"
     MASK_EMPTY = "mask_empty"
+    MASK_OF_SEVERAL_VALUES = "mask_of_several_values"
     MASK_GRID_DISAGREES = "mask_grid_disagrees"
     MASK_REPEATED = "mask_repeated"
     MASK_MISSES_KEY_SLICE = "mask_misses_key_slice"

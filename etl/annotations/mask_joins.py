@@ -11,7 +11,7 @@ from etl.annotations.entries import Fault, FaultyEntry, MaskEntry, Missing
 from etl.annotations.joined import JoinedMask, Unmatched
 from etl.annotations.printed_rows import PrintedRow, Rows
 
-JOIN_VERSION = 2
+JOIN_VERSION = 3
 """Part of the fingerprints of labels; increase it where the same files give other masks or measures."""
 MOST_END_POINT_PX = 6.0
 """Largest distance to an end point: 1 of 172 masks is farther, and 94 % or more of those moved by 10 px."""

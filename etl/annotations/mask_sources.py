@@ -15,6 +15,7 @@ from etl.annotations.mask_files import MaskFile, list_files, read_files, readabl
 from etl.annotations.mask_tasks import MaskPart, MaskReader, PartResult, task_bytes
 from etl.annotations.printed_rows import PrintedRow, Rows
 from etl.annotations.uls23_masks import parse_mask_name, read_uls23_splits
+from etl.core.urls import public_url
 from etl.run.protocol import Executor, Queue, Task
 from etl.store.label_images import Grid
 
@@ -108,7 +109,8 @@ def list_masks(files: Iterable[MaskFile], rows: Rows, store: MaskStore | None) -
     seen: set[object] = set()
     found: dict[str, tuple[list[MaskFile], list[int], dict[int, PrintedRow], Grid | None]] = {}
     ignored = count = 0
-    for file in files:
+    # The release of ULS23 has the CT of each mask under the mask's name: images/NAME next to labels/NAME.
+    for file in sorted(files, key=_is_among_images):
         stem = file.stem
         if stem.endswith(".json") and "split" in stem:
             splits.append(read_uls23_splits(_read_one(file), file.name))
@@ -116,8 +118,11 @@ def list_masks(files: Iterable[MaskFile], rows: Rows, store: MaskStore | None) -
         if not stem.endswith(_MASK_ENDINGS):
             ignored += 1
             continue
-        position, count = count, count + 1
         named = parse_mask_name(stem.removesuffix(".gz").removesuffix(".nii"))
+        if named is not None and named in seen and _is_among_images(file):
+            ignored += 1
+            continue
+        position, count = count, count + 1
         candidates = rows.by_slice.get(named[:2], ()) if named is not None else ()
         if named is None:
             message = f"'{stem[-80:]}'; allowed: a name like 000001_01_01_109_lesion_01.nii.gz"
@@ -140,6 +145,12 @@ def list_masks(files: Iterable[MaskFile], rows: Rows, store: MaskStore | None) -
         for volume_id, (own, positions, own_rows, grid) in found.items()
     )
     return ListedMasks(outcomes, parts, tuple(splits), ignored, count)
+
+
+def _is_among_images(file: MaskFile) -> bool:
+    """Return if a file lies in a folder of images by its name, such as images or imagesTr."""
+    path = (file.name if "/" in file.name else public_url(file.url)).replace("\\", "/")
+    return path.split("/")[-2:][0].lower().startswith("images")
 
 
 def _read_one(file: MaskFile) -> bytes:

@@ -48,12 +48,14 @@ class NiftiMask:
         affine: 4x4, to mm.
         inside: bool, axes (i, j, k); of size 0 where every voxel is 0.
         start: index in the image of its first voxel.
+        has_several_values: they differ, as those of a CT do.
     """
 
     shape: tuple[int, int, int]
     affine: NDArray[np.float64]
     inside: NDArray[np.bool_]
     start: tuple[int, int, int]
+    has_several_values: bool
 
 
 @dataclass(frozen=True)
@@ -97,17 +99,21 @@ def read_nifti_mask(data: bytes, source: str) -> NiftiMask:
     planes = voxels.reshape(nk, nj, ni)[first:last]
     bounds = [np.flatnonzero(planes.any(axis=axes)) for axes in ((0, 1), (0, 2), (1, 2))]
     if not bounds[0].size:
-        return NiftiMask(header.shape, header.affine, np.zeros((0, 0, 0), bool), (0, 0, 0))
+        return NiftiMask(header.shape, header.affine, np.zeros((0, 0, 0), bool), (0, 0, 0), False)
     i, j, k = (slice(int(found[0]), int(found[-1]) + 1) for found in bounds)
     inside = np.ascontiguousarray(planes[k, j, i].transpose(2, 1, 0))
-    return NiftiMask(header.shape, header.affine, inside, (i.start, j.start, first + k.start))
+    return NiftiMask(header.shape, header.affine, inside, (i.start, j.start, first + k.start), touched[2])
 
 
 def _fill(
     voxels: NDArray[np.bool_], begin: bytes, pieces: Iterator[bytes], header: _Header, source: str
-) -> tuple[int, int]:
-    """Set the voxels that are not 0. Return the range of those that were looked at: the others are 0."""
+) -> tuple[int, int, bool]:
+    """Set the voxels that are not 0.
+
+    Return the range of those that were looked at, as the others are 0, and if they have several values.
+    """
     size, low, high, at = header.dtype.itemsize, len(voxels), 0, 0
+    value, differ = None, False
     skip, left = header.offset, b""
     for piece in _chained(begin, pieces):
         if skip >= len(piece):
@@ -118,13 +124,16 @@ def _fill(
         found = np.frombuffer(left, header.dtype, count)
         words = len(left[: count * size]) // 8
         if header.shift or np.frombuffer(left, np.uint64, words).any() or any(left[8 * words : count * size]):
-            voxels[at : at + count] = header.inside(found)
+            voxels[at : at + count] = inside = header.inside(found)
             low, high = min(low, at), at + count
+            if (values := found[inside]).size:
+                value = values[0] if value is None else value
+                differ = differ or bool((values != value).any())
         at += count
         left = left[count * size :] if at < len(voxels) else b""
     if at < len(voxels):
         _refuse(f"{len(voxels)} voxels of {header.dtype} do not fit its bytes", source)
-    return min(low, high), high
+    return min(low, high), high, differ
 
 
 def _chained(begin: bytes, pieces: Iterator[bytes]) -> Iterator[bytes]:

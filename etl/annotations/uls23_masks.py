@@ -72,6 +72,8 @@ def _mask(data: bytes, name: str) -> MaskEntry:
         )
     if not image.inside.size:
         reject(Fault.MASK_EMPTY, "it has no voxel")
+    if image.has_several_values:
+        reject(Fault.MASK_OF_SEVERAL_VALUES, "it is an image, not a mask; allowed: 0 and one other value")
     i, j, k = (int(place) + at for place, at in zip(whole, image.start, strict=True))
     x, y, z = (float(step) for step in spacing)
     series, key, is_3d, number = named

@@ -229,3 +229,27 @@ def test_a_mask_of_a_row_that_is_not_given_is_no_fault(
     (outcome,) = join_masks("uls23", [str(tmp_path)], rows, SerialExecutor(), None).outcomes
     assert isinstance(outcome, (FaultyEntry, Unmatched))
     assert (outcome.where, outcome.reason) == (name, reason)
+
+
+@pytest.mark.parametrize("packed", ["folder", "a.tar", "a.zip"])
+@pytest.mark.parametrize("images", ["images", "imagesTr", "another"])
+def test_a_ct_under_the_name_of_its_mask_is_no_mask(tmp_path: Path, packed: str, images: str) -> None:
+    """The release of ULS23 has the CT of each mask in images/, which comes before labels/."""
+    name, other = f"{FIRST}_109_lesion_01.nii.gz", f"{SECOND}_014_sample_0.nii.gz"
+    ct = np.arange(6 * 4 * 3).reshape(6, 4, 3) // 70 + 7
+    files = {
+        f"ULS23/{images}/{name}": nifti(ct, (0.5, 0.5, 2.0), (5, 6, 5), code=4),
+        f"ULS23/{images}/{other}": nifti(ct[..., -1:], (0.5, 0.5, 2.0), (5, 6, 6), code=16),
+        f"ULS23/labels/{name}": MASKS[name],
+    }
+    for at, data in files.items():
+        (tmp_path / "folder" / at).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "folder" / at).write_bytes(data)
+    (tmp_path / "a.tar").write_bytes(tarred(files))
+    (tmp_path / "a.zip").write_bytes(zipped(files))
+    found = join([str(tmp_path / packed)], None)
+    several = (other, Fault.MASK_OF_SEVERAL_VALUES)
+    if images == "another":
+        assert outcomes(found) == [(name, Fault.MASK_OF_SEVERAL_VALUES), (name, Fault.MASK_REPEATED), several]
+    else:
+        assert (outcomes(found), found.ignored) == ([(name, "joined"), several], 1)
