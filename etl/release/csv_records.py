@@ -14,6 +14,7 @@ from etl.core.errors import SourceError
 
 _LOG = logging.getLogger(__name__)
 _REMEDY = "use DL_info.csv as the release publishes it: comma-separated UTF-8 text with its header line"
+_REMEDY_BY_OTHERS = "give the file as its authors publish it, or name its own `kind`"
 _SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab"}
 # The official file has 8.5 MB.
 _MAX_BYTES = 1 << 30
@@ -93,15 +94,17 @@ def read_records(data: bytes, source: str, columns: Sequence[str], *, by_others:
     Raises:
         SourceError: the file is empty, is not CSV text, lacks a column, names one twice or has no rows.
     """
+    remedy = _REMEDY_BY_OTHERS if by_others else _REMEDY
     text, dialect = _decoded(data, source)
     lines = _lines(text)
     _, header_line = next(lines, (1, None))
     if header_line is None:
-        raise SourceError("the CSV is empty", where=source, allowed="a header line and rows", remedy=_REMEDY)
+        raise SourceError("the CSV is empty", where=source, allowed="a header line and rows", remedy=remedy)
     separator, header, damage = _split_header(header_line, columns)
     if separator != ",":
         dialect.append(f"separated by {_SEPARATORS[separator]}s")
-    _check_header(header, damage, header_line, source, columns)
+    kind = "such a CSV" if by_others else "the release's CSV"
+    _check_header(header, damage, header_line, source, columns, kind, remedy)
     extra = [name for name in header if name not in columns]
     if extra and not by_others:
         shown = ", ".join(excerpt(name, 40) or "(no name)" for name in extra[:20])
@@ -135,7 +138,7 @@ def _decoded(data: bytes, source: str) -> tuple[str, list[str]]:
             where=source,
             value=data[:40],
             allowed="UTF-8; UTF-16 with a byte order mark",
-            remedy="save it again as UTF-8, or use DL_info.csv as the release publishes it",
+            remedy="save it again as UTF-8, or use the file as it is published",
         )
     if data.startswith(codecs.BOM_UTF8):
         dialect.append("byte order mark")
@@ -155,7 +158,7 @@ def _unzipped(data: bytes, source: str) -> bytes:
             where=source,
             value=fault,
             allowed=f"a gzip file of at most {_MAX_BYTES:,} bytes of text",
-            remedy="inflate it with gunzip, or fetch DL_info.csv again",
+            remedy="inflate it with gunzip, or fetch the file again",
         )
     return plain
 
@@ -203,17 +206,24 @@ def _damaged_if_longer(record: Record, header_count: int) -> Record:
     return replace(record, damage=f"it has {record.field_count} fields; allowed: {allowed}")
 
 
-def _check_header(header: Sequence[str], damage: str, line: str, source: str, columns: Sequence[str]) -> None:
+def _check_header(
+    header: Sequence[str],
+    damage: str,
+    line: str,
+    source: str,
+    columns: Sequence[str],
+    kind: str,
+    remedy: str,
+) -> None:
     found = ", ".join(excerpt(name, 40) for name in header[:40]) or "none"
     missing = [name for name in columns if name not in header]
     if damage or "\0" in line or len(missing) == len(columns):
         raise SourceError(
-            "the file is not the release's CSV: its first line is not the header"
-            + (f" ({damage})" if damage else ""),
+            f"the file is not {kind}: its first line is not the header" + (f" ({damage})" if damage else ""),
             where=source,
             value=line[:80],
             allowed=f"a header line with the columns {', '.join(columns)}",
-            remedy=_REMEDY,
+            remedy=remedy,
         )
     if missing:
         raise SourceError(
@@ -221,7 +231,7 @@ def _check_header(header: Sequence[str], damage: str, line: str, source: str, co
             where=source,
             value=f"columns found: {found}",
             allowed=f"the columns {', '.join(columns)}, in any order",
-            remedy=_REMEDY,
+            remedy=remedy,
         )
     repeated = [name for name, times in Counter(header).items() if times > 1 and name in columns]
     if repeated:
