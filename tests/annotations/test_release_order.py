@@ -11,6 +11,7 @@ import pytest
 from etl.annotations.documents import RELEASE_ROWS
 from etl.annotations.joined import JoinedTags
 from etl.annotations.release_order import (
+    ascends_as_the_release,
     make_release_order,
     number_rows,
     release_order,
@@ -184,3 +185,24 @@ def test_the_official_file_is_known_by_its_sha256() -> None:
 
 def test_slices_count_in_any_order() -> None:
     assert slices_crc32([3, 1, 3]) == slices_crc32([3, 3, 1]) != slices_crc32([3, 1])
+
+
+@pytest.mark.parametrize(
+    ("share", "count", "is_order"),
+    [
+        (0.642, 17_000, True),
+        (0.62, 17_000, True),
+        (0.665, 17_000, True),
+        (0.58, 17_000, False),
+        (0.70, 17_000, False),
+        (0.70, 2_000, False),
+        (0.5, 100, False),
+        (1.0, 10, False),
+        (1.0, 2_000, False),
+    ],
+)
+def test_the_share_that_ascends_is_known_as_well_as_it_was_measured(
+    share: float, count: int, is_order: bool
+) -> None:
+    """The share was measured on 2,763 neighbours, so that of all 17,000 may well differ by 2 %."""
+    assert ascends_as_the_release(share, count) is is_order
