@@ -90,7 +90,7 @@ def join_box(entry: BoxEntry, rows: Rows) -> JoinedBox | Unmatched | FaultyEntry
         )
     repeated = [row for row in candidates if _repeats(entry, row)]
     if len(repeated) > 1 and entry.row is not None:
-        repeated = [row for row in repeated if rows.numbers.get(row.lesion_id) == entry.row]
+        repeated = [row for row in repeated if rows.numbers.get(row.lesion_id) == entry.row] or repeated
     if len(repeated) > 1:
         ids = ", ".join(str(row.lesion_id) for row in repeated)
         return FaultyEntry(entry.where, Fault.BOX_AMBIGUOUS, f"rows {ids} have this box; allowed: one")

@@ -85,6 +85,17 @@ def test_a_box_joins(entry: BoxEntry, expected: object) -> None:
 
 
 @pytest.mark.parametrize(
+    ("numbers", "expected"),
+    [({0: 70, 1: 71}, 1), ({1: 71}, 1), ({}, Fault.BOX_AMBIGUOUS), ({0: 70, 1: 72}, Fault.BOX_AMBIGUOUS)],
+)
+def test_a_number_tells_rows_of_one_box_apart(numbers: dict[int, int], expected: object) -> None:
+    rows = Rows([row(0, SERIES, 10, 100.25, 50.5), row(1, SERIES, 10, 100.75, 50.25)], numbers)
+    entry = box(0, 0, box_px=(99.0, 49.0, 119.0, 69.0), truncated=True, is_printed=True, row=71)
+    found = join_box(entry, rows)
+    assert (found.row.lesion_id if isinstance(found, JoinedBox) else found.reason) == expected
+
+
+@pytest.mark.parametrize(
     ("first", "second", "expected"),
     [
         (box(99.25, 49.5), box(119, 59, 5, LATER), (0, 3)),
