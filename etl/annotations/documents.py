@@ -239,7 +239,7 @@ def box(x1: float, y1: float, x2: float, y2: float, *, counted_from: int) -> Box
 
 def sub_volume(name: Any) -> tuple[SeriesKey, int, int]:
     """Return series, first and last slice of `PPPPPP_SS_RR_FFF-LLL`, as a name, a file's name or its path."""
-    stem = text(name, "the sub-volume's name").replace("\\", "/").rsplit("/", 1)[-1]
+    stem = text(name, "the sub-volume's name").strip(" ").replace("\\", "/").rsplit("/", 1)[-1]
     for ending in _ENDINGS:
         stem = stem.removesuffix(ending)
     head, _, slices = stem.rpartition("_")

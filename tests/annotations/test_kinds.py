@@ -59,6 +59,7 @@ AIM_ROW = ["15", f"{SUB_VOLUME}.nii.gz", "[291, 234, 309, 250]", "31.0"]
         table(AIM, ["15.0", f"/mnt/data/Images_nifti/{SUB_VOLUME}.nii.gz", *AIM_ROW[2:]]).encode(),
         table(AIM, ["15", rf"C:\Images_nifti\{SUB_VOLUME}.nii", *AIM_ROW[2:]]).encode(),
         table(AIM, ["15", SUB_VOLUME, *AIM_ROW[2:]]).encode(),
+        table(AIM, [f" {cell} " for cell in AIM_ROW]).encode(),
     ],
 )
 def test_aim_rows_in_every_form_of_a_csv(data: bytes) -> None:
