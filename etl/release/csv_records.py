@@ -16,6 +16,7 @@ _LOG = logging.getLogger(__name__)
 _REMEDY = "use DL_info.csv as the release publishes it: comma-separated UTF-8 text with its header line"
 _REMEDY_BY_OTHERS = "give the file as its authors publish it, or name its own `kind`"
 _SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab"}
+_GZIP = b"\x1f\x8b"
 # The official file has 8.5 MB.
 _MAX_BYTES = 1 << 30
 
@@ -125,7 +126,7 @@ def read_records(data: bytes, source: str, columns: Sequence[str], *, by_others:
 def _decoded(data: bytes, source: str) -> tuple[str, list[str]]:
     """Return the text of a CSV, and in words how it was encoded where that is not UTF-8."""
     dialect = []
-    if data[:2] == b"\x1f\x8b":
+    if data[:2] == _GZIP:
         data = _unzipped(data, source)
         dialect.append("gzipped")
     if data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
@@ -146,12 +147,19 @@ def _decoded(data: bytes, source: str) -> tuple[str, list[str]]:
 
 
 def _unzipped(data: bytes, source: str) -> bytes:
-    inflater = zlib.decompressobj(zlib.MAX_WBITS | 16)
-    try:
-        plain = inflater.decompress(data, _MAX_BYTES)
-        fault = "" if inflater.eof else "it ends early" if len(plain) < _MAX_BYTES else "it is too large"
-    except zlib.error as error:
-        plain, fault = b"", str(error)
+    """Return the text of a gzip file, of all its members: bgzip and `cat` write several."""
+    pieces, size, fault = [], 0, ""
+    while data[:2] == _GZIP and not fault:
+        inflater = zlib.decompressobj(zlib.MAX_WBITS | 16)
+        try:
+            pieces.append(inflater.decompress(data, _MAX_BYTES - size))
+        except zlib.error as error:
+            fault = str(error)
+            break
+        size += len(pieces[-1])
+        data = inflater.unused_data
+        if not inflater.eof or size >= _MAX_BYTES:
+            fault = "it ends early" if size < _MAX_BYTES else "it is too large"
     if fault:
         raise SourceError(
             "the gzipped CSV can't be inflated",
@@ -160,7 +168,7 @@ def _unzipped(data: bytes, source: str) -> bytes:
             allowed=f"a gzip file of at most {_MAX_BYTES:,} bytes of text",
             remedy="inflate it with gunzip, or fetch the file again",
         )
-    return plain
+    return b"".join(pieces)
 
 
 def _split_header(line: str, columns: Sequence[str]) -> tuple[str, list[str], str]:

@@ -34,10 +34,12 @@ def read(data: bytes) -> Records:
         'name,size\na,"1, 2"\nb,\n'.encode("utf-16"),
         "name;size\r\na;1, 2\r\nb;\r\n".encode("utf-16-be").join((b"\xfe\xff", b"")),
         gzip.compress(b'\xef\xbb\xbfname,size\r\na,"1, 2"\r\nb,', mtime=0),
+        b"".join(gzip.compress(part, mtime=0) for part in (b'name,size\na,"1,', b' 2"\nb,\n', b"")),
     ],
     ids=[
         *("LF", "no end", "CRLF", "CR", "byte order mark", "blank lines", "other order", "spaces in header"),
         *("semicolons", "tabs and quotes", "UTF-16", "UTF-16 with semicolons", "gzip"),
+        "gzip in several members",
     ],
 )
 def test_spellings_of_one_table(data: bytes) -> None:
@@ -103,6 +105,7 @@ def test_a_missing_column_is_named_with_those_found_and_the_remedy() -> None:
         ("name,size\nabc,1\n".encode("utf-32"), "UTF-16 or UTF-32|not the release's CSV"),
         (b"name|size\na|1\n", "not the release's CSV"),
         (gzip.compress(b"name,size\na,1\n", mtime=0)[:-12], r"gzipped CSV can't be inflated"),
+        (gzip.compress(b"name,size\n") + gzip.compress(b"a,1\n")[:-4], r"gzipped CSV can't be inflated"),
         (b"\x1f\x8bnot gzip", r"gzipped CSV can't be inflated"),
         (b'"name,size\na,1\n', "not the release's CSV"),
         (b"name,size,\0\na,1,\n", "not the release's CSV"),
