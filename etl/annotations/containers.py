@@ -182,19 +182,26 @@ def only_member(data: bytes) -> bytes:
 def open_zip(file: BinaryIO) -> tuple[list[zipfile.ZipInfo], int]:
     """Return the files of a zip, and where its directory starts. Damage raises one of `DAMAGE`."""
     with zipfile.ZipFile(file) as archive:
-        return [info for info in archive.infolist() if not info.is_dir()], archive.start_dir
+        return _zip_files(archive), archive.start_dir
+
+
+def _zip_files(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+    """Return the files of a zip; of one that is cut, zipfile opens the last zip in it."""
+    infos = archive.infolist()
+    if first := min((info.header_offset for info in infos), default=0):
+        raise zipfile.BadZipFile(f"its directory lists nothing of the first {first:,} bytes")
+    return [info for info in infos if not info.is_dir()]
 
 
 def _zip_members(name: str, file: BinaryIO) -> Iterator[tuple[str, bytes]]:
     try:
         with zipfile.ZipFile(file) as archive:
-            for info in archive.infolist():
-                if not info.is_dir():
-                    if info.file_size > MOST_MEMBER_BYTES:
-                        too_large(f"{name}/{info.filename}", info.file_size, MOST_MEMBER_BYTES)
-                    with archive.open(info) as member:
-                        data = member.read(MOST_MEMBER_BYTES + 1)
-                    yield info.filename, data
+            for info in _zip_files(archive):
+                if info.file_size > MOST_MEMBER_BYTES:
+                    too_large(f"{name}/{info.filename}", info.file_size, MOST_MEMBER_BYTES)
+                with archive.open(info) as member:
+                    data = member.read(MOST_MEMBER_BYTES + 1)
+                yield info.filename, data
     except DAMAGE as error:
         damaged(name, error)
 

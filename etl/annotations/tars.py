@@ -69,3 +69,8 @@ def _tar_headers(name: str, file: BinaryIO) -> Iterator[tuple[tarfile.TarInfo, B
             yield info, cast("BinaryIO | None", reader)
             # The list of members that tarfile keeps would grow with the archive.
             archive.members = []  # type: ignore[attr-defined]
+        # Where a header is cut or damaged, tarfile ends as if no member came after it.
+        opened = cast("BinaryIO", archive.fileobj)
+        opened.seek(archive.offset)
+        if opened.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+            raise tarfile.ReadError(f"no header and no end of the archive at byte {archive.offset:,}")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import struct
 import tarfile
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,7 @@ import pytest
 
 from etl.annotations.containers import MOST_MEMBER_BYTES, read_place, unpack
 from etl.annotations.entries import FaultyEntry, MaskEntry
-from etl.annotations.mask_files import MaskFile
+from etl.annotations.mask_files import MaskFile, list_files
 from etl.annotations.uls23_masks import parse_mask_name, read_uls23_mask
 from etl.core.errors import SourceError
 from tests.annotations.documents import mask, nifti, tarred
@@ -77,6 +79,30 @@ def test_one_damaged_zip_costs_one_entry() -> None:
     members = unpack("m.tar", io.BytesIO(packed), len(packed))
     found = [read_uls23_mask(member.data, Path(member.name).name) for member in members]
     assert [type(item) for item in found] == [FaultyEntry, MaskEntry]
+
+
+@pytest.mark.parametrize(
+    ("ending", "fault"),
+    [("tar", "cut"), ("tar", "flipped"), ("tar.gz", "cut"), ("tar.gz", "flipped"), ("zip", "cut")],
+)
+def test_an_archive_that_is_not_whole_gives_no_part_of_it(tmp_path: Path, ending: str, fault: str) -> None:
+    """Tarfile ends at a header that is damaged, and zipfile opens the last zip inside of one that is cut."""
+    each = {f"labels/{at}_{NAME}.zip": zipped({NAME: mask()}) for at in range(4)}
+    whole = zipped(each, zipfile.ZIP_STORED) if ending == "zip" else tarred(each)
+    # A tar ends in two blocks of zeros, and zeros fill its last 10,240 bytes.
+    last = len(whole) if ending == "zip" else len(whole.rstrip(b"\0")) // 512 * 512 + 512
+    place = tmp_path / f"masks.{ending}"
+    for at in range(1, last, 101 if fault == "cut" else 256):
+        changed = whole[:at]
+        if fault == "flipped":
+            changed += bytes([whole[at] ^ 1]) + whole[at + 1 :]
+        place.write_bytes(gzip.compress(changed, 1) if ending == "tar.gz" else changed)
+        for listed in (read_place, list_files):
+            try:
+                names = [member.name for member in listed(str(place))]
+            except SourceError:
+                continue
+            assert len(names) == len(each), (listed, at)
 
 
 def test_a_place_that_is_not_there_says_so(tmp_path: Path) -> None:
