@@ -1,7 +1,8 @@
 """Read LesaNet's tags, text-mined from reports or given by hand, and MULAN's cache of them.
 
 LesaNet: Yan et al., CVPR 2019; `text_mined_labels_171_and_split.json`. For each of its splits there are lists
-of rows (0-based, of the release's DL_info.csv), of relevant and of uncertain tags.
+of rows (0-based, of the release's DL_info.csv), of relevant and of uncertain tags. Those of irrelevant ones
+(in the sentence, and not of the lesion) are counted only.
 `hand_labeled_test_set.json` lists lesions with the names of their tags, numbered here in alphabetical order.
 MULAN: Yan et al., MICCAI 2019; `tags_cache.json`, pairs of a row and its tags, the uncertain ones merged in.
 """
@@ -76,6 +77,7 @@ def _read(document: Any, source: str) -> Reading[TagEntry]:
     notes = {
         "lists_with_repeats": repeats,
         "entries_without_relevant_tags": sum(not entry.relevant for entry in entries),
+        "irrelevant_tags_not_read": _irrelevant(document),
     }
     return Reading(entries, rejects, tags, notes)
 
@@ -148,6 +150,16 @@ def _lesanet(document: dict[str, Any], source: str) -> tuple[tuple[str, ...], It
                 yield f"{split}[{number}]", (row, relevant, uncertain, split)
 
     return tags, raw()
+
+
+def _irrelevant(document: Any) -> int:
+    """Return the number of irrelevant tags of a document."""
+    if not isinstance(document, dict):
+        return 0
+    lists = (document.get(f"{split}_irrelevant_labels") for split in SPLITS)
+    return sum(
+        len(tags) for some in lists if isinstance(some, list) for tags in some if isinstance(tags, list)
+    )
 
 
 def _tag(value: Any, count: int) -> int:

@@ -149,6 +149,12 @@ def test_tags_need_no_uncertain_lists_and_no_order_of_ids() -> None:
     entries = read("lesanet_tags", json.dumps(less).encode()).entries
     assert [entry.relevant for entry in entries] == [(2, 1), (), (0,)]
     assert all(not entry.uncertain for entry in entries)
+    lists = {
+        "train_irrelevant_labels": [[1, 2], []],
+        "val_irrelevant_labels": [[0], 5],
+        "test_irrelevant_labels": 5,
+    }
+    assert read("lesanet_tags", json.dumps(document | lists).encode()).notes["irrelevant_tags_not_read"] == 3
     cache = json.loads(documents.mulan())
     cache["tag_dict_list"].reverse()
     assert read("lesanet_tags", json.dumps(cache).encode()).tags == ("chest", "lung")
