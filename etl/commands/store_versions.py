@@ -155,7 +155,7 @@ def roll_back(objects: Objects, number: int | str) -> None:
     objects.check_writable()
     with store_failures(objects), running(objects, run_id, "rollback") as own:
         own.wait_for("prune")
-        version, is_new = rollback(objects, number, run_id)
+        version, is_new = rollback(objects, number, run_id, own)
     if is_new:
         print_done(f"version {version['version']} is published: equal to version {number}")
     else:

@@ -162,13 +162,14 @@ def _found(size: int | None) -> str:
     return "missing" if size is None else f"{size} bytes"
 
 
-def rollback(objects: Objects, number: int, run_id: str) -> tuple[Version, bool]:
+def rollback(objects: Objects, number: int, run_id: str, own: Running | None = None) -> tuple[Version, bool]:
     """Publish a new version that names the tables and volumes of an old one; its parent is the current one.
 
     The guards against fewer volumes and lesions don't apply: this is the override.
 
     Args:
         run_id: of this publishing; the tables stay where the old version's run wrote them.
+        own: the mark of this run, which waited for prunes.
 
     Returns:
         (the version that holds it now, whether it is new); the current version where that holds the same.
@@ -176,6 +177,7 @@ def rollback(objects: Objects, number: int, run_id: str) -> tuple[Version, bool]
     Raises:
         StoreError: there is no such version.
         GuardError: not everything that the old version names is there; nothing was published.
+        RunError: the mark lapsed meanwhile, and a prune took some of it; nothing was published.
         OSError: the store can't be read or written.
     """
     old, current = read_version(objects, number), read_version(objects)
@@ -195,7 +197,13 @@ def rollback(objects: Objects, number: int, run_id: str) -> tuple[Version, bool]
             "then the jobs that added tables: volumes and labels are written again, tables in a new version",
         )
     body = under_new_run(old, run_id, rollback_of=number)
-    return publish_version(objects, run_id, lambda parent: body), True
+
+    def body_on(parent: Version | None) -> Version:
+        if own is not None:
+            check_not_pruned(objects, own, body)
+        return body
+
+    return publish_version(objects, run_id, body_on), True
 
 
 def check_not_pruned(objects: Objects, own: Running, version: Version) -> None:

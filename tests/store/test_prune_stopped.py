@@ -6,7 +6,7 @@ import dataclasses
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ import pytest
 from etl.core.config import Config
 from etl.core.errors import ConfigError, GuardError, RunError, StoreError
 from etl.io.local import LocalObjects
+from etl.store.history import rollback
 from etl.store.layout import to_json, version_path
 from etl.store.prune import prune
 from etl.store.reader import open_store
@@ -145,6 +146,29 @@ def test_a_prune_that_was_held_up_stops(config: Config) -> None:
     assert_whole(config.store, 3)
     prune(LocalObjects(config.store), 1, 0)
     assert len(list(Path(config.store).glob("volumes/*/*.ome.zarr"))) == 3
+
+
+def test_a_rollback_that_was_held_up_publishes_nothing_that_a_prune_took(config: Config) -> None:
+    """Its mark lapses after it found all that it is to name, before it publishes."""
+
+    @dataclasses.dataclass(frozen=True)
+    class HeldUp(LocalObjects):
+        looks: list[str] = dataclasses.field(default_factory=list)
+
+        def list(self, prefix: str) -> Iterator[str]:
+            self.looks.append(prefix)
+            if self.looks == ["versions"] * 2:
+                make_older(self.root, "back", DEAD_SECONDS + 1)
+                assert prune(LocalObjects(self.root), 1, 0).versions == (1, 2)
+            return super().list(prefix)
+
+    objects = HeldUp(config.store)
+    with (
+        running(objects, "back", "rollback") as own,
+        pytest.raises(RunError, match="a prune deleted what it relied on"),
+    ):
+        rollback(objects, 1, "back", own)
+    assert_whole(config.store, 3)
 
 
 def test_a_kept_version_that_cannot_be_read_stops_it(config: Config) -> None:
