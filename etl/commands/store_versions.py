@@ -48,9 +48,10 @@ def main(context: click.Context, store: str) -> None:
 
     \b
     Exit codes: 0  done
-                2  wrong arguments, no such store or version, or a version that can't be read
-                3  refused: an object is missing, another job is running on the store, or another version
-                   has the tag; nothing was done
+                2  wrong arguments, no such store or version, or a version that can't be read or, before a
+                   prune, is not whole
+                3  refused: an object to roll back to is missing, another job is running on the store, or
+                   another version has the tag; nothing was done
                 4  the machine failed; the message states what was done
                 130  interrupted
                 143  terminated

@@ -14,6 +14,8 @@ from etl.store.layout import version_path
 from etl.store.named import files_of, groups_of
 from etl.store.versions import Version
 
+_LET_GO = "keep fewer versions and remove its tags: deeplesion versions STORE untag NAME"
+
 
 def check_not_lost(objects: Objects, tagged: set[int], later: Sequence[int]) -> None:
     """Raise StoreError where a version that would stay is gone: what it names can't be known.
@@ -29,8 +31,8 @@ def check_not_lost(objects: Objects, tagged: set[int], later: Sequence[int]) -> 
             where=f"{objects.root}/{version_path(lost[0])}",
             value=f"{counted(len(lost), 'version')}: {first_of(lost, NAMES_SHOWN)}",
             allowed="every version that has a tag, or a summary and comes after the first that stays",
-            remedy="bring the file back from a copy. Without one, remove its tags (deeplesion versions STORE "
-            "untag NAME), and keep fewer versions, or delete its summary in versions/summaries",
+            remedy=f"bring the file back from a copy, or {_LET_GO}; without the file, its summary in "
+            "versions/summaries is what keeps it, and may be deleted",
         )
 
 
@@ -44,7 +46,7 @@ def check_same(
             f"version {number} is not the one that a tag or the next version names; nothing was deleted",
             where=f"{objects.root}/{version_path(number)}",
             value=f"SHA-256 {sha256}; allowed: {others}",
-            remedy="bring the file back from a copy, or keep fewer versions",
+            remedy=f"bring the file back from a copy, or {_LET_GO}",
         )
 
 
@@ -58,5 +60,5 @@ def check_complete(objects: Objects, version: Version, listed: Mapping[str, Mapp
             where=objects.root,
             value=f"{counted(len(missing), 'object')}, such as {missing[0]}",
             allowed="every file and receipt of the versions that stay",
-            remedy="verify that version and repair it, or keep fewer versions",
+            remedy=f"verify that version and repair it, or {_LET_GO}",
         )
