@@ -19,6 +19,9 @@ from etl.store.versions import Version, numbers_among, read_version, read_with_s
 
 _READS_AT_ONCE = 16
 
+MISSING = "its file is missing"
+"""The error of a version that a tag or a summary names, and that has no file."""
+
 Wanted = int | str | datetime.datetime | None
 """A version as people name it: its number, a tag, a time at which it was current; None: the current one."""
 
@@ -62,6 +65,8 @@ class Listing:
             return list(pool.map(self._summary, numbers))
 
     def _summary(self, number: int) -> Summary:
+        if version_path(number) not in self.sizes:
+            return {"version": number, "error": MISSING}
         found = read_summary(self.objects, number, self.sizes)
         if found is not None:
             return found

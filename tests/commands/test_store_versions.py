@@ -93,6 +93,24 @@ def test_a_version_that_cannot_be_read_does_not_hide_the_others(store: str, tmp_
     assert "damaged" in job(str(tmp_path), "show", "1", code=2).stderr
 
 
+def test_a_lost_version_that_has_a_tag_or_came_last_is_listed(store: str, tmp_path: Path) -> None:
+    objects, files = LocalObjects(str(tmp_path)), files_of(store, "versions")
+    for name, content in files.items():
+        objects.write(name, content)
+    job(str(tmp_path), "tag", "paper", "1")
+    objects.remove("versions/000001.json")
+    assert [line.split()[0] for line in job(str(tmp_path), "list").stdout.splitlines()] == [
+        "version",
+        "1",
+        "2",
+    ]
+    objects.write("versions/000001.json", files["versions/000001.json"])
+    objects.remove("versions/000002.json")
+    lines = job(str(tmp_path), "list").stdout.splitlines()
+    assert lines[1].rstrip().endswith("tag paper, current")
+    assert lines[2].rstrip().endswith("its file is missing")
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

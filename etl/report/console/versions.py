@@ -19,7 +19,7 @@ from etl.io.places import Objects
 from etl.store.history import NAMED, Change, Difference, table_rows
 from etl.store.named import stored_bytes
 from etl.store.prune import Pruning
-from etl.store.version_list import choose_version, list_versions
+from etl.store.version_list import MISSING, choose_version, list_versions
 from etl.store.versions import Version, read_version, readable
 
 WIDTH = 10_000
@@ -59,12 +59,17 @@ def read_chosen(objects: Objects, number: int | str) -> Version:
 def summarise_all(objects: Objects) -> list[dict[str, Any]]:
     """Return the summary and tags of each version; `version`, `tags` and `error` of one that can't be read.
 
+    Versions that have a tag, or came last, and whose file is lost are among them.
+
     Raises:
         StoreError: there is no store.
     """
     listing = list_versions(objects)
     with readable(objects):
-        summaries, tags = listing.summaries(listing.numbers), listing.tags()
+        tags = listing.tags()
+        lost = {number for number in listing.lost if number > listing.numbers[-1]}
+        numbers = lost.union(listing.numbers, (tag.number for tag in tags))
+        summaries = listing.summaries(sorted(numbers))
     return [s | {"tags": [tag.name for tag in tags if tag.number == s["version"]]} for s in summaries]
 
 
@@ -75,12 +80,13 @@ def versions_table(console: Console, summaries: Sequence[Mapping[str, Any]]) -> 
         summaries: the result of `summarise_all`.
     """
     table = _table(console, "version", "when (UTC)", "run", "parent", ">volumes", ">lesions", ">bytes", "")
+    current = [summary for summary in summaries if summary.get("error") != MISSING][-1]
     for summary in summaries:
         notes = [summary["error"]] if "error" in summary else []
         notes += [f"tag {name}" for name in summary["tags"]]
         if summary.get("rollback_of"):
             notes.append(f"rolled back to {summary['rollback_of']}")
-        if summary is summaries[-1]:
+        if summary is current:
             notes.append("current")
         table.add_row(
             str(summary["version"]),
