@@ -14,7 +14,7 @@ import itertools
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from etl.core.errors import GuardError, StoreError
@@ -117,7 +117,9 @@ def derive(
         )
         if not found and not computed and is_same:
             return Derivations(store.version, False, 0, 0, rejects)
-        parts = sorted([*found, *(r.part for r in results if r.part)], key=lambda p: str(min(p.inputs)))
+        made = [result.part for result in results if result.part]
+        again = {unit for part in made for unit in part.inputs}
+        parts = sorted([*(_without(p, again) for p in found), *made], key=lambda p: str(min(p.inputs)))
         tried = {job.row.volume_id for job in missing} - {job.row.volume_id for job in to_do}
         tried |= {name for one in results for name in one.volume_ids} | {r.volume_id for r in rejects}
         if known is None:
@@ -214,6 +216,12 @@ def _found_parts(
             for unit in of_use:
                 del wanted[unit]
     return chosen
+
+
+def _without(part: Part, units: set[Any]) -> Part:
+    """Return a part whose rows of these units do not count: a volume of it has more lesions now."""
+    inputs = {unit: "" if unit in units else digest for unit, digest in part.inputs.items()}
+    return replace(part, inputs=inputs)
 
 
 def _guard(

@@ -20,7 +20,7 @@ from etl.store.prune import prune
 from tests.support.planes import V1, V2, V3, coverage, planes_config, rows, run
 from tests.support.s3_server import Bucket
 from tests.support.three_volumes import FIRST, PRESENT, ROWS, SECOND, files_of, problems
-from tests.support.tiny_release import build_serial, write_release
+from tests.support.tiny_release import build_serial, csv_row, write_release
 from tests.support.toy_derivations import PEAKS_OF_LESIONS
 
 
@@ -165,6 +165,24 @@ def test_rows_of_lesions(config: Config, tmp_path: Path) -> None:
     done = derive(open_store(config.store), PEAKS_OF_LESIONS, SerialExecutor())
     assert done.computed == 1
     assert done.version["added_tables"]["peaks"]["coverage"] == {"covered": 3, "of": 3}
+    assert problems(config) == []
+
+
+@pytest.mark.slow
+def test_a_file_of_an_earlier_run_gives_no_rows_of_a_volume_that_is_computed_again(
+    config: Config, tmp_path: Path
+) -> None:
+    """The volume has one more lesion now; the file has its other lesion, and those of other volumes."""
+    build_serial(config)
+    store = open_store(config.store)
+    derive(store, PEAKS_OF_LESIONS, SerialExecutor())
+    rollback(store.objects, 1, "back")
+    write_release(tmp_path / "release", PRESENT, (*ROWS, csv_row(FIRST, 5, (3, 5))))
+    build_serial(config)
+    done = derive(open_store(config.store), PEAKS_OF_LESIONS, SerialExecutor())
+    assert (done.computed, done.found) == (1, 2)
+    assert done.version["added_tables"]["peaks"]["coverage"] == {"covered": 4, "of": 4}
+    assert [lesion_id for lesion_id, _ in rows(config, "peaks")] == [0, 1, 2, 3]
     assert problems(config) == []
 
 
