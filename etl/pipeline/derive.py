@@ -112,10 +112,8 @@ def derive(
         untried = [before[job.row.volume_id] for job in later if job.row.volume_id in before]
         _guard(store, derivation, [*rejects, *untried], len(jobs), most_rejects)
         computed = sum(len(result.volume_ids) for result in results)
-        is_same = (
-            known is not None and set(rejects) <= known and _is_there(store, derivation, derivation.table)
-        )
-        if not found and not computed and is_same:
+        is_same = known is not None and set(rejects) <= known
+        if is_same and not found and not computed and _is_there(store, derivation, derivation.table):
             return Derivations(store.version, False, 0, 0, rejects)
         made = [result.part for result in results if result.part]
         again = {unit for part in made for unit in part.inputs}
