@@ -188,7 +188,9 @@ class LocalObjects:
                 file.writelines(pieces)
                 file.flush()
                 os.fsync(file.fileno())
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, OSError):
+                error.filename = error.filename or str(partial)  # a full disk is not named otherwise
             partial.unlink(missing_ok=True)
             raise
         return partial

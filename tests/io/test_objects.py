@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -53,6 +54,16 @@ def test_what_is_written_is_read(objects: Objects) -> None:
     assert objects.size("a/b") is None
     with pytest.raises(FileNotFoundError):
         objects.read("a/b")
+
+
+def test_a_disk_that_is_full_is_named(local: LocalObjects, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=rf"No space left on device: '{local.root}/\.partial/"):
+        local.write("a", b"x")
+    assert leftovers(local) == []
 
 
 def test_a_listing_has_sizes_and_times_of_one_clock(objects: Objects) -> None:
