@@ -108,11 +108,13 @@ def _reject_refusals(counts: Counts, limits: Limits) -> Iterator[GuardError]:
         share = rejected / total if total else 0.0
         if share > limits.rejects:
             reasons = ", ".join(f"{reason} {count}" for reason, count in counts.rejects_by_reason.items())
+            is_memory = Reason.VOLUME_TOO_LARGE in counts.rejects_by_reason
             yield GuardError(
                 f"too many {noun} are rejected; nothing was published, the converted volumes are kept",
                 value=f"{rejected} of {total} ({share:.2%}): {reasons}",
                 allowed=f"limits.rejects = {limits.rejects:.2%}",
-                remedy="mend the source, or raise the limit by name: --set limits.rejects=SHARE",
+                remedy=("give each worker more memory, " if is_memory else "")
+                + "mend the source, or raise the limit by name: --set limits.rejects=SHARE",
             )
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -67,6 +68,9 @@ def test_the_limit_on_rejects_counts_shares_of_what_is_selected() -> None:
     check_rejects(counts, limits)
     with pytest.raises(GuardError, match=r"1 of 100 \(1\.00%\)"):
         check_rejects(counts, limits.model_copy(update={"rejects": 0.0099}))
+    too_large = dataclasses.replace(counts, rejects_by_reason={"volume_too_large": 1})
+    with pytest.raises(GuardError, match="remedy:  give each worker more memory"):
+        check_rejects(too_large, limits.model_copy(update={"rejects": 0.0099}))
 
 
 def test_a_lost_archive_refuses_until_it_is_back_or_allowed_by_name(
