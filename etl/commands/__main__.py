@@ -6,4 +6,4 @@ from etl.commands.deeplesion import main
 
 if __name__ == "__main__":
     sys.argv[0] = "deeplesion"
-    main()
+    main(prog_name="deeplesion")

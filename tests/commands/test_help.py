@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -110,6 +111,15 @@ def test_the_command_lists_and_completes_its_subcommands(tmp_path: Path) -> None
     assert done.output.split() == [f"plain,{word}" for word in trained]
     for unknown in (["buidl"], ["train", "buidl"]):
         assert CliRunner().invoke(main, unknown).exit_code == 2
+
+
+def test_a_usage_error_under_dask_submit_names_the_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["etl/commands/__main__.py", "verfy"])
+    with pytest.raises(SystemExit):
+        runpy.run_module("etl.commands", run_name="__main__", alter_sys=True)
+    assert "Try 'deeplesion --help'" in capsys.readouterr().err
 
 
 def test_a_command_is_printed_as_it_was_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
