@@ -140,6 +140,6 @@ def _plan(settings: Config) -> None:
     cluster = chosen_cluster(settings.cluster)
     preview = make_preview(settings, load_plan(settings), expected_memory(cluster))
     click.echo("\n".join([*volume_lines(preview), ""]))
-    click.echo(plan_text(preview, most_workers(cluster)))
+    click.echo(plan_text(preview, preview.memory.workers or most_workers(cluster)))
     check_guards(preview)
     check_room(preview, settings.store)

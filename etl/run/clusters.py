@@ -127,14 +127,14 @@ def expected_memory(cluster: kinds.Cluster, connect_s: float = CONNECT_SECONDS) 
         if workers:
             most_bytes, found = largest_task_bytes(workers), f"of {len(workers):,} at {cluster.address}"
             note = f"no limit on a worker {found}" if most_bytes is None else f"on the largest worker {found}"
-            return TaskMemory(most_bytes, note)
+            return TaskMemory(most_bytes, note, len(workers))
     if cluster.task_bytes is None:
         return TaskMemory(None, f"unknown: {nobody}")
     return TaskMemory(cluster.task_bytes, f"from the cluster's config: {nobody}")
 
 
 def most_workers(cluster: kinds.Cluster) -> int:
-    """Return the largest number of workers of a cluster; of an existing scheduler, this machine's cores."""
+    """Return the largest number of workers of a cluster; of a scheduler to be asked, this machine's cores."""
     if isinstance(cluster, kinds.Serial):
         return 1
     return CPU_COUNT if isinstance(cluster, kinds.ExistingScheduler) else cluster.workers.maximum

@@ -21,10 +21,12 @@ class TaskMemory:
     Attributes:
         most_bytes: None without a limit, or if it is unknown.
         note: where the number comes from; without a number, why there is none.
+        workers: how many a running scheduler has now; None if no scheduler was asked, or it has none.
     """
 
     most_bytes: int | None
     note: str
+    workers: int | None = None
 
 
 def task_bytes(memory_limit_bytes: float) -> int:

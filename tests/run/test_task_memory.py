@@ -104,14 +104,14 @@ def test_a_scheduler_that_stands_is_asked(tmp_path: Path) -> None:
         with Client(address, set_as_default=False) as client:
             client.wait_for_workers(1, timeout=LIMIT_SECONDS)
         known = expected_memory(kinds.ExistingScheduler(kind="scheduler", address=address, task_bytes=7))
-    assert known == TaskMemory(ONE_GB, f"on the largest worker of 1 at {address}")
+    assert known == TaskMemory(ONE_GB, f"on the largest worker of 1 at {address}", 1)
     threads: dict[str, Any] = {"processes": False, "dashboard_address": "127.0.0.1:0"}
     with LocalCluster(n_workers=0, **threads) as cluster:
         known = expected_memory(kinds.ExistingScheduler(kind="scheduler", address=cluster.scheduler_address))
         assert known == TaskMemory(None, f"unknown: {cluster.scheduler_address} has no worker now")
     with LocalCluster(n_workers=1, memory_limit=0, **threads) as cluster:
         known = expected_memory(kinds.ExistingScheduler(kind="scheduler", address=cluster.scheduler_address))
-        assert known == TaskMemory(None, f"no limit on a worker of 1 at {cluster.scheduler_address}")
+        assert known == TaskMemory(None, f"no limit on a worker of 1 at {cluster.scheduler_address}", 1)
 
 
 @pytest.fixture
@@ -167,6 +167,16 @@ def test_a_plan_names_some_of_many(large: Config, tmp_path: Path) -> None:
         ),
         "  and 3 more",
     ]
+
+
+def test_a_plan_counts_the_workers_of_a_running_scheduler(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = {"resources": {}, "memory_limit": 4_000_000_000}
+    monkeypatch.setattr("etl.run.clusters.workers_at", lambda *_: [worker] * 77)
+    there = {"kind": "scheduler", "address": "tcp://127.0.0.1:1"}
+    told = CliRunner().invoke(main, [write(tmp_path, config_of(tmp_path), there), "--plan"]).stdout
+    assert " with 77 workers\n" in told
 
 
 @pytest.mark.campaign
