@@ -122,12 +122,13 @@ def load_as(
     Raises:
         ConfigError: naming the key, its value and the values allowed.
     """
-    data = read_mapping(path)
+    data, places = read_mapping(path), [str(path)]
     _refuse_credentials(json.loads(_as_json(data, str(path))), str(path))
     for name, value in sorted((environment or {}).items()):
         if name.startswith(ENVIRONMENT_PREFIX):
             keys = name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
             _assign(data, keys, _parse_yaml(value, f"environment variable {name}"), name)
+            places.append(name)
     for override in overrides:
         dotted, separator, value = override.partition("=")
         if not separator or not dotted:
@@ -140,7 +141,9 @@ def load_as(
         parsed, keys = _parse_yaml(value, where), dotted.strip().split(".")
         _refuse_credentials(json.loads(_as_json(parsed, where)), where, keys)
         _assign(data, keys, parsed, where)
-    return validated(model, data, str(path))
+        places.append(where)
+    remedy = "change the file, the environment or --set; nothing was done"
+    return validated(model, data, ", ".join(places), remedy)
 
 
 def read_mapping(path: str | Path) -> dict[Any, Any]:
@@ -233,12 +236,15 @@ def _as_json(data: Any, where: str) -> bytes:
         ) from error
 
 
-def validated(model: type[Model], data: dict[Any, Any], where: str) -> Model:
+def validated(
+    model: type[Model], data: dict[Any, Any], where: str, remedy: str = "change the file; nothing was done"
+) -> Model:
     """Return keys and values as a config.
 
     Args:
         model: class of the config.
         where: the file that they come from.
+        remedy: how to change them.
 
     Raises:
         ConfigError: naming every wrong key, its value and the values allowed.
@@ -251,7 +257,7 @@ def validated(model: type[Model], data: dict[Any, Any], where: str) -> Model:
         raise ConfigError(
             "the config is wrong:\n" + "\n".join(f"  - {p}" for p in dict.fromkeys(problems)),
             where=where,
-            remedy="change the file, the environment or --set; nothing was done",
+            remedy=remedy,
         ) from None
 
 

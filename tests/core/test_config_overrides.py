@@ -61,6 +61,12 @@ def test_a_wrong_override_is_named(tmp_path: Path, override: str, named: str) ->
     assert named in str(caught.value)
 
 
+def test_an_error_names_all_places_that_gave_values(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, yaml.safe_dump(SMALLEST), "select.limit=1", DEEPLESION__VOLUME__SPACING="1")
+    assert caught.value.where.endswith(".yaml, DEEPLESION__VOLUME__SPACING, --set select.limit")
+
+
 def test_a_wrong_variable_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="DEEPLESION__VOLUME"):
         load(tmp_path, yaml.safe_dump(SMALLEST), DEEPLESION__VOLUME="{")
