@@ -43,12 +43,25 @@ def load_cluster(name: str) -> Cluster:
     return validated(KINDS[kind], data, str(path))
 
 
+def scheduler_at(address: str, where: str, **more: float | None) -> ExistingScheduler:
+    """Return the config of the scheduler at an address that no file gives.
+
+    Args:
+        where: the option or environment variable with the address.
+
+    Raises:
+        ConfigError: it is no address, or it holds a password.
+    """
+    data = {"kind": "scheduler", "address": address, **more}
+    remedy = "give the address that `dask scheduler` printed, such as tcp://10.0.0.1:8786"
+    return validated(ExistingScheduler, data, where, remedy)
+
+
 def _find(name: str) -> Path | None:
-    if "/" in name or name.endswith((".yaml", ".yml")):
-        return Path(name)
+    is_path = "/" in name or name.endswith((".yaml", ".yml"))
     folders = [Path("conf/cluster"), CONFIGS / "cluster"]
-    for folder in folders:
-        if (path := folder / f"{name}.yaml").is_file():
+    for path in [Path(name)] if is_path else [folder / f"{name}.yaml" for folder in folders]:
+        if path.exists():
             return path
     if name in BUILT_IN:
         return None

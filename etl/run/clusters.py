@@ -26,7 +26,7 @@ from etl.core.counted import counted
 from etl.core.errors import ConfigError
 from etl.run import cluster_kinds as kinds
 from etl.run.certificates import environment_of_certificates, scratch_arguments, security_arguments
-from etl.run.cluster_config import load_cluster
+from etl.run.cluster_config import load_cluster, scheduler_at
 from etl.run.connection import (
     CONNECT_SECONDS,
     OWN_MODULE,
@@ -58,9 +58,9 @@ def chosen_cluster(name: str) -> kinds.Cluster:
     address = os.environ.get("DASK_SCHEDULER_ADDRESS") or dask.config.get("scheduler-address", None)
     if address and name != "serial":
         wait_s, task_bytes = float(os.environ.get(WAIT_VARIABLE, 60)), os.environ.get(TASK_BYTES_VARIABLE)
-        return kinds.ExistingScheduler(
-            kind="scheduler",
-            address=address,
+        return scheduler_at(
+            address,
+            "DASK_SCHEDULER_ADDRESS",
             wait_for_worker_s=wait_s,
             task_bytes=int(task_bytes) if task_bytes else None,
         )

@@ -133,7 +133,7 @@ def _reach(
 ) -> Mapping[str, str]:
     """Start or find the cluster of the one option given; return the environment of its scripts."""
     from etl.run import cluster_kinds as kinds
-    from etl.run.cluster_config import load_cluster
+    from etl.run.cluster_config import load_cluster, scheduler_at
     from etl.run.clusters import environment_of, start_cluster
     from etl.run.connection import check_scheduler, security_of
     from etl.run.logs import leave_secrets_out
@@ -146,7 +146,7 @@ def _reach(
         place = kinds.Local(kind="local", workers=kinds.Size(minimum=workers, maximum=workers))
     else:
         assert scheduler is not None  # the one option left
-        place = kinds.ExistingScheduler(kind="scheduler", address=scheduler)
+        place = scheduler_at(scheduler, "--scheduler")
     if isinstance(place, kinds.Serial):
         raise click.UsageError("`serial` is no cluster: set `cluster: serial` in the job's config instead")
     if isinstance(place, kinds.ExistingScheduler):

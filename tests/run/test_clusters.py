@@ -73,6 +73,9 @@ def test_the_environment_names_another(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", "tcp://127.0.0.1:1")
     assert chosen_cluster("slurm") == kinds.ExistingScheduler(kind="scheduler", address="tcp://127.0.0.1:1")
     assert chosen_cluster("serial") == kinds.Serial(kind="serial")
+    monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", "tcp://me:hunter2@127.0.0.1:1")
+    with pytest.raises(ConfigError, match="DASK_SCHEDULER_ADDRESS"):
+        chosen_cluster("slurm")
 
 
 @pytest.mark.parametrize(
