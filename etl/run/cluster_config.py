@@ -67,9 +67,9 @@ def _find(name: str) -> Path | None:
         return None
     there = {path.stem for folder in folders for path in folder.glob("*.yaml")}
     raise ConfigError(
-        "no cluster has this name",
+        "there is no such file" if is_path else "no cluster has this name",
         where="cluster",
         value=name,
         allowed=f"{', '.join(sorted(there | set(BUILT_IN)))}, or a YAML file",
-        remedy="use a name of conf/cluster, or write a file like those",
+        remedy="use one of these names, or write a file: deeplesion config cluster/local > cluster.yaml",
     )

@@ -52,6 +52,8 @@ class Size(_Section):
     @model_validator(mode="before")
     @classmethod
     def _from_number(cls, value: Any) -> Any:
+        if not isinstance(value, int | dict | Size):
+            raise ValueError("a number, or {minimum: 0, maximum: 64}")
         return {"minimum": value, "maximum": value} if isinstance(value, int) else value
 
     @model_validator(mode="after")
@@ -266,16 +268,11 @@ class Kubernetes(_Started):
     def arguments(self) -> dict[str, Any]:
         amounts = {"cpu": self.cpu, "memory": self.memory}
         resources = {"requests": amounts, "limits": amounts}
-        name = f"deeplesion-{uuid.uuid4().hex[:8]}"
+        name, declared = f"deeplesion-{uuid.uuid4().hex[:8]}", {MEMORY: task_bytes(parse_bytes(self.memory))}
         return {
             "namespace": self.namespace,
             "custom_cluster_spec": dask_cluster_resource(
-                name,
-                self.image,
-                self.workers.minimum,
-                resources,
-                self.env,
-                {MEMORY: task_bytes(parse_bytes(self.memory))},
+                name, self.image, self.workers.minimum, resources, self.env, declared
             ),
             "quiet": True,
         } | self.options

@@ -224,7 +224,7 @@ def start_cluster(config: kinds.Started) -> Iterator[Cluster]:
                         "the cluster can't be started",
                         where=f"kind: {config.kind}, {config.class_path}",
                         value=f"{type(error).__name__}: {error}",
-                        remedy="fix its file in conf/cluster, or install what it needs",
+                        remedy="fix the cluster's file, or what it needs: packages, commands, credentials",
                     ) from error
             logger.info("started %s", config.class_path.rpartition(".")[2])
             try:
@@ -269,12 +269,12 @@ def _load_class(config: kinds.Started) -> type[Cluster]:
         with kept_handlers():
             found = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
-        extra = f"pip install 'deeplesion-store[{config.extra}]'" if config.extra else f"install {module}"
+        ours = f"pip install 'deeplesion-store[{config.extra}]'"
         raise ConfigError(
             f"{config.class_path} can't be imported",
             where=f"kind: {config.kind}",
             value=f"{type(error).__name__}: {error}",
-            remedy=extra,
+            remedy=ours if config.extra else f"correct `path`, or install {module}",
         ) from error
     missing = [command for command in config.commands if shutil.which(command) is None]
     if missing:

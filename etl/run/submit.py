@@ -123,6 +123,7 @@ class OneLine(click.ClickException):
     def __init__(self, error: EtlError) -> None:
         parts = [f"{error.what} ({error.where})" if error.where else error.what]
         parts += [str(error.value)] if error.value is not None else []
+        parts += [f"allowed: {error.allowed}"] if error.allowed else []
         parts += [error.remedy] if error.remedy else []
         super().__init__(without_secrets("; ".join(" ".join(part.split()) for part in parts)))
         self.exit_code: int = error.exit_code  # type: ignore[misc]  # click declares it a class variable

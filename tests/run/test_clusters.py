@@ -84,9 +84,13 @@ def test_the_environment_names_another(monkeypatch: pytest.MonkeyPatch) -> None:
         ({}, ["`kind`", "serial, local, scheduler, slurm, kubernetes, class"]),
         ({"kind": "slrum"}, ["`kind`", "'slrum'"]),
         ({"kind": ["slurm"]}, ["`kind`"]),
-        ({"kind": "local", "worker": 2}, ["`worker` is not a key, did you mean `workers`"]),
+        (
+            {"kind": "local", "worker": 2},
+            ["`worker` is not a key, did you mean `workers`", "change the file;"],
+        ),
         ({"kind": "local", "workers": 0}, ["`workers.maximum` = 0"]),
-        ({"kind": "local", "workers": "two"}, ['`workers` = "two"']),
+        ({"kind": "local", "workers": "2"}, ['`workers` = "2": a number, or {minimum: 0, maximum: 64}']),
+        ({"kind": "local", "workers": None}, ["`workers` = null: a number", "remedy:  change the file;"]),
         ({"kind": "local", "workers": True}, ["`workers.maximum` = true"]),
         ({"kind": "local", "workers": {"minimum": 3, "maximum": 2}}, ["minimum <= maximum", "3 and 2"]),
         ({"kind": "local", "memory_per_worker": "much"}, ['`memory_per_worker` = "much"']),
@@ -148,6 +152,7 @@ def test_options_win_over_what_the_kind_gives(tmp_path: Path) -> None:
             r"pip install 'deeplesion-store\[kubernetes\]'",
         ),
         ({"kind": "class", "workers": 1, "path": "not_there.Cluster"}, "not_there", "install not_there"),
+        ({"kind": "class", "workers": 1, "path": "collections.No"}, "not_there", "correct `path`"),
     ],
 )
 def test_a_missing_extra_says_which(

@@ -161,6 +161,20 @@ def test_address_that_is_none_is_refused(address: str, tmp_path: Path) -> None:
     assert address in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--scheduler", "", '`address` = "": string should have at least 1 character'),
+        ("--scheduler", "tcp://me:hunter2@127.0.0.1:1", "the address holds a password"),
+        ("--cluster", "slrum", "; allowed: kubernetes, local,"),
+        ("--cluster", "slrum.yaml", "deeplesion config cluster/local > cluster.yaml"),
+    ],
+)
+def test_a_wrong_place_is_an_error_in_one_line(option: str, value: str, said: str, tmp_path: Path) -> None:
+    done = CliRunner().invoke(submit, [option, value, script_file(tmp_path)])
+    assert (done.exit_code, said in done.stderr, "hunter2" in done.output) == (2, True, False)
+
+
 @pytest.mark.slow
 def test_closed_port_is_refused(tmp_path: Path) -> None:
     with listening_to_nobody() as address:
