@@ -204,12 +204,14 @@ def test_the_list_is_searched(page: Any, address: str, store: Store) -> None:
     open_page(page, address)
     lesions = store.lesions()
     assert text(page, "found") == f"{len(store.volumes())} volumes"
-    kind = lesions["coarse_type"].dropna().iloc[0]
-    page.find_element("id", "search").send_keys(kind)
-    rows = [row.text for row in page.find_elements("css selector", "#list .lesion")]
-    assert [int(row.split()[1].rstrip(":")) for row in rows] == sorted(
-        lesions.loc[lesions["coarse_type"] == kind, "lesion_id"]
-    )
+    types = lesions["coarse_type"].fillna("unlabelled")
+    for kind in ("unlabelled", lesions["coarse_type"].dropna().iloc[0]):
+        page.find_element("id", "search").clear()
+        page.find_element("id", "search").send_keys(kind)
+        rows = [row.text for row in page.find_elements("css selector", "#list .lesion")]
+        assert [int(row.split()[1].rstrip(":")) for row in rows] == sorted(
+            lesions.loc[types == kind, "lesion_id"]
+        )
     page.find_elements("css selector", "#list .lesion")[0].click()
     wait(page, "return document.getElementById('position').textContent.includes(', lesion ')")
     assert page.find_elements("css selector", "#list [aria-current=true]")[0].text == rows[0]

@@ -288,13 +288,13 @@ function list() {
   volumes.volume_id.forEach((id, number) => {
     const inside = lesionsOf.get(id)
     const matches = (text) => words.every((word) => text.includes(word))
-    const shown = inside.filter((lesion) => matches(`${id} ${lesions.lesion_id[lesion]} ${lesions.type[lesion] ?? 'not labelled'} ${lesions.split[lesion]}`))
+    const shown = inside.filter((lesion) => matches(`${id} ${lesions.lesion_id[lesion]} ${lesions.type[lesion] ?? 'unlabelled'} ${lesions.split[lesion]}`))
     if (!shown.length && !matches(id)) return
     found += 1
     if (rows.length >= SHOWN_AT_ONCE) return
     rows.push(row('volume', id, null, `${id}  ${volumes.shape[number].join(' x ')}`))
     for (const lesion of shown) {
-      const type = lesions.type[lesion] ?? 'not labelled'
+      const type = lesions.type[lesion] ?? 'unlabelled'
       rows.push(row('lesion', id, lesion, `lesion ${lesions.lesion_id[lesion]}: ${type}, ${lesions.long_diameter_mm[lesion]} mm, ${lesions.split[lesion]}`))
     }
   })
