@@ -143,8 +143,13 @@ def decode_file(
     own = table.partition
     stored = columns if columns is None or own is None else [c for c in columns if c != own.name]
     try:
-        rows = pq.read_table(io.BytesIO(data), columns=stored, filters=where)
-    except (pa.ArrowException, OSError) as error:
+        if where is None:
+            # In this thread: one of pyarrow's pool that lets go of the bytes while Python ends aborts it.
+            rows = pq.ParquetFile(pa.BufferReader(data)).read(stored, use_threads=False)
+            rows = rows if stored is None else rows.select(stored)
+        else:
+            rows = pq.read_table(io.BytesIO(data), columns=stored, filters=where)
+    except (pa.ArrowException, OSError, KeyError) as error:
         raise StoreError(
             "a table's file can't be decoded",
             where=path,

@@ -69,6 +69,16 @@ def test_a_table_round_trips_with_its_nulls(objects: LocalObjects) -> None:
     assert found.to_pydict() == REJECT_ROWS
 
 
+def test_a_whole_table_is_read_by_no_other_thread(
+    objects: LocalObjects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entries = write(objects, REJECTS, REJECT_ROWS)
+    monkeypatch.delattr(pq, "read_table")  # reads with threads that may outlive the command
+    assert read_table(objects, entries, REJECTS).column_names == list(REJECT_ROWS)
+    with pytest.raises(StoreError, match="can't be decoded"):
+        read_table(objects, entries, REJECTS, ["kind", "nothing"])
+
+
 def test_lesions_lie_by_split_and_come_back_sorted_with_their_split(
     objects: LocalObjects, tmp_path: Path
 ) -> None:
