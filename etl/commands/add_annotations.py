@@ -49,8 +49,8 @@ def main(store: str, config: str, check: bool) -> None:
     reason: entries = joined + unmatched + rejects.
 
     \b
-      deeplesion add build/store conf/mine.yaml
-      deeplesion add --check DL_info.csv conf/mine.yaml
+      deeplesion add build/store mine.yaml
+      deeplesion add --check DL_info.csv mine.yaml
 
     \b
     Exit codes: 0  every source was joined; published, or the current version holds the same already
@@ -65,7 +65,8 @@ def main(store: str, config: str, check: bool) -> None:
     from etl.core.more_annotations import MoreAnnotations
 
     start_logging()
-    settings = validated(MoreAnnotations, read_mapping(config), config)
+    remedy = "name the annotations under `source.more`, see docs/annotations.md; nothing was done"
+    settings = validated(MoreAnnotations, read_mapping(config), config, remedy)
     if check:
         given = _read_csv(File.model_validate(store))
         joins = _join(settings, given, None)

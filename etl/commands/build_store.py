@@ -35,7 +35,7 @@ def main(config: str, overrides: tuple[str, ...], plan_only: bool, show_config: 
     \b
       deeplesion build conf/demo.yaml
       deeplesion build conf/demo.yaml --plan
-      deeplesion build conf/demo.yaml --set volume.spacing_mm=0.8 --set select.limit=10
+      deeplesion build conf/demo.yaml --set store=build/small --set select.limit=10
       dask-submit --cluster slurm jobs/build_store.py conf/nih.yaml
 
     Environment variables also override the file: DEEPLESION__VOLUME__SPACING_MM=0.8. If both are given,

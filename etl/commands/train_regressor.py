@@ -54,8 +54,8 @@ def main(
       deeplesion train-regressor build/store regressor --set loss=order --set steps=5000
       deeplesion train-regressor s3://bucket/store regressor --device cuda
       torchrun --nproc-per-node 2 jobs/train_regressor.py build/store conf/regressor.yaml
-      deeplesion train-regressor build/store regressor --set data.folder=../shared/ct
-      deeplesion train-regressor build/store regressor --set data.folder=../shared/ct --leave-one-out
+      deeplesion train-regressor build/store regressor --set data.folder=FOLDER
+      deeplesion train-regressor build/store regressor --set data.folder=FOLDER --leave-one-out
       deeplesion train-regressor build/store regressor --ablation
 
     \b
