@@ -72,7 +72,7 @@ def submit(
     """
     is_own = str(script) == OWN_COMMAND and not script.is_file()
     if not is_own and not script.is_file():
-        raise click.UsageError(f"no such script: {script}")
+        raise click.UsageError(f"no such {'option' if str(script).startswith('-') else 'script'}: {script}")
     from_environment = scheduler is not None and scheduler == os.environ.get("DASK_SCHEDULER_ADDRESS")
     options = {
         "--cluster": cluster,

@@ -168,6 +168,7 @@ def test_address_that_is_none_is_refused(address: str, tmp_path: Path) -> None:
         ("--scheduler", "tcp://me:hunter2@127.0.0.1:1", "the address holds a password"),
         ("--cluster", "slrum", "; allowed: kubernetes, local,"),
         ("--cluster", "slrum.yaml", "deeplesion config cluster/local > cluster.yaml"),
+        ("--workrs", "2", "no such option: --workrs"),
     ],
 )
 def test_a_wrong_place_is_an_error_in_one_line(option: str, value: str, said: str, tmp_path: Path) -> None:
