@@ -113,6 +113,13 @@ def test_the_command_lists_and_completes_its_subcommands(tmp_path: Path) -> None
         assert CliRunner().invoke(main, unknown).exit_code == 2
 
 
+def test_the_commands_of_a_group_are_listed_in_whole_sentences() -> None:
+    from etl.commands.store_versions import main
+
+    told = " ".join(CliRunner().invoke(main, ["build/store", "--help"]).output.split())
+    assert "prune Remove old versions, and the volumes and tables that no remaining version names. " in told
+
+
 def test_a_usage_error_under_dask_submit_names_the_command(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
