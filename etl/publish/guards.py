@@ -57,7 +57,7 @@ def check_before_work(plan: Plan, rejects: Sequence[Reject], parent: Version | N
         check_archives(lost, len(plan.index.containers), limits)
     except GuardError as error:
         refusals.append(error)
-    refusals += _reject_refusals(_known_counts(plan, rejects), limits)
+    refusals += _reject_refusals(_known_counts(plan, rejects), limits, rejects)
     if parent is not None:
         most = {"counts": {"lesions": len(plan.selected_lesion_ids)}}
         refusals += _fewer(parent, most, "lesions", limits.allow_fewer_lesions)
@@ -93,24 +93,30 @@ def _known_counts(plan: Plan, rejects: Sequence[Reject]) -> Counts:
     )
 
 
-def check_rejects(counts: Counts, limits: Limits) -> None:
-    """Raise GuardError where a larger share of rows or slices is rejected than `limits.rejects`."""
-    for refusal in _reject_refusals(counts, limits):
+def check_rejects(counts: Counts, limits: Limits, rejects: Sequence[Reject] = ()) -> None:
+    """Raise GuardError where a larger share of rows or slices is rejected than `limits.rejects`.
+
+    Args:
+        rejects: those counted, of which the error names the first.
+    """
+    for refusal in _reject_refusals(counts, limits, rejects):
         raise refusal
 
 
-def _reject_refusals(counts: Counts, limits: Limits) -> Iterator[GuardError]:
+def _reject_refusals(counts: Counts, limits: Limits, rejects: Sequence[Reject]) -> Iterator[GuardError]:
     promised = counts.slices + counts.slices_rejected + counts.slices_missing
-    for noun, rejected, total in (
-        ("rows", counts.rows_rejected, counts.lesions + counts.rows_rejected),
-        ("slices", counts.slices_rejected + counts.slices_missing, promised),
+    for kind, noun, rejected, total in (
+        (Kind.ROW, "rows", counts.rows_rejected, counts.lesions + counts.rows_rejected),
+        (Kind.SLICE, "slices", counts.slices_rejected + counts.slices_missing, promised),
     ):
         share = rejected / total if total else 0.0
         if share > limits.rejects:
             reasons = ", ".join(f"{reason} {count}" for reason, count in counts.rejects_by_reason.items())
+            places = [f"{reject.found_in} ({reject.reason})" for reject in rejects if reject.kind is kind]
             is_memory = Reason.VOLUME_TOO_LARGE in counts.rejects_by_reason
             yield GuardError(
                 f"too many {noun} are rejected; nothing was published, the converted volumes are kept",
+                where=first_of(places),
                 value=f"{rejected} of {total} ({share:.2%}): {reasons}",
                 allowed=f"limits.rejects = {limits.rejects:.2%}",
                 remedy=("give each worker more memory, " if is_memory else "")

@@ -34,7 +34,16 @@ def test_too_many_rejected_rows_refuse_until_the_limit_is_raised(release: Path, 
     rows = (*ROWS, csv_row(FIRST, 3, (3, 5), Patient_gender="X"))
     write_release(release, PRESENT, rows)
     config = tiny_config(release, tmp_path / "store", limits={"rejects": 0.2499})
-    refused(config, "rows", "1 of 4 (25.00%)", "unknown_sex 1", "24.99%", "--set limits.rejects=")
+    refused(
+        config,
+        "rows",
+        "where:   DL_info.csv row 3",
+        "(unknown_sex)",
+        "1 of 4 (25.00%)",
+        "unknown_sex 1",
+        "24.99%",
+        "--set limits.rejects=",
+    )
     assert read_version(open_objects(config.store)) is None
     built = build_serial(variant(config, limits={"rejects": 0.25}))
     assert (built.converted, built.published.counts.rows_rejected) == (0, 1)
