@@ -31,8 +31,9 @@ const volumeNumbers = new Map(volumes.volume_id.map((id, number) => [id, number]
 const lesionsOf = new Map(volumes.volume_id.map((id) => [id, []]))
 lesions.volume_id.forEach((id, number) => lesionsOf.get(id).push(number))
 
+const counted = (list, noun) => `${list.length} ${noun}${list.length === 1 ? '' : 's'}`
 element('store').textContent =
-  `${catalogue.store}, version ${catalogue.version}: ${volumes.volume_id.length} volumes, ${lesions.lesion_id.length} lesions`
+  `${catalogue.store}, version ${catalogue.version}: ${counted(volumes.volume_id, 'volume')}, ${counted(lesions.lesion_id, 'lesion')}`
 
 if (catalogue.report) {
   element('report').href = `/store/${catalogue.report}`
