@@ -7,7 +7,15 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from etl.learn import regressor_config
-from etl.learn.training_config import LocalPath, Schedule, Section, Share, Steps, Window
+from etl.learn.training_config import (
+    LocalPath,
+    Schedule,
+    Section,
+    Share,
+    Steps,
+    Window,
+    check_window_shift,
+)
 from etl.tables.embeddings import DIMENSIONS
 
 TAPS = 4
@@ -110,4 +118,5 @@ class EmbeddingConfig(Schedule):
             raise ValueError("this name is that of a model without pixels")
         if self.net == "lite0" and self.input.slices != 3:
             raise ValueError("the net lite0 takes three slices")
+        check_window_shift(self.input.window_hu, self.augment.window_hu)
         return self

@@ -6,7 +6,15 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from etl.learn.training_config import LocalPath, Schedule, Section, Share, Steps, Window
+from etl.learn.training_config import (
+    LocalPath,
+    Schedule,
+    Section,
+    Share,
+    Steps,
+    Window,
+    check_window_shift,
+)
 
 
 class Data(Section):
@@ -74,7 +82,8 @@ class RegressorConfig(Schedule):
     series: Steps = Field(8, description="series in a step")
 
     @model_validator(mode="after")
-    def _has_weights(self) -> RegressorConfig:
+    def _fits(self) -> RegressorConfig:
         if (self.net == "lite0") != (self.weights is not None):
             raise ValueError("weights is given for the net lite0, and for no other")
+        check_window_shift(self.input.window_hu, self.augment.window_hu)
         return self

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -51,3 +52,21 @@ def test_a_place_that_is_no_path_is_refused(
 def test_lesions_are_not_near_and_far_at_once(rules: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match="allowed: at most far_"):
         validated(EmbeddingConfig, {"sequences": rules}, "a test")
+
+
+@pytest.mark.parametrize("model", CONFIGS)
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        ({"input": {"window_hu": [0, 40]}, "augment": {"window_hu": 20}}, "augment.window_hu is 20; allowed"),
+        ({"input": {"window_hu": [-5, 15]}}, "allowed: below 10, half of the width of input.window_hu"),
+        ({"seed": 2**64}, "less than 18446744073709551616"),
+    ],
+)
+def test_numbers_that_a_step_can_not_use_are_refused(
+    model: type[RegressorConfig | EmbeddingConfig], data: dict[str, Any], said: str
+) -> None:
+    """A window whose ends pass each other shows air as bone; PyTorch's generators take 64 bits."""
+    with pytest.raises(ConfigError, match=said):
+        validated(model, data, "a test")
+    validated(model, {"input": {"window_hu": [0, 40]}, "augment": {"window_hu": 19}}, "a test")
