@@ -9,7 +9,7 @@ from torch import nn
 
 
 class SmallNet(nn.Module):
-    """Six convolutions with group norm, 1.0 million parameters; mean and standard deviation over the image.
+    """Six convolutions with group norm, 1.0 million parameters; mean over the image.
 
     Group norm, because the statistics of a batch, of slices of few patients, would leak from training.
     """
