@@ -81,7 +81,7 @@ def finished(
         "net": config.net,
         "scale": vars(scale),
     }
-    settings = config.model_dump(mode="json", exclude={"work", "data", "checkpoint_steps"})
+    settings = config.model_dump(mode="json", exclude={"work", "data", "checkpoint_steps", "weights"})
     described = {
         "name": config.name,
         **decides,
@@ -186,7 +186,7 @@ A self-supervised body-part regressor: it gives an axial CT slice a score that r
 - Input: {config.input.pixels} x {config.input.pixels} pixels of {config.input.pixel_mm} mm around the
   image's centre, padded with air; {low:g} to {high:g} HU scaled to 0..1.
 - Net: `{config.net}`, {size:,} parameters. Loss: `{config.loss}`, anchor {config.anchor:g};
-  {training.step:,} steps of {config.series} series, seed {config.seed}.
+  {training.step:,} steps of {config.series * training.processes.count} series, seed {config.seed}.
 - Learned from: {described["source"]}
 - Landmarks of regions: {regions}
 

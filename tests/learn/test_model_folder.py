@@ -20,6 +20,7 @@ from etl.derive.onnx_session import new_session, run_session
 from etl.learn.finish import finished
 from etl.learn.model_folder import OPSET, arrays_of, digest_of_model, onnx_bytes, weights_bytes
 from etl.learn.nets import SmallNet
+from etl.learn.processes import Processes
 from etl.learn.series import VAL
 from etl.learn.training import Training
 from tests.learn.test_training import config_of
@@ -112,6 +113,8 @@ def test_a_finished_training_is_a_model(tmp_path: Path) -> None:
     training.run(10)
     assert not np.isnan(training.curve[-1].spearman)
     landmarks = ((("chest", 0.0), ("abdomen", 0.4), ("pelvis", 0.7)), "made up")
+    training.config = training.config.model_copy(update={"weights": "lite0.whl"})
+    training.processes = Processes(0, 3)
     model_id, files = finished(training, {"kind": "test"}, landmarks)
     assert sorted(files) == [
         *("README.md", "config.json", "curves.csv", "curves.svg", "metrics.json"),
@@ -119,6 +122,8 @@ def test_a_finished_training_is_a_model(tmp_path: Path) -> None:
     ]
     config, metrics = (json.loads(files[name]) for name in ("config.json", "metrics.json"))
     assert config["model_id"] == model_id
+    assert "weights" not in config["training"], "a path of one machine"
+    assert "10 steps of 6 series" in files["README.md"].decode()
     assert re.fullmatch(r"body-part-regressor-[0-9a-f]{16}", model_id)
     assert config["scale"]["landmarks_from"] == "made up"
     assert len(config["scale"]["scores"]) == len(config["scale"]["norm_z"]) > 1
