@@ -76,6 +76,14 @@ def main(
             allowed="--leave-one-out alone",
             remedy="run both, one after the other",
         )
+    if ablation and steps_now is not None:
+        raise ConfigError(
+            "--ablation makes all steps of its trainings, to compare them",
+            where="the command line",
+            value=f"--steps-now {steps_now}",
+            allowed="--ablation alone",
+            remedy="leave out --steps-now; a run that is stopped continues with the same command",
+        )
     if leave_one_out or ablation:
         check_one_process("trainings one after the other are made", "deeplesion train-regressor STORE CONFIG")
     check_torch()

@@ -69,6 +69,12 @@ def test_leaving_one_out_is_done_alone(other: tuple[str, ...]) -> None:
     assert "makes trainings of its own" in done.output
 
 
+def test_an_ablation_is_not_cut_short() -> None:
+    """It would make the steps of all its trainings, whatever the number."""
+    words = ("no-store", "no-config", "--ablation", "--steps-now", "3")
+    assert "--ablation makes all steps" in call_job("train_regressor", *words, code=2).output
+
+
 def test_a_store_that_can_not_be_written_is_refused_before_the_training(
     config: Config, tmp_path: Path
 ) -> None:
