@@ -23,6 +23,7 @@ from etl.imaging.body_view import BodyView
 Views = npt.NDArray[np.int16]
 
 CACHE_BYTES = 2 * 2**30
+MOST_HU = int(np.iinfo(np.int16).max)
 _FOLDER_NAME = re.compile(r"(.+?)(?:_[a-z])?_[a-z-]+\.npz")
 _NAMES = "PATIENT_COVERS.npz or PATIENT_a_COVERS.npz, with COVERS in letters a to z and hyphens"
 TRAIN, VAL, TEST = "train", "val", "test"
@@ -162,6 +163,8 @@ def _read_series(path: Path) -> tuple[npt.NDArray[np.generic], tuple[float, floa
         raise _unreadable(path, f"{type(error).__name__}: {error}") from error
     if hu.ndim != 3 or not hu.size or hu.dtype.kind not in "iuf" or not np.isfinite(hu).all():
         raise _unreadable(path, f"hu: {hu.dtype} {hu.shape}")
+    if hu.max() > MOST_HU:
+        raise _unreadable(path, f"hu: up to {hu.max()}")
     if spacing_mm.shape != (3,) or not (np.isfinite(spacing_mm) & (spacing_mm > 0)).all():
         raise _unreadable(path, f"spacing_mm: {spacing_mm.tolist()}")
     z, y, x = spacing_mm.tolist()
@@ -173,7 +176,8 @@ def _unreadable(path: Path, value: str) -> ConfigError:
         "a series can't be read",
         where=str(path),
         value=value,
-        allowed="`hu` (z, y, x), finite numbers, and `spacing_mm` (z, y, x), three positive ones",
+        allowed=f"`hu` (z, y, x), finite numbers up to {MOST_HU}, and `spacing_mm` (z, y, x), "
+        "three positive ones",
         remedy="mend the file or take it out of the folder",
     )
 

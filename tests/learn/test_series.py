@@ -42,6 +42,7 @@ def test_series_of_a_folder_with_their_patients_and_positions(tmp_path: Path) ->
         {"hu": HU[0], "spacing_mm": SPACING},
         {"hu": HU[:0], "spacing_mm": SPACING},
         {"hu": np.full(HU.shape, np.nan), "spacing_mm": SPACING},
+        {"hu": np.full(HU.shape, 32768 + 40, np.uint16), "spacing_mm": SPACING},
         {"hu": HU.astype(str), "spacing_mm": SPACING},
         {"hu": HU.astype(object), "spacing_mm": SPACING},
         {"hu": HU, "spacing_mm": SPACING[:2]},
