@@ -24,6 +24,11 @@ _ENCODED_PER_PNG, _ENCODED_PER_PNG_FASTER = 1.25, 1.5
 # Lower bound of real slices: PNG compresses a ramp to almost nothing, which interpolation turns into noise.
 _LEAST_PNG_BYTES_PER_PIXEL = 0.5
 _VOXEL_BYTES = 2
+# Python objects of an encoded chunk and its checksum, Blosc's header, and the chunk's entry in the index. A
+# chunk of 4 x 4 x 4 voxels has fewer bytes than that.
+_BYTES_PER_CHUNK = 240
+# Pixels of a slice that is decoded: its file's data in one piece, inflated, and unfiltered.
+_DECODED_PER_PIXEL = 3 * _VOXEL_BYTES
 # Distance within which every codec finds repetitions.
 _REPETITION_BYTES = 32 << 10
 
@@ -38,7 +43,7 @@ def conversion_bytes(
     *,
     in_bucket: bool,
 ) -> int:
-    """Return the peak bytes above an idle worker: PNG files, resampling, chunks, encoded shards.
+    """Return the peak bytes above an idle worker: PNG files, a slice, resampling, chunks, encoded shards.
 
     Args:
         slices: rows of `SLICE_DTYPE` of the run.
@@ -54,14 +59,19 @@ def conversion_bytes(
     layers = encoded = 0
     for level in range(volume.pyramid_levels):
         z, y, x = volume.chunk
-        layers += _VOXEL_BYTES * z * (-(-shape[1] // y) * y) * (-(-shape[2] // x) * x)
+        counts = tuple(-(-n // c) for n, c in zip(shape, volume.chunk, strict=True))
+        layers += _VOXEL_BYTES * z * (counts[1] * y) * (counts[2] * x)
         planes = shape[0]
         if volume.interpolation == "nearest" and _VOXEL_BYTES * y * x <= _REPETITION_BYTES:
             # Within a chunk repeated slices are encoded once; above the first level, so are means of two.
             planes = min(planes, (1 if level == 0 else 2) * source_shape[0] + -(-planes // z))
-        encoded += int(per_voxel * planes * math.prod(shape[1:]))
+        encoded += int(per_voxel * planes * math.prod(shape[1:])) + _BYTES_PER_CHUNK * math.prod(counts)
+        if level + 1 < volume.pyramid_levels:
+            # Of two planes that are halved: the first, both stacked, and their mean.
+            layers += 4 * _VOXEL_BYTES * math.prod(shape[1:])
         shape = ((shape[0] + 1) // 2, (shape[1] + 1) // 2, (shape[2] + 1) // 2)
-    working = held_bytes(slices) + resampling + layers + encoded
+    decoding = _DECODED_PER_PIXEL * math.prod(source_shape[1:])
+    working = held_bytes(slices) + decoding + resampling + layers + encoded
     return max(working, 2 * encoded) if in_bucket else working
 
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 import pytest
 
 from etl.convert.convert import encoding_of
+from etl.convert.pixels import decode_slice
 from etl.core.config import Codec, Volume
-from etl.imaging.resample import task_memory_bytes
+from etl.imaging.hounsfield import to_hu
+from etl.imaging.resample import resample, task_memory_bytes
+from etl.phantom import encode_png
 from etl.plan.memory import conversion_bytes
 from etl.release.index import SLICE_DTYPE
 from etl.release.slices import SPAN_BYTES, held_bytes
-from etl.store.volumes import blosc
+from etl.store.volumes import blosc, encode_levels
+from tests.support.memory import traced_peak_bytes
 
 IMAGE = (512, 512)
 HEADER_BYTES = 50
@@ -93,14 +98,40 @@ def test_other_codecs_leave_more(codec: dict[str, Any], share: float | None) -> 
 def test_every_level_has_chunks_and_a_shard_of_its_own() -> None:
     slices = rows(400, 230_000, in_archive=False)
     first, second = (needed(slices, Volume(pyramid_levels=levels)) for levels in (1, 2))
-    layer = 2 * 64 * 256 * 256
-    assert second - first == pytest.approx(layer + 1.25 * 230_000 / 512**2 * 200 * 205 * 205, abs=2)
+    layer, halving, chunks = 2 * 64 * 256 * 256, 4 * 2 * 410 * 410, 240 * 4 * 4 * 4
+    encoded = 1.25 * 230_000 / 512**2 * 200 * 205 * 205
+    assert second - first == pytest.approx(layer + halving + chunks + encoded, abs=2)
+
+
+def test_small_chunks_take_more_than_their_bytes() -> None:
+    shape, spacing, volume = (12, 64, 64), (1.0, 1.0, 1.0), Volume(chunk=(4, 4, 4))
+    planes = np.random.default_rng(1).normal(0, 40, shape).astype(np.int16)
+    slices = rows(shape[0], int(1.39 * math.prod(shape[1:])), in_archive=False)
+    estimated = conversion_bytes(slices, shape, spacing, shape, spacing, volume, in_bucket=False)
+    assert traced_peak_bytes(lambda: encode_levels(planes, shape, 1, encoding_of(volume)), 2) < estimated
+
+
+def test_a_slice_is_decoded_while_chunks_are_held() -> None:
+    volume, spacing = Volume(chunk=(4, 64, 64), spacing_mm="native"), (1.0, 0.8, 0.8)
+    noise = np.random.default_rng(1).normal(32768, 40, IMAGE).astype(np.uint16)
+    file, shape = encode_png(noise), (1, *IMAGE)
+    slices = rows(1, len(file), in_archive=False)
+    estimated = conversion_bytes(slices, shape, spacing, shape, spacing, volume, in_bucket=False)
+
+    def convert() -> None:
+        arriving = (to_hu(decode_slice(bytes(bytearray(file)), IMAGE)) for _ in range(1))
+        clipped = resample(
+            arriving, shape, spacing, spacing, interpolation="linear", antialias=True, clip_hu=volume.clip_hu
+        )
+        encode_levels(clipped, shape, 1, encoding_of(volume))
+
+    assert traced_peak_bytes(convert, 2) < estimated
 
 
 def test_a_bucket_s_objects_are_there_twice_while_they_are_sent() -> None:
     small, large = (rows(n, 230_000, in_archive=False) for n in (50, 1000))
     assert needed(small, in_bucket=True, planes=50) == needed(small, planes=50)
-    encoded = 1.25 * 230_000 / 512**2 * 1000 * 410 * 410
+    encoded = 1.25 * 230_000 / 512**2 * 1000 * 410 * 410 + 240 * 16 * 7 * 7
     assert needed(large, in_bucket=True, planes=1000) == pytest.approx(2 * encoded, abs=2)
 
 
