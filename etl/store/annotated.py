@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from etl.core.errors import StoreError
 from etl.imaging.window import Window, to_share
 from etl.store.crops import BOX, PLACE_COLUMNS, Crop, centers_vox
+from etl.store.layout import Shape
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,6 +42,7 @@ class Annotated:
         types: coarse types 1 to 8, -1 where unlabelled.
         diameters_mm: (n, 2): long and short.
         windows_hu: (n, 2).
+        shapes: voxels (z, y, x) of each volume of the version.
     """
 
     store: Store
@@ -51,6 +53,7 @@ class Annotated:
     types: NDArray[np.int64]
     diameters_mm: NDArray[np.float32]
     windows_hu: NDArray[np.float64]
+    shapes: Mapping[str, Shape]
 
     @cached_property
     def by_volume(self) -> dict[str, Numbers]:
@@ -60,14 +63,14 @@ class Annotated:
         parts = np.split(order, starts[1:]) if len(names) else []
         return {str(name): part for name, part in zip(names, parts, strict=True)}
 
-    def inside(self, volume_id: str, crop: Crop, shape: ArrayLike = np.inf) -> Numbers:
+    def inside(self, volume_id: str, crop: Crop) -> Numbers:
         """Return the lesions with their middle in a crop of their volume.
 
-        Args:
-            shape: of the volume, to count a key slice that lies past the last plane as on it.
+        A key slice that lies past the last plane counts as on it.
         """
         near = self.by_volume.get(volume_id, np.empty(0, np.intp))
-        offsets = np.minimum(self.centers[near], np.subtract(shape, 1)) - (np.asarray(crop.start) - 0.5)
+        last = np.subtract(self.shapes[volume_id], 1)
+        offsets = np.minimum(self.centers[near], last) - (np.asarray(crop.start) - 0.5)
         return near[((offsets >= 0) & (offsets < crop.shape)).all(axis=1)]
 
     def window(self, choice: WindowChoice, number: int | None) -> Window:
@@ -109,6 +112,7 @@ def annotated(store: Store, split: str | None) -> Annotated:
         rows["coarse_type_code"].fillna(-1).to_numpy(np.int64),
         rows[["long_diameter_mm", "short_diameter_mm"]].to_numpy(np.float32),
         rows[["window_low_hu", "window_high_hu"]].to_numpy(np.float64),
+        store._shapes,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -83,6 +83,18 @@ def centers_vox(places: pd.DataFrame) -> np.ndarray[Any, Any]:
     x = (places["bbox_x1_vox"] + places["bbox_x2_vox"]) / 2
     y = (places["bbox_y1_vox"] + places["bbox_y2_vox"]) / 2
     return np.stack([places["z_vox"], y, x], axis=1)
+
+
+def on_planes(
+    centers: np.ndarray[Any, Any], volume_ids: Sequence[str], shapes: Mapping[str, Shape]
+) -> np.ndarray[Any, Any]:
+    """Return middles (n, 3), those past the last plane on it: a key slice may lie there by less than a voxel.
+
+    Args:
+        shapes: (z, y, x) of each volume.
+    """
+    last = np.array([shapes[volume_id][0] - 1 for volume_id in volume_ids], float)
+    return np.column_stack([np.minimum(centers[:, 0], last), centers[:, 1:]])
 
 
 def windowed(hu: Any, window_hu: Window, kind: str) -> Any:

@@ -11,7 +11,7 @@ import numpy as np
 from etl.imaging.window import to_share
 from etl.store.annotated import Annotated, Numbers, WindowChoice, annotated, chosen, tag_values
 from etl.store.asked import edges_mm, refuse_place
-from etl.store.crops import Crop, crop_around, crop_of_size
+from etl.store.crops import Crop, crop_around, crop_of_size, on_planes
 from etl.store.layout import AXES, Shape
 from etl.store.negatives import empty_crops
 
@@ -195,10 +195,12 @@ def _crops_around(
     size_vox: Shape | None,
     size_mm: float | tuple[float, float, float] | None,
 ) -> list[Crop]:
+    volume_ids = every.volume_ids[numbers].tolist()
+    centers = on_planes(every.centers[numbers], volume_ids, every.shapes).tolist()
     if size_mm is None:
         size = SIZE_VOX if size_vox is None else size_vox
         check_size(size)
-        return [crop_around((z, y, x), size) for z, y, x in every.centers[numbers].tolist()]
+        return [crop_around((z, y, x), size) for z, y, x in centers]
     if size_vox is not None:
         raise ValueError("size_vox and size_mm are both given; allowed: one of them")
     edges = edges_mm(size_mm).tolist()
@@ -206,7 +208,5 @@ def _crops_around(
     spacings = {row[0]: row[1:] for row in rows.itertuples(index=False, name=None)}
     return [
         crop_of_size((z, y, x), edges, spacings[volume_id])
-        for (z, y, x), volume_id in zip(
-            every.centers[numbers].tolist(), every.volume_ids[numbers].tolist(), strict=True
-        )
+        for (z, y, x), volume_id in zip(centers, volume_ids, strict=True)
     ]

@@ -12,10 +12,19 @@ from etl.core.errors import StoreError
 from etl.imaging.window import Window
 from etl.io.opening import open_objects
 from etl.store.asked import check_level, edges_mm, lesion_id_of
-from etl.store.crops import CATALOGUE_COLUMNS, PLACE_COLUMNS, Point, centers_vox, crop_of_size, windowed
+from etl.store.crops import (
+    CATALOGUE_COLUMNS,
+    PLACE_COLUMNS,
+    Point,
+    centers_vox,
+    crop_of_size,
+    on_planes,
+    windowed,
+)
 from etl.store.derived import DerivedTables
 from etl.store.display import store_html, store_text
 from etl.store.held import CACHE_MB, Held, LastUsed
+from etl.store.layout import AXES, Shape
 from etl.store.level_voxels import LevelVoxels, open_level
 from etl.store.version_list import parse_wanted, read_wanted
 from etl.store.version_tables import VersionTables
@@ -84,7 +93,8 @@ class Store(VersionTables, DerivedTables):
 
         Returns:
             int16 HU, axes (z, y, x); in the middle, to half a voxel, is that of the lesion's box on its key
-            slice. Coordinates are the volume's. Outside the volume it is air: the volume's fill value.
+            slice, or on the last plane where the key slice lies past it. Coordinates are the volume's.
+            Outside the volume it is air: the volume's fill value.
 
         Raises:
             StoreError: this version has no such lesion.
@@ -152,6 +162,12 @@ class Store(VersionTables, DerivedTables):
         rows = self.volumes(columns=CATALOGUE_COLUMNS)
         return {row[0]: row for row in rows.itertuples(index=False, name=None)}
 
+    @cached_property
+    def _shapes(self) -> dict[str, Shape]:
+        """Voxels of each volume along (z, y, x)."""
+        rows = self.volumes(columns=["volume_id", *(f"shape_{axis}" for axis in AXES)])
+        return {row[0]: row[1:] for row in rows.itertuples(index=False, name=None)}
+
     def _attributes(self, volume_id: str) -> dict[str, Any]:
         from etl.store.voxels import attributes_of
 
@@ -166,9 +182,10 @@ class Store(VersionTables, DerivedTables):
 
     @cached_property
     def _places(self) -> dict[int, tuple[str, Point]]:
-        """Volume and middle (z, y, x) of each lesion, in voxels."""
+        """Volume and middle (z, y, x) of each lesion, in voxels; on the last plane where it lies past it."""
         rows = self.lesions(columns=PLACE_COLUMNS)
-        middles = map(tuple, centers_vox(rows).tolist())
+        centers = on_planes(centers_vox(rows), rows["volume_id"].tolist(), self._shapes)
+        middles = map(tuple, centers.tolist())
         places = zip(rows["volume_id"], middles, strict=True)
         return dict(zip(rows["lesion_id"].tolist(), places, strict=True))
 

@@ -99,7 +99,7 @@ class VolumeCrops:
         every = self._all
         sample = {
             "image": every.image(volume_id, crop, every.window(self._window_hu, None)),
-            **every.seen(crop, every.inside(volume_id, crop, self._shapes[number]), self._most),
+            **every.seen(crop, every.inside(volume_id, crop), self._most),
             "volume": np.int64(number),
             "start_vox": np.array(start, np.int64),
         }

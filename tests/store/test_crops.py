@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import zarr
@@ -160,6 +162,22 @@ def test_a_crop_lies_on_the_coordinates_of_its_volume(store: Store) -> None:
     assert store.crop(0).shape == (32, 128, 128)
     assert store.crop(0, size_mm=0.1).shape == (1, 1, 1)
     assert store.crop(np.int64(0), 3).equals(crop)  # type: ignore[arg-type]
+
+
+def test_a_key_slice_past_the_last_plane_is_on_it(tmp_path: Path) -> None:
+    rows = [csv_row(FIRST, 6, (3, 6)), csv_row(FIRST, 6, (3, 6), Bounding_boxes="5, 6, 13, 14")]
+    config = {"volume": {"spacing_mm": [3.5, "native", "native"]}}
+    store = open_store(built(tmp_path, {FIRST: [3, 4, 5, 6]}, rows, **config).store)
+    assert store.lesions()["z_vox"].tolist() == pytest.approx([6 / 3.5] * 2)
+    last = store.array(f"{FIRST}_003-006")[-1]
+    for crop in (store.crop(0, size_mm=(3.5, 4, 4)), store.crop(0, size_mm=(0.1, 4, 4))):
+        assert crop.z.values.tolist() == [3.5]
+        assert np.array_equal(crop[0], last[5:13, 4:12])
+    for sizes in ({"size_vox": (1, 8, 8)}, {"size_mm": (3.5, 4, 4)}):
+        sample = LesionCrops(store, window_hu=(-2000, 4000), **sizes)[1]  # type: ignore[arg-type]
+        assert sample["image"][0] * 6000 - 2000 == pytest.approx(last[6:14, 5:13], abs=0.01)
+        assert sample["box_count"] == 2
+        assert sample["boxes_z"].tolist() == pytest.approx([6 / 3.5 - 1] * 2)
 
 
 def test_a_window_of_a_volume_keeps_its_coordinates(store: Store) -> None:
