@@ -27,8 +27,8 @@ _REQUESTS, _REQUESTS_COLD = 2, 1
 class LevelVoxels:
     """The voxels of one level, axes (z, y, x), read lazily, as `store.array` returns them.
 
-    Indexing by whole numbers, slices and `...` gives a NumPy array; `oindex` also takes lists and arrays of
-    numbers for each axis. `zarr_array()` is the same as a zarr.Array, for all else.
+    Indexing by whole numbers, slices and `...` gives a NumPy array, as does one list with slices; `oindex`
+    takes lists and arrays of numbers for each axis. `zarr_array()` is the same as a zarr.Array, for all else.
 
     It holds no open file or connection: it may be pickled, and used in forked and spawned processes.
 
@@ -75,6 +75,15 @@ class LevelVoxels:
         return np.asarray(self[...], dtype)
 
     def __getitem__(self, key: Any) -> Any:
+        parts = key if isinstance(key, tuple) else (key,)
+        lists = [part for part in parts if not isinstance(part, slice) and np.ndim(part)]
+        numbers = [part for part in parts if isinstance(part, int | np.integer)]
+        # NumPy pairs them, or moves the list's axis to the front.
+        if len(lists) > 1 or (lists and numbers and len(parts) > 2):
+            raise IndexError(
+                f"{str(key)[:80]} has lists that NumPy pairs; allowed: one list with slices, or "
+                "voxels.oindex[...], which reads where they meet; for points, index the array voxels[...]"
+            )
         return self.oindex[key]
 
     @property

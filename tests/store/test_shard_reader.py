@@ -122,6 +122,11 @@ def test_a_key_is_checked(tmp_path: Path) -> None:
     for key in (4, (0, -6), (0, 0, [6]), (0, 0, 0, 0), (0, None), (0.5,), ([True, False],), ([[0]],)):
         with pytest.raises(IndexError):
             level[key]
+    for key in (([0, 1], [2, 3]), ([0, 1], slice(None), [2, 3]), (0, slice(None), [2, 3])):
+        with pytest.raises(IndexError, match="oindex"):
+            level[key]
+    assert level[:, [4, 0]].shape == (4, 2, 6)
+    assert level[0, [4, 0]].shape == (2, 6)
     assert (level.ndim, level.size, level.nbytes, len(level)) == (3, 120, 240, 4)
 
 
