@@ -53,10 +53,11 @@ class Counts:
 
 @dataclass(frozen=True, eq=False)
 class Tables:
-    """Whole rows of every table that a build makes, by name, and the counts."""
+    """Whole rows of every table that a build makes, by name, the counts, and all rejects, sorted."""
 
     tables: dict[str, pa.Table]
     counts: Counts
+    rejects: Sequence[Reject]
 
 
 def make_tables(plan: Plan, conversions: Sequence[Conversion]) -> Tables:
@@ -85,7 +86,7 @@ def make_tables(plan: Plan, conversions: Sequence[Conversion]) -> Tables:
     }
     counts = _counts(plan, tables, rejects)
     counts.check()
-    return Tables(tables, counts)
+    return Tables(tables, counts, rejects)
 
 
 def _built_volume(planned: PlannedVolume, receipt: Receipt, archives: Sequence[str]) -> BuiltVolume:

@@ -71,8 +71,7 @@ def publish(
     counts, tables = made.counts, made.tables
     unread = [reject for reject in plan.rejects if reject.kind is Kind.ARCHIVE]
     check_archives([*unread, *lost], len(plan.index.containers), config.limits)
-    rejects = [*plan.rejects, *(reject for conversion in conversions for reject in conversion.rejects)]
-    check_rejects(counts, config.limits, rejects)
+    check_rejects(counts, config.limits, made.rejects)
     lesions = tables["lesions"].to_pandas()
     locations = agreement(lesions, config.source.complete and not plan.rows_not_selected)
     check_locations(locations, lesions, config.limits)

@@ -49,6 +49,12 @@ def test_too_many_rejected_rows_refuse_until_the_limit_is_raised(release: Path, 
     assert (built.converted, built.published.counts.rows_rejected) == (0, 1)
 
 
+def test_rows_without_their_key_slice_are_named_too(release: Path, tmp_path: Path) -> None:
+    write_release(release, PRESENT | {FIRST: [3, 5]}, [csv_row(FIRST, 4, (3, 5)), ROWS[2]])
+    config = tiny_config(release, tmp_path / "store", limits={"rejects": 0.4})
+    refused(config, "rows", "where:   DL_info.csv row 0", "(key_slice_missing)", "1 of 2 (50.00%)")
+
+
 def test_too_many_missing_or_rejected_slices_refuse_until_the_limit_is_raised(
     release: Path, tmp_path: Path
 ) -> None:
