@@ -50,7 +50,7 @@ class LesionArrays:
 
     @property
     def are_embedded(self) -> bool:
-        """Return if each of the lesions has a vector."""
+        """True if each of the lesions has a vector."""
         return self.embedding is not None and bool(np.isfinite(self.embedding).all())
 
     def take(self, rows: Ints | slice) -> LesionArrays:

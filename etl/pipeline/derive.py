@@ -96,7 +96,7 @@ def derive(
         # Last, or a run with a limit might only try these, again and again.
         before = {reject.volume_id: reject for reject in known or ()}
         to_do.sort(key=lambda job: job.row.volume_id in before)
-        now, later = to_do[:limit], to_do[len(to_do) if limit is None else limit :]
+        now, later = to_do[:limit], [] if limit is None else to_do[limit:]
         on_start(len(jobs) - len(to_do), len(jobs))
         results: list[Derived] = []
         if to_do:

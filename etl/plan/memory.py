@@ -67,7 +67,7 @@ def conversion_bytes(
             planes = min(planes, (1 if level == 0 else 2) * source_shape[0] + -(-planes // z))
         encoded += int(per_voxel * planes * math.prod(shape[1:])) + _BYTES_PER_CHUNK * math.prod(counts)
         if level + 1 < volume.pyramid_levels:
-            # Of two planes that are halved: the first, both stacked, and their mean.
+            # Two planes are halved at a time: the first, both stacked, and their mean are held.
             layers += 4 * _VOXEL_BYTES * math.prod(shape[1:])
         shape = ((shape[0] + 1) // 2, (shape[1] + 1) // 2, (shape[2] + 1) // 2)
     decoding = _DECODED_PER_PIXEL * math.prod(source_shape[1:])

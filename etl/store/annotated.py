@@ -63,14 +63,17 @@ class Annotated:
         parts = np.split(order, starts[1:]) if len(names) else []
         return {str(name): part for name, part in zip(names, parts, strict=True)}
 
+    def on_voxels(self, volume_id: str, numbers: Numbers) -> NDArray[np.float64]:
+        """Return the middles (n, 3) of lesions of a volume, those past its last voxel on it."""
+        return np.minimum(self.centers[numbers], np.subtract(self.shapes[volume_id], 1))
+
     def inside(self, volume_id: str, crop: Crop) -> Numbers:
         """Return the lesions with their middle in a crop of their volume.
 
         A key slice that lies past the last plane counts as on it.
         """
         near = self.by_volume.get(volume_id, np.empty(0, np.intp))
-        last = np.subtract(self.shapes[volume_id], 1)
-        offsets = np.minimum(self.centers[near], last) - (np.asarray(crop.start) - 0.5)
+        offsets = self.on_voxels(volume_id, near) - (np.asarray(crop.start) - 0.5)
         return near[((offsets >= 0) & (offsets < crop.shape)).all(axis=1)]
 
     def window(self, choice: WindowChoice, number: int | None) -> Window:

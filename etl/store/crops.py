@@ -28,8 +28,10 @@ PLACE_COLUMNS = ["lesion_id", "volume_id", "z_vox", *BOX]
 CATALOGUE_COLUMNS = [
     *("volume_id", "slice_first", "slice_last", "fingerprint"),
     *(f"{kind}spacing_{axis}_mm" for kind in ("", "source_") for axis in AXES),
+    "patient_index",
+    *(f"shape_{axis}" for axis in AXES),
 ]
-"""The columns of `volumes` that a crop's attributes are from."""
+"""The columns of `volumes` that crops and searches need: they are read once for all volumes."""
 
 
 @dataclass(frozen=True)

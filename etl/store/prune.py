@@ -161,7 +161,7 @@ def find_prunable(objects: Objects, keep: int, grace_s: float, now_s: float) -> 
     # All after the first that stays, so that a missing parent is known to be pruned, not lost.
     first = min([*numbers[-keep:], *young])
     tagged = {tag.number for tag in tags}
-    check_not_lost(objects, tagged.difference(numbers), [n for n in listing.lost if n >= first])
+    check_not_lost(objects, tagged.difference(numbers), listing.lost_from(first))
     kept = tuple(number for number in numbers if number >= first or number in tagged)
     listed = {folder: objects.listed(folder) for folder in OWN_NAMES}
     files: set[str] = set()

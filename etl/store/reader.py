@@ -165,8 +165,8 @@ class Store(VersionTables, DerivedTables):
     @cached_property
     def _shapes(self) -> dict[str, Shape]:
         """Voxels of each volume along (z, y, x)."""
-        rows = self.volumes(columns=["volume_id", *(f"shape_{axis}" for axis in AXES)])
-        return {row[0]: row[1:] for row in rows.itertuples(index=False, name=None)}
+        z, y, x = (CATALOGUE_COLUMNS.index(f"shape_{axis}") for axis in AXES)
+        return {name: (row[z], row[y], row[x]) for name, row in self._catalogue.items()}
 
     def _attributes(self, volume_id: str) -> dict[str, Any]:
         from etl.store.voxels import attributes_of

@@ -11,6 +11,7 @@ from etl.core.errors import ConfigError, StoreError
 from etl.derive.embedding_input import EmbeddingInput, Spot
 from etl.derive.embedding_table import LesionEmbedder
 from etl.derive.nearest import Vectors, usable
+from etl.store.crops import CATALOGUE_COLUMNS
 from etl.store.lesion_embeddings import (
     PLACE,
     check_asked,
@@ -76,10 +77,10 @@ def similar_to_voxels(
     compared = compared_by(store, model)
     lesions = compared.lesions
     others = lesions["lesion_id"] >= 0
-    if not same_patient and attributes.get("volume_id") in store._paths:
-        # A volume may have no lesion, as beyond a slice that can't be read.
-        volumes = store.volumes(columns=["volume_id", "patient_index"]).set_index("volume_id")
-        others &= lesions["patient_index"] != volumes.loc[attributes["volume_id"], "patient_index"]
+    # Not by the lesions of its volume: it may have none, as beyond a slice that can't be read.
+    own = store._catalogue.get(attributes.get("volume_id", ""))
+    if not same_patient and own is not None:
+        others &= lesions["patient_index"] != own[CATALOGUE_COLUMNS.index("patient_index")]
     return compared.nearest(query, k, others, split)
 
 

@@ -42,12 +42,14 @@ class Listing:
         """Numbers of all versions, ascending."""
         return numbers_among(self.sizes)
 
-    @property
-    def lost(self) -> list[int]:
-        """Numbers of versions whose file is gone and whose summary, which a prune removes first, is not."""
+    def lost_from(self, first: int) -> list[int]:
+        """Return versions from a number on whose file is gone and whose summary is not.
+
+        A prune removes the summary first.
+        """
         names = (name for name in self.sizes if name.startswith(f"{SUMMARIES}/"))
         summarised = numbers_among(name.replace(SUMMARIES, VERSIONS, 1) for name in names)
-        return [number for number in summarised if version_path(number) not in self.sizes]
+        return [n for n in summarised if n >= first and version_path(n) not in self.sizes]
 
     def tags(self) -> list[Tag]:
         """Return all tags, by version and name. Raise StoreError where the file of one is damaged."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from etl.store.annotated import WindowChoice, annotated
 from etl.store.asked import refuse_place
 from etl.store.crops import Crop
-from etl.store.layout import AXES, Shape
+from etl.store.layout import Shape
 from etl.store.lesion_crops import Transform, check_size, check_window
 
 if TYPE_CHECKING:
@@ -78,11 +78,11 @@ class VolumeCrops:
         self._window_hu: WindowChoice = window_hu
         self._transform, self._size_vox = transform, size_vox
         self._all = annotated(store, split)
-        volumes = store.volumes(split=split, columns=["volume_id", *(f"shape_{axis}" for axis in AXES)])
+        volumes = store.volumes(split=split, columns=["volume_id"])
         self.volume_ids: NDArray[np.str_] = volumes["volume_id"].to_numpy(np.str_)
         places = []
-        self._shapes = volumes[[f"shape_{axis}" for axis in AXES]].to_numpy(np.int64)
-        for number, shape in enumerate(self._shapes.tolist()):
+        for number, volume_id in enumerate(self.volume_ids.tolist()):
+            shape = self._all.shapes[volume_id]
             axes = [starts_along(*three) for three in zip(shape, size_vox, steps, strict=True)]
             places += [(number, z, y, x) for z in axes[0] for y in axes[1] for x in axes[2]]
         self._places = np.array(places, np.int64).reshape(-1, 4)
@@ -112,7 +112,6 @@ class VolumeCrops:
         firsts = np.searchsorted(self._places[:, 0], np.arange(len(self.volume_ids) + 1))
         for volume_id, lesions in self._all.by_volume.items():
             part = slice(firsts[at[volume_id]], firsts[at[volume_id] + 1])
-            middles = np.minimum(self._all.centers[lesions], self._shapes[at[volume_id]] - 1)
-            offsets = middles - (self._places[part, None, 1:] - 0.5)
+            offsets = self._all.on_voxels(volume_id, lesions) - (self._places[part, None, 1:] - 0.5)
             counts[part] = ((offsets >= 0) & (offsets < self._size_vox)).all(axis=-1).sum(axis=1)
         return counts

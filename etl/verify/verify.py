@@ -168,9 +168,8 @@ def _check_names(objects: Objects) -> Iterator[Problem]:
         yield Problem(
             "is no version's name", name, Repair.MISNAMED, expected="six digits, such as 000004.json"
         )
-    for number in listing.lost:
-        if number > listing.numbers[-1]:
-            yield Problem("is missing, and its summary is there", version_path(number), Repair.VERSION)
+    for number in listing.lost_from(listing.numbers[-1]):
+        yield Problem("is missing, and its summary is there", version_path(number), Repair.VERSION)
 
 
 def _check_tags(objects: Objects, tagged: list[int]) -> Iterator[Problem]:

@@ -67,9 +67,8 @@ def summarise_all(objects: Objects) -> list[dict[str, Any]]:
     listing = list_versions(objects)
     with readable(objects):
         tags = listing.tags()
-        lost = {number for number in listing.lost if number > listing.numbers[-1]}
-        numbers = lost.union(listing.numbers, (tag.number for tag in tags))
-        summaries = listing.summaries(sorted(numbers))
+        tagged, lost = (tag.number for tag in tags), listing.lost_from(listing.numbers[-1])
+        summaries = listing.summaries(sorted({*listing.numbers, *tagged, *lost}))
     return [s | {"tags": [tag.name for tag in tags if tag.number == s["version"]]} for s in summaries]
 
 
