@@ -32,6 +32,7 @@ from etl.run.connection import (
     OWN_MODULE,
     address_of,
     open_client,
+    scheduler_calls,
     security_of,
     workers_at,
 )
@@ -79,6 +80,7 @@ def connect(
 
     Raises:
         ConfigError: the cluster can't be started or reached, or its workers can't work.
+        RunError: its scheduler is lost meanwhile.
     """
     if isinstance(cluster, kinds.Serial):
         yield SerialExecutor()
@@ -90,9 +92,11 @@ def connect(
         else:
             place, security = stack.enter_context(start_cluster(cluster)), None
         client = stack.enter_context(open_client(place, security, cluster.wait_for_worker_s, module=module))
-        logger.info("%s at %s", counted(len(client.nthreads()), "worker"), address_of(client))
-        if importlib.util.find_spec("bokeh") is not None and client.dashboard_link:
-            logger.info("dashboard: %s", client.dashboard_link)
+        with scheduler_calls(client):
+            workers, address, dashboard = len(client.nthreads()), address_of(client), client.dashboard_link
+        logger.info("%s at %s", counted(workers, "worker"), address)
+        if importlib.util.find_spec("bokeh") is not None and dashboard:
+            logger.info("dashboard: %s", dashboard)
         yield executor_of(client, cluster, limits or Limits())
 
 

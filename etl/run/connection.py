@@ -7,15 +7,17 @@ import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from distributed import Client, Future
+from distributed.client import ClosedClientError
 from distributed.core import rpc
 from distributed.deploy.cluster import Cluster
 from distributed.security import Security
 from distributed.versions import get_versions
 
-from etl.core.errors import ConfigError
+from etl.core.errors import ConfigError, EtlError, RunError
 from etl.run.signals import deferred_interrupt
 from etl.run.worker import is_executing
 
@@ -120,6 +122,7 @@ def open_client(
     Raises:
         ConfigError: no scheduler answers, versions differ, no worker comes in time, or workers can't import
             the module.
+        RunError: the scheduler is lost meanwhile.
     """
     if isinstance(place, str):
         check_scheduler(place, security, connect_s)
@@ -128,11 +131,12 @@ def open_client(
             client = stack.enter_context(
                 Client(place, security=security, timeout=connect_s, set_as_default=False)
             )
+        with scheduler_calls(client):
             address = address_of(client)
             # An adaptive cluster starts a worker only for a task.
             first: Future[Any] = client.submit(int, pure=False)
         _wait_for(first, address, wait_for_worker_s)
-        with deferred_interrupt():
+        with scheduler_calls(client):
             first.release()
             _check_versions(client.get_versions(packages=list(SAME_EVERYWHERE)), address)
             _check_import(client, address, module)
@@ -142,6 +146,44 @@ def open_client(
 def address_of(client: Client) -> str:
     """Return the address at which the scheduler of a connected client listens."""
     return str(client.scheduler_info(n_workers=0)["address"])
+
+
+def is_loss(client: Client, error: BaseException) -> bool:
+    """Return whether a call to the scheduler failed because the connection is lost.
+
+    Dask raises OSError while the call is on its way, CancelledError for futures, ClosedClientError after its
+    last attempt to reconnect, and other errors from calls on a client that it has closed.
+    """
+    if isinstance(error, OSError | CancelledError | ClosedClientError):
+        return True
+    return client.status == "closed" and isinstance(error, Exception)
+
+
+def loss_error(error: BaseException) -> RunError:
+    """Return the error that ends a run whose scheduler is lost."""
+    return RunError(
+        "the connection to the scheduler was lost",
+        value=str(error) or type(error).__name__,
+        remedy="finished volumes are kept; start the cluster again, run the same again",
+    )
+
+
+@contextlib.contextmanager
+def scheduler_calls(client: Client) -> Iterator[None]:
+    """Hold back interrupts in a block that calls the scheduler and does nothing else.
+
+    Raises:
+        RunError: the connection to the scheduler is lost.
+    """
+    try:
+        with deferred_interrupt():
+            yield
+    except EtlError:
+        raise
+    except Exception as error:
+        if is_loss(client, error):
+            raise loss_error(error) from error
+        raise
 
 
 def _wait_for(first: Future[Any], address: str, seconds: float) -> None:
@@ -228,10 +270,14 @@ def wait_until_idle(client: Client, run_id: str, limit_s: float, pause_s: float 
     Args:
         limit_s: longest time to wait.
         pause_s: time after each round of answers.
+
+    Raises:
+        RunError: the connection to the scheduler is lost.
     """
     end_s, idle_rounds = time.monotonic() + limit_s, 0
     while idle_rounds < 2 and time.monotonic() < end_s:
-        answers = client.run(is_executing, run_id, on_error="return").values()
+        with scheduler_calls(client):
+            answers = client.run(is_executing, run_id, on_error="return").values()
         is_busy = any(answer is True or isinstance(answer, OSError) for answer in answers)
         idle_rounds = 0 if is_busy else idle_rounds + 1
         time.sleep(pause_s)

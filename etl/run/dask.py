@@ -9,7 +9,6 @@ import logging
 import re
 import tempfile
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,11 +17,13 @@ from distributed import Client, Future, get_worker, performance_report
 from distributed.scheduler import KilledWorker
 
 from etl.core.config import Limits
+from etl.core.errors import RunError
+from etl.run.connection import scheduler_calls
 from etl.run.dask_run import DEFAULT_TUNING, DaskRun, Tuning
-from etl.run.in_flight import WorkerWatch
 from etl.run.protocol import ExecutionStats, Items, Queue, run_error
 from etl.run.signals import deferred_interrupt
 from etl.run.task_memory import are_declared, largest_task_bytes
+from etl.run.worker_watch import WorkerWatch
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ class DaskExecutor:
     ) -> None:
         self._client, self._limits, self._tuning = client, limits, tuning
         self.stats = ExecutionStats()
-        with deferred_interrupt():
+        with scheduler_calls(client):
             workers = list(client.scheduler_info(n_workers=-1)["workers"].values())
         # An adaptive cluster may have no workers now; its next one declares what the others will.
         if not workers:
@@ -74,10 +75,11 @@ class DaskExecutor:
         """Call a function once in every worker; return the results by the worker's address.
 
         Raises:
-            RunError: there have been no workers for longer than limits.wait_for_workers_s.
+            RunError: there have been no workers for longer than limits.wait_for_workers_s, or the connection
+                to the scheduler is lost.
             Exception: an error that the function raised in a worker.
         """
-        with deferred_interrupt():
+        with scheduler_calls(self._client):
             # Errors of the function come back as values; other errors belong to workers that leave meanwhile.
             answers = self._client.run(functools.partial(_answer, function), on_error="ignore")
         if not answers:
@@ -89,17 +91,17 @@ class DaskExecutor:
 
     def _on_first_worker(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Call a function as a task: an adaptive cluster without workers starts one for tasks only."""
-        with deferred_interrupt():
+        with scheduler_calls(self._client):
             task: Future[Any] = self._client.submit(function, *arguments, pure=False)
         watch = WorkerWatch(
             self._client, self._limits.wait_for_workers_s, first_warning_s=self._tuning.first_warning_s
         )
         try:
             return watch.wait_for(task)
-        except (KilledWorker, CancelledError) as error:
+        except KilledWorker as error:
             raise run_error("the question to a first worker", error) from error
         finally:
-            with deferred_interrupt():
+            with contextlib.suppress(RunError), scheduler_calls(self._client):
                 task.release()
 
     @contextlib.contextmanager
@@ -112,7 +114,7 @@ class DaskExecutor:
         with tempfile.TemporaryDirectory() as folder, self._client.as_current():
             path = Path(folder, "report.html")
             report = performance_report(filename=str(path), mode="inline")
-            with deferred_interrupt():
+            with scheduler_calls(self._client):
                 report.__enter__()
             try:
                 yield
@@ -123,13 +125,15 @@ class DaskExecutor:
                 raise
             self._end_report(report, path, keep)
 
-    @staticmethod
-    def _end_report(report: performance_report, path: Path, keep: Callable[[bytes], None]) -> None:
+    def _end_report(self, report: performance_report, path: Path, keep: Callable[[bytes], None]) -> None:
         with deferred_interrupt():
             try:
-                report.__exit__(None, None, None)
+                with scheduler_calls(self._client):
+                    report.__exit__(None, None, None)
                 keep(ICON.sub(NO_ICON, path.read_bytes()))
-            # The scheduler lacks bokeh or is lost, or the store can't be written.
+            except RunError as error:
+                logger.warning("no performance report: %s", error.what)
+            # The scheduler lacks bokeh, or the store can't be written.
             except (ImportError, OSError) as error:
                 logger.warning("no performance report: %s", error)
 

@@ -12,21 +12,20 @@ import queue
 import time
 from collections import Counter, deque
 from collections.abc import Generator, Iterator, Mapping
-from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from typing import Any
 
 from distributed import Client
-from distributed.client import ClosedClientError
 from distributed.scheduler import KilledWorker
 
 from etl.core.config import Limits
 from etl.core.errors import RunError
-from etl.run.connection import wait_until_idle
-from etl.run.in_flight import Attempt, InFlight, Outcome, OutcomeReader, WorkerWatch
+from etl.run.connection import scheduler_calls, wait_until_idle
+from etl.run.in_flight import Attempt, InFlight, Outcome, OutcomeReader
 from etl.run.protocol import RETRIES, ExecutionStats, FailureKind, Queue, Task, TaskFailure, run_error
 from etl.run.signals import deferred_interrupt
 from etl.run.worker import TASK_TOPIC
+from etl.run.worker_watch import WorkerWatch
 
 logger = logging.getLogger(__name__)
 
@@ -100,8 +99,9 @@ class DaskRun:
         """Run all tasks; yield their results in completion order."""
         try:
             with deferred_interrupt():
-                for topic in (WORKER_TOPIC, TASK_TOPIC):
-                    self._client.subscribe_topic(topic, lambda event: self._inbox.put(event[1]))
+                with scheduler_calls(self._client):
+                    for topic in (WORKER_TOPIC, TASK_TOPIC):
+                        self._client.subscribe_topic(topic, lambda event: self._inbox.put(event[1]))
                 self._resize_window()
                 self._fill()
                 self._in_flight.send()
@@ -125,7 +125,7 @@ class DaskRun:
             self._outcomes.close()
             # A scheduler that ends logs an error for each client that is still subscribed.
             for topic in (WORKER_TOPIC, TASK_TOPIC):
-                with contextlib.suppress(ClosedClientError):
+                with contextlib.suppress(RunError), scheduler_calls(self._client):
                     self._client.unsubscribe_topic(topic)
 
     def _next(self) -> list[Outcome] | Mapping[str, Any] | None:
@@ -159,12 +159,6 @@ class DaskRun:
             return
         except (OSError, MemoryError) as error:
             raise run_error(task.name, error) from error
-        except CancelledError as error:
-            raise RunError(
-                "the connection to the scheduler was lost",
-                value=str(error),
-                remedy="finished volumes are kept; start the cluster again, run the same again",
-            ) from error
         self._in_flight.remove(attempt)
         self._end_alone(attempt)
         self._stats.add(task.name, done.seconds)
@@ -264,7 +258,8 @@ class DaskRun:
         try:
             self._client.restart_workers([worker], timeout=self._tuning.restart_s, raise_for_error=False)
         except ValueError:  # it has no nanny
-            self._client.retire_workers([worker])
+            with scheduler_calls(self._client):
+                self._client.retire_workers([worker])
         except (OSError, KeyError) as error:  # it has left, or the time limit was reached
             logger.warning("worker %s could not be restarted: %r", worker, error)
 
@@ -283,8 +278,9 @@ class DaskRun:
 
     def _resize_window(self) -> None:
         """Fit the window to the present number of threads."""
-        with contextlib.suppress(OSError):  # the scheduler is lost, which the futures report
+        # Without an answer the window would stay empty, and a run of no tasks looks like one that has ended.
+        with scheduler_calls(self._client):
             threads = self._client.nthreads()
-            self._window = self._tuning.window_per_thread * max(sum(threads.values()), 1)
-            self._stats.add_size(len(threads), sum(threads.values()))
-            self._watch.update(len(threads))
+        self._window = self._tuning.window_per_thread * max(sum(threads.values()), 1)
+        self._stats.add_size(len(threads), sum(threads.values()))
+        self._watch.update(len(threads))

@@ -1,10 +1,9 @@
-"""Tasks in flight on a Dask cluster, from submission to outcome, and the watch for lost workers."""
+"""Tasks in flight on a Dask cluster, from submission to outcome."""
 
 from __future__ import annotations
 
 import contextlib
 import itertools
-import logging
 import queue
 import threading
 import time
@@ -18,13 +17,10 @@ from distributed import Client, Future
 from distributed.protocol import pickle
 
 from etl.core.errors import RunError
-from etl.run.connection import SAME_IN_WORKERS, address_of
+from etl.run.connection import SAME_IN_WORKERS, is_loss, loss_error, scheduler_calls
 from etl.run.protocol import RETRIES, Task
-from etl.run.signals import deferred_interrupt
 from etl.run.task_memory import MEMORY
 from etl.run.worker import Done, call, packed, versions_of
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(eq=False)
@@ -93,7 +89,8 @@ class InFlight:
         for is_transfer in (True, False):
             batch = [attempt for attempt in unsent if attempt.task.is_transfer is is_transfer]
             if batch:
-                self._submit(batch, is_transfer)
+                with scheduler_calls(self._client):
+                    self._submit(batch, is_transfer)
 
     def _submit(self, batch: Sequence[Attempt], is_transfer: bool) -> None:
         tasks = [attempt.task for attempt in batch]
@@ -129,14 +126,18 @@ class InFlight:
     def drop(self, attempt: Attempt) -> None:
         """Remove an attempt and cancel it."""
         self.remove(attempt)
-        if attempt.future is not None:
-            self._client.cancel([attempt.future])
+        self._cancel([attempt.future] if attempt.future is not None else [])
 
     def cancel(self) -> None:
-        """Cancel all attempts."""
+        """Cancel all attempts; a lost scheduler has none any more."""
         futures = [attempt.future for attempt in self._attempts.values() if attempt.future is not None]
+        with contextlib.suppress(RunError):
+            self._cancel(futures)
+
+    def _cancel(self, futures: Sequence[Future[Any]]) -> None:
         if futures:
-            self._client.cancel(futures)
+            with scheduler_calls(self._client):
+                self._client.cancel(futures)
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,6 +153,9 @@ class Outcome:
         try:
             return cls(str(future.key), future.result())
         except BaseException as error:
+            # The task may have raised an OSError of its own; Dask's come from a future without an error.
+            if future.status != "error" and is_loss(future.client, error):
+                error = loss_error(error)
             return cls(str(future.key), None, error)
 
     def result(self) -> Done:
@@ -213,84 +217,3 @@ class OutcomeReader:
 def _release(futures: Sequence[Future[Any]]) -> None:
     for future in futures:
         future.release()
-
-
-class WorkerWatch:
-    """Logs while the cluster has no workers, and aborts the run after a time limit.
-
-    Args:
-        limit_s: longest time without workers.
-        first_warning_s: time without workers before the first warning; later ones come ever more rarely.
-        poll_s: interval between two questions to the scheduler.
-        longest_pause_s: longest time between two warnings.
-    """
-
-    def __init__(
-        self,
-        client: Client,
-        limit_s: float,
-        *,
-        first_warning_s: float = 3.0,
-        poll_s: float = 1.0,
-        longest_pause_s: float = 600.0,
-    ) -> None:
-        self._client, self._limit_s = client, limit_s
-        self._first_warning_s, self._poll_s, self._longest_pause_s = first_warning_s, poll_s, longest_pause_s
-        self._since_s: float | None = None
-        self._has_warned = False
-        self._last_poll_s = self._next_warning_s = 0.0
-
-    def update(self, workers: int) -> None:
-        """Record the current number of workers."""
-        if workers:
-            if self._since_s is not None and self._has_warned:
-                logger.info("there are workers again")
-            self._since_s, self._has_warned = None, False
-        elif self._since_s is None:
-            self._since_s = time.monotonic()
-            self._next_warning_s = self._since_s + self._first_warning_s
-
-    def check(self) -> None:
-        """Poll the scheduler while there are no workers: the event of one that joined may have been lost.
-
-        Raises:
-            RunError: there have been no workers for longer than the limit.
-        """
-        now, since_s = time.monotonic(), self._since_s
-        if since_s is None or now - self._last_poll_s < self._poll_s or self._poll():
-            return
-        waited_s = now - since_s
-        if now >= self._next_warning_s:
-            left_s = max(self._limit_s - waited_s, 0)
-            logger.warning("no workers: waiting %.0f s more (limits.wait_for_workers_s)", left_s)
-            self._has_warned = True
-            self._next_warning_s = now + min(max(waited_s, self._first_warning_s), self._longest_pause_s)
-        if waited_s > self._limit_s:
-            raise RunError(
-                "the cluster has no workers any more",
-                where=address_of(self._client),
-                value=f"0 workers for {waited_s:.0f} s",
-                allowed=f"limits.wait_for_workers_s = {self._limit_s:g}",
-                remedy="finished volumes are kept; start workers, run the same again",
-            )
-
-    def wait_for(self, future: Future[Any]) -> Any:
-        """Return the result of a future. It polls: a Ctrl-C inside a call of Dask leaves a traceback.
-
-        Raises:
-            RunError: there have been no workers for longer than the limit.
-        """
-        while not future.done():
-            with deferred_interrupt():
-                if time.monotonic() - self._last_poll_s >= self._poll_s and self._since_s is None:
-                    self._poll()
-                self.check()
-            time.sleep(0.02)
-        with deferred_interrupt():
-            return future.result()
-
-    def _poll(self) -> int:
-        self._last_poll_s = time.monotonic()
-        workers = len(self._client.nthreads())
-        self.update(workers)
-        return workers
