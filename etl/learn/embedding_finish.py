@@ -35,8 +35,12 @@ def finished(
     Args:
         source: where the lesions are from, for card and config.
         remade: returns examples of rows of `lesions`, for the leak test.
+
+    Raises:
+        ConfigError: a vector that the model gives is no vector of numbers.
     """
     config, examples = training.config, training.examples
+    training.embed(np.arange(len(examples))[:1])  # Without lesions to measure on, nothing else applies it.
     metrics = {**measures_of(training), "leak": leaks_of(training, remade), "data": data_of(training)}
     decides = {
         "kind": EMBEDDING,

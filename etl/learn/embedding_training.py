@@ -172,7 +172,11 @@ class EmbeddingTraining(Loop):
         return replace(self.examples.lesions.take(rows), embedding=found / np.where(length == 0, 1, length))
 
     def embed(self, rows: Ints) -> np.ndarray:
-        """Return the vectors (n, d) of lesions, by the running mean of the weights."""
+        """Return the vectors (n, d) of lesions, by the running mean of the weights.
+
+        Raises:
+            ConfigError: a vector is no vector of numbers.
+        """
         return self._embed(self.examples, rows, self.cache)
 
     def embed_of(self, others: Examples) -> np.ndarray:
@@ -188,5 +192,4 @@ class EmbeddingTraining(Loop):
                 crops = plain_crops(examples, cache, some, self.config.input).to(self.device)
                 boxes = torch.from_numpy(examples.boxes[some]).to(self.device)
                 parts.append(self.mean(crops, boxes).cpu())
-        found: np.ndarray = torch.cat(parts[1:] or parts).numpy()
-        return found
+        return self.checked(torch.cat(parts[1:] or parts).numpy())

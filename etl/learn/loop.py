@@ -135,7 +135,8 @@ class Loop(ABC):
         """Make steps up to number `until`, and write checkpoints into the config's work folder.
 
         Raises:
-            ConfigError: the loss is no number any more; the last checkpoint is kept.
+            ConfigError: the loss, the weights or what they give are no numbers any more; the last checkpoint
+                is kept.
         """
         while self.step < min(until, self._loop.steps):
             loss = self._make_step()
@@ -162,15 +163,24 @@ class Loop(ABC):
         self._average()
         loss, *noted = self.processes.mean_values([float(total.detach()), *noted])
         if not math.isfinite(loss):
-            raise ConfigError(
-                "the training diverged: its loss is no number any more",
-                where=f"step {self.step}",
-                value=f"loss {loss}, rate {self._loop.rate}",
-                allowed="a rate with which the loss stays finite",
-                remedy=f"train with a lower one, such as --set rate={self._loop.rate / 10:g}",
-            )
+            raise self._diverged("its loss is", f"loss {loss}")
         self._note(noted, rate)
         return loss
+
+    def _diverged(self, what: str, value: str) -> ConfigError:
+        return ConfigError(
+            f"the training diverged: {what} no number any more",
+            where=f"step {self.step}",
+            value=f"{value}, rate {self._loop.rate}",
+            allowed="a rate with which the loss and the model stay finite",
+            remedy=f"train with a lower one, such as --set rate={self._loop.rate / 10:g}",
+        )
+
+    def checked(self, given: np.ndarray) -> np.ndarray:
+        """Return what the running mean of the weights gives. Raises ConfigError where it is no number."""
+        if not np.isfinite(given).all():
+            raise self._diverged("what its model gives is", f"{1 - np.isfinite(given).mean():.0%} of it")
+        return given
 
     def _average(self) -> None:
         share = min(self._loop.average, self.step / (self.step + 10))
@@ -195,7 +205,14 @@ class Loop(ABC):
         return Path(self._loop.work) / self.identity
 
     def save(self) -> None:
-        """Write the checkpoint, whole or not at all; of several processes the first one does."""
+        """Write the checkpoint, whole or not at all; of several processes the first one does.
+
+        Raises:
+            ConfigError: a weight is no number any more; the checkpoint before is kept.
+        """
+        strange = [name for name, values in self.mean.state_dict().items() if not values.isfinite().all()]
+        if strange:
+            raise self._diverged("a weight is", ", ".join(strange[:3]))
         if not self.processes.is_first:
             return
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -116,10 +116,13 @@ class Training(Loop):
         return mean_spearman((one.mm, self.score(self.cache.of(one))) for one in self.val_series)[0]
 
     def score(self, hu: np.ndarray) -> np.ndarray:
-        """Return the score of each slice (n, pixels, pixels), by the running mean of the weights."""
+        """Return the score of each slice (n, pixels, pixels), by the running mean of the weights.
+
+        Raises:
+            ConfigError: a score is no number.
+        """
         self.mean.eval()
         planes = plain(hu, self.config.input)[:, None]
         with torch.inference_mode():
             parts = [self.mean(part.to(self.device)).cpu() for part in planes.split(SCORED_AT_ONCE)]
-        scores: np.ndarray = torch.cat(parts).numpy() if parts else np.zeros(0, np.float32)
-        return scores
+        return self.checked(torch.cat(parts).numpy() if parts else np.zeros(0, np.float32))

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 
+from etl.core.errors import ConfigError
 from etl.derive.onnx_session import new_session, run_inputs
 from etl.derive.retrieval_leaks import HIDDEN, leaks, permuted_windows
 from etl.learn.embedding_batches import plain_crops
@@ -88,6 +89,17 @@ def test_a_finished_training_is_a_model(tmp_path: Path) -> None:
     card = files["README.md"].decode()
     for said in (model_id, "version 7 of the store", "0.905", "86.2 %", "Leak test", "**this model** |"):
         assert said in card
+
+
+@pytest.mark.parametrize("has_queries", [True, False])
+def test_a_model_that_gives_no_numbers_is_not_published(tmp_path: Path, has_queries: bool) -> None:
+    config = config_of(tmp_path, steps=1, rate=1e30, labels={"seeds": 1.0})
+    examples = made_up(config)
+    types = np.where(examples.split == "test", 0, examples.types)
+    training = EmbeddingTraining(config, examples if has_queries else replace(examples, types=types))
+    training.run(1)
+    with pytest.raises(ConfigError, match="the training diverged: what its model gives"):
+        finished(training, {"kind": "test", "version": 7}, lambda rows: examples)
 
 
 def test_leaks_are_seen() -> None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from etl.core.errors import ConfigError
 from etl.learn.batches import choose_slices, is_long_enough, make_batch
 from etl.learn.curves import csv_text, svg_text
+from etl.learn.finish import finished
 from etl.learn.loop import CHECKPOINT, random_of
 from etl.learn.regressor_config import RegressorConfig
 from etl.learn.series import TEST, Series, ViewCache, patients_of
@@ -96,6 +97,25 @@ def test_a_training_that_diverges_ends_and_says_what_to_change(tmp_path: Path, l
     assert again.step == training.step - 1
     with pytest.raises(ConfigError, match="the training diverged"):
         again.run(20)
+
+
+@pytest.mark.parametrize(("val", "said"), [(1, "what its model gives"), (0, "a weight is no number")])
+def test_a_training_whose_last_step_spoils_its_weights_ends(tmp_path: Path, val: int, said: str) -> None:
+    training = Training(config_of(tmp_path, steps=2), bars(val=val))
+    training.run(1)
+    next(training.net.parameters()).register_hook(lambda gradient: gradient * torch.inf)
+    with pytest.raises(ConfigError, match=f"(?s)the training diverged: {said}.*step 2"):
+        training.run(2)
+    again = Training(training.config, training.series)
+    assert again.resume()
+    assert again.step == 1
+
+
+def test_a_model_that_gives_no_numbers_is_not_published(tmp_path: Path) -> None:
+    training = Training(config_of(tmp_path, steps=1, rate=1e30), bars(val=0))
+    training.run(1)
+    with pytest.raises(ConfigError, match="the training diverged: what its model gives"):
+        finished(training, {}, ((), ""))
 
 
 def test_a_training_without_long_series_is_refused(tmp_path: Path) -> None:
