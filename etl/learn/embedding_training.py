@@ -24,7 +24,7 @@ from etl.learn.embedding_nets import ImageNetFeatures, dimensions_of, make_net
 from etl.learn.loop import Loop
 from etl.learn.losses import sequence_loss
 from etl.learn.sequence_sampler import UNKNOWN, Rules, Sampler
-from etl.learn.series import VAL, ViewCache
+from etl.learn.series import TEST, VAL, ViewCache
 
 EMBEDDED_AT_ONCE = 32
 MOST_VALIDATED = 500
@@ -114,9 +114,12 @@ class EmbeddingTraining(Loop):
 
     def data_identity(self) -> Any:
         lesions = self.examples.lesions
+        # Types of test decide nothing before the end.
+        types = np.where(self.examples.split == TEST, UNKNOWN, self.examples.types)
         return [
             digest_of([crop.key for crop in self.examples.crops]),
-            digest_of(self.known.types.tolist()),
+            digest_of(self.examples.boxes.tolist()),
+            digest_of([types.tolist(), self.known.types.tolist()]),
             digest_of(self.examples.split.tolist()),
             digest_of([lesions.place.tolist(), lesions.log_diameters.tolist()]),
         ]

@@ -19,7 +19,7 @@ from etl.learn.embedding_config import EmbeddingConfig
 from etl.learn.embedding_labels import known_types, refined, type_of_tags
 from etl.learn.embedding_training import EmbeddingTraining
 from etl.learn.loop import CHECKPOINT, random_of
-from etl.learn.series import VAL, ViewCache
+from etl.learn.series import TEST, TRAIN, VAL, ViewCache
 from tests.support.made_up_lesions import made_up
 
 
@@ -58,17 +58,25 @@ def test_twenty_steps_are_ten_and_a_kill_and_ten_more(tmp_path: Path) -> None:
     assert not EmbeddingTraining(config_of(tmp_path / "parts", seed=1), examples).resume()
 
 
-def test_a_checkpoint_of_other_places_or_sizes_is_not_continued(tmp_path: Path) -> None:
+def test_a_checkpoint_of_other_lesions_is_not_continued(tmp_path: Path) -> None:
     config = config_of(tmp_path, steps=1)
     examples = made_up(config)
-    EmbeddingTraining(config, examples).run(1)
-    assert EmbeddingTraining(config, examples).resume()
-    lesions = examples.lesions
+    first = EmbeddingTraining(config, examples)
+    first.run(1)
+    lesions, types, known = examples.lesions, examples.types, first.known
+    not_seed = (examples.split == VAL) & ~known.seeds
     for other in (
-        replace(lesions, place=lesions.place + 0.001),
-        replace(lesions, log_diameters=lesions.log_diameters + 0.001),
+        {"lesions": replace(lesions, place=lesions.place + 0.001)},
+        {"lesions": replace(lesions, log_diameters=lesions.log_diameters + 0.001)},
+        {"boxes": examples.boxes + np.float32(0.001)},
+        {"types": np.where(not_seed, 9 - types, types)},
+        # The types that were propagated are published ones now.
+        {"types": np.where(examples.split == TRAIN, known.types, types)},
     ):
-        assert not EmbeddingTraining(config, replace(examples, lesions=other)).resume()
+        assert not EmbeddingTraining(config, replace(examples, **other)).resume()
+    tested = replace(examples, types=np.where(examples.split == TEST, 9 - types, types))
+    for same in (examples, tested):
+        assert EmbeddingTraining(config, same).resume()
 
 
 def test_a_training_learns_what_lesions_look_like(tmp_path: Path) -> None:
