@@ -52,11 +52,14 @@ class StoredMasks:
         rows = rows[rows["path"].notna()]
         return rows.sort_values(["lesion_id", "is_3d", "source", "file"], ascending=[True, False, True, True])
 
-    def row(self, lesion_id: int, source: str | None = None) -> Mapping[str, Any] | None:
-        """Return the row of a lesion's first mask, of any source or one; None where it has none."""
+    def row(
+        self, lesion_id: int, source: str | None = None, is_3d: bool | None = None
+    ) -> Mapping[str, Any] | None:
+        """Return the row of a lesion's first mask, of any source and kind or one; None where it has none."""
         at = self._positions.get(lesion_id, [])
         found = (self._records[number] for number in at)
-        return next((row for row in found if source in (None, row["source"])), None)
+        asked = (row for row in found if source in (None, row["source"]) and is_3d in (None, row["is_3d"]))
+        return next(asked, None)
 
     def read(self, row: Mapping[str, Any], crop: Crop | None = None, grid: str = "stored") -> Voxels:
         """Return the voxels of a mask, (z, y, x), True inside.
@@ -113,6 +116,7 @@ class StoredMasks:
         source: str | None,
         size_mm: float | tuple[float, float, float] | None,
         grid: Literal["stored", "source"],
+        is_3d: bool | None,
     ) -> xarray.DataArray:
         """Return the mask of a lesion with coordinates; see `Store.mask`."""
         from etl.store.voxels import place_voxels
@@ -123,9 +127,9 @@ class StoredMasks:
             raise ValueError(
                 "size_mm is for the stored grid, which crops are cut from; leave out one of the two"
             )
-        row = self.row(lesion_id, source)
+        row = self.row(lesion_id, source, is_3d)
         if row is None:
-            raise self._absent(lesion_id, source)
+            raise self._absent(lesion_id, source, is_3d)
         own = self.store._attributes(row["volume_id"])
         spacing_mm = own["source_spacing_mm" if grid == "source" else "spacing_mm"]
         crop = None
@@ -152,13 +156,16 @@ class StoredMasks:
             found.setdefault(lesion_id, []).append(at)
         return found
 
-    def _absent(self, lesion_id: int, source: str | None) -> StoreError:
+    def _absent(self, lesion_id: int, source: str | None, is_3d: bool | None) -> StoreError:
         rows = self.rows if source is None else self.rows[self.rows["source"] == source]
+        rows = rows if is_3d is None else rows[rows["is_3d"] == is_3d]
         sources = ", ".join(sorted(self.rows["source"].unique())) or "none"
         return StoreError(
             "this version has no such mask",
             where=f"{self.store.objects.root}, version {self.store.version['version']}",
-            value=f"lesion {lesion_id}" + (f" by {source}" if source else ""),
-            allowed=f"{rows['lesion_id'].nunique():,} lesions with masks; sources: {sources}",
+            value=f"lesion {lesion_id}"
+            + (f" by {source}" if source else "")
+            + ("" if is_3d is None else f", is_3d {is_3d}"),
+            allowed=f"{rows['lesion_id'].nunique():,} lesions with such masks; sources: {sources}",
             remedy='store.table("masks") lists them',
         )

@@ -118,19 +118,22 @@ class Store(VersionTables, DerivedTables):
         source: str | None = None,
         size_mm: float | tuple[float, float, float] | None = None,
         grid: Literal["stored", "source"] = "stored",
+        is_3d: bool | None = None,
     ) -> xarray.DataArray:
-        """Return a lesion's mask by others: bool, axes (z, y, x), in memory. A mask of the whole comes first.
+        """Return a lesion's mask by others: bool, axes (z, y, x), in memory.
 
         Args:
             source: name in the table `masks`; None for any.
             size_mm: aligned with `crop` of this size; None for the whole volume, aligned with `volume`.
             grid: `source` for the source's own pixels and slices, from the volume's first slice on.
+            is_3d: True for a mask of the whole lesion, False for one of its key slice, as in the table
+                `masks`; None for one of the whole if there is, else of the key slice.
 
         Raises:
             StoreError: this version has no such mask, or its labels are damaged.
             ValueError: a size is not above 0, or there is no such grid.
         """
-        return self.masks.array(lesion_id, source, size_mm, grid)
+        return self.masks.array(lesion_id, source, size_mm, grid, is_3d)
 
     @staticmethod
     def window(

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from distributed import Client
 
 from etl.annotations.mask_files import list_files, read_files
 from etl.annotations.mask_sources import MaskStore, join_masks
-from etl.core.errors import SourceError
+from etl.core.errors import SourceError, StoreError
 from etl.run.dask import DaskExecutor
 from etl.run.serial import SerialExecutor
 from etl.store.history import rollback
 from etl.store.prune import Pruning, prune
 from etl.store.reader import Store, open_store
 from etl.verify.verify import verify
-from tests.annotations.documents import tarred
+from tests.annotations.documents import nifti, tarred
 from tests.annotations.test_mask_tasks import ROWS as TASK_ROWS
 from tests.annotations.test_mask_tasks import grids, packings
 from tests.support.clusters import local_cluster
@@ -38,6 +39,23 @@ def same_masks(one: Store, other: Store) -> None:
             found, expected = (store.mask(lesion_id, grid=grid) for store in (one, other))
             assert found.equals(expected)
             assert bool(found.any())
+
+
+def test_each_kind_of_mask_of_one_source_can_be_read(tmp_path: Path) -> None:
+    on_slice = f"{FIRST}_109_sample_0.nii.gz"
+    both = MASKS_BY_NAME | {on_slice: nifti(np.ones((6, 4, 1)), (0.5, 0.5, 2.0), (5, 6, 6))}
+    store = masked_store(tmp_path, masks=both)
+    rows = store.table("masks").set_index("file")
+    assert rows["lesion_id"].tolist() == [0, 0, 1]
+    for file, row in rows.iterrows():
+        for source in (None, "uls23"):
+            mask = store.mask(row.lesion_id, source, is_3d=row.is_3d)
+            assert mask.attrs["file"] == file
+            assert mask.sum() == row.stored_voxels
+    assert store.mask(0).attrs["is_3d"]
+    assert not store.mask(1).attrs["is_3d"]
+    with pytest.raises(StoreError, match=r"(?s)lesion 1, is_3d True.*: 1 lesions with such masks"):
+        store.mask(1, is_3d=True)
 
 
 @pytest.mark.slow
