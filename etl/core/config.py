@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -158,12 +157,6 @@ class Source(_Section):
         "not in it are not selected, and no rejects",
     )
 
-    @model_serializer(mode="wrap")
-    def _without_later_keys(self, serialize: Callable[[Self], dict[str, Any]]) -> dict[str, Any]:
-        # Versions whose config does not use a key that came later keep the config that they had.
-        unused = {name for name in ("more", "partial") if not getattr(self, name)}
-        return {key: value for key, value in serialize(self).items() if key not in unused}
-
     @model_validator(mode="after")
     def _one_of(self) -> Self:
         if (self.images is None) == (self.archives is None):
@@ -289,3 +282,10 @@ class Config(_Section):
     def resolved(self) -> dict[str, Any]:
         """Return every value, defaults included, as plain JSON types."""
         return self.model_dump(mode="json")
+
+    def recorded(self) -> dict[str, Any]:
+        """Return what a version keeps: every value but unused keys of `source` that came after versions."""
+        found = self.resolved()
+        unused = {key for key in ("more", "partial") if not found["source"][key]}
+        kept = {key: value for key, value in found["source"].items() if key not in unused}
+        return found | {"source": kept}

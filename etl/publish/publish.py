@@ -106,7 +106,7 @@ def publish(
             {"name": c.name, "bytes": c.bytes, "slices": c.slice_count, "directory_sha256": c.sha256 or None}
             for c in plan.index.containers
         ],
-        "config": config.resolved(),
+        "config": config.recorded(),
         "code": code_versions(),
         "schemas": {name: schema_columns(table.schema) for name, table in BUILD_TABLES.items()},
         "tables": {name: [written(file, run_id)[0] for file in own] for name, own in files.items()},

@@ -25,7 +25,9 @@ def test_the_smallest_config_has_the_documented_defaults(tmp_path: Path) -> None
             "staging": None,
             "downloads": 4,
             "keep_archives": True,
+            "more": {},
             "complete": False,
+            "partial": False,
         },
         "volume": {
             "spacing_mm": 1.0,

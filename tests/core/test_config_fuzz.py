@@ -10,6 +10,7 @@ import pytest
 import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
 from etl.core.config import Config
 from etl.core.config_file import as_yaml
@@ -66,6 +67,9 @@ CONFIGS = st.fixed_dictionaries(
 def test_a_resolved_config_loads_as_itself(tmp_path: Path, data: dict[str, Any]) -> None:
     config = load(tmp_path, json.dumps(data, ensure_ascii=False))
     resolved = config.resolved()
+    for name, section in config:
+        if isinstance(section, BaseModel):
+            assert resolved[name].keys() == type(section).model_fields.keys()
     assert load(tmp_path, as_yaml(resolved)) == config
     assert load(tmp_path, json.dumps(resolved, ensure_ascii=False)).resolved() == resolved
     for key, value in data.items():
