@@ -9,7 +9,12 @@ from etl.tables.table import BOOL, FLOAT, INT, TEXT, Table, field
 _SCHEMA = pa.schema(
     [
         field("lesion_id", INT, "the lesion with the lower number"),
-        field("other_lesion_id", INT, "the other one; of the same patient, in another series"),
+        field(
+            "other_lesion_id",
+            INT,
+            "the other one; of the same patient, in another series; "
+            "runs of one series at different slice intervals count as two series",
+        ),
         field("patient_index", INT, "patient"),
         field("distance", FLOAT, "the smaller, the likelier one lesion; its scale is the algorithm's"),
         field(
