@@ -162,7 +162,7 @@ def test_sequences_of_one_study_or_of_which_a_build_changed_a_lesion_are_shown(
     assert (len(part.changes), len(part.uncertain)) == pairs
     assert part.unmatched == (lost is not None)
     page = patient_page(store, 1).decode()
-    assert ("1 lesion of this patient not matched yet" in page) is (lost not in (None, OTHER))
+    assert ("1 lesion of this patient is not matched yet" in page) is (lost not in (None, OTHER))
     if lost == OTHER:
         with pytest.raises(AbsentError, match="match what is new: deeplesion match"):
             store.sequences(patient=2)
