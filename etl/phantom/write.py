@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import stat
 from bisect import bisect
 from dataclasses import asdict
 from itertools import groupby
@@ -19,11 +20,11 @@ from etl.phantom.rows import csv_row, format_rows
 from etl.phantom.slices import draw_slice, encode_png
 from etl.phantom.truth import PhantomTruth, phantom_truth
 from etl.phantom.whole_bodies import whole_body_patients
-from etl.release.names import slice_name
+from etl.release.names import is_ignorable, slice_name
 
 PHANTOM_VERSION = 1
 TRUTH_NAME = "phantom.json"
-PARTIAL_NAME = f".{TRUTH_NAME}.partial"
+PARTIAL_NAME = ".phantom.partial"
 CSV_NAME = "DL_info.csv"
 
 
@@ -53,30 +54,47 @@ def is_written(out: Path, truth: PhantomTruth) -> bool:
     )
 
 
-def _write_stamp(out: Path, stamp: dict[str, Any]) -> None:
-    partial = out / PARTIAL_NAME
-    partial.write_text(json.dumps(stamp, indent=1) + "\n", encoding="utf-8")
-    os.replace(partial, out / TRUTH_NAME)
+def _release_files(out: Path) -> dict[str, int]:
+    """Return the bytes of each file with a name of the release, by name relative to `out`; -1 for links."""
+    found = {}
+    for top in filter(lambda entry: _is_own(entry.name), out.iterdir()):
+        for path in (top, *(() if top.is_symlink() else top.rglob("*"))):
+            state = path.lstat()
+            if not stat.S_ISDIR(state.st_mode):
+                size = state.st_size if stat.S_ISREG(state.st_mode) else -1
+                found[path.relative_to(out).as_posix()] = size
+    return found
 
 
-def _take_over(out: Path) -> None:
-    """Mark `out` as an incomplete synthetic release and remove an older one; refuse other content."""
-    out.mkdir(parents=True, exist_ok=True)
-    held = sorted(entry.name for entry in out.iterdir() if entry.name != PARTIAL_NAME)
-    if held and _stamp(out) is None:
+def _check_own(out: Path) -> None:
+    """Raise ConfigError where `out` has files of a release that phantom.json lacks, or of another size."""
+    stamp = _stamp(out)
+    if stamp is None:
+        foreign = sorted(entry.name for entry in out.iterdir() if entry.name != PARTIAL_NAME)
+    else:
+        written = stamp.get("files", {})
+        files = sorted(_release_files(out).items())
+        foreign = [name for name, size in files if written.get(name) != size and not is_ignorable(name)]
+    if foreign:
         raise ConfigError(
             "the folder holds something that isn't a synthetic release",
             where=str(out),
-            value=held[:3],
-            allowed="a new or empty folder, or one that this job wrote",
-            remedy="name another folder, or empty this one yourself",
+            value=foreign[:3],
+            allowed="a new or empty folder, or one whose archives, slices and DL_info.csv this job wrote",
+            remedy="name another folder, or empty this one yourself; nothing was written",
         )
-    _write_stamp(out, {"phantom_version": PHANTOM_VERSION})
-    for path in (out / name for name in held if _is_own(name)):
+
+
+def _replace(out: Path, partial: Path) -> None:
+    """Move the files of `partial` to `out`, phantom.json first, instead of an older synthetic release."""
+    for path in filter(lambda entry: _is_own(entry.name), out.iterdir()):
         if path.is_dir():
             shutil.rmtree(path)
         else:
             path.unlink()
+    for path in sorted(partial.iterdir(), key=lambda entry: entry.name != TRUTH_NAME):
+        os.replace(path, out / path.name)
+    partial.rmdir()
 
 
 def _write_slices(out: Path, truth: PhantomTruth) -> tuple[dict[str, int], list[tuple[str, ...]]]:
@@ -128,11 +146,13 @@ def write_phantom(
 ) -> PhantomTruth:
     """Write a synthetic release, or leave it unchanged if `out` already holds it.
 
-    Equal arguments give equal bytes with the same versions of numpy, Pillow and zlib. phantom.json names the
-    files only after all of them are written; an incomplete release is written again.
+    Equal arguments give equal bytes with the same versions of numpy, Pillow and zlib. All files are written
+    to a hidden folder in `out` first and then moved, so that a run that was killed leaves no file that
+    phantom.json does not name; an incomplete release is written again.
 
     Args:
-        out: a folder: new, empty, or written by this function. Other files in it stay.
+        out: a folder: new, empty, or with no files of a release but those that this function wrote. Files
+            with other names stay.
         patients: 1 gives one series of 13 slices; 8 give everything that `plan` lists.
         archives: number of zips; odd ones are deflated, even ones stored.
         seed: changes noise, bodies, and the lesions' positions by parts of a voxel.
@@ -161,10 +181,16 @@ def write_phantom(
         remedy="name a writable folder on a disk with free space",
     ):
         if not is_written(out, truth):
-            _take_over(out)
-            files, rows = _write_slices(out, truth)
+            out.mkdir(parents=True, exist_ok=True)
+            _check_own(out)
+            partial = out / PARTIAL_NAME
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir()
+            files, rows = _write_slices(partial, truth)
             table = format_rows(rows)
-            (out / CSV_NAME).write_bytes(table)
+            (partial / CSV_NAME).write_bytes(table)
             files[CSV_NAME] = len(table)
-            _write_stamp(out, {"phantom_version": PHANTOM_VERSION, "truth": asdict(truth), "files": files})
+            stamp = {"phantom_version": PHANTOM_VERSION, "truth": asdict(truth), "files": files}
+            (partial / TRUTH_NAME).write_text(json.dumps(stamp, indent=1) + "\n", encoding="utf-8")
+            _replace(out, partial)
     return truth

@@ -8,6 +8,7 @@ import sys
 import zipfile
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -83,7 +84,7 @@ def times(out: Path) -> dict[str, int]:
 
 
 @pytest.mark.slow
-def test_what_is_there_is_kept_and_what_is_damaged_is_rewritten(minimal: Phantom, tmp_path: Path) -> None:
+def test_what_is_there_is_kept_and_what_is_lost_is_rewritten(minimal: Phantom, tmp_path: Path) -> None:
     whole = contents(minimal[0])
     out = tmp_path / "release"
     shutil.copytree(minimal[0], out)
@@ -92,15 +93,12 @@ def test_what_is_there_is_kept_and_what_is_damaged_is_rewritten(minimal: Phantom
     write_phantom(out, patients=1, archives=2, extracted=True)
     assert times(out) == before
 
-    for damage in ("Images_png_02.zip", "Images_png/000001_01_01/110.png"):
-        (out / damage).write_bytes(b"cut")
+    for lost in ("Images_png_02.zip", "Images_png/000001_01_01/110.png"):
+        (out / lost).unlink()
+        (out / ".phantom.partial").mkdir()
+        (out / ".phantom.partial" / "Images_png_01.zip").write_bytes(b"of a run that was killed")
         write_phantom(out, patients=1, archives=2, extracted=True)
         assert contents(out) == whole | {"notes.txt": b"mine"}
-
-    (out / "phantom.json").write_text('{"phantom_version": 1}')
-    (out / "DL_info.csv").unlink()
-    write_phantom(out, patients=1, archives=2, extracted=True)
-    assert contents(out) == whole | {"notes.txt": b"mine"}
 
 
 @pytest.mark.slow
@@ -119,6 +117,39 @@ def test_a_folder_that_holds_something_else_is_left_alone(name: str, tmp_path: P
         write_phantom(tmp_path, patients=1)
     assert str(tmp_path) in str(caught.value)
     assert contents(tmp_path) == {name: b"{}"}
+
+
+@pytest.mark.parametrize("arguments", [{"archives": 2, "extracted": True}, {"archives": 1}])
+@pytest.mark.parametrize(
+    "name", ["DL_info.csv", "Images_png_01.zip", "Images_png_30.zip", "Images_png/000077_01_01/001.png"]
+)
+def test_another_release_next_to_a_synthetic_one_is_left_alone(
+    name: str, arguments: dict[str, Any], minimal: Phantom, tmp_path: Path
+) -> None:
+    out = tmp_path / "release"
+    shutil.copytree(minimal[0], out)
+    (out / name).parent.mkdir(exist_ok=True)
+    (out / name).write_bytes(b"of the NIH")
+    (out / "Images_png_02.zip").unlink()
+    before = contents(out)
+    with pytest.raises(ConfigError, match="isn't a synthetic release") as caught:
+        write_phantom(out, patients=1, **arguments)
+    error = caught.value
+    assert (error.where, error.value) == (str(out), [name])
+    assert error.allowed
+    assert error.remedy
+    assert contents(out) == before
+
+
+def test_a_link_to_another_release_is_left_alone(minimal: Phantom, tmp_path: Path) -> None:
+    out = tmp_path / "release"
+    shutil.copytree(minimal[0], out)
+    shutil.move(out / "Images_png", tmp_path / "elsewhere")
+    (out / "Images_png").symlink_to(tmp_path / "elsewhere")
+    before = contents(tmp_path)
+    with pytest.raises(ConfigError, match="isn't a synthetic release"):
+        write_phantom(out, patients=1)
+    assert contents(tmp_path) == before
 
 
 @pytest.mark.parametrize(
