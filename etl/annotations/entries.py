@@ -68,6 +68,12 @@ class FaultyEntry:
     message: str
 
 
+def entry_repeated(where: str, subject: str, first: str) -> FaultyEntry:
+    """Return the reject of an entry whose subject an entry before it, at `first`, has in the same source."""
+    message = f"{subject} has an earlier entry, {first}; allowed: each once"
+    return FaultyEntry(where, Fault.ROW_REPEATED, message)
+
+
 @dataclass(frozen=True)
 class TagEntry:
     """Tags of one lesion, named by its 0-based row in the release's DL_info.csv.

@@ -7,7 +7,7 @@ join by the corners only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from etl.annotations.entries import (
@@ -21,6 +21,7 @@ from etl.annotations.entries import (
     RowEntry,
     SplitEntry,
     TagEntry,
+    entry_repeated,
 )
 from etl.annotations.joined import (
     Joined,
@@ -31,6 +32,7 @@ from etl.annotations.joined import (
     JoinedTags,
     SourceJoin,
     Unmatched,
+    rows_of,
 )
 from etl.annotations.printed_rows import PrintedRow, Rows
 from etl.annotations.release_order import series_of_row
@@ -47,7 +49,24 @@ def join_entries(
     name: str, kind: str, reading: Reading[Entry], join: Callable[[Entry], Outcome]
 ) -> SourceJoin:
     """Join each entry of a source by `join`, and sort the outcomes."""
-    return sort_outcomes(name, kind, [*map(join, reading.entries), *reading.rejects], reading)
+    outcomes = [*_once(map(join, reading.entries)), *reading.rejects]
+    return sort_outcomes(name, kind, outcomes, reading)
+
+
+def _once(outcomes: Iterable[Outcome]) -> Iterator[Outcome]:
+    """Yield outcomes; of pairs of the same rows, and of rows without a box that join one, the first only.
+
+    The others are rejects. Sources print a pair's boxes with different decimals, so its rows decide.
+    """
+    seen: dict[tuple[int, ...], str] = {}
+    for item in outcomes:
+        if isinstance(item, JoinedPair) or (isinstance(item, JoinedRow) and item.entry.box is None):
+            where, rows = item.entry.where, tuple(sorted(row.lesion_id for row in rows_of(item)))
+            if seen.setdefault(rows, where) != where:
+                named = " and ".join(f"row {row}" for row in rows)
+                yield entry_repeated(where, named, seen[rows])
+                continue
+        yield item
 
 
 def sort_outcomes(

@@ -1,13 +1,21 @@
-"""The files of one source as one reading: places that are told apart, and each lesion once."""
+"""The files of one source as one reading: places that are told apart, and each entry once."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from etl.annotations.entries import Fault, FaultyEntry, Reading, SplitEntry
+from etl.annotations.entries import (
+    BoxEntry,
+    FaultyEntry,
+    PairEntry,
+    Reading,
+    RowEntry,
+    SplitEntry,
+    entry_repeated,
+)
 from etl.core.errors import SourceError
 from etl.core.urls import blob_name, public_url
 
@@ -15,8 +23,8 @@ from etl.core.urls import blob_name, public_url
 def one_reading(name: str, readings: Sequence[Reading[Any]], urls: Sequence[str] = ()) -> Reading[Any]:
     """Return the files of one source as one reading.
 
-    Of entries that name one row of the release, or one lesion of a list of splits, the first is kept and the
-    others are rejects: tables have one answer for a lesion and a source.
+    Of entries that name one row of the release, one lesion of a list of splits, one box or one pair of boxes,
+    the first is kept and the others are rejects: tables have one answer for a lesion and a source.
 
     Args:
         name: of the source, in the config.
@@ -40,8 +48,8 @@ def one_reading(name: str, readings: Sequence[Reading[Any]], urls: Sequence[str]
             notes[note] = notes.get(note, 0) + count
     entries, repeated = _once(_distinct(entry for reading in readings for entry in reading.entries))
     rejects = [reject for reading in readings for reject in reading.rejects]
-    volumes = tuple(volume for reading in readings for volume in reading.volumes)
-    return Reading(tuple(entries), (*rejects, *repeated), first.tags, notes, volumes)
+    volumes = dict.fromkeys(volume for reading in readings for volume in reading.volumes)
+    return Reading(tuple(entries), (*rejects, *repeated), first.tags, notes, tuple(volumes))
 
 
 def _names(urls: Sequence[str]) -> list[str]:
@@ -75,24 +83,34 @@ def _distinct(entries: Iterable[Any]) -> Iterator[Any]:
 
 
 def _once(entries: Iterable[Any]) -> tuple[list[Any], list[FaultyEntry]]:
-    """Return the first entry of each lesion, and rejects of the others; entries that name none are kept."""
-    seen: dict[Hashable, str] = {}
+    """Return the first entry of each subject, and rejects of the others; entries without one are kept."""
+    seen: dict[str, str] = {}
     kept: list[Any] = []
     repeated: list[FaultyEntry] = []
     for entry in entries:
-        lesion = _lesion(entry)
-        if lesion is None or lesion not in seen:
-            seen[lesion] = entry.where
+        subject = _subject(entry)
+        if subject is None or seen.setdefault(subject, entry.where) == entry.where:
             kept.append(entry)
         else:
-            message = f"{lesion} has an earlier entry, {seen[lesion]}; allowed: each once"
-            repeated.append(FaultyEntry(entry.where, Fault.ROW_REPEATED, message))
+            repeated.append(entry_repeated(entry.where, subject, seen[subject]))
     return kept, repeated
 
 
-def _lesion(entry: Any) -> str | None:
-    """Return the lesion that an entry names by itself: a row of the release, or one of a slice by number."""
+def _subject(entry: Any) -> str | None:
+    """Return what an entry is about: a row of the release, a lesion of a slice by number, a box, or a pair.
+
+    A row without a box has none: it may be of any lesion on its slice.
+    """
     if isinstance(entry, SplitEntry):
         return f"lesion {entry.number} of slice {entry.slice_index} of {entry.series}"
-    row = getattr(entry, "row", None)
-    return None if row is None else f"row {row}"
+    if isinstance(entry, PairEntry):
+        return f"the pair of {' and '.join(sorted(map(_box, (entry.first, entry.second))))}"
+    if getattr(entry, "row", None) is not None:
+        return f"row {entry.row}"
+    box = entry.box if isinstance(entry, RowEntry) else entry
+    return _box(box) if isinstance(box, BoxEntry) else None
+
+
+def _box(entry: BoxEntry) -> str:
+    place = ", ".join(str(float(number)) for number in entry.box_px)
+    return f"the box ({place}) on slices {entry.z_first} to {entry.z_last} of {entry.series}"

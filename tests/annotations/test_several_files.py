@@ -6,11 +6,21 @@ import json
 import pickle
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 
-from etl.annotations.entries import Fault, Missing, Reading, SplitEntry, TagEntry
+from etl.annotations.entries import (
+    BoxEntry,
+    Fault,
+    Missing,
+    PairEntry,
+    Reading,
+    RowEntry,
+    SplitEntry,
+    TagEntry,
+)
 from etl.annotations.grids import Grids
 from etl.annotations.joined import SourceJoin
 from etl.annotations.mask_sources import MaskStore
@@ -139,11 +149,24 @@ SPLITS = tuple(
 )
 
 
-@pytest.mark.parametrize("entries", [TAGS, SPLITS], ids=["tags", "splits"])
+PLACES = ((4.0, 5.0, 12.0, 13.0), (4.0, 5.0, 12.0, 13.5), (4, 5, 12, 13))
+BOXES_AGAIN = tuple(
+    BoxEntry(f"box {at}", SeriesKey(1, 1, 1), (103, 115), place, 109, 109) for at, place in enumerate(PLACES)
+)
+ROWS_AGAIN = tuple(RowEntry(one.where, one.series, 109, one) for one in BOXES_AGAIN)
+OTHER_SIDE = BoxEntry("target", SeriesKey(1, 2, 1), (103, 115), PLACES[0], 108, 108)
+PAIRS_AGAIN = tuple(
+    PairEntry(one.where, *((one, OTHER_SIDE)[:: 1 - 2 * (at == 2)])) for at, one in enumerate(BOXES_AGAIN)
+)
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [TAGS, SPLITS, BOXES_AGAIN, ROWS_AGAIN, PAIRS_AGAIN],
+    ids=["tags", "splits", "boxes", "rows", "pairs"],
+)
 @pytest.mark.parametrize("cut", [1, 2, 3])
-def test_a_lesion_that_is_named_again_is_a_reject(
-    entries: tuple[TagEntry | SplitEntry, ...], cut: int
-) -> None:
+def test_a_lesion_that_is_named_again_is_a_reject(entries: tuple[Any, ...], cut: int) -> None:
     """MULAN's cache next to LesaNet's file made 202 uncertain tags relevant."""
     readings = [Reading(entries[:cut]), Reading(entries[cut:])]
     found = one_reading("lesanet", readings, ["a.json", "b.json"])
@@ -151,3 +174,45 @@ def test_a_lesion_that_is_named_again_is_a_reject(
     (reject,) = found.rejects
     assert (reject.reason, reject.where.partition(": ")[2]) == (Fault.ROW_REPEATED, entries[2].where)
     assert f"has an earlier entry, a.json: {entries[0].where}" in reject.message
+
+
+def dlt(key: str, *series: str, shift: float = 0.0) -> bytes:
+    """Write a file of one pair, listed in both directions."""
+    listed = {}
+    for at, both in enumerate((series, series[::-1])):
+        pair: dict[str, Any] = {}
+        for end, one in zip(("source", "target"), both, strict=True):
+            pair |= {end: f"{VOLUMES[one]}.nii.gz", f"{end} recist slice": f"{one}/{SLICES[one]}.png"}
+            pair[f"{end} recist box"] = [3.0 + shift, 4.0, 8.0, 8.0]
+        listed[f"{key}{at}"] = pair
+    return json.dumps(listed).encode()
+
+
+ONE, TWO = "000001_01_01", "000001_02_01"
+PAIR, ROUNDED = dlt("a", ONE, TWO), dlt("b", TWO, ONE, shift=0.02)
+NO_BOX = f"File_name\n{ONE}_109.png\n".encode()
+
+
+@pytest.mark.parametrize(
+    ("kind", "files", "entries", "joined"),
+    [
+        ("dlt_pairs", (PAIR, PAIR), 2, 1),
+        ("dlt_pairs", (PAIR, ROUNDED, PAIR), 3, 1),
+        ("dl_info_like", (NO_BOX, NO_BOX), 2, 1),
+        ("dl_info_like", (NO_BOX + NO_BOX[10:],), 2, 1),
+        ("coco_boxes", (coco(ONE), coco(TWO), coco(ONE)), 3, 2),
+        ("manual_3d_boxes", (manual(*SLICES), manual(ONE)), 4, 3),
+        ("harvester_boxes", (harvester(ONE), harvester(ONE, "/mnt/")), 2, 1),
+    ],
+)
+def test_what_a_source_repeats_is_joined_once(
+    tmp_path: Path, kind: str, files: tuple[bytes, ...], entries: int, joined: int
+) -> None:
+    paths = [tmp_path / f"{number}.json" for number in range(len(files))]
+    for path, data in zip(paths, files, strict=True):
+        path.write_bytes(data)
+    found, boxes = joined_boxes(kind, paths)
+    assert (found.entries, len(found.joined), len(found.unmatched)) == (entries, joined, 0)
+    assert [reject.reason for reject in found.rejects] == [Fault.ROW_REPEATED] * (entries - joined)
+    assert len(boxes) in (0, joined)
+    assert found.notes.get("printed_lesions", joined) == joined
