@@ -17,7 +17,8 @@ from etl.annotations.entries import (
     entry_repeated,
 )
 from etl.core.errors import SourceError
-from etl.core.urls import blob_name, public_url
+from etl.core.urls import public_url
+from etl.release.names import distinct_names
 
 
 def one_reading(name: str, readings: Sequence[Reading[Any]], urls: Sequence[str] = ()) -> Reading[Any]:
@@ -29,13 +30,13 @@ def one_reading(name: str, readings: Sequence[Reading[Any]], urls: Sequence[str]
     Args:
         name: of the source, in the config.
         readings: of its files, in their order.
-        urls: of the files, by which entries are named where there are several.
+        urls: of the files, by whose last parts entries are named where there are several.
 
     Raises:
         SourceError: the files name other tags by the same numbers.
     """
     if len(readings) > 1 and urls:
-        readings = list(map(_named, readings, _names(urls)))
+        readings = list(map(_named, readings, distinct_names(list(map(public_url, urls)))))
     first, notes = readings[0], dict(readings[0].notes)
     for other in readings[1:]:
         if other.tags != first.tags:
@@ -50,12 +51,6 @@ def one_reading(name: str, readings: Sequence[Reading[Any]], urls: Sequence[str]
     rejects = [reject for reading in readings for reject in reading.rejects]
     volumes = dict.fromkeys(volume for reading in readings for volume in reading.volumes)
     return Reading(tuple(entries), (*rejects, *repeated), first.tags, notes, tuple(volumes))
-
-
-def _names(urls: Sequence[str]) -> list[str]:
-    """Return how messages name the files of a source: by their last parts, or whole where two end alike."""
-    names = [blob_name(url) for url in urls]
-    return names if len(set(names)) == len(names) else [public_url(url) for url in urls]
 
 
 def _named(reading: Reading[Any], name: str) -> Reading[Any]:

@@ -109,7 +109,8 @@ def test_files_of_one_name_in_folders_lose_no_box(
     joined, boxes = boxes_of(kind, files)
     assert joined == 3
     assert sorted(boxes["lesion_id"]) == [0, 1, 2]
-    assert all(entry.startswith(str(tmp_path)) for entry in boxes["entry"])
+    # Without the folders that they share: the same files mounted elsewhere make the same tables.
+    assert {entry.partition(":")[0] for entry in boxes["entry"]} == {f"{one}/annotations" for one in SLICES}
     named = [file.rename(file.with_name(f"{file.parent.name}.txt")) for file in files]
     joined, boxes = boxes_of(kind, named)
     assert (joined, len(boxes)) == (3, 3)
