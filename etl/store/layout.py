@@ -79,6 +79,11 @@ def path_in_tables(path: str) -> str:
     return path.split("/", 2)[2]
 
 
+def run_of(path: str) -> str:
+    """Return the run that wrote a table file, by its path; a rollback names files of another run."""
+    return path.split("/", 2)[1]
+
+
 def run_path(run_id: str, kind: str) -> str:
     """Return the path of a run's record (`json`) or of Dask's report (`html`), relative to the store."""
     return f"{RUNS}/{run_id}.{kind}"

@@ -26,10 +26,12 @@ from etl.store.layout import (
     MODELS,
     RECEIPT_SUFFIX,
     REPORTS,
+    RUNS,
     SPLIT_SUFFIX,
     TABLES_FOLDER,
     VERSIONS,
     VOLUMES,
+    run_of,
     summary_path,
     version_path,
     volume_path,
@@ -39,7 +41,7 @@ from etl.store.receipts import read_split
 from etl.store.running import DEAD_SECONDS, Mark, Running, mark_path, marks_by_clock, running
 from etl.store.version_file import Digest
 from etl.store.version_list import Listing, list_versions
-from etl.store.versions import new_run_id, read_with_sha256
+from etl.store.versions import new_run_id, read_with_sha256, table_entries
 
 _PROOFS = (RECEIPT_SUFFIX, SPLIT_SUFFIX, "/receipt.json", "/split.json")
 
@@ -47,18 +49,20 @@ _PROOFS = (RECEIPT_SUFFIX, SPLIT_SUFFIX, "/receipt.json", "/split.json")
 REMOVED_AT_ONCE = 1000
 
 _GROUP = r"(?=/.|\.ome\.zarr/.|\.receipt\.json\Z|\.split\.json\Z)"
+_RUN = r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}"
 OWN_NAMES = {
     VOLUMES: re.compile(
         rf"[0-9]{{6}}_[0-9]{{2,}}_[0-9]{{2,}}_[0-9]{{3,}}-[0-9]{{3,}}/[0-9a-f]{{16}}{_GROUP}"
     ),
     LABELS: re.compile(rf"([^/]+/){{1,2}}{Digest}(?=\.ome\.zarr/.|\.receipt\.json\Z)"),
     MODELS: re.compile(rf"[^/]+/([^/]+-)?{Digest}(?=/.)"),
-    TABLES_FOLDER: re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}(?=/.+\.parquet\Z)"),
+    TABLES_FOLDER: re.compile(rf"{_RUN}(?=/.+\.parquet\Z)"),
     REPORTS: re.compile(r"[0-9]+(?=/.)"),
+    RUNS: re.compile(rf"{_RUN}(?=\.(json|html)\Z)"),
     PARTIAL: re.compile(r"[0-9a-f]{32}\Z"),
 }
 """The names that builds and jobs give, by folder: a volume, labels, a model, the tables of a run, a report,
-an unfinished object. What else lies there stays."""
+the record of a run, an unfinished object. What else lies there stays."""
 
 
 @dataclass(frozen=True)
@@ -166,6 +170,7 @@ def find_prunable(objects: Objects, keep: int, grace_s: float, now_s: float) -> 
     listed = {folder: objects.listed(folder) for folder in OWN_NAMES}
     files: set[str] = set()
     groups: set[str] = set()
+    runs: set[str] = set()
     named_as: list[tuple[int, str | None]] = [(tag.number, tag.sha256) for tag in tags]
     for number in reversed(kept):
         version, sha256 = read_with_sha256(objects, number)
@@ -174,6 +179,7 @@ def find_prunable(objects: Objects, keep: int, grace_s: float, now_s: float) -> 
         check_complete(objects, version, listed)
         files |= {item.path for item in files_of(version)}
         groups |= {group.path for group in groups_of(version)}
+        runs |= {version["run_id"], *(run_of(entry["path"]) for entry in table_entries(version))}
 
     # A table that was carried on does not keep the others of its run.
     listed[TABLES_FOLDER] = {
@@ -187,6 +193,8 @@ def find_prunable(objects: Objects, keep: int, grace_s: float, now_s: float) -> 
         if unit.path.startswith(f"{REPORTS}/"):
             number = int(unit.path.removeprefix(f"{REPORTS}/"))
             return number >= first or number in tagged
+        if unit.path.startswith(f"{RUNS}/"):
+            return unit.path.removeprefix(f"{RUNS}/") in runs
         return not files.isdisjoint(unit.sizes)
 
     units: dict[str, tuple[Unit, ...]] = {}

@@ -16,7 +16,13 @@ from etl.store.layout import TABLES_FOLDER, summary_path, version_path
 from etl.store.prune import Pruning, prune
 from etl.store.receipts import read_split
 from etl.store.tags import write_tag
-from etl.store.versions import publish_version, read_version, table_entries, under_new_run
+from etl.store.versions import (
+    new_run_id,
+    publish_version,
+    read_version,
+    table_entries,
+    under_new_run,
+)
 from tests.support.s3_server import Bucket
 from tests.support.three_volumes import PRESENT, ROWS, assert_whole, built_three_times, files_of, variant
 from tests.support.tiny_release import build_serial, written
@@ -37,8 +43,10 @@ def make_all_older(store: str, seconds: float, below: str = "") -> None:
 
 
 def counts(pruning: Pruning) -> dict[str, int]:
+    """Return the numbers of deleted units, but for records of runs, which have a test of their own."""
     known = {folder: len(units) for folder, units in pruning.units.items()}
     assert (known.pop("labels"), known.pop("models")) == (0, 0)
+    known.pop("runs")
     return known
 
 
@@ -111,12 +119,34 @@ def test_what_is_younger_than_the_grace_period_stays(config: Config) -> None:
     make_all_older(config.store, 8 * DAY_S, "versions")
     build_serial(variant(config, volume={"spacing_mm": 1.0}))
     found = prune(objects, 1, 7 * DAY_S)
-    assert (found.kept, found.versions, found.younger) == ((4,), (1, 2, 3), 6 + 3)
+    assert (found.kept, found.versions, found.younger) == ((4,), (1, 2, 3), 6 + 3 + 3)
     assert counts(found) == {"volumes": 0, "tables": 0, "reports": 0, ".partial": 0}
     assert_whole(config.store, 4)
     make_all_older(config.store, 8 * DAY_S)
     found = prune(objects, 1, 7 * DAY_S)
     assert (counts(found)["volumes"], counts(found)["tables"], found.younger) == (6, 3, 0)
+
+
+def test_records_stay_of_runs_that_a_kept_version_names(config: Config) -> None:
+    objects = LocalObjects(config.store)
+    made = [read_version(objects, number) or {} for number in (1, 2, 3)]
+    rolled_back, _ = rollback(objects, 1, new_run_id())
+    build_serial(variant(config, volume={"spacing_mm": 1.0}))  # finds what is there, and publishes nothing
+    (unpublished,) = {name.removesuffix(".json") for name in objects.listed("runs")} - {
+        version["run_id"] for version in made
+    }
+    for run_id in (rolled_back["run_id"], made[1]["run_id"]):
+        objects.write(f"runs/{run_id}.html", b"of Dask")
+    assert [prune(objects, 1, DAY_S).units["runs"] for _ in range(2)] == [(), ()]
+    make_all_older(config.store, 2 * DAY_S)
+    os.utime(Path(config.store, f"runs/{made[2]['run_id']}.json"))
+    found = prune(objects, 1, DAY_S)
+    sizes = {unit.path: len(unit.sizes) for unit in found.units["runs"]}
+    assert (sizes, found.younger) == ({f"runs/{made[1]['run_id']}": 2, f"runs/{unpublished}": 1}, 1)
+    kept = [f"{made[0]['run_id']}.json", f"{made[2]['run_id']}.json", f"{rolled_back['run_id']}.html"]
+    assert sorted(objects.listed("runs")) == sorted(kept)
+    prune(objects, 1, 0)
+    assert sorted(objects.listed("runs")) == sorted([kept[0], kept[2]])
 
 
 def test_a_young_version_keeps_all_after_it(config: Config) -> None:
@@ -158,6 +188,7 @@ def test_what_the_store_does_not_know_is_left_alone(config: Config) -> None:
             "volumes/000001_01_01_003-005/notes/0",
             "tables/mine/a.parquet",
         ),
+        *("runs/notes.txt", "runs/mine.json", "runs/20260101T000000Z-0123456789.json"),
         *("versions/0000004.json", "reports/x/a.html", ".partial/keep/0123456789abcdef0123456789abcdef"),
     ]
     partial = ".partial/0123456789abcdef0123456789abcdef"

@@ -164,6 +164,7 @@ def pruning_text(found: Pruning, days: float, *, dry_run: bool) -> str:
         "models": ("model", " that no version names"),
         "tables": ("folder", " of tables of runs"),
         "reports": ("report", ""),
+        "runs": ("record", " of runs that no version names"),
         ".partial": ("leftover", " of interrupted writes"),
     }
     lines = [
