@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -24,6 +26,8 @@ COVERED = b"covered"
 
 DERIVED = b"derived"
 """Key in the metadata of a derived table's file: JSON object of what it was computed with and from."""
+
+READS_AT_ONCE = 8
 
 Entry = Mapping[str, Any]
 """One table file as a version names it: path, bytes, sha256, rows."""
@@ -127,6 +131,19 @@ def read_file(objects: Objects, entry: Entry) -> bytes:
     return data
 
 
+def read_files(objects: Objects, entries: Sequence[Entry]) -> Iterator[bytes]:
+    """Yield the bytes of table files in their order, read several at once: a bucket answers each by itself.
+
+    Raises:
+        StoreError: a file is missing or damaged; of several the first.
+        OSError: the store can't be read.
+    """
+    with ThreadPoolExecutor(READS_AT_ONCE) as pool:
+        # In rounds, so that not all files of a large table are held as bytes and as rows.
+        for start in range(0, len(entries), 4 * READS_AT_ONCE):
+            yield from pool.map(partial(read_file, objects), entries[start : start + 4 * READS_AT_ONCE])
+
+
 def decode_file(
     data: bytes,
     path: str,
@@ -182,7 +199,8 @@ def read_table(
     wanted = columns
     if columns is not None and is_sorted:
         wanted = list(dict.fromkeys([*columns, *table.key]))
-    parts = [decode_file(read_file(objects, entry), entry["path"], table, wanted, where) for entry in entries]
+    files = zip(entries, read_files(objects, entries), strict=True)
+    parts = [decode_file(data, entry["path"], table, wanted, where) for entry, data in files]
     rows = pa.concat_tables(parts) if parts else table.rows_schema.empty_table()
     if is_sorted:
         rows = rows.sort_by([(name, "ascending") for name in table.key])
@@ -195,9 +213,10 @@ def partition_value(path: str) -> str:
     return folder.partition("=")[2]
 
 
-def covered_in(objects: Objects, entry: Entry) -> set[Any]:
-    """Return `covered_units` of a file. Raise StoreError where it is missing or damaged."""
-    return covered_units(pq.read_schema(io.BytesIO(read_file(objects, entry))))
+def covered_in(objects: Objects, *entries: Entry) -> set[Any]:
+    """Return `covered_units` of files. Raise StoreError where one is missing or damaged."""
+    schemas = (pq.read_schema(io.BytesIO(data)) for data in read_files(objects, entries))
+    return set().union(*map(covered_units, schemas))
 
 
 def covered_units(schema: pa.Schema) -> set[Any]:

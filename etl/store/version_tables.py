@@ -120,8 +120,7 @@ class VersionTables:
         if name not in added:
             raise self._absent("added table", name, ", ".join(added) or "none: all tables are the build's")
         with readable(self.objects):
-            files = [covered_in(self.objects, entry) for entry in self.version["tables"][name]]
-        return set().union(*files)
+            return covered_in(self.objects, *self.version["tables"][name])
 
     @cached_property
     def _paths(self) -> dict[str, str]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from etl.core.errors import StoreError
 from etl.io.local import LocalObjects
 from etl.io.opening import open_objects
 from etl.publish.carry import written
-from etl.store.parquet import Entry, encode_table, read_table
+from etl.store.parquet import Entry, covered_in, encode_table, read_table
 from etl.tables.lesions import LESIONS, SPLITS
 from etl.tables.registry import BUILD_TABLES
 from etl.tables.rejects import REJECTS
@@ -24,7 +25,7 @@ from etl.tables.table import Table, schema_columns
 from etl.tables.volumes import VOLUMES
 from tests.regenerate_contract import schema_text
 
-REJECT_ROWS = {
+REJECT_ROWS: dict[str, list[Any]] = {
     "kind": ["row", "slice"],
     "reason": ["unknown_sex", "slice_missing"],
     "found_in": ["DL_info.csv row 3: µ", "DL_info.csv row 4"],
@@ -77,6 +78,33 @@ def test_a_whole_table_is_read_by_no_other_thread(
     assert read_table(objects, entries, REJECTS).column_names == list(REJECT_ROWS)
     with pytest.raises(StoreError, match="can't be decoded"):
         read_table(objects, entries, REJECTS, ["kind", "nothing"])
+
+
+def test_files_of_a_table_are_read_several_at_once_and_joined_in_their_order(objects: LocalObjects) -> None:
+    """One after the other, 400 files of nightly derivations took 13 s in a bucket of 20 ms a request."""
+
+    class Together(LocalObjects):
+        def read(self, name: str) -> bytes:
+            started.wait()
+            return super().read(name)
+
+    entries = []
+    for number in range(3):
+        columns = {name: values[:1] for name, values in REJECT_ROWS.items()} | {"message": [str(number)]}
+        rows = REJECTS.rows(columns)
+        (file,) = encode_table(REJECTS, rows, {f"volume {number}"}, number)
+        entry, data = written(file, "run")
+        objects.write(entry["path"], data)
+        entries.append(entry)
+    started = threading.Barrier(3, timeout=60)
+    assert read_table(Together(objects.root), entries, REJECTS)["message"].to_pylist() == ["0", "1", "2"]
+    assert covered_in(Together(objects.root), *entries) == {"volume 0", "volume 1", "volume 2"}
+    for entry in entries[1:]:
+        objects.remove(entry["path"])
+    with pytest.raises(StoreError, match=r"(?s)file is missing.*part-1"):
+        read_table(objects, entries, REJECTS)
+    with pytest.raises(StoreError, match=r"(?s)file is missing.*part-2"):
+        covered_in(objects, entries[0], entries[2])
 
 
 def test_lesions_lie_by_split_and_come_back_sorted_with_their_split(
