@@ -104,7 +104,7 @@ def test_every_level_has_chunks_and_a_shard_of_its_own() -> None:
 
 
 def test_small_chunks_take_more_than_their_bytes() -> None:
-    shape, spacing, volume = (12, 64, 64), (1.0, 1.0, 1.0), Volume(chunk=(4, 4, 4))
+    shape, spacing, volume = (24, 128, 128), (1.0, 1.0, 1.0), Volume(chunk=(4, 4, 4))
     planes = np.random.default_rng(1).normal(0, 40, shape).astype(np.int16)
     slices = rows(shape[0], int(1.39 * math.prod(shape[1:])), in_archive=False)
     estimated = conversion_bytes(slices, shape, spacing, shape, spacing, volume, in_bucket=False)
