@@ -7,6 +7,7 @@ import hashlib
 import io
 import lzma
 import os
+import stat
 import tarfile
 import tempfile
 import zipfile
@@ -70,15 +71,30 @@ def last_name(url: str) -> str:
 
 
 def folder_files(folder: str) -> list[str]:
-    """Return the files of a folder on this machine and of those below it, links followed, by their paths."""
+    """Return the files of a folder on this machine and of those below it, links followed, by their paths.
+
+    Raises:
+        SourceError: a folder can't be listed, or a name in one leads nowhere.
+    """
+    try:
+        return _files_below(folder)
+    except OSError as error:
+        unreadable(folder, str(error))
+
+
+def _files_below(folder: str) -> list[str]:
     found: list[str] = []
     seen = {os.path.realpath(folder)}
-    for here, folders, names in os.walk(folder, followlinks=True):
+    for here, folders, names in os.walk(folder, onerror=_fail, followlinks=True):
         folders[:] = [name for name in folders if os.path.realpath(os.path.join(here, name)) not in seen]
         seen.update(os.path.realpath(os.path.join(here, name)) for name in folders)
-        found += [path for name in names if os.path.isfile(path := os.path.join(here, name))]
+        found += [os.path.join(here, name) for name in names]
     kept = [path for path in found if not is_ignorable(Path(path).relative_to(folder).as_posix())]
-    return [str(path) for path in sorted(map(Path, kept))]
+    return [str(path) for path in sorted(map(Path, kept)) if stat.S_ISREG(os.stat(path).st_mode)]
+
+
+def _fail(error: OSError) -> NoReturn:
+    raise error
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from etl.core.errors import ConfigError
 from etl.core.urls import public_url
 from etl.io.drivers import PastTheEndError, as_blob_errors, s3_driver
+from etl.io.globs import matching
 from etl.io.places import STREAM_BYTES, BlobChanged, BlobInfo, BlobRefused
 from etl.io.retries import RetryBudget, retried
 
@@ -184,5 +185,12 @@ def _stream_by_ranges(blob: S3Blob | FsspecBlob, start: int, tag: str) -> Iterat
 def matching_urls(pattern: str) -> list[str]:
     """Return the URLs that match a glob in a bucket, sorted. Raises OSError."""
     driver, path = _driver_and_path(pattern)
+
+    def names_in(folder: str) -> Iterator[str]:
+        paths = (entry["name"].rstrip("/").rpartition("/") for entry in driver.ls(folder, detail=True))
+        # Of a file it lists the file itself.
+        return (name for parent, _, name in paths if parent == folder)
+
     with as_blob_errors(pattern):
-        return sorted(driver.unstrip_protocol(match) for match in driver.glob(path))
+        driver.invalidate_cache()
+        return [driver.unstrip_protocol(match) for match in matching(path, names_in)]

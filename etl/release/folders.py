@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import glob
+import errno
 import logging
 import os
+import stat
 import zlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,7 @@ import numpy as np
 
 from etl.core.counted import first_of
 from etl.core.errors import SourceError
+from etl.io.globs import matching_paths
 from etl.release.index import (
     MAX_SLICE_BYTES,
     SLICE_DTYPE,
@@ -40,6 +42,8 @@ logger = logging.getLogger(__name__)
 # Levels below the given folder that are searched for image folders. A release unpacked archive by archive has
 # `Images_png`, `Images_png 2` ... side by side, or `Images_png_01/Images_png`.
 _LEVELS_BELOW = 3
+# Errors of the system for a link that leads nowhere, or to itself.
+_NOTHING = (errno.ENOENT, errno.ELOOP)
 
 
 def index_folder(images: str | Sequence[str]) -> SliceIndex:
@@ -70,8 +74,10 @@ def index_folder(images: str | Sequence[str]) -> SliceIndex:
 
 
 def _expand(place: str) -> list[str]:
-    matches = [place] if os.path.exists(place) or not glob.has_magic(place) else sorted(glob.glob(place))
-    folders = [os.path.abspath(match) for match in matches if os.path.isdir(match)]
+    try:
+        folders = [path for path in matching_paths(place) if stat.S_ISDIR(os.stat(path).st_mode)]
+    except OSError as error:
+        raise _unreadable(place, error) from error
     if not folders:
         raise SourceError(
             "no such folder",
@@ -101,7 +107,12 @@ def _folders_with_series(folder: str, levels: int) -> list[str]:
         return [folder]
     if not levels:
         return []
-    inner = [entry.path for entry in entries if os.path.isdir(entry.path) and not is_ignorable(entry.name)]
+    # A link that leads to itself hides nothing; one that leads nowhere may be to a disk that is not mounted.
+    inner = [
+        entry.path
+        for entry in entries
+        if not is_ignorable(entry.name) and _is_folder(entry.path, errno.ELOOP)
+    ]
     return [root for path in inner for root in _folders_with_series(path, levels - 1)]
 
 
@@ -109,7 +120,7 @@ def _list_folder(root: str, name: str, number: int) -> ContainerListing:
     rows, rejects, other = [], [], 0
     for entry in _entries(root):
         key = parse_series_id(entry.name)
-        if key is None or not os.path.isdir(entry.path):
+        if key is None or not _is_folder(entry.path, *_NOTHING):
             if not is_ignorable(entry.name):
                 other += 1
                 rejects.append(unexpected_name(name, entry.name, "a folder PPPPPP_SS_RR"))
@@ -121,7 +132,8 @@ def _list_folder(root: str, name: str, number: int) -> ContainerListing:
             if is_ignorable(member):
                 continue
             parsed = parse_member(member)
-            if parsed is None or not os.path.isfile(file.path):
+            found = None if parsed is None else _status(file.path, *_NOTHING)
+            if parsed is None or found is None or not stat.S_ISREG(found.st_mode):
                 other += 1
                 rejects.append(unexpected_name(name, member, "a file NNN.png"))
                 continue
@@ -131,7 +143,7 @@ def _list_folder(root: str, name: str, number: int) -> ContainerListing:
                     unexpected_name(name, member, "NNN.PNG where there is no NNN.png, which is used")
                 )
                 continue
-            size = file.stat().st_size
+            size = found.st_size
             if size > MAX_SLICE_BYTES:
                 other += 1
                 rejects.append(too_large(f"{name}: {member}", str(key), parsed[1], size))
@@ -162,12 +174,27 @@ def _entries(folder: str) -> list[os.DirEntry[str]]:
         raise _unreadable(folder, error) from error
 
 
+def _is_folder(path: str, *nothing: int) -> bool:
+    found = _status(path, *nothing)
+    return found is not None and stat.S_ISDIR(found.st_mode)
+
+
+def _status(path: str, *nothing: int) -> os.stat_result | None:
+    """Return the status of what a name in a folder leads to; None after one of these errors of the system."""
+    try:
+        return os.stat(path)
+    except OSError as error:
+        if error.errno in nothing:
+            return None
+        raise _unreadable(path, error) from error
+
+
 def _unreadable(path: str, error: OSError) -> SourceError:
     return SourceError(
         "part of the release can't be read",
         where="source.images",
-        value=f"{path}: {error.strerror or error}",
-        remedy="check its permissions and its disk",
+        value=f"{error.filename or path}: {error.strerror or error}",
+        remedy="check its permissions, its disk and its link, or name the folders that are to be read",
     )
 
 

@@ -7,6 +7,7 @@ import functools
 import glob
 import io
 import os
+import stat
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.resources import files
@@ -14,6 +15,7 @@ from importlib.resources import files
 from etl.core.errors import SourceError, explained
 from etl.core.rejects import Kind, Reason, Reject
 from etl.core.urls import is_local, parse_place, public_url
+from etl.io.globs import matching_paths
 from etl.io.opening import open_blob
 from etl.release.names import distinct_names
 from etl.staging.fetch import RemoteArchive, remote_archive
@@ -69,10 +71,15 @@ def find_archives(entries: Sequence[ArchiveEntry]) -> tuple[RemoteArchive, ...]:
 
 def _expand(where: str) -> list[str]:
     if is_local(where):
-        path = parse_place(where)
-        is_glob = glob.has_magic(path) and not os.path.exists(path)
-        matches = sorted(glob.glob(path)) if is_glob else [path]
-        matches = [os.path.abspath(match) for match in matches if os.path.isfile(match)]
+        with explained(
+            SourceError,
+            "an archive can't be read",
+            where=f"source.archives: {where}",
+            remedy="check its permissions, its disk and its link, or name the archives that are to be read",
+        ):
+            matches = [
+                path for path in matching_paths(parse_place(where)) if stat.S_ISREG(os.stat(path).st_mode)
+            ]
     elif where.startswith(("http://", "https://")) or not glob.has_magic(where):
         return [where]
     else:

@@ -102,6 +102,30 @@ def test_folders_are_read_through_links_and_once(tmp_path: Path) -> None:
     assert [file.stem for file in list_files(str(folder))] == ["000001_01_01_103_lesion_01.nii.gz"]
 
 
+@pytest.mark.parametrize("name", ["labels", "000001_01_01_104_lesion_01.nii.gz"])
+def test_no_part_of_a_folder_is_left_out_for_a_link_that_leads_nowhere(tmp_path: Path, name: str) -> None:
+    (tmp_path / "000001_01_01_103_lesion_01.nii.gz").write_bytes(documents.mask())
+    (tmp_path / name).symlink_to("/none")
+    with pytest.raises(SourceError, match=rf"annotations can't be read(.|\n)*No such file(.|\n)*{name}"):
+        list(list_files(str(tmp_path)))
+
+
+def test_no_part_of_a_folder_is_left_out_because_it_can_t_be_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "labels").mkdir()
+    listed = os.scandir
+
+    def fail(path: str) -> object:
+        if os.path.basename(path) == "labels":
+            raise PermissionError(13, "Permission denied", path)
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", fail)
+    with pytest.raises(SourceError, match=r"annotations can't be read(.|\n)*Permission denied(.|\n)*labels"):
+        list(list_files(str(tmp_path)))
+
+
 @pytest.mark.parametrize("name", ["masks.7z", "content", "masks.rar", "masks.tar.zst"])
 def test_a_place_that_is_no_mask_is_an_error(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"anything")

@@ -232,3 +232,26 @@ def test_links_next_to_the_image_folders(root: Path, tmp_path_factory: pytest.Te
     index = index_folder([str(place), str(root)])
     assert [container.path for container in index.containers] == [str(place / "Images_png")]
     assert (index.found_count, index.rejects) == (4, ())
+
+
+def test_a_link_to_a_disk_that_is_not_mounted(root: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    place = tmp_path_factory.mktemp("links")
+    (place / "Images_png").symlink_to(root)
+    (place / "Images_png 2").symlink_to("/none/Images_png")
+    for named in (place, place / "*", place / "Images_png 2"):
+        with pytest.raises(SourceError, match=r"can't be read(.|\n)*Images_png 2: No such file"):
+            index_folder(str(named))
+
+
+@pytest.mark.parametrize("name", [SERIES, "009.png"])
+def test_a_disk_that_fails_makes_no_reject(root: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked = os.stat
+
+    def fail(path: str, **options: object) -> os.stat_result:
+        if os.path.basename(path) == name:
+            raise OSError(5, "Input/output error", path)
+        return looked(path, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "stat", fail)
+    with pytest.raises(SourceError, match=rf"can't be read(.|\n)*{name}: Input/output error"):
+        index_folder(str(root))
