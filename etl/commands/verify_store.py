@@ -67,6 +67,7 @@ def main(store: str, number: Any, part: str | None, seed: int) -> None:
     from etl.pipeline.preflight import check_seen
     from etl.report.console.progress import VerifyProgress
     from etl.report.console.texts import verification_text
+    from etl.report.console.versions import store_failures
     from etl.run.clusters import chosen_cluster, connect
     from etl.run.logs import start_logging
     from etl.store.layout import version_path
@@ -89,6 +90,7 @@ def main(store: str, number: Any, part: str | None, seed: int) -> None:
     with (
         connect(chosen_cluster("local"), module="etl.verify.verify") as executor,
         VerifyProgress(console) as progress,
+        store_failures(objects),
     ):
         check_seen(executor.everywhere, objects, version_path(chosen))
         result = verify(objects, chosen, progress.add, executor.run, sample)

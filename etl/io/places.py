@@ -17,6 +17,7 @@
 from __future__ import annotations
 
 import builtins
+import errno
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -47,6 +48,23 @@ class BlobRefused(BlobError):  # noqa: N818
 
 class PartGoneError(OSError):
     """The part is not what was written: another run finished it, or discarded it, in the meantime."""
+
+
+# Errors of the system about what lies at a path, also of a disk that lost a part of it.
+_OF_OBJECTS = (
+    *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL, errno.ENXIO),
+    errno.EIO,
+)
+
+
+def is_outage(error: BaseException | None) -> bool:
+    """Return whether an error is one of the place or the machine, and no evidence about what was read.
+
+    Libraries raise an OSError without a number for bytes that they can't decode.
+    """
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno not in _OF_OBJECTS
+    return isinstance(error, MemoryError | ConnectionError | TimeoutError | PermissionError | BlobError)
 
 
 def reject_reason(error: OSError) -> Reason:

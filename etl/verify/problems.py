@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from etl.io.places import ObjectInfo, Objects, object_info
+from etl.core.errors import StoreError
+from etl.io.places import ObjectInfo, Objects, is_outage, object_info
 
 
 class CountedReads:
@@ -101,7 +102,11 @@ class Problem:
 
 
 def collect(problems: Iterator[Problem], where: str, repair: Repair) -> list[Problem]:
-    """Return all problems of a check. If the check itself fails, its error is the last problem."""
+    """Return all problems of a check. If the check itself fails, its error is the last problem.
+
+    Raises:
+        OSError, MemoryError: as `describe` does.
+    """
     found: list[Problem] = []
     try:
         found.extend(problems)
@@ -111,7 +116,14 @@ def collect(problems: Iterator[Problem], where: str, repair: Repair) -> list[Pro
 
 
 def describe(error: Exception) -> str:
-    """Return the error of a library in one line: its type and its text."""
+    """Return the error of a library in one line: its type and its text.
+
+    Raises:
+        OSError, MemoryError: it is one of the place or the machine, so that nothing is known about the store.
+    """
+    cause = error.__cause__ if isinstance(error, StoreError) else error
+    if cause is not None and is_outage(cause):
+        raise cause
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 

@@ -89,6 +89,9 @@ def verify(
         on_volume: called with the outcome of each volume as it comes, and how many come in all.
         each: calls a function for every item somewhere and gives the results in any order.
         sample: the volumes to read; all where None. Tables are always read whole.
+
+    Raises:
+        OSError, MemoryError: the store can't be read now, or this machine is out of memory.
     """
     where = version_path(number)
     reads = CountedReads(objects)

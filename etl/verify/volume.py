@@ -102,6 +102,9 @@ def verify_volume(objects: Objects, task: VolumeTask) -> VolumeCheck:
 
     Returns:
         The result; no state of the volume raises an error.
+
+    Raises:
+        OSError, MemoryError: the store can't be read now, or this machine is out of memory; worth a retry.
     """
     entry, reads = task.entry, CountedReads(objects)
     path = str(entry.get("path"))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +17,7 @@ from etl.core.errors import StoreError
 from etl.io.local import LocalObjects
 from etl.pipeline.preflight import check_seen
 from etl.verify.problems import Repair
+from etl.verify.verify import Sample, verify
 from tests.support.damage import VERSION, VOLUME, version_of
 from tests.support.jobs import call_job
 from tests.support.processes import DASK_SUBMIT, dask_scheduler, run
@@ -97,3 +100,54 @@ def test_job_without_a_store_ends_with_2(config: Config, tmp_path: Path, argumen
     done = job(*(places.get(argument, argument) for argument in arguments), code=2)
     assert done.stdout == ""
     assert "rror: " in done.stderr
+
+
+def fail_at(name: str, error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let each read of an object, and each listing of a folder, whose path has this part raise an error."""
+    for method in ("read", "listed", "list"):
+        own: Callable[[LocalObjects, str], object] = getattr(LocalObjects, method)
+
+        def called(objects: LocalObjects, path: str, own: Any = own) -> Any:
+            if name in path:
+                raise error
+            return own(objects, path)
+
+        monkeypatch.setattr(LocalObjects, method, called)
+
+
+STALE = OSError(errno.ESTALE, "Stale file handle")
+
+
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [
+        *((name, STALE) for name in ("0/c/0/0/0", "ome.zarr/0/zarr.json", "receipt", "lesions", "tags")),
+        ("0/c/0/0/0", PermissionError(errno.EACCES, "Permission denied")),
+        ("0/c/0/0/0", ConnectionError("s3://bucket: EndpointConnectionError")),
+        ("0/c/0/0/0", MemoryError("unable to allocate")),
+    ],
+)
+def test_a_machine_that_fails_is_no_damage(
+    name: str, error: BaseException, config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail_at(name, error, monkeypatch)
+    with pytest.raises(type(error), match=str(error.args[-1])):
+        verify(LocalObjects(config.store), 1, sample=Sample(count=1))
+
+
+@pytest.mark.usefixtures("serial_jobs")
+def test_job_ends_with_4_where_the_machine_fails(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("0/c/0/0/0", "lesions"):
+        with monkeypatch.context() as patch:
+            fail_at(name, STALE, patch)
+            done = job(config.store, "--sample", "1", code=4)
+            assert "Stale file handle" in done.stderr
+            assert done.stdout == ""
+
+
+@pytest.mark.usefixtures("serial_jobs")
+def test_a_disk_that_lost_a_part_of_a_file_is_damage(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    fail_at("0/c/0/0/0", OSError(errno.EIO, "Input/output error"), monkeypatch)
+    done = job(config.store, "--sample", "1", code=1)
+    assert "0/c/0/0/0: can't be read: found OSError: [Errno 5] Input/output error" in done.stdout
+    assert Repair.VOLUME.value in done.stdout
