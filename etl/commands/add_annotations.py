@@ -137,6 +137,7 @@ def _add(store: Store, settings: MoreAnnotations, annotations: File, own: Runnin
     from etl.annotations.sources import stored_rows
     from etl.annotations.table_rows import annotation_tables
     from etl.publish.add_tables import NewTable, add_tables
+    from etl.report.console.versions import store_failures
 
     given = stored_rows(_read_csv(annotations), store.lesions())
     volumes = store.volumes()
@@ -151,7 +152,8 @@ def _add(store: Store, settings: MoreAnnotations, annotations: File, own: Runnin
     tables = annotation_tables(list(joins.values()), grids, given)
     new = [NewTable(table, rows, covered[table.unit]) for table, rows in tables]
     labels = [entry for join in joins.values() for entry in join.labels]
-    version, is_new = add_tables(store.objects, store.version, new, own, labels)
+    with store_failures(store.objects):
+        version, is_new = add_tables(store.objects, store.version, new, own, labels)
     print_done(json.dumps(_report(given, joins), indent=2))
     rows = ", ".join(f"{table.name} {found.num_rows}" for table, found in tables)
     state = "published" if is_new else "holds the same already"

@@ -63,6 +63,7 @@ def main(store: str, algorithm: Literal["mutual", "paper"], method: str, calibra
     from etl.derive.match_calibration import COMMITTED, read_calibration
     from etl.derive.sequences import match_lesions
     from etl.publish.add_tables import NewTable, add_tables
+    from etl.report.console.versions import store_failures
     from etl.run.logs import start_logging
     from etl.store.lesion_embeddings import embeddings_of
     from etl.store.reader import open_store
@@ -91,7 +92,8 @@ def main(store: str, algorithm: Literal["mutual", "paper"], method: str, calibra
         NewTable(SEQUENCES, SEQUENCES.rows(found.sequences), covered),
         NewTable(LINKS, LINKS.rows(found.links), covered),
     ]
-    version, is_new = add_tables(opened.objects, opened.version, tables)
+    with store_failures(opened.objects):
+        version, is_new = add_tables(opened.objects, opened.version, tables)
     names = found.sequences["sequence_id"]
     several = {name for name, studies in zip(names, found.sequences["studies"], strict=True) if studies > 1}
     print_done(

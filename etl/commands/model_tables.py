@@ -103,9 +103,11 @@ def publish_model(objects: Objects, place: str, name: str, model_id: str, files:
 
     from etl.publish.add_model import add_model
     from etl.report.console.command import print_done
+    from etl.report.console.versions import store_failures
     from etl.store.models import choose_model
 
-    version, is_new = add_model(objects, name, model_id, files)
+    with store_failures(objects):
+        version, is_new = add_model(objects, name, model_id, files)
     kept = {file["path"]: file["sha256"] for file in choose_model(objects, version, model_id)["files"]}
     other = [one for one, data in sorted(files.items()) if kept.get(one) != hashlib.sha256(data).hexdigest()]
     state = "has now" if is_new else "had already"
@@ -123,6 +125,7 @@ def derive_shown(
     """
     from etl.pipeline.derive import derive
     from etl.report.console.deriving import DeriveProgress
+    from etl.report.console.versions import store_failures
     from etl.run.clusters import chosen_cluster, connect
     from etl.run.logs import start_logging
 
@@ -130,6 +133,7 @@ def derive_shown(
     with (
         connect(chosen_cluster("local"), module=module) as executor,
         DeriveProgress(console) as progress,
+        store_failures(store.objects),
     ):
         return derive(
             store,

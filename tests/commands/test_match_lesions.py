@@ -1,13 +1,18 @@
 from __future__ import annotations
 
+import errno
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from etl.commands.model_tables import publish_model
 from etl.core.config import Config
-from etl.core.errors import StoreError
+from etl.core.errors import RunError, StoreError
 from etl.derive.match_calibration import read_calibration
+from etl.io.local import LocalObjects
 from etl.io.opening import open_objects
 from etl.publish.add_tables import NewTable, add_tables
 from etl.store import open_store
@@ -129,3 +134,24 @@ def test_wrong_methods_are_refused(arguments: list[str], said: str) -> None:
 def test_a_place_without_a_store_ends_with_one_message(tmp_path: Path) -> None:
     done = call_job("match_lesions", str(tmp_path / "nothing"), code=2)
     assert "there is no store here" in done.output
+
+
+def test_a_store_that_fails_while_it_is_published_to_ends_with_4(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for method in ("write", "create"):
+        own: Callable[..., Any] = getattr(LocalObjects, method)
+
+        def fail(objects: LocalObjects, name: str, *data: bytes, own: Callable[..., Any] = own) -> Any:
+            if name.startswith(("tables/", "models/")):
+                raise OSError(errno.ESTALE, "Stale file handle", name)
+            return own(objects, name, *data)
+
+        monkeypatch.setattr(LocalObjects, method, fail)
+    done = call_job("match_lesions", config.store, code=4)
+    assert "the store failed" in done.stderr
+    assert "Stale file handle" in done.stderr
+    with pytest.raises(RunError, match=r"the store failed(.|\n)*Stale file handle"):
+        publish_model(
+            LocalObjects(config.store), config.store, "looks", "looks-3f6a09c2d1e4b785", {"card.md": b""}
+        )

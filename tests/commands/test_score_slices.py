@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import onnxruntime
@@ -12,6 +14,7 @@ import pytest
 
 from etl.core.config import Config
 from etl.core.errors import StoreError
+from etl.io.local import LocalObjects
 from etl.io.opening import open_objects
 from etl.publish.add_model import add_model
 from etl.store import open_store
@@ -153,3 +156,17 @@ def test_a_machine_without_the_device_rejects_no_volume(config: Config) -> None:
     output = score(config, "--model", ID, "--device", "cuda", "--most-rejects", "1", code=4)
     assert "no CUDAExecutionProvider here" in output
     assert "body_positions" not in open_store(config.store).version["tables"]
+
+
+def test_a_store_that_fails_while_files_of_runs_are_listed_ends_with_4(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(objects: LocalObjects, prefix: str) -> NoReturn:
+        raise OSError(errno.ESTALE, "Stale file handle", prefix)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("etl.pipeline.derive.part_names", fail)
+        output = score(config, "--model", ID, code=4)
+    assert "the store failed" in output
+    assert "Stale file handle" in output
+    assert "3 scored now" in score(config, "--model", ID)
