@@ -21,6 +21,7 @@ from etl.annotations.tars import is_tar, tar_files
 from etl.core.errors import SourceError
 from etl.core.urls import is_local, public_url
 from etl.io.opening import open_blob
+from etl.io.places import is_outage
 from etl.release.names import is_ignorable
 
 MOST_MEMBER_BYTES = 1 << 28
@@ -51,18 +52,16 @@ def read_place(url: str) -> Iterator[Member]:
         url: a path, http(s):// or s3:// URL; folders on this machine only.
 
     Raises:
-        SourceError: it can't be read, is too large, or a container is damaged or holds too much.
+        SourceError: it is too large, or a container is damaged or holds too much.
+        OSError: it can't be read, or there is no room for its copy.
     """
     if is_local(url) and os.path.isdir(path := url.removeprefix("file://")):
         for file in folder_files(path):
             yield from read_place(file)
         return
     name = last_name(url)
-    try:
-        with _opened(url, name) as opened:
-            yield from unpack(name, opened, os.fstat(opened.fileno()).st_size)
-    except OSError as error:
-        unreadable(url, str(error))
+    with _opened(url, name) as opened:
+        yield from unpack(name, opened, os.fstat(opened.fileno()).st_size)
 
 
 def last_name(url: str) -> str:
@@ -253,12 +252,16 @@ def unreadable(url: str, found: str) -> NoReturn:
         where=public_url(url),
         value=found,
         allowed="a path, an http(s):// or an s3:// URL",
-        remedy="correct its place in source.more",
+        remedy="correct its place in source.more, or mend what the value names",
     )
 
 
 def damaged(name: str, error: BaseException) -> NoReturn:
-    """Refuse a container that is damaged."""
+    """Refuse a container that is damaged. Raise the error itself where it is the place's or the machine's."""
+    # zipfile calls a file whose end can't be read no zip.
+    for cause in (error, error.__context__):
+        if cause is not None and is_outage(cause):
+            raise cause
     raise SourceError(
         "the archive is damaged",
         where=name,

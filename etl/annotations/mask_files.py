@@ -127,17 +127,20 @@ def _info(url: str) -> BlobInfo:
 
 def _list_file(url: str, info: BlobInfo) -> Iterator[MaskFile]:
     name = last_name(url)
-    if not _is_container(name):
-        if info.bytes is not None and info.has_ranges:
-            yield MaskFile(_unzipped(name), url, 0, info.bytes, info.tag)
-            return
-    elif info.bytes is not None and info.has_ranges and not is_compressed_tar(name):
-        found = _directory(name, url, info.bytes, info.tag)
-        if found is not None:
-            yield from found
-            return
-    for number, member in enumerate(read_place(url)):
-        yield MaskFile(member.name, url, number=number)
+    has_ranges = info.bytes is not None and info.has_ranges
+    if has_ranges and not _is_container(name):
+        yield MaskFile(_unzipped(name), url, 0, info.bytes or 0, info.tag)
+        return
+    try:
+        if has_ranges and not is_compressed_tar(name):
+            found = _directory(name, url, info.bytes or 0, info.tag)
+            if found is not None:
+                yield from found
+                return
+        for number, member in enumerate(read_place(url)):
+            yield MaskFile(member.name, url, number=number)
+    except OSError as error:
+        unreadable(url, str(error))
 
 
 def _is_container(name: str) -> bool:

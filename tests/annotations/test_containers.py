@@ -14,10 +14,12 @@ import pytest
 
 from etl.annotations.containers import MOST_MEMBER_BYTES, read_place, unpack
 from etl.annotations.entries import FaultyEntry, MaskEntry
-from etl.annotations.mask_files import MaskFile, list_files
+from etl.annotations.mask_files import MaskFile, list_files, read_files, readable_files
 from etl.annotations.uls23_masks import parse_mask_name, read_uls23_mask
 from etl.core.errors import SourceError
 from tests.annotations.documents import mask, nifti, tarred
+from tests.support.http_faults import busy
+from tests.support.servers import HttpServer
 from tests.support.zips import zipped
 
 NAME = "000001_01_01_109_lesion_01.nii.gz"
@@ -107,7 +109,23 @@ def test_an_archive_that_is_not_whole_gives_no_part_of_it(tmp_path: Path, ending
 
 def test_a_place_that_is_not_there_says_so(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"nothing\.tar"):
-        list(read_place(str(tmp_path / "nothing.tar")))
+        list(list_files(str(tmp_path / "nothing.tar")))
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("name", ["masks.zip", "masks.tar", "masks.tar.gz"])
+def test_a_server_that_fails_is_no_damage(name: str, http_server: HttpServer) -> None:
+    packed = tarred({NAME: mask()}) if "tar" in name else zipped({NAME: mask()})
+    http_server.put(f"/{name}", gzip.compress(packed) if name.endswith("gz") else packed)
+    url = f"{http_server.url}/{name}"
+    listed = list(list_files(url))
+    answers = iter([None])
+    http_server.chance = lambda request: next(answers, busy(500))
+    with pytest.raises(SourceError, match=r"annotations can't be read(.|\n)*500"):
+        list(list_files(url))
+    # In a task another try may help.
+    with pytest.raises(ConnectionError, match="500"), readable_files(listed) as files:
+        read_files(files)
 
 
 @pytest.mark.parametrize("code", [2, 4, 16])
