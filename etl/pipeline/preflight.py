@@ -14,7 +14,7 @@ from etl.core.counted import counted
 from etl.core.errors import ConfigError, EtlError, StoreError
 from etl.core.urls import is_local, parse_place
 from etl.io.opening import open_objects, open_staging
-from etl.io.places import PARTIAL, Objects, object_info
+from etl.io.places import PARTIAL, Objects, PartGoneError, object_info
 from etl.pipeline.room import check_any_room
 from etl.store.layout import VERSIONS
 from etl.store.root import check_root
@@ -29,7 +29,7 @@ class Seen:
 
     Attributes:
         reads: it reads what the driver wrote.
-        refused: error of its own write; empty if it can write, or can't even read.
+        refused: error of its read where something is there, or of its own write; empty without one.
     """
 
     reads: bool = True
@@ -74,13 +74,19 @@ def _tried(read: Callable[[], bytes], write: Callable[[], None]) -> Seen:
     try:
         if read() != _PROBE:
             return Seen(reads=False)
-    except OSError:
-        return Seen(reads=False)
+    except OSError as error:
+        return Seen(reads=False, refused=_reason(error))
     try:
         write()
     except OSError as error:
-        return Seen(refused=f"{type(error).__name__}: {error}")
+        return Seen(refused=_reason(error))
     return Seen()
+
+
+def _reason(error: OSError) -> str:
+    """Return the error as text; empty where nothing is there, as on a machine with a folder of its own."""
+    absent = isinstance(error, FileNotFoundError | NotADirectoryError | PartGoneError)
+    return "" if absent else f"{type(error).__name__}: {error}"
 
 
 def check_shared(
@@ -125,7 +131,7 @@ def check_shared(
         (objects.root, "store", StoreError, {worker: seen for worker, (seen, _) in answers.items()}),
         (staging, "source.staging", ConfigError, {worker: seen for worker, (_, seen) in answers.items()}),
     ):
-        blind = [worker for worker, seen in found.items() if not seen.reads]
+        blind = {worker: seen.refused for worker, seen in found.items() if not seen.reads}
         if blind:
             raise _blind(kind, key, str(place), blind)
         refused = [f"{worker} ({seen.refused})" for worker, seen in found.items() if seen.refused]
@@ -201,22 +207,26 @@ def _is_inside(path: str, folder: str) -> bool:
     return os.path.commonpath([path, folder]) == folder
 
 
+Digest = tuple[str | None, str]
+"""SHA-256 of an object, None if it can't be read; the error of that."""
+
+
 @dataclass(frozen=True)
 class _Digest:
-    """Returns the SHA-256 of an object, None if it can't be read; a value that travels to workers."""
+    """Returns the SHA-256 of an object and "", or None and an error; a value that travels to workers."""
 
     store: str
     name: str
 
-    def __call__(self) -> str | None:
+    def __call__(self) -> Digest:
         try:
-            return object_info(self.name, open_objects(self.store).read(self.name)).sha256
-        except OSError:
-            return None
+            return object_info(self.name, open_objects(self.store).read(self.name)).sha256, ""
+        except OSError as error:
+            return None, _reason(error)
 
 
 def check_seen(
-    everywhere: Callable[[Callable[[], str | None]], Mapping[str, str | None]], objects: Objects, name: str
+    everywhere: Callable[[Callable[[], Digest]], Mapping[str, Digest]], objects: Objects, name: str
 ) -> None:
     """Check that every worker reads the same bytes of an object of the store as the driver. Read only.
 
@@ -227,17 +237,21 @@ def check_seen(
         StoreError: naming the workers that don't.
     """
     look = _Digest(objects.root, name)
-    expected = look()
-    blind = [worker for worker, seen in everywhere(look).items() if seen != expected]
+    expected, _ = look()
+    blind = {worker: why for worker, (seen, why) in everywhere(look).items() if seen != expected}
     if blind:
         raise _blind(StoreError, "store", objects.root, blind)
 
 
-def _blind(kind: type[EtlError], key: str, place: str, blind: list[str]) -> EtlError:
+def _blind(kind: type[EtlError], key: str, place: str, blind: Mapping[str, str]) -> EtlError:
+    """Return the error about workers, each with the error of its read; empty where nothing was there."""
+    shown = [f"{worker} ({why})" if why else worker for worker, why in blind.items()]
     return kind(
         "workers don't see what the driver sees",
         where=key,
-        value=f"{place}: not seen by {counted(len(blind), 'worker')}, such as {', '.join(blind[:3])}",
+        value=f"{place}: not seen by {counted(len(blind), 'worker')}, such as {', '.join(shown[:3])}",
         allowed="a place that the driver and every worker reach under the same name",
-        remedy=f"set `{key}` to a folder of a shared file system, or to a bucket",
+        remedy="give the workers the permissions, credentials or network that they lack"
+        if all(blind.values())
+        else f"set `{key}` to a folder of a shared file system, or to a bucket",
     )

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn, TypeVar
 
 import pytest
 import yaml
@@ -19,7 +19,7 @@ from etl.core.config import Config
 from etl.core.errors import ConfigError, EtlError, GuardError, RunError, StoreError
 from etl.io.local import LocalObjects
 from etl.pipeline.build import build, load_plan
-from etl.pipeline.preflight import check_places
+from etl.pipeline.preflight import check_places, check_seen, check_shared
 from etl.pipeline.room import LEAST_FREE_BYTES
 from etl.pipeline.source_access import check_sources
 from etl.run.serial import SerialExecutor
@@ -32,6 +32,7 @@ from tests.support.tiny_release import build_serial, csv_row, tiny_config, write
 
 SERIES = "000001_01_01"
 ROWS = [csv_row(SERIES, 2, (1, 4))]
+Seen = TypeVar("Seen")
 
 
 def config_with(folder: Path, store: str, **source: Any) -> Config:
@@ -256,3 +257,40 @@ def test_what_travels_to_workers_loads_no_packages_of_tables() -> None:
     assert done.returncode == 0, done.stderr
     assert "'etl.convert.convert'" in done.stdout
     assert not [name for name in ("pandas", "pyarrow", "xarray", "etl.tables") if f"'{name}'" in done.stdout]
+
+
+@pytest.mark.parametrize(
+    ("error", "value", "remedy"),
+    [
+        (
+            PermissionError("NoCredentialsError"),
+            "tcp://b (PermissionError: NoCredentialsError)",
+            "credentials",
+        ),
+        (FileNotFoundError("none"), "tcp://b", "shared file system"),
+    ],
+)
+def test_a_worker_that_can_t_read_the_store_says_why(
+    error: OSError, value: str, remedy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    objects = LocalObjects(str(tmp_path))
+    objects.write("version", b"1")
+
+    def fail(own: LocalObjects, name: str) -> NoReturn:
+        raise error
+
+    def on_two_workers(look: Callable[[], Seen]) -> dict[str, Seen]:
+        found = {"tcp://a": look()}
+        with monkeypatch.context() as patch:
+            patch.setattr(LocalObjects, "read", fail)
+            return found | {"tcp://b": look()}
+
+    checks: list[Callable[[], None]] = [
+        lambda: check_shared(on_two_workers, objects, None),
+        lambda: check_seen(on_two_workers, objects, "version"),
+    ]
+    for check in checks:
+        with pytest.raises(StoreError, match="workers don't see") as caught:
+            check()
+        assert caught.value.value == f"{tmp_path}: not seen by 1 worker, such as {value}"
+        assert remedy in caught.value.remedy

@@ -15,7 +15,7 @@ import pytest
 from etl.core.config import Config
 from etl.core.errors import StoreError
 from etl.io.local import LocalObjects
-from etl.pipeline.preflight import check_seen
+from etl.pipeline.preflight import Digest, check_seen
 from etl.verify.problems import Repair
 from etl.verify.verify import Sample, verify
 from tests.support.damage import VERSION, VOLUME, version_of
@@ -81,8 +81,8 @@ def test_job_does_not_trust_workers_that_see_another_store(config: Config, tmp_p
         done = run([*DASK_SUBMIT, "--scheduler", address, "jobs/verify_store.py", config.store])
         assert done.returncode == 0, done.stderr
 
-    def blind(look: Callable[[], str | None]) -> dict[str, str | None]:
-        return {"tcp://a": look(), "tcp://b": None}
+    def blind(look: Callable[[], Digest]) -> dict[str, Digest]:
+        return {"tcp://a": look(), "tcp://b": (None, "")}
 
     with pytest.raises(StoreError, match="1 worker, such as tcp://b"):
         check_seen(blind, LocalObjects(config.store), VERSION)
