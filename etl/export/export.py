@@ -17,7 +17,7 @@ from etl.core.urls import parse_folder
 from etl.export.protocol import LESION, ExportFile, Format, Pictures, Selection
 from etl.export.selection import select
 from etl.io.local import LocalObjects
-from etl.io.places import PARTIAL
+from etl.io.places import PARTIAL, is_outage
 from etl.store.layout import ACKNOWLEDGEMENT, CITATION, CONTRACT_VERSION, SOURCE_URL, to_json
 from etl.store.reader import Store
 from etl.store.versions import readable
@@ -118,8 +118,8 @@ def export(
             "the export can't be written",
             where=objects.root,
             value=str(error),
-            allowed="a writable folder on a disk with free space",
-            remedy="name another folder, or free some space and repeat: complete files are kept",
+            allowed="a folder that can be read and written, on a disk with free space",
+            remedy="name another folder, or mend its permissions or disk and repeat: complete files are kept",
         ) from error
     return Export(len(files), len(files) - len(todo), size, len(selected.lesions), len(selected.volumes))
 
@@ -212,10 +212,16 @@ def _claim(store: Store, objects: LocalObjects, stamp: dict[str, Any]) -> None:
 
 
 def _read_stamp(objects: LocalObjects) -> dict[str, Any] | None:
-    """Return the content of export.json; None if it is absent or is not an export's."""
+    """Return the content of export.json; None if it is absent or is not an export's.
+
+    Raises:
+        OSError: it can't be read now.
+    """
     try:
         found = json.loads(objects.read(STAMP))
-    except (OSError, ValueError):
+    except (OSError, ValueError) as error:
+        if is_outage(error):
+            raise
         return None
     return found if isinstance(found, dict) and "format" in found and "run_id" in found else None
 

@@ -21,6 +21,7 @@ from etl.learn.sequence_sampler import UNKNOWN
 from etl.learn.series import Views
 from etl.learn.store_series import check_splits
 from etl.store.reader import Store
+from etl.store.versions import readable
 
 Boxes = npt.NDArray[np.float32]
 
@@ -117,6 +118,7 @@ def examples_of(store: Store, frame: pd.DataFrame, config: Input, augment: Augme
 
 
 def _read(store: Store, row: VolumeRow, view: LesionView, spot: Spot) -> Views:
-    seen = view.of(store.array(row.volume_id), spot.center_vox, row.spacing_mm)
+    with readable(store.objects):
+        seen = view.of(store.array(row.volume_id), spot.center_vox, row.spacing_mm)
     views: Views = np.rint(seen).astype(np.int16)
     return views

@@ -20,8 +20,9 @@ from safetensors import safe_open
 from safetensors.numpy import save
 from torch import nn
 
-from etl.core.errors import ConfigError
+from etl.core.errors import ConfigError, RunError
 from etl.derive.volume_table import digest_of
+from etl.io.places import is_outage
 from etl.learn.processes import Processes
 from etl.learn.training_config import Schedule
 
@@ -237,6 +238,7 @@ class Loop(ABC):
 
         Raises:
             ConfigError: the file is no checkpoint of this training.
+            RunError: it can't be read now.
         """
         path = self.folder / CHECKPOINT
         if not path.is_file():
@@ -257,6 +259,13 @@ class Loop(ABC):
             for name, values in self.held.items():
                 values.data.copy_(tensors[name])
         except Exception as error:
+            if is_outage(error) or isinstance(error, torch.OutOfMemoryError):
+                raise RunError(
+                    "the checkpoint can't be read now",
+                    where=str(path),
+                    value=f"{type(error).__name__}: {error}"[:200],
+                    remedy="mend the cause (disk, permissions, memory) and run the same again: it continues",
+                ) from error
             raise ConfigError(
                 "this is no checkpoint of this training",
                 where=str(path),

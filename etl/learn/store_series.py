@@ -16,6 +16,7 @@ from etl.derive.volume_table import ROW_COLUMNS, VolumeRow, digest_of, volume_ro
 from etl.imaging.body_view import BodyView
 from etl.learn.series import TEST, TRAIN, VAL, Series, Views
 from etl.store.reader import Store
+from etl.store.versions import readable
 
 Place = tuple[str, int]
 """A series, and the number of a slice in it from 0."""
@@ -118,7 +119,8 @@ def store_pairs(store: Store) -> Pairs:
 
 
 def _views(store: Store, row: VolumeRow, view: BodyView, planes: npt.NDArray[np.intp]) -> Views:
-    hu, place = read_planes(store.array(row.volume_id), planes)
+    with readable(store.objects):
+        hu, place = read_planes(store.array(row.volume_id), planes)
     views: Views = np.rint(view.of(hu, row.spacing_mm[1:])).astype(np.int16)[place]
     return views
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from etl.core.errors import ConfigError, StoreError
 from etl.export.export import README, STAMP, export, load_format
 from etl.export.protocol import FORMATS, Selection
+from etl.io.local import LocalObjects
 from etl.store.layout import ACKNOWLEDGEMENT, CITATION, SOURCE_URL
 from etl.store.reader import Store, open_store
 from tests.support.s3_server import Bucket
@@ -91,6 +93,23 @@ def test_what_is_not_an_export_stays_as_it_is(demo_store: Store, tmp_path: Path)
     assert files_below(tmp_path) == {"thesis.txt": b"years of work", STAMP: b"{}"}
     with pytest.raises(ConfigError, match="is a file"):
         export(demo_store, tmp_path / "thesis.txt", "csv", Selection())
+
+
+def test_an_export_that_can_t_be_read_now_is_not_to_be_emptied(
+    demo_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export(demo_store, tmp_path, "coco", ONE)
+    read = LocalObjects.read
+
+    def fail(objects: LocalObjects, name: str) -> bytes:
+        if name == STAMP:
+            raise PermissionError(errno.EACCES, "Permission denied", name)
+        return read(objects, name)
+
+    monkeypatch.setattr(LocalObjects, "read", fail)
+    with pytest.raises(StoreError, match="Permission denied") as caught:
+        export(demo_store, tmp_path, "coco", ONE)
+    assert "empty" not in str(caught.value)
 
 
 def test_the_store_is_no_place_for_an_export(demo_store: Store) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -10,10 +11,13 @@ import pytest
 from etl.commands.train_embedding import _tags
 from etl.core.errors import ConfigError, StoreError
 from etl.derive.embedding_input import LESION_COLUMNS, spots_of
+from etl.imaging.body_view import BodyView
+from etl.io.local import LocalObjects
 from etl.learn.embedding_batches import plain_crops
 from etl.learn.embedding_config import Augment, Data, Input
 from etl.learn.embedding_examples import seen_by, store_examples
 from etl.learn.series import ViewCache
+from etl.learn.store_series import store_series
 from etl.publish.add_tables import NewTable, add_tables
 from etl.store import open_store
 from etl.store.reader import Store
@@ -99,3 +103,16 @@ def test_certain_tags_are_read_by_lesion(store: Store) -> None:
     table = TAGS.rows(columns | {"tag": tags, "certainty": certainty})
     add_tables(store.objects, store.version, [NewTable(TAGS, table, [0, 1, 2])])
     assert _tags(open_store(store.objects.root)) == {0: ["liver"], 2: ["liver"]}
+
+
+def test_a_store_that_can_t_be_read_is_named(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    crop = store_examples(store, Data(), SEEN, Augment()).crops[0]
+    series = store_series(store, BodyView(8, 40.0))[0]
+
+    def fail(objects: LocalObjects, name: str, count: int) -> NoReturn:
+        raise ConnectionError("no answer in time")
+
+    monkeypatch.setattr(LocalObjects, "read_end", fail)
+    for read in (crop.read, series.read):
+        with pytest.raises(StoreError, match=r"the store can't be read(.|\n)*no answer in time"):
+            read()

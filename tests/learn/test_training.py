@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etl.core.errors import ConfigError
+from etl.core.errors import ConfigError, RunError
 from etl.learn.batches import choose_slices, is_long_enough, make_batch
 from etl.learn.curves import csv_text, svg_text
 from etl.learn.finish import finished
@@ -72,6 +72,28 @@ def test_a_checkpoint_of_another_training_is_not_continued(tmp_path: Path) -> No
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(ConfigError, match="no checkpoint of this training"):
         Training(config_of(tmp_path), bars()).resume()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        PermissionError(13, "Permission denied"),
+        OSError(116, "Stale file handle"),
+        torch.OutOfMemoryError("CUDA"),
+    ],
+)
+def test_a_checkpoint_that_can_t_be_read_now_is_not_to_be_deleted(
+    tmp_path: Path, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Training(config_of(tmp_path), bars()).run(1)
+
+    def fail(*_: object, **__: object) -> NoReturn:
+        raise error
+
+    monkeypatch.setattr("etl.learn.loop.safe_open", fail)
+    with pytest.raises(RunError, match="the checkpoint can't be read now") as caught:
+        Training(config_of(tmp_path), bars()).resume()
+    assert "delete" not in str(caught.value)
 
 
 def test_a_training_learns_the_order(tmp_path: Path) -> None:
