@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from etl.core.errors import StoreError, explained
 from etl.io.drivers import as_oserrors, code_of, may_pass, s3_driver, status_of
@@ -85,7 +85,7 @@ class BucketObjects:
         spans = spanning(ranges, requests)
         starts, stops = [start for start, _ in spans], [stop for _, stop in spans]
         read: list[bytes] = self._ask(
-            lambda driver: driver.cat_ranges([path] * len(spans), starts, stops, on_error="raise")
+            lambda driver: _all_arrived(driver.cat_ranges([path] * len(spans), starts, stops))
         )
         found, at = [], 0
         for start, stop in ranges:
@@ -212,6 +212,14 @@ class BucketObjects:
         for error in answer.get("Errors", []):
             kind = PermissionError if error.get("Code") == "AccessDenied" else OSError
             raise kind(f"{self.root}: {error.get('Key')} can't be deleted: {error.get('Message')}")
+
+
+def _all_arrived(answers: list[bytes | Exception]) -> list[bytes]:
+    """Raise the first error among the answers to ranges, which fsspec 2025 returns whatever it is asked."""
+    for answer in answers:
+        if isinstance(answer, Exception):
+            raise answer
+    return cast("list[bytes]", answers)
 
 
 @dataclass(frozen=True)

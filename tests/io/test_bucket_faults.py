@@ -134,9 +134,14 @@ def test_where_a_bucket_refuses_batches_objects_are_deleted_one_by_one(
 
 
 def test_what_is_not_there_is_asked_for_once(objects: Objects, faulty: FaultyS3) -> None:
-    with pytest.raises(FileNotFoundError):
-        objects.read("nothing")
-    assert [request.method for request in faulty.requests] == ["GET"]
+    for read in (
+        lambda: objects.read("nothing"),
+        lambda: objects.read_ranges("nothing", [(0, 1), (5, 9)], 1),
+    ):
+        faulty.requests.clear()
+        with pytest.raises(FileNotFoundError):
+            read()
+        assert [request.method for request in faulty.requests] == ["GET"]
 
 
 def test_what_does_not_pass_fails_in_the_end(objects: Objects, faulty: FaultyS3) -> None:
