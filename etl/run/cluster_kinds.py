@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import math
 import uuid
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from dask.system import CPU_COUNT
@@ -73,8 +72,10 @@ class Tls(_Section):
     @field_validator("ca_file", "cert", "key")
     @classmethod
     def _there(cls, value: str) -> str:
-        if not Path(value).is_file():
-            raise ValueError("there is no such file")
+        try:
+            open(value, "rb").close()
+        except OSError as error:
+            raise ValueError(f"it can't be read: {error.strerror}") from error
         return value
 
 

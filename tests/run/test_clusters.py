@@ -99,9 +99,13 @@ def test_the_environment_names_another(monkeypatch: pytest.MonkeyPatch) -> None:
             {
                 "kind": "scheduler",
                 "address": "tls://h:1",
-                "tls": {"ca_file": "no.pem", "cert": "c", "key": "k"},
+                "tls": {"ca_file": "no.pem", "cert": ".", "key": "k" * 300},
             },
-            ['`tls.ca_file` = "no.pem": there is no such file'],
+            [
+                '`tls.ca_file` = "no.pem": it can\'t be read: No such file or directory',
+                '`tls.cert` = ".": it can\'t be read: Is a directory',
+                "it can't be read: File name too long",
+            ],
         ),
         (SLURM | {"walltime": "one hour"}, ['`walltime` = "one hour"']),
         ({"kind": "slurm", "workers": 1}, ["`cores` is required", "`memory` is required"]),
