@@ -241,8 +241,6 @@ class Loop(ABC):
             RunError: it can't be read now.
         """
         path = self.folder / CHECKPOINT
-        if not path.is_file():
-            return False
         try:
             with safe_open(path, "pt", device=self.device) as file:
                 state: dict[str, Any] = json.loads(file.metadata()["training"])
@@ -258,6 +256,8 @@ class Loop(ABC):
             self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": moments})
             for name, values in self.held.items():
                 values.data.copy_(tensors[name])
+        except FileNotFoundError:
+            return False
         except Exception as error:
             if is_outage(error) or isinstance(error, torch.OutOfMemoryError):
                 raise RunError(

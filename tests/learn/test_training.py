@@ -96,6 +96,13 @@ def test_a_checkpoint_that_can_t_be_read_now_is_not_to_be_deleted(
     assert "delete" not in str(caught.value)
 
 
+def test_a_checkpoint_is_looked_for_by_opening_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From Python 3.14 on, is_file() is False on a mount that does not answer, too."""
+    Training(config_of(tmp_path), bars()).run(1)
+    monkeypatch.setattr(Path, "is_file", lambda path: False)
+    assert Training(config_of(tmp_path), bars()).resume()
+
+
 def test_a_training_learns_the_order(tmp_path: Path) -> None:
     config = config_of(
         tmp_path, steps=40, rate=3e-3, average=0.8, augment={"mirror": False, "rotate_degrees": 0}
