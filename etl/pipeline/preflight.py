@@ -194,7 +194,7 @@ def check_places(config: Config) -> None:
         )
     with readable(objects):
         check_root(objects)
-    check_any_room(objects)
+        check_any_room(objects)
 
 
 def _matches(place: str) -> list[str]:

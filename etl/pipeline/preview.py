@@ -86,7 +86,7 @@ def make_preview(config: Config, plan: Plan, memory: TaskMemory) -> Preview:
     """
     objects = open_objects(config.store)
     with readable(objects):
-        parent = read_version(objects)
+        parent, free_bytes = read_version(objects), objects.free_bytes()
     if parent is not None and parent["contract_version"] < CONTRACT_VERSION:
         logger.warning(_OLDER_CONTRACT, objects.root, parent["contract_version"], CONTRACT_VERSION)
     reusable = find_all(config.store, plan)
@@ -102,7 +102,7 @@ def make_preview(config: Config, plan: Plan, memory: TaskMemory) -> Preview:
         tuple(too_large),
         memory,
         _staged_bytes(config, plan) if to_convert else {},
-        objects.free_bytes(),
+        free_bytes,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 
 from etl.convert.reuse import find_all
 from etl.core.errors import GuardError, RunError, SourceError, StoreError
+from etl.io.local import LocalObjects
 from etl.phantom import PhantomTruth
 from etl.pipeline.build import load_plan
 from etl.run.clusters import chosen_cluster, connect
@@ -27,6 +29,8 @@ from tests.support.stored import (
     table_bytes,
     without_run,
 )
+from tests.support.three_volumes import PRESENT, ROWS
+from tests.support.tiny_release import build_serial, written
 
 # Three of the phantom's patients: a gap, two intervals, padding, several archives.
 SELECT = {"patients": [1, 2, 3]}
@@ -199,6 +203,23 @@ def test_failed_publishing_keeps_the_volumes(release: Path, tmp_path: Path) -> N
     (root / "tables").unlink()
     again = build_store(data, SerialExecutor())
     assert (again.converted, again.reused, again.published.version["version"]) == (0, 1, 1)
+
+
+@pytest.mark.parametrize("answers", [0, 1])
+def test_a_store_that_does_not_say_how_full_it_is(
+    answers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = written(tmp_path, PRESENT, ROWS)
+    left = [1 << 40] * answers
+
+    def free_bytes(objects: LocalObjects) -> int:
+        if not left:
+            raise OSError(errno.ESTALE, "Stale file handle", objects.root)
+        return left.pop()
+
+    monkeypatch.setattr(LocalObjects, "free_bytes", free_bytes)
+    with pytest.raises(StoreError, match=r"the store can't be read(.|\n)*Stale file handle"):
+        build_serial(config)
 
 
 def test_cluster_named_serial_starts_no_cluster() -> None:
