@@ -4,6 +4,7 @@ that can't be listed.
 
 from __future__ import annotations
 
+import errno
 import fnmatch
 import glob
 import os
@@ -18,8 +19,11 @@ def matching(pattern: str, names_in: Callable[[str], Iterable[str]]) -> list[str
         names_in: returns the names in a folder, none for a file. Raises FileNotFoundError where nothing is.
 
     Raises:
-        OSError: a folder that the pattern leads through can't be listed.
+        OSError: a folder that the pattern leads through can't be listed; or the pattern has `**`, which some
+            globs take for any number of folders and others for one.
     """
+    if "**" in pattern:
+        raise OSError(errno.EINVAL, "** is not allowed: give * once for each level of folders", pattern)
     folder, _, wanted = pattern.rpartition("/")
     if glob.has_magic(folder):
         listed = {place: names_in(place) for place in matching(folder, names_in)}

@@ -24,7 +24,7 @@ PATTERNS = [
     "[ab]/1.zip",
     "*/1.zip",
     "*/x/*",
-    "**",
+    "*",
     ".*",
     "*/.h*",
     "none/*",
@@ -46,6 +46,13 @@ def folder(tmp_path: Path) -> Path:
 def test_the_same_paths_match_as_for_python(folder: Path, pattern: str) -> None:
     expected = sorted(glob.glob(str(folder / pattern))) if pattern != "c/[1]" else [str(folder / pattern)]
     assert matching_paths(str(folder / pattern)) == expected
+
+
+@pytest.mark.parametrize("pattern", ["**", "**/1.zip", "a/**.zip"])
+def test_any_number_of_folders_is_refused(folder: Path, pattern: str) -> None:
+    for read in (lambda place: index_archives([ArchiveEntry(place)]), index_folder):
+        with pytest.raises(SourceError, match=r"give \* once for each level of folders"):
+            read(str(folder / pattern))
 
 
 @pytest.mark.parametrize("pattern", ["*/*.zip", "b/*.zip"])
@@ -82,6 +89,8 @@ def test_a_folder_of_a_bucket_that_can_t_be_listed(
     s3_bucket.put("b/deeper/3.zip", b"PK")
     assert matching_urls(f"{s3_bucket.url}/*/*.zip") == urls
     assert matching_urls(f"{s3_bucket.url}/none/*.zip") == matching_urls(f"{s3_bucket.url}/a/1.zip/*") == []
+    with pytest.raises(OSError, match="once for each level of folders"):
+        matching_urls(f"{s3_bucket.url}/**.zip")
     with serve_faulty_s3() as faulty:
         use_s3(monkeypatch, faulty.url)
         faulty.choose = lambda request: S3Fault.FORBIDDEN if "prefix=b" in request.query else None
