@@ -9,6 +9,7 @@ import pytest
 from etl.io import retries
 from etl.io.places import BlobRefused
 from etl.io.retries import Attempts, BusyError, RetryBudget, archive_budget, retried
+from tests.support.logged import logged_here
 from tests.support.transfers import USUAL
 
 HOST = "https://host"
@@ -87,7 +88,7 @@ def test_a_silent_host_exhausts_its_budget_and_the_log_says_so_each_minute(
         retried(refused, archive_budget(f"{HOST}/a.zip"))
     assert sum(waits[:-1]) < USUAL.outage_s <= sum(waits)
     assert min(waits[10:]) >= USUAL.longest_wait_s / 2
-    lines = [record.getMessage() for record in caplog.records]
+    lines = logged_here(caplog)
     assert len(lines) in (7, 8, 9)  # one a minute, at the end of a wait
     assert lines[0] == f"no bytes for 1 min, retrying until 10 min have passed: {HOST}/a.zip: refused"
 

@@ -14,6 +14,7 @@ from etl.core.rejects import Reason
 from etl.release.archives import index_archives
 from etl.release.slices import read_slices
 from etl.release.sources import ArchiveEntry
+from tests.support.logged import logged_here
 from tests.support.zips import SLICES, assert_whole, content, contents, read, zipped
 
 
@@ -160,8 +161,9 @@ def test_an_equal_copy_of_an_archive_is_noted_and_counts_as_nothing(
         index = read(tmp_path, *[zipped()] * copies, other)
     assert (len(index.slices), index.rejects, index.found_count) == (5, (), 5)
     assert [container.slice_count for container in index.containers] == [4, *[0] * (copies - 1), 1]
-    notes = [record.getMessage() for record in caplog.records]
-    assert notes == [f"{n}.zip is an equal copy of 0.zip and is not used" for n in range(1, copies)]
+    assert logged_here(caplog) == [
+        f"{n}.zip is an equal copy of 0.zip and is not used" for n in range(1, copies)
+    ]
 
 
 def test_other_compression_is_another_archive(tmp_path: Path) -> None:

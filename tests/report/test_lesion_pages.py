@@ -25,6 +25,7 @@ from etl.report.serving import Site
 from etl.store.reader import Store, open_store
 from tests.support.browser import addresses, complaints, serving, wait
 from tests.support.jobs import call_job
+from tests.support.logged import logged_here
 from tests.support.three_volumes import built
 from tests.support.tiny_release import build_serial, csv_row, write_release
 
@@ -245,7 +246,7 @@ def test_a_page_that_can_not_be_read_is_a_fault_of_the_server(
     (tmp_path / "store" / damaged).write_bytes(b"damaged")
     answer = Site(open_store(tmp_path / "store")).answer(path)
     assert (answer.status, damaged in answer.body.decode()) == (500, True)
-    (line,) = caplog.messages
+    (line,) = logged_here(caplog)
     assert line.startswith(f"'{path}' can't be answered: ")
     assert damaged in line
     assert "\n" not in line

@@ -19,6 +19,7 @@ from etl.core.errors import StoreError
 from etl.io.opening import open_objects
 from etl.report.report import make_report, report_after_build, write_report
 from etl.store.reader import Store, open_store
+from tests.support.logged import logged_here
 from tests.support.s3_server import Bucket
 from tests.support.stored import files_below
 
@@ -191,7 +192,7 @@ def test_a_report_that_exists_is_not_rendered_again_where_nothing_changed(
     )
     with caplog.at_level(logging.INFO):
         report_after_build(str(copy), 1, is_new=False)
-        assert (rendered, caplog.messages) == ([], [])
+        assert (rendered, logged_here(caplog)) == ([], [])
         page.unlink()
         for is_new in (False, True):
             report_after_build(str(copy), 1, is_new=is_new)

@@ -7,6 +7,7 @@ import logging
 import pytest
 
 from etl.run.logs import quiet_dask
+from tests.support.logged import logged_here
 
 
 def test_only_what_nobody_can_act_on_is_left_out(caplog: pytest.LogCaptureFixture) -> None:
@@ -15,4 +16,4 @@ def test_only_what_nobody_can_act_on_is_left_out(caplog: pytest.LogCaptureFixtur
         logging.getLogger("distributed.nanny").warning("Worker process still alive after 4.0 seconds")
         logging.getLogger("distributed.sizeof").warning("Sizeof calculation for object of type 'x' failed.")
         logging.getLogger("distributed.nanny").warning("Worker process 7 was killed by signal 9")
-    assert [record.getMessage() for record in caplog.records] == ["Worker process 7 was killed by signal 9"]
+    assert logged_here(caplog) == ["Worker process 7 was killed by signal 9"]

@@ -21,6 +21,7 @@ from etl.run import worker
 from etl.run.connection import check_scheduler, open_client
 from etl.run.submit import submit
 from tests.support.clusters import local_cluster
+from tests.support.logged import logged_here
 from tests.support.processes import (
     DASK_SUBMIT,
     LIMIT_SECONDS,
@@ -122,7 +123,7 @@ def test_workers_do_not_report_the_end_of_their_cluster_as_an_error(caplog: pyte
         for number, handler in before.items():
             signal.signal(number, handler)
         logger.filters[:] = filters
-    assert [record.getMessage() for record in caplog.records] == ["something else"]
+    assert logged_here(caplog) == ["something else"]
 
 
 def test_missing_script_is_a_usage_error(tmp_path: Path) -> None:

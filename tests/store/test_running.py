@@ -131,7 +131,7 @@ def test_waiting_ends_with_what_is_waited_for(objects: Objects, caplog: pytest.L
     prune.__exit__(None, None, None)
     thread.join(60)
     assert ended.is_set()
-    assert caplog.text.count("waiting") == 1
+    assert caplog.text.count("waiting for the end of prune b") == 1
 
 
 @pytest.mark.parametrize(
