@@ -52,10 +52,10 @@ def test_each_sees_the_others(objects: Objects) -> None:
 
 def test_a_mark_that_was_not_renewed_is_dead(local: LocalObjects) -> None:
     with running(local, "a", "build") as a, running(local, "b", "build") as b:
-        make_older(local.root, "b", DEAD_SECONDS - 5)
+        make_older(local.root, "b", DEAD_SECONDS - 60)
         a.remove_dead()
         assert len(a.others()) == 1
-        make_older(local.root, "b", 10)
+        make_older(local.root, "b", 65)
         assert a.others() == []
         a.remove_dead()
         assert local.size(mark_path("b")) is None
@@ -67,7 +67,7 @@ def test_a_mark_that_was_not_renewed_is_dead(local: LocalObjects) -> None:
 
 def test_a_run_that_was_held_up_knows_even_if_nobody_removed_its_mark(local: LocalObjects) -> None:
     with running(local, "a", "build") as a:
-        make_older(local.root, "a", DEAD_SECONDS - 5)
+        make_older(local.root, "a", DEAD_SECONDS - 60)
         assert not a.lapsed()
         make_older(local.root, "a", DEAD_SECONDS + 5)
         a.renew()
