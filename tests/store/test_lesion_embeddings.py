@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from etl.tables.embeddings import embedding_columns, embeddings_table
 from etl.verify.verify import verify
 from tests.support.jobs import call_job
 from tests.support.three_volumes import built
-from tests.support.tiny_release import build_serial, csv_row, write_release
+from tests.support.tiny_release import build_serial, csv_row, tiny_config, write_release
 
 SERIES = ("000001_01_01", "000002_01_01", "000003_01_01", "000004_01_01")
 # lesion_ids 0 and 1 are of patient 1; 2, 3 and 4 are of one place, 2 and 3 of one size, 5 is far away.
@@ -106,7 +107,7 @@ def test_a_model_is_scored_on_its_vectors(embedded: Store, tmp_path: Path) -> No
     assert "a CSV has no vectors of the model 'looks'" in " ".join(done.output.split())
 
 
-def test_a_table_of_vectors_is_read_verified_and_carried(config: Config, embedded: Store) -> None:
+def test_a_table_of_vectors_is_read_verified_and_carried(embedded: Store, tmp_path: Path) -> None:
     number = embedded.version["version"]
     assert [p.what for p in verify(embedded.objects, number).problems] == []
     kept = embedded.table("embeddings/looks")["embedding"]
@@ -114,9 +115,10 @@ def test_a_table_of_vectors_is_read_verified_and_carried(config: Config, embedde
     assert kept[1].dtype == np.float16
     # The next night the volume of lesions 4 and 5 is another one.
     present = {key: [1, 2] for key in SERIES} | {SERIES[3]: [1, 2, 3]}
-    write_release(Path(config.store).parent, present, ROWS)
-    build_serial(config)
-    later = open_store(config.store)
+    write_release(tmp_path, present, ROWS)
+    shutil.copytree(embedded.objects.root, tmp_path / "store")
+    build_serial(tiny_config(tmp_path, tmp_path / "store"))
+    later = open_store(tmp_path / "store")
     assert later.version["version"] == number + 1
     assert later.table("embeddings/looks")["lesion_id"].tolist() == [0, 1]
     assert later.version["added_tables"]["embeddings/looks"]["coverage"] == {"covered": 4, "of": 6}
