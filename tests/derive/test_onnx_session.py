@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 from etl.derive.onnx_session import new_session, run_session, session_of
+from tests.support.processes import wait_until
 from tests.support.tiny_model import MEAN_BRIGHTNESS_ONNX, PIXELS
 
 
@@ -38,13 +39,20 @@ def test_threads_of_a_worker_share_one_session_which_is_made_once() -> None:
 
 def test_a_session_uses_one_thread() -> None:
     """onnxruntime takes all cores by default, whatever OMP_NUM_THREADS says."""
-    before = psutil.Process().num_threads()
+
+    def other_threads() -> set[int]:
+        """Those that Python did not start: what other tests left running starts and ends some meanwhile."""
+        all_threads = {thread.id for thread in psutil.Process().threads()}
+        return all_threads - {thread.native_id for thread in threading.enumerate() if thread.native_id}
+
+    before = other_threads()
     session = new_session(MEAN_BRIGHTNESS_ONNX)
     options = session.get_session_options()
     assert (options.intra_op_num_threads, options.inter_op_num_threads) == (1, 1)
     slices = np.zeros((70, PIXELS, PIXELS), np.float32)
     assert run_session(session, slices).tolist() == [-1.0] * 70
-    assert psutil.Process().num_threads() == before
+    # Those of a session stay as long as it does.
+    wait_until(lambda: not other_threads() - before, "it had no thread more", 10)
     assert session.get_providers() == ["CPUExecutionProvider"]
 
 
