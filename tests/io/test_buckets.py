@@ -98,9 +98,8 @@ def test_a_half_written_volume_is_replaced(phantom: tuple[Path, Any], s3_bucket:
 def test_a_bucket_that_cannot_be_read(s3_bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(StoreError, match="nothing was published yet"):
         open_store(s3_bucket.url)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        closed = f"http://127.0.0.1:{free.getsockname()[1]}"
-    use_s3(monkeypatch, closed)
-    with pytest.raises(StoreError, match="the store can't be read"):
-        open_store(s3_bucket.url)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound and not listening: connections are refused
+        use_s3(monkeypatch, f"http://127.0.0.1:{taken.getsockname()[1]}")
+        with pytest.raises(StoreError, match="the store can't be read"):
+            open_store(s3_bucket.url)

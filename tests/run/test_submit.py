@@ -179,9 +179,10 @@ def test_a_wrong_place_is_an_error_in_one_line(option: str, value: str, said: st
 
 @pytest.mark.slow
 def test_closed_port_is_refused(tmp_path: Path) -> None:
-    with listening_to_nobody() as address:
-        pass
-    done = run([*DASK_SUBMIT, "--scheduler", address, script_file(tmp_path), "exit", "0"])
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound and not listening: connections are refused
+        address = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
+        done = run([*DASK_SUBMIT, "--scheduler", address, script_file(tmp_path), "exit", "0"])
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("Error: no scheduler answers (")
     assert address in done.stderr
