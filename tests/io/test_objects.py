@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import subprocess
 import sys
@@ -12,9 +13,7 @@ from etl.core.errors import StoreError
 from etl.io.local import LocalObjects
 from etl.io.opening import open_objects
 from etl.io.places import Objects, object_info
-
-ROOT = Path(__file__).resolve().parents[2]
-TIMEOUT_S = 60
+from tests.support.processes import LIMIT_SECONDS, ROOT
 
 
 @pytest.fixture
@@ -146,7 +145,7 @@ def test_of_many_processes_that_create_one_object_one_wins(local: LocalObjects) 
             assert process.stdin is not None
             process.stdin.write("go\n")
             process.stdin.flush()
-        won = [process.communicate(timeout=TIMEOUT_S)[0].strip() for process in processes]
+        won = [process.communicate(timeout=LIMIT_SECONDS)[0].strip() for process in processes]
     finally:
         for process in processes:
             process.kill()
@@ -161,10 +160,10 @@ def test_of_many_processes_that_create_one_object_one_wins(local: LocalObjects) 
 def test_a_reader_never_sees_part_of_an_object_that_is_replaced(local: LocalObjects) -> None:
     code = (
         "import sys; from etl.io.local import LocalObjects\n"
-        "objects = LocalObjects(sys.argv[1]); seen = set(); reads = 0\n"
+        "objects = LocalObjects(sys.argv[1]); seen = set()\n"
         "print('ready', flush=True)\n"
-        "while len(seen) < 6 and reads < 100_000:\n"
-        "    data = objects.read('x'); reads += 1\n"
+        "while len(seen) < 6:\n"
+        "    data = objects.read('x')\n"
         "    assert len(data) == 400_000 and data == data[:1] * 400_000, 'part of an object'\n"
         "    seen.add(data[:1])\n"
         "print(len(seen))"
@@ -174,11 +173,12 @@ def test_a_reader_never_sees_part_of_an_object_that_is_replaced(local: LocalObje
     try:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
-        rounds = 0
-        while process.poll() is None and rounds < 2000:
-            local.write("x", b"abcdefgh"[rounds % 8 : rounds % 8 + 1] * 400_000)
-            rounds += 1
-        seen, _ = process.communicate(timeout=TIMEOUT_S)
+        # However long it takes until both have had a core.
+        for letter in itertools.cycle(b"abcdefgh"):
+            local.write("x", bytes([letter]) * 400_000)
+            if process.poll() is not None:
+                break
+        seen, _ = process.communicate(timeout=LIMIT_SECONDS)
     finally:
         process.kill()
     assert (process.returncode, seen.strip()) == (0, "6")
