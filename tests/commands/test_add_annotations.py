@@ -30,7 +30,7 @@ from etl.store.lesion_crops import LesionCrops
 from etl.verify.verify import verify
 from tests.support.jobs import call_job
 from tests.support.other_annotations import FIRST, PRESENT, ROWS, SECOND, write_sources
-from tests.support.processes import ROOT, environment
+from tests.support.processes import LIMIT_SECONDS, ROOT, environment
 from tests.support.three_volumes import built
 from tests.support.tiny_release import build_serial, parse_rows, tiny_config, write_release
 
@@ -38,7 +38,7 @@ from tests.support.tiny_release import build_serial, parse_rows, tiny_config, wr
 def run_job(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(ROOT / "jobs" / "add_annotations.py"), *arguments]
     return subprocess.run(
-        command, env=environment(), capture_output=True, text=True, timeout=300, check=False
+        command, env=environment(), capture_output=True, text=True, timeout=LIMIT_SECONDS, check=False
     )
 
 

@@ -14,6 +14,7 @@ from etl.io.opening import open_blob
 from etl.io.places import BlobInfo, BlobRefused
 from tests.support.http_archive import CONTENT, SECRET, SIZE, put
 from tests.support.http_faults import Answer
+from tests.support.processes import LIMIT_SECONDS
 from tests.support.servers import HttpServer, serve
 
 pytestmark = pytest.mark.usefixtures("impatient")
@@ -117,7 +118,7 @@ if not child:
     os._exit(0)
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
-    subprocess.run([sys.executable, "-c", script, url], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", script, url], check=True, timeout=LIMIT_SECONDS)
     assert http_server.connections == 2
 
 

@@ -14,8 +14,8 @@ import pytest
 
 from etl.core.errors import ConfigError, StoreError
 from etl.phantom import PhantomTruth, phantom_truth, write_phantom
+from tests.support.processes import LIMIT_SECONDS, ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 Phantom = tuple[Path, PhantomTruth]
 
 
@@ -183,7 +183,7 @@ def make_phantom(*arguments: str, folder: Path) -> subprocess.CompletedProcess[s
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=LIMIT_SECONDS,
     )
 
 

@@ -17,6 +17,7 @@ from etl.run.dask import DaskExecutor
 from etl.run.serial import SerialExecutor
 from etl.store.reader import open_store
 from tests.support.clusters import local_cluster
+from tests.support.processes import LIMIT_SECONDS
 from tests.support.spoilt_builds import (
     BAD,
     SERIES,
@@ -41,7 +42,7 @@ def cluster() -> Iterator[LocalCluster]:
 @pytest.fixture
 def client(cluster: LocalCluster) -> Iterator[Client]:
     with Client(cluster, set_as_default=False) as client:
-        client.wait_for_workers(2, timeout=60)
+        client.wait_for_workers(2, timeout=LIMIT_SECONDS)
         yield client
 
 

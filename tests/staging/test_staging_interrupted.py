@@ -24,7 +24,7 @@ from tests.support.fetching import (
     start_fetching,
 )
 from tests.support.http_faults import Fault, Request, Stall, Trickle
-from tests.support.processes import wait_until
+from tests.support.processes import LIMIT_SECONDS, wait_until
 from tests.support.s3_server import Bucket
 from tests.support.servers import HttpServer
 from tests.support.small_disks import mounted, remount
@@ -76,7 +76,7 @@ class TestTwoRuns:
         patient = replace(staged.fetcher.settings, stall_s=30.0, outage_s=60.0)
         processes = [start_fetching(Fetcher(staged.root, patient), archive) for _ in range(2)]
         for process in processes:
-            process.join(60)
+            process.join(LIMIT_SECONDS)
         assert [process.exitcode for process in processes] == [0, 0]
         assert fetch(staged.fetcher, archive)[-1].is_whole
         staged.assert_holds_only(archive)
@@ -96,7 +96,7 @@ class TestKilled:
             process = start_fetching(staged.fetcher, archive)
             wait_until(lambda: RANGES[kill_at] in http_server.ranges("/a.zip"), "it asks for the range")  # noqa: B023
             process.kill()
-            process.join(60)
+            process.join(LIMIT_SECONDS)
             assert http_server.ranges("/a.zip") == RANGES[done : kill_at + 1]
             assert staged.area.names("") == []
         http_server.requests.clear()
@@ -115,7 +115,7 @@ class TestKilled:
         process = start_fetching(folder.fetcher, archive)
         wait_until(lambda: sum(request.sent for request in http_server.requests) > enough, "a part came")
         process.kill()
-        process.join(60)
+        process.join(LIMIT_SECONDS)
         there = folder.area.part_bytes(archive.staged_name)
         if process.exitcode != 0:
             assert b"".join(folder.area.read_part(archive.staged_name) if there else []) == CONTENT[:there]
@@ -160,7 +160,7 @@ class TestNoRoom:
     def test_a_write_that_is_refused_stops_the_fetcher(self, http_server: HttpServer, folder: Staged) -> None:
         archive = serve_archive(http_server)
         process = start_fetching(folder.fetcher, archive, largest_file_bytes=5 * BLOCK_BYTES + 100)
-        process.join(60)
+        process.join(LIMIT_SECONDS)
         assert process.exitcode == 28
         assert folder.area.part_bytes(archive.staged_name) == 5 * BLOCK_BYTES + 100
         assert folder.area.names("") == []

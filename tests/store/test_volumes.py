@@ -21,9 +21,8 @@ from etl.io.opening import open_objects
 from etl.store.layout import SEAL_AT, receipt_path
 from etl.store.level_voxels import open_level
 from etl.store.sealed import is_intact, seal_of
+from tests.support.processes import LIMIT_SECONDS, ROOT
 from tests.support.tiny_volume import BIG, DESCRIPTION, ENCODING, PATH, pyramid, voxels, write
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -191,7 +190,7 @@ def test_the_same_voxels_give_the_same_bytes(objects: LocalObjects) -> None:
         env=os.environ | {"BLOSC_NTHREADS": "4"},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=LIMIT_SECONDS,
         check=True,
     )
     assert json.loads(other.stdout) == digests
