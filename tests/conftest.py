@@ -167,10 +167,19 @@ def s3_bucket(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> Bucket:
 
 @pytest.fixture
 def impatient() -> Iterator[None]:
-    """Transfers of this process wait little between attempts, and soon count as stalled."""
+    """Transfers of this process wait little between attempts; what counts as stalled stays as it is."""
     from tests.support.transfers import SHORT_WAITS, transfers_changed
 
-    with transfers_changed(**SHORT_WAITS, stall_s=0.5):
+    with transfers_changed(**SHORT_WAITS):
+        yield
+
+
+@pytest.fixture
+def short_stalls() -> Iterator[None]:
+    """A connection has stalled after 0.2 s. Only where something stalls: on a slow machine all does."""
+    from tests.support.transfers import transfers_changed
+
+    with transfers_changed(stall_s=0.2):
         yield
 
 

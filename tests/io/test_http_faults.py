@@ -106,6 +106,7 @@ def test_retry_after_is_heeded_within_a_bound(
     assert least <= wait <= most
 
 
+@pytest.mark.usefixtures("short_stalls")
 def test_a_stalled_body_goes_on_from_where_it_stopped(http_server: HttpServer) -> None:
     blob = put(http_server, Stall(500_000), Stall(None))
     assert blob.read(0, SIZE) == CONTENT
@@ -121,7 +122,8 @@ def test_a_server_that_stalls_for_ever_fails_in_the_end(http_server: HttpServer)
 
 
 def test_a_slow_body_is_not_cut_off(http_server: HttpServer) -> None:
-    blob = put(http_server, Trickle(2000, 0.02))
+    url = http_server.put("/a.zip", CONTENT, Trickle(2000, 0.02))
+    blob = HttpBlob(url, RetryBudget(settings=replace(IMPATIENT, stall_s=0.5)))
     assert blob.read(0, 60_000) == CONTENT[:60_000]
     assert len(http_server.requests) == 1
 

@@ -17,7 +17,7 @@ from etl.io.bucket_blobs import S3Blob
 from etl.io.places import BlobChanged, BlobRefused
 from tests.support.faulty_s3 import FaultyS3, S3Request, at_object, serve_faulty_s3
 from tests.support.http_faults import PAGE, Answer, Cut, Fault, NoRange, Stall, WrongLength, busy
-from tests.support.processes import ROOT
+from tests.support.processes import LIMIT_SECONDS, ROOT
 from tests.support.s3_server import Bucket, use_s3
 from tests.support.transfers import IMPATIENT, USUAL
 
@@ -28,12 +28,17 @@ SIZE = len(CONTENT)
 
 @pytest.fixture(autouse=True)
 def faulty(s3_bucket: Bucket, monkeypatch: pytest.MonkeyPatch, impatient: None) -> Iterator[FaultyS3]:
-    """The bucket behind a server with faults; the driver waits half a second for bytes."""
+    """The bucket behind a server with faults."""
     s3_bucket.put("a.zip", CONTENT)
-    monkeypatch.setattr("s3fs.S3FileSystem.read_timeout", 0.5)
     with serve_faulty_s3() as server:
         use_s3(monkeypatch, server.url)
         yield server
+
+
+@pytest.fixture
+def short_stalls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The driver waits half a second for bytes. Only where something stalls: so does a slow machine."""
+    monkeypatch.setattr("s3fs.S3FileSystem.read_timeout", 0.5)
 
 
 @pytest.fixture
@@ -130,12 +135,13 @@ def test_public_and_requester_pays_buckets_are_named_in_the_environment(
         "assert open_blob(sys.argv[1]).read(0, 4) == b'PK\\x03\\x04'\n"
         "assert s3_driver().req_kw == {'RequestPayer': 'requester'}"
     )
-    subprocess.run([sys.executable, "-c", script, blob.url], check=True, timeout=120)
+    subprocess.run([sys.executable, "-c", script, blob.url], check=True, timeout=LIMIT_SECONDS)
     text = (ROOT / "docs" / "operations.md").read_text()
     for words in ("## Other buckets", "FSSPEC_S3_ANON", "FSSPEC_S3_REQUESTER_PAYS", "AWS_ENDPOINT_URL"):
         assert words in text
 
 
+@pytest.mark.usefixtures("short_stalls")
 def test_a_stalled_body_goes_on_from_where_it_stopped(faulty: FaultyS3, blob: S3Blob, path: str) -> None:
     faulty.choose = at_object(path, Stall(), Stall(100_000))
     assert blob.read(0, SIZE) == CONTENT
@@ -144,6 +150,7 @@ def test_a_stalled_body_goes_on_from_where_it_stopped(faulty: FaultyS3, blob: S3
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("short_stalls")
 def test_a_bucket_that_stalls_for_ever_fails_in_the_end(faulty: FaultyS3, blob: S3Blob) -> None:
     faulty.choose = lambda request: Stall()
     with pytest.raises(ConnectionError, match=r"s3://.*/a\.zip: "):

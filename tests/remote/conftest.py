@@ -87,21 +87,3 @@ def small_blocks() -> Iterator[None]:
 
     with transfers_changed(block_bytes=BLOCK_BYTES, blocks_a_task=2, tail_bytes=TAIL_BYTES):
         yield
-
-
-@pytest.fixture
-def short_waits() -> Iterator[None]:
-    """Waits between attempts made tiny in this process; what counts as stalled stays as it is."""
-    from tests.support.transfers import SHORT_WAITS, transfers_changed
-
-    with transfers_changed(**SHORT_WAITS):
-        yield
-
-
-@pytest.fixture
-def short_stalls() -> Iterator[None]:
-    """A connection has stalled after 0.2 s."""
-    from tests.support.transfers import transfers_changed
-
-    with transfers_changed(stall_s=0.2):
-        yield

@@ -37,7 +37,7 @@ from tests.support.remote_release import (
 from tests.support.small_disks import mounted, remount
 from tests.support.stored import files_below, version_names, write_config
 
-pytestmark = pytest.mark.usefixtures("small_blocks", "short_waits")
+pytestmark = pytest.mark.usefixtures("small_blocks", "impatient")
 
 SERIES = "Images_png/000001_01_01"
 EVIL = "Images_png/../../../../../../../../../../../../../evil/000001_01_01/109.png"

@@ -36,7 +36,7 @@ from tests.support.spoiling import (
 )
 from tests.support.transfers import USUAL
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("small_blocks", "short_waits")]
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("small_blocks", "impatient")]
 
 
 @pytest.mark.parametrize("staging", [None, "staging"])

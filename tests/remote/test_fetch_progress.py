@@ -18,7 +18,7 @@ from tests.support.http_faults import Answer
 from tests.support.remote_release import ARCHIVES, Served, store_data
 from tests.support.stored import config_of
 
-pytestmark = pytest.mark.usefixtures("small_blocks", "short_waits")
+pytestmark = pytest.mark.usefixtures("small_blocks", "impatient")
 
 
 def built_with(console: Console, served: Served, folder: Path, log_interval_s: float = 0.0) -> None:

@@ -41,7 +41,7 @@ from tests.support.spoiling import (
 from tests.support.stored import config_of, version_names, write_config
 from tests.support.transfers import USUAL
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("small_blocks", "short_waits")]
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("small_blocks", "impatient")]
 
 NOT_THE_ARCHIVE = Answer(200, {"Content-Type": "application/zip"}, b"PK\x03\x04 and so on")
 AFTER_PLANNING: dict[str, tuple[Spoil, str]] = {

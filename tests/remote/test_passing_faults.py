@@ -33,7 +33,7 @@ from tests.support.remote_release import (
 )
 from tests.support.stored import config_of
 
-pytestmark = pytest.mark.usefixtures("small_blocks", "short_waits")
+pytestmark = pytest.mark.usefixtures("small_blocks", "impatient")
 
 # Fault; how often in a row it strikes; how many requests go well then.
 PASSING: dict[str, tuple[Fault, int, int]] = {
@@ -76,7 +76,6 @@ def test_each_alone(
     tmp_path: Path,
     request: pytest.FixtureRequest,
 ) -> None:
-    # Short only where something stalls: on a slow machine all else does too.
     if isinstance(PASSING[fault][0], Stall):
         request.getfixturevalue("short_stalls")
     served.server.chance = bursts(*PASSING[fault])
@@ -92,7 +91,7 @@ def test_each_alone(
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("impatient")
+@pytest.mark.usefixtures("short_stalls")
 @pytest.mark.parametrize(
     "fault", [Cut(500), Cut(500, is_reset=True), Stall(500), WrongLength(10), busy(), busy(429, "0"), Stall()]
 )
@@ -105,7 +104,7 @@ def test_the_annotations_come_whole(fault: Fault, served: Served, local_store: P
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("impatient")
+@pytest.mark.usefixtures("short_stalls")
 @pytest.mark.parametrize("seed", range(2))
 def test_all_together(
     seed: int, staging: str | None, served: Served, local_store: Path, tmp_path: Path

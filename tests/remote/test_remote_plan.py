@@ -26,7 +26,7 @@ from tests.support.remote_release import (
 )
 from tests.support.stored import config_of
 
-pytestmark = pytest.mark.usefixtures("small_blocks", "short_waits")
+pytestmark = pytest.mark.usefixtures("small_blocks", "impatient")
 
 
 def printed_plan(tmp_path: Path, source: dict[str, Any], *arguments: str) -> list[str]:

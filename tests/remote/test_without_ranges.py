@@ -29,7 +29,7 @@ from tests.support.remote_release import (
 from tests.support.spoiling import STRUCK, TOUCHED, UNTOUCHED, reasons
 from tests.support.stored import config_of, version_names
 
-pytestmark = pytest.mark.usefixtures("small_blocks", "short_waits")
+pytestmark = pytest.mark.usefixtures("small_blocks", "impatient")
 
 
 @pytest.fixture

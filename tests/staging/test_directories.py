@@ -109,6 +109,7 @@ def test_another_state_takes_the_place_of_the_old_one(http_server: HttpServer, s
     assert staged.area.names("") == [new.directory_name]
 
 
+@pytest.mark.usefixtures("short_stalls")
 @pytest.mark.parametrize("fault", [Cut(300_000), Stall(300_000), busy(), WrongLength(99)])
 def test_a_passing_fault_leaves_no_trace(http_server: HttpServer, folder: Staged, fault: Fault) -> None:
     archive = serve(http_server, sha256=hashlib.sha256(CONTENT).hexdigest())

@@ -131,6 +131,7 @@ def test_no_archive_has_more_blocks_than_a_bucket_joins(http_server: HttpServer,
     assert Fetcher(folder.root, tiny)(archive).bytes_now == 4
 
 
+@pytest.mark.usefixtures("short_stalls")
 @pytest.mark.parametrize(
     "fault",
     [

@@ -145,7 +145,10 @@ def test_what_another_run_finished_meanwhile_is_gone(
     assert area.size("a.zip") == SIZE
 
 
-def test_what_does_not_pass_is_raised_at_once(area: BucketStaging, faulty: FaultyS3) -> None:
+def test_what_does_not_pass_is_raised_at_once(
+    area: BucketStaging, faulty: FaultyS3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("s3fs.S3FileSystem.read_timeout", 60)
     faulty.choose = lambda request: S3Fault.FORBIDDEN
     with pytest.raises(PermissionError):
         area.append("a.zip", 0, b"first")

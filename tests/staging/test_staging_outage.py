@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from etl.core.rejects import Reason
 from tests.support.fetching import BLOCK_BYTES, SIZE, Staged, fetch, serve_archive
 from tests.support.http_faults import busy
 from tests.support.servers import HttpServer
-from tests.support.transfers import clock_of_waits, transfers_changed
+from tests.support.transfers import clock_of_waits
 
 
 @pytest.fixture(autouse=True)
-def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Waits take as long as they do where nobody is impatient, by the clock only."""
-    with transfers_changed(stall_s=0.5):
-        yield clock_of_waits(monkeypatch)
+    return clock_of_waits(monkeypatch)
 
 
 @pytest.mark.slow

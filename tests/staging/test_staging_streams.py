@@ -38,6 +38,7 @@ def test_it_comes_whole_in_one_request(
     staged.assert_holds_only(archive)
 
 
+@pytest.mark.usefixtures("short_stalls")
 @pytest.mark.parametrize("fault", [Cut(300_000), Stall(300_000), busy(), WrongLength(99)])
 def test_a_passing_fault_leaves_no_trace(
     http_server: HttpServer, folder: Staged, archive: RemoteArchive, fault: Fault

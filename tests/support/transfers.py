@@ -1,4 +1,4 @@
-"""Settings of transfers for tests: waits between attempts that are tiny, and silence that counts at once."""
+"""Settings of transfers for tests: waits between attempts that are tiny, and clocks that only waits move."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from etl.io.retries import TransferSettings, default_settings
 
 USUAL = TransferSettings()
 SHORT_WAITS: dict[str, Any] = {"first_wait_s": 0.001, "longest_wait_s": 0.01, "outage_s": 0.0}
-IMPATIENT = replace(USUAL, **SHORT_WAITS, stall_s=0.5)
+IMPATIENT = replace(USUAL, **SHORT_WAITS)
 
 
 @contextmanager
