@@ -7,8 +7,11 @@ import functools
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from types import FrameType
+from typing import Any
+
+Handler = Callable[[int, FrameType | None], Any]
 
 EXIT_INTERRUPTED = 128 + signal.SIGINT
 # Signals by which a machine, a batch system or a closed terminal ends a process.
@@ -84,7 +87,7 @@ def deferred_interrupt(same_signal_s: float = SAME_SIGNAL_SECONDS) -> Iterator[N
     """Hold back Ctrl-C and the signals of `terminable` until the end of the block, unless they come twice.
 
     An interrupt inside one of Dask's calls from this thread into its event loop leaves an unfinished
-    coroutine and a traceback.
+    coroutine and a traceback. In a block that is inside another one, the outer one holds them back.
 
     Args:
         same_signal_s: a second SIGTERM or SIGHUP within this time counts as the first.
@@ -93,17 +96,10 @@ def deferred_interrupt(same_signal_s: float = SAME_SIGNAL_SECONDS) -> Iterator[N
         yield
         return
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, *ENDING)}
-    obeyed = {number: handler for number, handler in handlers.items() if callable(handler)}
+    obeyed = {n: handler for n, handler in handlers.items() if callable(handler) and not _is_held(handler)}
     came: list[tuple[int, float]] = []
-
-    def note(number: int, frame: FrameType | None) -> None:
-        is_same = number in ENDING and came and time.monotonic() - came[0][1] < same_signal_s
-        if came and not is_same:
-            obeyed[signal.Signals(number)](number, frame)
-        came.append((number, time.monotonic()))
-
     for number in obeyed:
-        signal.signal(number, note)
+        signal.signal(number, functools.partial(_hold, same_signal_s, obeyed, came))
     try:
         yield
     finally:
@@ -111,3 +107,20 @@ def deferred_interrupt(same_signal_s: float = SAME_SIGNAL_SECONDS) -> Iterator[N
             signal.signal(number, handler)
     if came:
         obeyed[signal.Signals(came[0][0])](came[0][0], None)
+
+
+def _hold(
+    same_signal_s: float,
+    obeyed: Mapping[signal.Signals, Handler],
+    came: list[tuple[int, float]],
+    number: int,
+    frame: FrameType | None,
+) -> None:
+    is_same = number in ENDING and came and time.monotonic() - came[0][1] < same_signal_s
+    if came and not is_same:
+        obeyed[signal.Signals(number)](number, frame)
+    came.append((number, time.monotonic()))
+
+
+def _is_held(handler: Handler) -> bool:
+    return isinstance(handler, functools.partial) and handler.func is _hold

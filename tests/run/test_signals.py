@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -28,22 +29,27 @@ def press() -> None:
     os.kill(os.getpid(), signal.SIGINT)
 
 
-def pressed(times: int, done: list[str]) -> None:
-    with deferred_interrupt():
+def pressed(times: int, blocks: int, done: list[str]) -> None:
+    with contextlib.ExitStack() as stack:
+        for _ in range(blocks):
+            stack.enter_context(deferred_interrupt())
         for _ in range(times):
             press()
         done.append("the block")
     done.append("what follows")
 
 
+@pytest.mark.parametrize("blocks", [1, 2, 3])
 @pytest.mark.parametrize(("times", "done"), [(0, ["the block", "what follows"]), (1, ["the block"]), (2, [])])
-def test_an_interrupt_waits_for_the_block_and_a_second_one_does_not(times: int, done: list[str]) -> None:
+def test_an_interrupt_waits_for_the_block_and_a_second_one_does_not(
+    times: int, done: list[str], blocks: int
+) -> None:
     came: list[str] = []
     if times:
         with pytest.raises(KeyboardInterrupt):
-            pressed(times, came)
+            pressed(times, blocks, came)
     else:
-        pressed(times, came)
+        pressed(times, blocks, came)
     assert came == done
 
 
