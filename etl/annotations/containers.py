@@ -85,7 +85,8 @@ def _files_below(folder: str) -> list[str]:
     found: list[str] = []
     seen = {os.path.realpath(folder)}
     for here, folders, names in os.walk(folder, onerror=_fail, followlinks=True):
-        folders[:] = [name for name in folders if os.path.realpath(os.path.join(here, name)) not in seen]
+        own = (name for name in folders if not is_ignorable(f"{name}/file"))
+        folders[:] = [name for name in own if os.path.realpath(os.path.join(here, name)) not in seen]
         seen.update(os.path.realpath(os.path.join(here, name)) for name in folders)
         found += [os.path.join(here, name) for name in names]
     kept = [path for path in found if not is_ignorable(Path(path).relative_to(folder).as_posix())]

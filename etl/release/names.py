@@ -71,14 +71,20 @@ def volume_id(series: SeriesKey, first: int, last: int) -> str:
     return f"{series}_{first:03d}-{last:03d}"
 
 
+# All but the first are at the root of a disk, and some of them may not be listed.
+_SYSTEM_FOLDERS = frozenset(
+    ("__MACOSX", "lost+found", ".Trashes", ".Spotlight-V100", "System Volume Information", "$RECYCLE.BIN")
+)
+
+
 def is_ignorable(name: str) -> bool:
-    """Return whether a name is a folder or a file of an operating system: `._*`, `.DS_Store`, `__MACOSX/`."""
+    """Return whether a name is a folder or a file of an operating system, such as `._*` or `lost+found/`."""
     parts = name.replace("\\", "/").split("/")
     return (
         (len(parts) > 1 and not parts[-1])
         or parts[-1].startswith("._")
         or parts[-1] in (".DS_Store", "Thumbs.db", "desktop.ini")
-        or "__MACOSX" in parts
+        or not _SYSTEM_FOLDERS.isdisjoint(parts)
     )
 
 

@@ -110,18 +110,21 @@ def test_no_part_of_a_folder_is_left_out_for_a_link_that_leads_nowhere(tmp_path:
         list(list_files(str(tmp_path)))
 
 
-def test_no_part_of_a_folder_is_left_out_because_it_can_t_be_listed(
+def test_no_part_of_a_folder_but_a_system_s_own_is_left_out_because_it_can_t_be_listed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "labels").mkdir()
+    (tmp_path / "000001_01_01_103_lesion_01.nii.gz").write_bytes(documents.mask())
+    (tmp_path / "lost+found").mkdir()
     listed = os.scandir
 
     def fail(path: str) -> object:
-        if os.path.basename(path) == "labels":
+        if os.path.basename(path) in ("labels", "lost+found"):
             raise PermissionError(13, "Permission denied", path)
         return listed(path)
 
     monkeypatch.setattr(os, "scandir", fail)
+    assert len(list(list_files(str(tmp_path)))) == 1
+    (tmp_path / "labels").mkdir()
     with pytest.raises(SourceError, match=r"annotations can't be read(.|\n)*Permission denied(.|\n)*labels"):
         list(list_files(str(tmp_path)))
 

@@ -149,6 +149,8 @@ def test_volume_ids_are_those_of_the_official_converter() -> None:
         ("__MACOSX", True),
         ("__MACOSX/Images_png/000001_02_03/103.png", True),
         ("DeepLesion/__MACOSX/000001_02_03/103.png", True),
+        ("lost+found", True),
+        (".Trashes/501/103.png", True),
         ("Images_png\\000001_02_03\\", True),
         ("Images_png\\000001_02_03\\._103.png", True),
         ("Images_png/000001_02_03/103.png", False),
