@@ -53,7 +53,7 @@ class PartGoneError(OSError):
 # Errors of the system about what lies at a path, also of a disk that lost a part of it.
 _OF_OBJECTS = (
     *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL, errno.ENXIO),
-    errno.EIO,
+    *(errno.EIO, errno.EBADMSG),
 )
 
 

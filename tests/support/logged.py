@@ -1,4 +1,4 @@
-"""What a test logged."""
+"""Messages of the log that a test itself caused."""
 
 from __future__ import annotations
 
