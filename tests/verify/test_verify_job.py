@@ -145,9 +145,12 @@ def test_job_ends_with_4_where_the_machine_fails(config: Config, monkeypatch: py
             assert done.stdout == ""
 
 
+@pytest.mark.parametrize("number", [errno.EIO, errno.EBADMSG])
 @pytest.mark.usefixtures("serial_jobs")
-def test_a_disk_that_lost_a_part_of_a_file_is_damage(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
-    fail_at("0/c/0/0/0", OSError(errno.EIO, "Input/output error"), monkeypatch)
+def test_a_disk_that_lost_a_part_of_a_file_is_damage(
+    number: int, config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail_at("0/c/0/0/0", OSError(number, "as the disk says"), monkeypatch)
     done = job(config.store, "--sample", "1", code=1)
-    assert "0/c/0/0/0: can't be read: found OSError: [Errno 5] Input/output error" in done.stdout
+    assert f"0/c/0/0/0: can't be read: found OSError: [Errno {number}] as the disk says" in done.stdout
     assert Repair.VOLUME.value in done.stdout
