@@ -6,7 +6,7 @@ coordinate of DL_info.csv minus 1. Slices are named by their number in the serie
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Generic, TypeVar
@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from etl.release.names import SeriesKey
+
+Item = TypeVar("Item")
 
 Box = tuple[float, float, float, float]
 """x1, y1, x2, y2 in 0-based pixels."""
@@ -68,10 +70,23 @@ class FaultyEntry:
     message: str
 
 
-def entry_repeated(where: str, subject: str, first: str) -> FaultyEntry:
-    """Return the reject of an entry whose subject an entry before it, at `first`, has in the same source."""
-    message = f"{subject} has an earlier entry, {first}; allowed: each once"
-    return FaultyEntry(where, Fault.ROW_REPEATED, message)
+def each_once(
+    items: Iterable[Item], subject: Callable[[Item], str | None], where: Callable[[Item], str]
+) -> Iterator[Item | FaultyEntry]:
+    """Yield the first item of a source about each subject, and rejects instead of the others.
+
+    Args:
+        subject: returns what an item is about; None for one that is kept in any case.
+        where: returns the place of an item that has a subject. Items at one place are not repeats.
+    """
+    seen: dict[str, str] = {}
+    for item in items:
+        about = subject(item)
+        if about is None or seen.setdefault(about, where(item)) == where(item):
+            yield item
+        else:
+            message = f"{about} has an earlier entry, {seen[about]}; allowed: each once"
+            yield FaultyEntry(where(item), Fault.ROW_REPEATED, message)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ join by the corners only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import attrgetter
 from typing import TypeVar
 
 from etl.annotations.entries import (
@@ -21,7 +22,7 @@ from etl.annotations.entries import (
     RowEntry,
     SplitEntry,
     TagEntry,
-    entry_repeated,
+    each_once,
 )
 from etl.annotations.joined import (
     Joined,
@@ -49,24 +50,19 @@ def join_entries(
     name: str, kind: str, reading: Reading[Entry], join: Callable[[Entry], Outcome]
 ) -> SourceJoin:
     """Join each entry of a source by `join`, and sort the outcomes."""
-    outcomes = [*_once(map(join, reading.entries)), *reading.rejects]
+    joined: Iterable[Outcome] = map(join, reading.entries)
+    outcomes = [*each_once(joined, _subject, attrgetter("entry.where")), *reading.rejects]
     return sort_outcomes(name, kind, outcomes, reading)
 
 
-def _once(outcomes: Iterable[Outcome]) -> Iterator[Outcome]:
-    """Yield outcomes; of pairs of the same rows, and of rows without a box that join one, the first only.
+def _subject(outcome: Outcome) -> str | None:
+    """Return the rows of a pair, or the row that an entry without a box joins; None of other outcomes.
 
-    The others are rejects. Sources print a pair's boxes with different decimals, so its rows decide.
+    Sources print a pair's boxes with different decimals, so its rows decide what is a repeat.
     """
-    seen: dict[tuple[int, ...], str] = {}
-    for item in outcomes:
-        if isinstance(item, JoinedPair) or (isinstance(item, JoinedRow) and item.entry.box is None):
-            where, rows = item.entry.where, tuple(sorted(row.lesion_id for row in rows_of(item)))
-            if seen.setdefault(rows, where) != where:
-                named = " and ".join(f"row {row}" for row in rows)
-                yield entry_repeated(where, named, seen[rows])
-                continue
-        yield item
+    if isinstance(outcome, JoinedPair) or (isinstance(outcome, JoinedRow) and outcome.entry.box is None):
+        return " and ".join(f"row {row}" for row in sorted(row.lesion_id for row in rows_of(outcome)))
+    return None
 
 
 def sort_outcomes(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from operator import attrgetter
 from typing import Any
 
 from etl.annotations.entries import (
@@ -14,7 +15,7 @@ from etl.annotations.entries import (
     Reading,
     RowEntry,
     SplitEntry,
-    entry_repeated,
+    each_once,
 )
 from etl.core.errors import SourceError
 from etl.core.urls import public_url
@@ -47,7 +48,10 @@ def one_reading(name: str, readings: Sequence[Reading[Any]], urls: Sequence[str]
             )
         for note, count in other.notes.items():
             notes[note] = notes.get(note, 0) + count
-    entries, repeated = _once(_distinct(entry for reading in readings for entry in reading.entries))
+    distinct = _distinct(entry for reading in readings for entry in reading.entries)
+    found = list(each_once(distinct, _subject, attrgetter("where")))
+    entries = [entry for entry in found if not isinstance(entry, FaultyEntry)]
+    repeated = [entry for entry in found if isinstance(entry, FaultyEntry)]
     rejects = [reject for reading in readings for reject in reading.rejects]
     volumes = dict.fromkeys(volume for reading in readings for volume in reading.volumes)
     return Reading(tuple(entries), (*rejects, *repeated), first.tags, notes, tuple(volumes))
@@ -75,20 +79,6 @@ def _distinct(entries: Iterable[Any]) -> Iterator[Any]:
             where = f"{entry.where} ({times[entry.where]})"
         times[where] += 1
         yield entry if where == entry.where else _at(entry, where)
-
-
-def _once(entries: Iterable[Any]) -> tuple[list[Any], list[FaultyEntry]]:
-    """Return the first entry of each subject, and rejects of the others; entries without one are kept."""
-    seen: dict[str, str] = {}
-    kept: list[Any] = []
-    repeated: list[FaultyEntry] = []
-    for entry in entries:
-        subject = _subject(entry)
-        if subject is None or seen.setdefault(subject, entry.where) == entry.where:
-            kept.append(entry)
-        else:
-            repeated.append(entry_repeated(entry.where, subject, seen[subject]))
-    return kept, repeated
 
 
 def _subject(entry: Any) -> str | None:
