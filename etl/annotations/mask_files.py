@@ -127,13 +127,13 @@ def _info(url: str) -> BlobInfo:
 
 def _list_file(url: str, info: BlobInfo) -> Iterator[MaskFile]:
     name = last_name(url)
-    has_ranges = info.bytes is not None and info.has_ranges
-    if has_ranges and not _is_container(name):
-        yield MaskFile(_unzipped(name), url, 0, info.bytes or 0, info.tag)
+    size = info.bytes if info.has_ranges else None
+    if size is not None and not _is_container(name):
+        yield MaskFile(_unzipped(name), url, 0, size, info.tag)
         return
     try:
-        if has_ranges and not is_compressed_tar(name):
-            found = _directory(name, url, info.bytes or 0, info.tag)
+        if size is not None and not is_compressed_tar(name):
+            found = _directory(name, url, size, info.tag)
             if found is not None:
                 yield from found
                 return

@@ -188,7 +188,7 @@ def matching_urls(pattern: str) -> list[str]:
 
     def names_in(folder: str) -> Iterator[str]:
         paths = (entry["name"].rstrip("/").rpartition("/") for entry in driver.ls(folder, detail=True))
-        # Of a file it lists the file itself.
+        # The listing of a file is the file itself.
         return (name for parent, _, name in paths if parent == folder)
 
     with as_blob_errors(pattern):

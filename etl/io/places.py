@@ -57,7 +57,7 @@ _OF_OBJECTS = (
 )
 
 
-def is_outage(error: BaseException | None) -> bool:
+def is_outage(error: BaseException) -> bool:
     """Return whether an error is one of the place or the machine, and no evidence about what was read.
 
     Libraries raise an OSError without a number for bytes that they can't decode.

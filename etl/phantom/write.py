@@ -28,8 +28,14 @@ PARTIAL_NAME = ".phantom.partial"
 CSV_NAME = "DL_info.csv"
 
 
-def _is_own(name: str) -> bool:
-    return name in (CSV_NAME, "Images_png") or (name.startswith("Images_png_") and name.endswith(".zip"))
+def _own_entries(out: Path) -> list[Path]:
+    """Return the entries of a folder that have names of a release."""
+    return [
+        path
+        for path in out.iterdir()
+        if path.name in (CSV_NAME, "Images_png")
+        or (path.name.startswith("Images_png_") and path.name.endswith(".zip"))
+    ]
 
 
 def _stamp(out: Path) -> dict[str, Any] | None:
@@ -57,7 +63,7 @@ def is_written(out: Path, truth: PhantomTruth) -> bool:
 def _release_files(out: Path) -> dict[str, int]:
     """Return the bytes of each file with a name of the release, by name relative to `out`; -1 for links."""
     found = {}
-    for top in filter(lambda entry: _is_own(entry.name), out.iterdir()):
+    for top in _own_entries(out):
         for path in (top, *(() if top.is_symlink() else top.rglob("*"))):
             state = path.lstat()
             if not stat.S_ISDIR(state.st_mode):
@@ -87,7 +93,7 @@ def _check_own(out: Path) -> None:
 
 def _replace(out: Path, partial: Path) -> None:
     """Move the files of `partial` to `out`, phantom.json first, instead of an older synthetic release."""
-    for path in filter(lambda entry: _is_own(entry.name), out.iterdir()):
+    for path in _own_entries(out):
         if path.is_dir():
             shutil.rmtree(path)
         else:
